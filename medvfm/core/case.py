@@ -1,0 +1,70 @@
+"""One thing that a model is asked about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from medvfm.core.errors import DataError
+
+SPLITS = ("train", "val", "test")
+_NOTHING: Mapping = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the cases table. It names files; nothing is read until an adapter prepares it.
+
+    images   role (`image`, `t1`, `prior`, `lateral`, ...) to its files: one file, one folder of a DICOM series, or several
+    targets  class to 0 or 1 (or between, where the card's policy makes uncertain labels soft); NaN is unknown
+    masks    `mask`, or one entry a class for multi-label masks: file of the truth on the grid of the image
+    groups   columns that subgroups and attribute baselines use (sex, age, scanner, ...)
+    """
+
+    case_id: str
+    patient_id: str | None
+    images: Mapping[str, tuple[Path, ...]]
+    targets: Mapping[str, float] = _NOTHING
+    masks: Mapping[str, Path] = _NOTHING
+    text: str | None = None
+    question: str | None = None
+    answer: str | None = None
+    question_type: str | None = None
+    image_id: str | None = None
+    study_id: str | None = None
+    study_date: str | None = None
+    laterality: str | None = None
+    split: str | None = None
+    groups: Mapping[str, str | float] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every image file or folder of the case, roles in order."""
+        return tuple(path for role in sorted(self.images) for path in self.images[role])
+
+    @property
+    def owner(self) -> str:
+        """Who must not be split: the patient, or the case itself where the card has no patients."""
+        return self.case_id if self.patient_id is None else self.patient_id
+
+    def unit_key(self, unit: str) -> str:
+        """The exam, side or patient that this case belongs to, at the level `unit`."""
+        exam = self.study_id or self.owner
+        keys = {"image": self.case_id, "patient": self.owner, "exam": f"{self.owner}|{exam}"}
+        keys["side"] = f"{keys['exam']}|{self.laterality}"
+        return keys[unit]
+
+    def target(self, name: str) -> float:
+        """0, 1, soft, or NaN where the label is unknown."""
+        return float(self.targets.get(name, math.nan))
+
+
+def refuse_doubled_ids(cases: Iterable[Case]) -> None:
+    """A case_id names one case."""
+    seen: set[str] = set()
+    doubled = sorted({c.case_id for c in cases if c.case_id in seen or seen.add(c.case_id)})  # type: ignore[func-returns-value]
+    if doubled:
+        raise DataError(f"{len(doubled)} case_id stand more than once: {', '.join(doubled[:5])}")

@@ -1,0 +1,253 @@
+"""The recipe: one YAML that says which model is adapted to which data, how, and how it is judged.
+
+Strict: a key or value that is not known is refused with file, line, key, what was expected and the nearest name.
+The names of adapters, methods, tasks, metrics and cards are checked by the pipeline, which knows who gives what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from medvfm.core import yaml_source
+from medvfm.core.errors import RecipeError
+
+Lax = Field(strict=False)  # YAML has lists where these models have tuples; what is in them stays strict
+Names = Annotated[tuple[str, ...], Lax]
+Scalar = str | int | float | bool | None
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class Data(Section):
+    card: str = Field(description="name of a data card, or path of one")
+    root: str | None = Field(None, description="folder that holds the data; null asks roots.yaml, then the cache")
+    layout: str | None = Field(None, description="which of the card's layouts; null takes the one that is found")
+    options: dict[str, Scalar] = Field(default_factory=dict, description="options that the card declares")
+
+
+class Slices(Section):
+    axis: Literal["axial", "coronal", "sagittal", "native"] = "axial"
+    count: int = Field(13, ge=1, description="slices taken from a volume, evenly spaced")
+    span: Annotated[tuple[Share, Share], Lax] = Field((0.2, 0.8), description="part of the volume they cover")
+    pool: Literal["mean", "max", "attention"] = "mean"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Slices:
+        if self.span[0] >= self.span[1]:
+            raise ValueError("span must go from a smaller to a larger share")
+        return self
+
+
+class Prepare(Section):
+    windows: str | Annotated[tuple[Number, Number], Lax] | dict[str, Annotated[tuple[Number, Number], Lax]] | None = (
+        Field(
+            None,
+            description="a named window, [low, high] in the image's unit, or {percentiles: [low, high]}; null: card or image",
+        )
+    )
+    size: int | Annotated[tuple[int, ...], Lax] | None = Field(None, description="pixels or voxels; null: the model's")
+    spacing: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Lax] | None = Field(None, description="mm")
+    slices: Slices = Slices()
+    patches: Literal["mean", "cls", "max"] | None = Field(None, description="how patch tokens become one vector")
+    invalid: Literal["refuse", "zero"] = Field("refuse", description="NaN and infinity in voxels")
+
+
+class Split(Section):
+    origin: Literal["random", "card"] | None = Field(None, alias="from")
+    fractions: Annotated[tuple[Share, Share, Share], Lax] | None = Field(None, description="train, val, test")
+    folds: int | None = Field(None, ge=2, le=50)
+    hold_out: dict[str, Annotated[tuple[Scalar, ...], Lax]] | None = Field(
+        None, description="group column to the values"
+    )
+    stratify: Names | None = Field(None, description="columns held in balance; null: the classes")
+    leaks: Literal["stop", "drop"] = Field("stop", description="identical pixels in two splits")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Split:
+        ways = [
+            w for w, v in (("from", self.origin), ("folds", self.folds), ("hold_out", self.hold_out)) if v is not None
+        ]
+        if len(ways) > 1:
+            raise ValueError(f"split in one way: {' and '.join(ways)} exclude each other")
+        if self.fractions and abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError(f"fractions must sum to 1 and sum to {sum(self.fractions):g}")
+        if self.fractions and min(self.fractions[0], self.fractions[2]) <= 0:
+            raise ValueError("train and test need a fraction above 0")
+        return self
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        return self.fractions or (0.6, 0.15, 0.25)
+
+
+class Task(Section):
+    name: str
+    classes: Names = Field((), description="columns of the cases table, or names of label values")
+    kind: Literal["binary", "multi_class", "multi_label", "ordinal", "semantic", "instances"] | None = Field(
+        None, description="null: binary for one class; more than one class must say"
+    )
+    unit: Literal["image", "side", "exam", "patient"] = "image"
+    pool: Literal["mean", "max"] = Field("mean", description="how scores of one unit become one")
+    metrics: Names | None = Field(None, description="for a list of tasks; null: evaluate.metrics")
+
+
+class Augmentation(BaseModel):
+    """A transform by name, and its own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+
+class Train(Section):
+    epochs: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+    warmup: Share | None = Field(None, description="share of all steps")
+    accumulate: int | None = Field(None, ge=1)
+    clip: float | None = Field(None, gt=0, description="norm of the gradient")
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    patience: int | None = Field(None, ge=1, description="epochs without a better validation value")
+    class_weights: Literal["balanced", "none"] | None = None
+    balanced_sampling: bool | None = None
+    augment: Annotated[tuple[Augmentation, ...], Lax] | None = None
+    loss: str | None = None
+    steps: int | None = Field(None, ge=1, description="steps an epoch; null: every case once")
+
+    def given(self) -> dict[str, Any]:
+        """Only the keys that the recipe sets."""
+        return self.model_dump(exclude_none=True)
+
+
+class Stage(Section):
+    method: str
+    train: Train = Train()
+    data: Data | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Prompts(Section):
+    origin: Literal["truth", "file", "grid", "adapter"] = Field(alias="from")
+    kind: Literal["box", "point", "points", "mask"] | None = None
+    file: str | None = None
+    adapter: Adapter | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Adapter(Section):
+    name: str
+    weights: str | None = Field(None, description="hub id, folder or file, an embedded set, or `tiny`")
+    method: str | None = None
+    stages: Annotated[tuple[Stage, ...], Lax] | None = None
+    rank: int | None = Field(None, ge=1, description="of LoRA")
+    alpha: float | None = Field(None, gt=0, description="of LoRA")
+    blocks: int | None = Field(None, ge=1, description="how many last blocks are trained")
+    prompts: Prompts | None = None
+    options: dict[str, Any] = Field(default_factory=dict, description="what only this adapter understands")
+
+    @model_validator(mode="after")
+    def _steps(self) -> Adapter:
+        if self.method and self.stages:
+            raise ValueError("either method or stages, not both")
+        if self.stages is not None and not self.stages:
+            raise ValueError("stages must hold at least one stage")
+        return self
+
+
+class Select(Section):
+    metric: str | None = None
+    on: Literal["val"] = "val"
+
+
+class Baseline(Adapter):
+    columns: Names = Field((), description="for `attributes`: which columns")
+    train: Train = Train()
+
+
+class Confidence(Section):
+    level: float = Field(0.95, gt=0.5, lt=1)
+    resamples: int = Field(2000, ge=100, le=1_000_000)
+    cluster: Literal["patient"] = "patient"
+    method: Literal["auto", "delong", "bootstrap"] = "auto"
+
+
+class Evaluate(Section):
+    metrics: Names | None = None
+    confidence: Confidence = Confidence()
+    subgroups: Names = ()
+    recalibrate: Literal["none", "platt"] = Field("none", description="fitted on validation data")
+
+
+class Recipe(Section):
+    """A recipe with every default filled in. `load` reads one; `where` says where a key stood."""
+
+    title: str = Field(min_length=1, max_length=200)
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    data: Data
+    prepare: Prepare = Prepare()
+    split: Split = Split()
+    task: Task | Annotated[tuple[Task, ...], Lax]
+    adapter: Adapter
+    train: Train = Train()
+    select: Select = Select()
+    baselines: Annotated[tuple[Baseline, ...], Lax] = ()
+    evaluate: Evaluate = Evaluate()
+    _source: yaml_source.Source | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _one_train(self) -> Recipe:
+        if self.adapter.stages and self.train.given():
+            raise ValueError("with stages, each stage has its own train")
+        return self
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return self.task if isinstance(self.task, tuple) else (self.task,)
+
+    def where(self, *keys: str | int) -> str:
+        """File, line and key, for a refusal that only a later check can make."""
+        return self._source.where(keys) if self._source else ".".join(str(k) for k in keys)
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data with every default, as recipe.yaml and run.json hold it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def digest(self) -> str:
+        """Eight letters for what is run; where the data lie is not part of it."""
+        data = self.as_data()
+        data["data"].pop("root")
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
+
+
+Prompts.model_rebuild()
+Adapter.model_rebuild()
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe and lay `dotted.key=value` overrides over it; both go through the same checks."""
+    source = yaml_source.read(Path(path), RecipeError)
+    return from_source(yaml_source.overridden(source, list(overrides), RecipeError))
+
+
+def from_source(source: yaml_source.Source) -> Recipe:
+    """Validate data that was read or built elsewhere."""
+    recipe = yaml_source.validated(source, Recipe, RecipeError)
+    recipe._source = source
+    return recipe
+
+
+def json_schema() -> dict[str, Any]:
+    """For editors: `medvfm schema recipe`."""
+    return Recipe.model_json_schema(by_alias=True)
