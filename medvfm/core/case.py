@@ -18,7 +18,7 @@ _NOTHING: Mapping = MappingProxyType({})
 class Case:
     """A row of the cases table. It names files; nothing is read until an adapter prepares it.
 
-    images   role (`image`, `t1`, `prior`, `lateral`, ...) to its files: one file, one folder of a DICOM series, or several
+    images   role (`image`, `t1`, `prior`, `lateral`, ...) to its files: one file, one DICOM series folder, or several
     targets  class to 0 or 1 (or between, where the card's policy makes uncertain labels soft); NaN is unknown
     masks    `mask`, or one entry a class for multi-label masks: file of the truth on the grid of the image
     groups   columns that subgroups and attribute baselines use (sex, age, scanner, ...)

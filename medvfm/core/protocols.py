@@ -2,9 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+from medvfm.core.case import Case
+
+# A batch is a mapping of tensors and lists that an adapter's `collate` made; core knows no torch, so it is Any here.
+Batch = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way of adapting, as an adapter's table METHODS names it.
+
+    fits  what is fitted: `nothing`, a head on `features` that are computed once, or `weights` by the training loop
+    uses  the keys of the recipe's `train` that this method understands; any other is refused
+    """
+
+    summary: str
+    tasks: frozenset[str]
+    fits: Literal["nothing", "features", "weights"]
+    uses: frozenset[str] = frozenset()
+    prompted: bool = False
+
+
+class Preparer(Protocol):
+    """Reads a case and makes it what the model takes. It holds no weights, so that loader workers can carry it."""
+
+    def key(self) -> str:
+        """What was done to the voxels, in words; together with the files' content it names the result in a cache."""
+        ...
+
+    def files(self, case: Case) -> Sequence[Any]:
+        """The files that the result depends on."""
+        ...
+
+    def __call__(self, case: Case) -> Any:
+        """The prepared array (NumPy); raises a MedvfmError for a case that cannot be read."""
+        ...
+
+
+class Adapter(Protocol):
+    """One family of models, adapted to one task by one method.
+
+    An adapter's file in `adapters/` holds METHODS (name to Method) and `build(settings, question) -> Adapter`.
+    `module` is the torch module with everything that is trained; `trainable` names its parameters by their full names.
+    Scores are (B, targets), higher means more likely; `probabilities` says whether they are meant as such.
+    """
+
+    preparer: Preparer
+    module: Any
+    probabilities: bool
+
+    def collate(self, items: Sequence[Any]) -> Batch:
+        """Prepared cases as one batch."""
+        ...
+
+    def embed(self, batch: Batch) -> Any:
+        """(B, ...) features of the frozen model, for methods that fit on features."""
+        ...
+
+    def features_key(self) -> str:
+        """Names the weights, the input contract and the pooling that features depend on."""
+        ...
+
+    def fit_features(self, train: Any, val: Any, choose: Callable[[Any], float], seed: int) -> dict[str, Any]:
+        """Fit the head on (features, truth) pairs; `choose` values (n, T) scores of val. Returns a record."""
+        ...
+
+    def score_features(self, features: Any) -> Any:
+        """(B, T) scores from features."""
+        ...
+
+    def loss(self, batch: Batch, truth: Any) -> Any:
+        """The training loss of a batch; truth (B, T) with NaN where unknown."""
+        ...
+
+    def predict(self, batch: Batch) -> Any:
+        """(B, T) scores of a batch."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """What run.json says about the model: weights, hash, contract, parameters."""
+        ...
 
 
 @dataclass(frozen=True)

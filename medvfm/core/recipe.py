@@ -21,6 +21,7 @@ Lax = Field(strict=False)  # YAML has lists where these models have tuples; what
 Names = Annotated[tuple[str, ...], Lax]
 Scalar = str | int | float | bool | None
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Range = Annotated[tuple[Number, Number], Lax]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -54,7 +55,7 @@ class Prepare(Section):
     windows: str | Annotated[tuple[Number, Number], Lax] | dict[str, Annotated[tuple[Number, Number], Lax]] | None = (
         Field(
             None,
-            description="a named window, [low, high] in the image's unit, or {percentiles: [low, high]}; null: card or image",
+            description="a named window, [low, high] in the image's unit, {percentiles: [low, high]}; null: the card",
         )
     )
     size: int | Annotated[tuple[int, ...], Lax] | None = Field(None, description="pixels or voxels; null: the model's")

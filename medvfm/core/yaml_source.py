@@ -71,7 +71,7 @@ def parse(text: str, file: str, error: type[MedvfmError]) -> Source:
 
 
 def _refuse_references(event: yaml.Event, file: str, error: type[MedvfmError]) -> None:
-    line = f"{file}, line {event.start_mark.line + 1}"
+    line = f"{file}, line {event.start_mark.line + 1}" if event.start_mark else file
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
         raise error("anchors and aliases (& and *) are not read", where=line, remedy="write the value out")
     if getattr(event, "tag", None):

@@ -1,0 +1,124 @@
+"""Classification: binary, multi-class, multi-label and ordinal; truth, units and what their scores mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvfm.core.case import Case
+from medvfm.core.errors import DataError, RecipeError, nearest
+from medvfm.core.recipe import Task as Settings
+
+KINDS = ("binary", "multi_class", "multi_label", "ordinal")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, settled: classes in order, kind, and the unit that is scored.
+
+    Truth is (n, T) float: 0, 1, soft, or NaN for unknown; one column a class. For multi-class and ordinal questions
+    a row holds a single 1 or is unknown altogether.
+    """
+
+    classes: tuple[str, ...]
+    kind: str
+    unit: str
+    pool: str
+    name: str = "classification"
+
+    @property
+    def exclusive(self) -> bool:
+        """Exactly one class is right."""
+        return self.kind in ("multi_class", "ordinal")
+
+    def truth(self, cases: Sequence[Case]) -> np.ndarray:
+        """(n, T) labels of cases."""
+        table = np.array([[case.target(c) for c in self.classes] for case in cases], dtype=np.float64)
+        table = table.reshape(len(cases), len(self.classes))
+        if self.exclusive:
+            known = ~np.isnan(table).any(axis=1)
+            wrong = known & (np.nansum(table, axis=1) != 1)
+            if wrong.any():
+                named = ", ".join(cases[i].case_id for i in np.flatnonzero(wrong)[:5])
+                raise DataError(
+                    f"{int(wrong.sum())} cases have no single class out of {', '.join(self.classes)}: {named}"
+                )
+            table[~known] = np.nan
+        return table
+
+    def labelled(self, case: Case) -> bool:
+        """At least one label is known (all of them where one class is right)."""
+        unknown = [np.isnan(case.target(c)) for c in self.classes]
+        return not (any(unknown) if self.exclusive else all(unknown))
+
+
+def build(settings: Settings, where: str = "task") -> Question:
+    """Settle the question; refuses what it leaves open."""
+    if not settings.classes:
+        raise RecipeError("classification needs `classes`", where=where, remedy="as in classes: [lesion]")
+    if len(set(settings.classes)) != len(settings.classes):
+        raise RecipeError("a class stands twice", where=where)
+    kind = settings.kind or ("binary" if len(settings.classes) == 1 else None)
+    if kind is None:
+        raise RecipeError(
+            "several classes need a `kind`", where=where, remedy="one of multi_class, multi_label, ordinal"
+        )
+    if kind not in ("binary", "multi_class", "multi_label", "ordinal"):
+        raise RecipeError(
+            f"kind {kind!r} is not one of classification",
+            where=where,
+            remedy="binary, multi_class, multi_label, ordinal",
+        )
+    if (kind == "binary") != (len(settings.classes) == 1):
+        raise RecipeError(f"kind {kind} with {len(settings.classes)} classes", where=where)
+    return Question(settings.classes, kind, settings.unit, settings.pool)
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Cases gathered into the units that are scored.
+
+    members: for each unit the row numbers of its cases; ids, owners and first rows go with them.
+    """
+
+    ids: tuple[str, ...]
+    members: tuple[np.ndarray, ...]
+
+    @property
+    def first(self) -> np.ndarray:
+        """(u,) a row number of each unit, for what all its cases share (patient, split, groups)."""
+        return np.array([m[0] for m in self.members], dtype=int)
+
+
+def gather(cases: Sequence[Case], unit: str) -> Units:
+    """Group cases by unit, in order of first appearance. A unit of one case keeps that case's id."""
+    rows: dict[str, list[int]] = {}
+    for row, case in enumerate(cases):
+        if unit == "side" and case.laterality is None:
+            raise DataError(f"task.unit side needs a laterality, and {case.case_id} has none")
+        rows.setdefault(case.unit_key(unit), []).append(row)
+    ids = tuple("+".join(dict.fromkeys(cases[r].case_id for r in members)) for members in rows.values())
+    return Units(ids, tuple(np.array(m) for m in rows.values()))
+
+
+def pooled_truth(truth: np.ndarray, units: Units, exclusive: bool) -> np.ndarray:
+    """(u, T): a unit has a finding that any of its cases has; of ordinal and exclusive classes the cases must agree."""
+    out = np.full((len(units.members), truth.shape[1]), np.nan)
+    for u, members in enumerate(units.members):
+        rows = truth[members]
+        known = ~np.isnan(rows)
+        if exclusive:
+            rows = rows[known.all(axis=1)]
+            if len(rows) and (rows == rows[0]).all():
+                out[u] = rows[0]
+        else:
+            out[u, known.any(axis=0)] = np.nanmax(rows[:, known.any(axis=0)], axis=0)
+    return out
+
+
+def pooled_scores(scores: np.ndarray, units: Units, pool: str) -> np.ndarray:
+    """(u, T) mean or max of the scores of a unit's cases."""
+    rows = [scores[m].max(axis=0) if pool == "max" else scores[m].mean(axis=0) for m in units.members]
+    return np.array(rows).reshape(len(units.members), scores.shape[1])
