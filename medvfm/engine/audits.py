@@ -15,7 +15,7 @@ class FrozenMoved(MedvfmError):
 
 
 def training_mode(module: nn.Module) -> None:
-    """Training mode, except for normalisation layers without a trained weight: their running statistics are frozen too."""
+    """Training mode, but not for normalisation without a trained weight: its running statistics are frozen too."""
     module.train()
     for part in module.modules():
         tracks = getattr(part, "running_mean", None) is not None

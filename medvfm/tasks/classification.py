@@ -62,15 +62,9 @@ def build(settings: Settings, where: str = "task") -> Question:
         raise RecipeError("a class stands twice", where=where)
     kind = settings.kind or ("binary" if len(settings.classes) == 1 else None)
     if kind is None:
-        raise RecipeError(
-            "several classes need a `kind`", where=where, remedy="one of multi_class, multi_label, ordinal"
-        )
-    if kind not in ("binary", "multi_class", "multi_label", "ordinal"):
-        raise RecipeError(
-            f"kind {kind!r} is not one of classification",
-            where=where,
-            remedy="binary, multi_class, multi_label, ordinal",
-        )
+        raise RecipeError("several classes need a `kind`", where=where, remedy=f"one of: {', '.join(KINDS[1:])}")
+    if kind not in KINDS:
+        raise RecipeError(f"kind {kind!r} is not of classification; {nearest(kind, KINDS)}", where=where)
     if (kind == "binary") != (len(settings.classes) == 1):
         raise RecipeError(f"kind {kind} with {len(settings.classes)} classes", where=where)
     return Question(settings.classes, kind, settings.unit, settings.pool)
