@@ -1,0 +1,186 @@
+"""PNG, JPEG, BMP and GIF pictures, with 16 bits kept and every conversion recorded.
+
+Policies: EXIF orientation is applied. An alpha channel is dropped where it is opaque throughout; a picture with
+transparent pixels is refused, since its colours there depend on a background that the file does not name. A palette
+becomes colour, or the palette's indices in a label map. CMYK becomes RGB. Of several frames none is chosen: refused.
+Pixel sizes in these files (pHYs, JFIF density) are printing or screen resolutions and are not trusted: a picture has no
+spacing, and its affine counts pixels, columns to the left and rows to posterior, as for DICOM without position.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin
+from PIL import Image as pillow
+
+from medvfm.core.errors import UnreadableImage
+from medvfm.core.image import Image
+from medvfm.io import bounded
+
+# opened by class: Image.open would try every format it knows, and warn or fail by a limit of its own
+_OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "png": PngImagePlugin.PngImageFile,
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+}
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"BM", "bmp"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+)
+PIXEL_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+_ORIENTATION_TAG = 0x0112
+_BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "LA": 2, "I;16": 2, "RGB": 4, "RGBA": 4, "CMYK": 4}
+
+
+def raster_format(head: bytes) -> str | None:
+    """`png`, `jpeg`, `bmp`, `gif`, or None, by the first bytes of the file."""
+    return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+
+
+def read_raster(path: str | Path, *, limit_gib: float = 4.0, label: bool = False) -> Image:
+    """One picture: voxels (column, row, 1) or (column, row, 1, 3), in the numbers that the file stores.
+
+    label  the picture is a label map: palette indices and grey levels of 1, 2 or 4 bits are taken as they are stored
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"cannot be read ({error.strerror})", where=path) from error
+    form = raster_format(data[:16])
+    if form is None:
+        raise UnreadableImage("not a PNG, JPEG, BMP or GIF picture", where=path)
+    repairs: list[str] = []
+    try:
+        _check_complete(data, form, path)
+        with _OPENERS[form](io.BytesIO(data)) as picture:
+            pixels = _pixels(picture, data, form, limit_gib, label, repairs, path)
+    except UnreadableImage:
+        raise
+    except Exception as error:  # decoders raise whatever a damaged file makes them trip over
+        raise UnreadableImage(f"damaged {form.upper()} ({error})", where=path) from error
+    return pixel_image(pixels, form, repairs, bits=_bits(data, form))
+
+
+def pixel_image(pixels: np.ndarray, form: str, repairs: list[str], *, bits: int | None = None) -> Image:
+    """An Image of pixels (row, column) or (row, column, 3), without spacing."""
+    voxels = pixels.T[:, :, None] if pixels.ndim == 2 else pixels.transpose(1, 0, 2)[:, :, None, :]
+    header: dict[str, object] = {"format": form, "photometric": "RGB" if pixels.ndim == 3 else "MONOCHROME2"}
+    if pixels.dtype == np.uint8:
+        header["value_range"] = (0, 1) if bits == 1 else (0, 255)
+    elif pixels.dtype == np.uint16 and pixels.ndim == 3:
+        header["value_range"] = (0, 65535)
+    unit = "RGB" if pixels.ndim == 3 and pixels.dtype == np.uint8 else "arbitrary"
+    return Image(voxels, PIXEL_AFFINE, unit=unit, has_spacing=False, repairs=tuple(repairs), header=header)
+
+
+def without_alpha(pixels: np.ndarray, opaque: int, where: object) -> np.ndarray:
+    """Colour or grey of (row, column, channel) whose last channel is alpha; refused where that is not opaque."""
+    if (pixels[..., -1] != opaque).any():
+        raise UnreadableImage(
+            "some of its pixels are transparent", where=where, remedy="save it on the background that it is meant for"
+        )
+    return pixels[..., 0] if pixels.shape[-1] == 2 else pixels[..., :-1]
+
+
+def _pixels(
+    picture: ImageFile.ImageFile,
+    data: bytes,
+    form: str,
+    limit_gib: float,
+    label: bool,
+    repairs: list[str],
+    path: Path,
+) -> np.ndarray:
+    deep = (
+        form == "png" and data[24] == 16 and data[25] != 0
+    )  # IHDR: bit depth, colour type; Pillow keeps 8 bits of these
+    width, height = picture.size
+    bounded.refuse_larger(width * height * (8 if deep else _BYTES_PER_PIXEL.get(picture.mode, 4)), limit_gib, path)
+    if getattr(picture, "n_frames", 1) > 1:
+        raise UnreadableImage(f"a moving picture of {picture.n_frames} frames", where=path)  # type: ignore[attr-defined]
+    turn = int(picture.getexif().get(_ORIENTATION_TAG, 1))
+    if deep:
+        return turned(_deep_colour(data, path), turn, repairs)
+    picture.load()
+    return turned(_decoded(picture, _bits(data, form), label, repairs, path), turn, repairs)
+
+
+def _decoded(picture: pillow.Image, bits: int | None, label: bool, repairs: list[str], path: Path) -> np.ndarray:
+    mode = picture.mode
+    if label and mode == "P":
+        return np.asarray(picture)
+    if mode == "1" or (label and mode == "L" and bits in (2, 4)):
+        grey = np.asarray(picture).astype(np.uint8)
+        return grey if mode == "1" else grey // (255 // (2**bits - 1))  # type: ignore[operator]  # Pillow spread them
+    if mode == "P" or "transparency" in picture.info:
+        return without_alpha(np.asarray(picture.convert("RGBA")), 255, path)
+    if mode in ("LA", "RGBA"):
+        return without_alpha(np.asarray(picture), 255, path)
+    if mode == "CMYK":
+        repairs.append("CMYK converted to RGB without a colour profile")
+        return np.asarray(picture.convert("RGB"))
+    if mode in ("L", "RGB", "I;16"):
+        return np.asarray(picture)
+    raise UnreadableImage(f"pixels of mode {mode} are not read", where=path)
+
+
+def turned(pixels: np.ndarray, turn: int, repairs: list[str]) -> np.ndarray:
+    """EXIF orientation applied to (row, column[, channel]): TIFF 6.0, tag 274."""
+    if turn in (0, 1) or not 1 <= turn <= 8:
+        return pixels
+    repairs.append(f"EXIF orientation {turn} applied")
+    if turn >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    down, right = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}[turn]
+    return pixels[::down, ::right]
+
+
+def _deep_colour(data: bytes, path: Path) -> np.ndarray:
+    """16-bit PNG with colour or alpha through torchvision: Pillow would return the upper 8 bits without a word."""
+    try:
+        import torch
+        from torchvision.io import ImageReadMode, decode_png
+    except (ImportError, OSError, RuntimeError) as error:
+        raise UnreadableImage("a 16-bit colour PNG needs torchvision, which cannot be imported", where=path) from error
+    planes = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.UNCHANGED).numpy()
+    pixels = np.moveaxis(planes, 0, -1)
+    return without_alpha(pixels, 65535, path) if pixels.shape[-1] in (2, 4) else pixels
+
+
+def _bits(data: bytes, form: str) -> int | None:
+    return data[24] if form == "png" else None
+
+
+def _check_complete(data: bytes, form: str, path: Path) -> None:
+    """Decoders fill what a cut or damaged file lacks with grey; the file's own marks tell."""
+    if form == "png":
+        _check_png(data, path)
+    elif form == "jpeg" and b"\xff\xd9" not in data[data.rfind(b"\xff\xda") :]:
+        raise UnreadableImage("truncated JPEG: its end mark is missing", where=path)
+
+
+def _check_png(data: bytes, path: Path) -> None:
+    """Every chunk is whole and has its checksum: W3C PNG, 5.3 (Pillow leaves those of IDAT unread)."""
+    at = 8
+    while at + 12 <= len(data):
+        length = struct.unpack_from(">I", data, at)[0]
+        end = at + 12 + length
+        if end > len(data):
+            break
+        if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise UnreadableImage("damaged PNG: a checksum is wrong", where=path)
+        if data[at + 4 : at + 8] == b"IEND":
+            return
+        at = end
+    raise UnreadableImage("truncated PNG: its end mark is missing", where=path)
