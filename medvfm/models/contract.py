@@ -1,0 +1,129 @@
+"""What a model expects of its pixels, as a record and as the transform that the record describes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch.nn import functional
+
+Resize = Literal["squash", "shortest_then_crop", "squash_then_crop", "pad"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """Pictures become model input in this order: resize, crop or pad, channels, scale, then (x - mean) / std.
+
+    `size_px` is (height, width) of what the model receives, and `resize_px` what is resized to before the crop.
+
+    squash              both sides to size_px, aspect ratio lost
+    shortest_then_crop  the shorter side to min(resize_px), aspect ratio kept, then the central size_px
+    squash_then_crop    both sides to resize_px, then the central size_px
+    pad                 the longer side to fit size_px, aspect ratio kept, black borders on both sides
+
+    `antialias` low-passes before shrinking, as PIL always does. `crop_rounding`: libraries differ in where the
+    central crop begins when an odd number of pixels is cut (half a pixel down, or half to even). `scale` multiplies
+    pictures in [0, 1] before the normalisation: 1 for nearly every model, 255 for those trained on raw 8-bit values.
+    `origin` says where these values were read.
+    """
+
+    size_px: tuple[int, int]
+    resize: Resize = "squash"
+    resize_px: tuple[int, int] | None = None
+    interpolation: Interpolation = "bicubic"
+    antialias: bool = True
+    crop_rounding: Literal["down", "even"] = "even"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    channels: int = 3
+    scale: float = 1.0
+    origin: str = ""
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings, for run.json and for cache keys."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    def with_size(self, size_px: int | tuple[int, int]) -> InputContract:
+        """The same contract at another size; what is cropped away stays the same share of the picture."""
+        new = (size_px, size_px) if isinstance(size_px, int) else size_px
+        if new == self.size_px:
+            return self
+        resize_px = self.resize_px and (
+            round(self.resize_px[0] * new[0] / self.size_px[0]),
+            round(self.resize_px[1] * new[1] / self.size_px[1]),
+        )
+        return replace(self, size_px=new, resize_px=resize_px)
+
+    def with_resize(self, resize: Literal["squash", "pad"]) -> InputContract:
+        """The same contract without a crop, for pictures whose border matters: `pad` keeps the aspect ratio."""
+        return replace(self, resize=resize, resize_px=None)
+
+    def apply(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pictures (N, C, H, W) in [0, 1], C 1 or 3, to model input (N, channels, *size_px), on the same device."""
+        return self.normalise(self.fit(pictures))
+
+    def fit(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pictures (N, C, H, W) in [0, 1] to (N, C, *size_px). Gray stays one channel, a third of the work."""
+        if pictures.ndim != 4:
+            raise ValueError(f"pictures are (N, C, H, W), not {tuple(pictures.shape)}")
+        return self._fit(pictures.float()).clamp(0, 1)  # bicubic overshoots; 8-bit processors clip it as well
+
+    def normalise(self, fitted: torch.Tensor) -> torch.Tensor:
+        """What `fit` gives, on any device, to model input (N, channels, *size_px). Gray is repeated over channels."""
+        if fitted.shape[1] not in (1, 3, self.channels):
+            raise ValueError(f"pictures have 1 or 3 channels, not {fitted.shape[1]}")
+        fitted = fitted.float()
+        if fitted.shape[1] != self.channels and fitted.shape[1] != 1:
+            fitted = fitted.mean(1, keepdim=True)
+        mean = torch.tensor(self.mean, device=fitted.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=fitted.device).view(1, -1, 1, 1)
+        return (fitted * self.scale - mean) / std
+
+    def _fit(self, pictures: torch.Tensor) -> torch.Tensor:
+        height, width = pictures.shape[-2:]
+        if self.resize == "squash":
+            return self._resized(pictures, self.size_px)
+        if self.resize == "squash_then_crop":
+            return self._cropped(self._resized(pictures, self.resize_px or self.size_px))
+        if self.resize == "shortest_then_crop":
+            short = min(self.resize_px or self.size_px)
+            return self._cropped(self._resized(pictures, shortest_side(height, width, short)))
+        ratio = min(self.size_px[0] / height, self.size_px[1] / width)
+        inside = (max(1, round(height * ratio)), max(1, round(width * ratio)))
+        return self._cropped(self._resized(pictures, inside))
+
+    def _resized(self, pictures: torch.Tensor, size_px: tuple[int, int]) -> torch.Tensor:
+        if tuple(pictures.shape[-2:]) == size_px:
+            return pictures
+        if self.interpolation == "nearest":  # PIL samples at pixel centres, which torch calls nearest-exact
+            return functional.interpolate(pictures, size_px, mode="nearest-exact")
+        return functional.interpolate(
+            pictures, size_px, mode=self.interpolation, align_corners=False, antialias=self.antialias
+        )
+
+    def _cropped(self, pictures: torch.Tensor) -> torch.Tensor:
+        """The central size_px of pictures (N, C, H, W), black borders where they are smaller."""
+        height, width = pictures.shape[-2:]
+        down, across = max(0, self.size_px[0] - height), max(0, self.size_px[1] - width)
+        if down or across:
+            top, left = down // 2, across // 2
+            pictures = functional.pad(pictures, (left, across - left, top, down - top))
+            height, width = pictures.shape[-2:]
+        half = round if self.crop_rounding == "even" else math.floor
+        top, left = half((height - self.size_px[0]) / 2), half((width - self.size_px[1]) / 2)
+        return pictures[..., top : top + self.size_px[0], left : left + self.size_px[1]]
+
+
+def shortest_side(height: int, width: int, short_px: int) -> tuple[int, int]:
+    """(height, width) with the shorter side at short_px; the longer is rounded down, as in torchvision's Resize."""
+    if height <= width:
+        return short_px, int(short_px * width / height)
+    return int(short_px * height / width), short_px
+
+
+def crop_resize_px(size_px: tuple[int, int], crop_share: float) -> tuple[int, int]:
+    """The size before a crop that keeps `crop_share` of each side, rounded down as timm does: 224 / 0.875 = 256."""
+    return math.floor(size_px[0] / crop_share), math.floor(size_px[1] / crop_share)

@@ -1,0 +1,123 @@
+"""Blocks and LoRA targets of any encoder, found by structure: layer names change between releases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+_WEIGHTS = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
+
+
+def block_names(module: nn.Module) -> list[str]:
+    """Names of the repeated blocks, first to last.
+
+    A block stands directly in a list (nn.Sequential or nn.ModuleList), is no list itself, holds at least two layers
+    with weights, and holds no other block: a Swin stage holds blocks, so it is none.
+    """
+    modules = dict(module.named_modules())
+    candidates = [
+        name
+        for name, child in modules.items()
+        if name
+        and not _is_list(child)
+        and _is_list(modules[name.rpartition(".")[0]])
+        and sum(isinstance(layer, _WEIGHTS) for layer in child.modules()) >= 2
+    ]
+    outer = {parent for name in candidates for parent in _ancestors(name)}
+    return [name for name in candidates if name not in outer]
+
+
+def blocks(module: nn.Module) -> list[nn.Module]:
+    """The repeated blocks, first to last."""
+    return [module.get_submodule(name) for name in block_names(module)]
+
+
+def tail(module: nn.Module) -> list[nn.Module]:
+    """What comes after the last block and has weights: the final norm, a pooling head."""
+    names = block_names(module)
+    if not names:
+        return []
+    order = [name for name, _ in module.named_modules() if name]
+    after = order[order.index(names[-1]) + 1 :]
+    found: list[str] = []
+    for name in after:
+        inside = name.startswith((names[-1] + ".", *(f"{kept}." for kept in found)))
+        if not inside and any(True for _ in module.get_submodule(name).parameters()):
+            found.append(name)
+    return [module.get_submodule(name) for name in found]
+
+
+def lora_targets(module: nn.Module) -> list[str]:
+    """Full names of the layers that LoRA adapts.
+
+    Transformers: query, key, value and output projection of each block's attention, fused or not. Networks without
+    attention: each convolution that mixes channels (groups == 1) and each linear layer inside the blocks.
+    """
+    found: list[str] = []
+    for name in block_names(module):
+        found += [f"{name}.{inner}" for inner in _attention_layers(module.get_submodule(name))]
+    if found:
+        return found
+    return [
+        f"{name}.{inner}"
+        for name in block_names(module)
+        for inner, layer in module.get_submodule(name).named_modules()
+        if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+    ]
+
+
+def _attention_layers(block: nn.Module) -> Iterator[str]:
+    """Names inside a block: three linear siblings of one shape are query, key and value; a linear layer to three
+    times the width of the sibling that leads back is a fused one; the output projection has the transposed shape
+    and lies in the same or in the nearest enclosing module. An MLP, gated or not, has at most two of one shape."""
+    modules = dict(block.named_modules())
+    for name, parent in modules.items():
+        if isinstance(parent, nn.MultiheadAttention):
+            yield name
+            continue
+        linear = {key: layer for key, layer in parent.named_children() if type(layer) is nn.Linear}
+        shapes = {key: (layer.in_features, layer.out_features) for key, layer in linear.items()}
+        inputs: list[str] = []
+        for shape in dict.fromkeys(shapes.values()):
+            alike = [key for key in shapes if shapes[key] == shape]
+            fused = shape[1] % 3 == 0 and (shape[1] // 3, shape[0]) in shapes.values()
+            if len(alike) >= 3 or fused:
+                inputs, inner = alike, (shape[1] // 3 if fused and len(alike) < 3 else shape[1], shape[0])
+                break
+        if not inputs:
+            continue
+        taken = [_joined(name, key) for key in inputs]
+        yield from taken
+        if len(inputs) == 3 or len(inputs) == 1:
+            yield from _projection(modules, name, inner, set(taken))
+
+
+def _projection(
+    modules: dict[str, nn.Module], attention: str, shape: tuple[int, int], taken: set[str]
+) -> Iterator[str]:
+    """The output projection of this shape (in, out), in the attention module or in the one that holds it."""
+    for scope in dict.fromkeys([attention, attention.rpartition(".")[0]]):
+        if not scope and attention:  # the block itself holds the MLP too
+            return
+        for name, layer in modules.items():
+            inside = not scope or name.startswith(scope + ".")
+            if type(layer) is not nn.Linear or not inside or name in taken:
+                continue
+            if (layer.in_features, layer.out_features) == shape:
+                yield name
+                return
+
+
+def _is_list(module: nn.Module) -> bool:
+    return type(module) in (nn.Sequential, nn.ModuleList)
+
+
+def _ancestors(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name

@@ -1,0 +1,154 @@
+"""Image encoders of timm: CNNs, vision transformers, Swin."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import timm
+import torch
+from timm.data import resolve_data_config
+
+from medvfm.core.errors import WeightsError, nearest
+from medvfm.models.contract import InputContract, Interpolation, crop_resize_px
+from medvfm.models.encoder import Encoder, Features, evenly_spaced, tokens_to_map
+from medvfm.models.weights import Weights, load_strictly, locate, read_shards
+
+_INTERPOLATION: dict[str, Interpolation] = {
+    "nearest": "nearest", "bilinear": "bilinear", "bicubic": "bicubic", "lanczos": "bicubic", "hamming": "bilinear",
+}  # fmt: skip
+
+
+def hub_weights(name: str) -> Weights:
+    """Weights of a timm model by its name: `vit_small_patch16_224.augreg_in21k`."""
+    known = timm.get_pretrained_cfg(name, allow_unregistered=True) if timm.is_model(name.partition(".")[0]) else None
+    if known is None:
+        raise WeightsError(
+            f"timm has no model {name!r}", where=f"timm:{name}",
+            remedy=nearest(name.partition(".")[0], timm.list_models()).partition("?")[0] + "?",
+        )  # fmt: skip
+    if not known.hf_hub_id:
+        raise WeightsError("timm names no hub repository for these weights", where=f"timm:{name}",
+                           remedy="give the folder or hub id that holds them")  # fmt: skip
+    return locate(known.hf_hub_id)
+
+
+def load_timm_encoder(weights: Weights, size_px: int | None, features: str) -> Encoder:
+    config = weights.config()
+    architecture = str(config["architecture"])
+    if not timm.is_model(architecture):
+        raise WeightsError(f"timm has no architecture {architecture!r}", where=weights.source)
+    published = {**config.get("pretrained_cfg", {}), "architecture": architecture}
+    options = dict(config.get("model_args") or {})
+    if "num_classes" in config:
+        options.setdefault("num_classes", config["num_classes"])
+    try:
+        backbone = timm.create_model(architecture, pretrained=False, **options)
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise WeightsError(
+            f"timm cannot build {architecture!r} as its config.json says ({error})", where=weights.source
+        ) from error
+    state = read_shards(weights.files)
+    if state.keys() != backbone.state_dict().keys():
+        # Original layouts (DINOv2, MAE, SigLIP) that timm knows how to rename.
+        rename = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+        state = rename(state, backbone) if rename else state
+    load_strictly(backbone, state, weights.source)
+    contract = timm_contract(resolve_data_config(pretrained_cfg=published, model=backbone))
+    return wrap_timm(backbone, contract, weights.source, weights.as_record(), size_px, features)
+
+
+def wrap_timm(
+    backbone: Any, contract: InputContract, name: str, record: dict[str, Any], size_px: int | None, features: str
+) -> Encoder:
+    """An encoder of a timm model with its weights in place. The classifier is dropped.
+
+    `features` says which map a CNN gives: `final`, that of forward_features (for EfficientNet after the widening
+    1x1 convolution that ImageNet's classifier reads), or `last_stage`, that of its last residual stage. The layers
+    between the two are dropped with the latter.
+    """
+    if size_px is not None and (size_px, size_px) != contract.size_px:
+        contract = contract.with_size(size_px)
+        if hasattr(backbone, "set_input_size"):
+            try:
+                backbone.set_input_size(img_size=contract.size_px)
+            except (ValueError, AssertionError, RuntimeError) as error:
+                raise WeightsError(f"a size of {size_px} px does not fit it ({error})", where=name) from error
+    backbone.eval()
+    tokens = hasattr(backbone, "num_prefix_tokens")
+    convolutional = not tokens and getattr(backbone, "output_fmt", "NCHW") == "NCHW"
+    if features == "last_stage" and convolutional:
+        backbone.prune_intermediate_layers([len(_stages(backbone)) - 1], prune_norm=True, prune_head=True)
+        reader = read_last_stage
+    else:
+        # A transformer's pooling is part of its summary (norm, attention pooling), so only its classifier goes.
+        backbone.reset_classifier(0) if tokens else backbone.reset_classifier(0, "")
+        reader = read_tokens if tokens else read_map
+    with torch.no_grad():
+        width = reader(backbone, torch.zeros(1, contract.channels, *contract.size_px)).pooled.shape[1]
+    return Encoder(
+        backbone,
+        read=reader,
+        levels=levels,
+        contract=contract,
+        width=width,
+        name=name,
+        weights_record={**record, "features": features if convolutional else "final"},
+        channels_last=convolutional,
+    )
+
+
+def timm_contract(data_config: dict[str, Any]) -> InputContract:
+    """timm's evaluation transform, as timm.data.create_transform builds it from this configuration."""
+    channels, *size = data_config["input_size"]
+    size_px = (int(size[0]), int(size[1]))
+    share, mode = float(data_config["crop_pct"] or 1.0), data_config.get("crop_mode") or "center"
+    larger = crop_resize_px(size_px, share)
+    common: dict[str, Any] = {
+        "interpolation": _INTERPOLATION.get(data_config["interpolation"], "bicubic"),
+        "mean": tuple(data_config["mean"])[:channels],
+        "std": tuple(data_config["std"])[:channels],
+        "channels": channels,
+        "origin": "timm pretrained_cfg",
+    }
+    if mode == "squash":
+        return InputContract(
+            size_px, *(("squash", None) if larger == size_px else ("squash_then_crop", larger)), **common
+        )
+    if mode == "border":
+        return InputContract(size_px, "pad", **common)
+    return InputContract(size_px, "shortest_then_crop", larger, **common)
+
+
+def read_tokens(backbone: Any, pixels: torch.Tensor) -> Features:
+    """Vision transformers: prefix tokens, then patches. `cls` is what timm itself would pool."""
+    tokens = backbone.forward_features(pixels)
+    patches = tokens_to_map(tokens, pixels.shape[-2:], backbone.patch_embed.patch_size)  # type: ignore[arg-type]
+    return Features(backbone.forward_head(tokens, pre_logits=True), patches.mean((2, 3)), patches)
+
+
+def read_map(backbone: Any, pixels: torch.Tensor) -> Features:
+    """CNNs and hierarchical transformers: the last feature map."""
+    patches = backbone.forward_features(pixels)
+    if getattr(backbone, "output_fmt", "NCHW") == "NHWC":
+        patches = patches.permute(0, 3, 1, 2)
+    return Features(None, patches.mean((2, 3)), patches)
+
+
+def read_last_stage(backbone: Any, pixels: torch.Tensor) -> Features:
+    patches = backbone.forward_intermediates(pixels, indices=1, intermediates_only=True)[-1]
+    return Features(None, patches.mean((2, 3)), patches)
+
+
+def levels(backbone: Any, pixels: torch.Tensor) -> list[torch.Tensor]:
+    if hasattr(backbone, "num_prefix_tokens"):
+        indices = evenly_spaced(len(backbone.blocks))
+    else:
+        count = len(_stages(backbone))
+        indices = list(range(max(0, count - 4), count))
+    return backbone.forward_intermediates(pixels, indices=indices, intermediates_only=True, output_fmt="NCHW")
+
+
+def _stages(backbone: Any) -> list[Any]:
+    info = backbone.feature_info
+    return info.info if hasattr(info, "info") else list(info)
