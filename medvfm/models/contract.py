@@ -66,21 +66,22 @@ class InputContract:
         return self.normalise(self.fit(pictures))
 
     def fit(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, C, H, W) in [0, 1] to (N, C, *size_px). Gray stays one channel, a third of the work."""
-        if pictures.ndim != 4:
-            raise ValueError(f"pictures are (N, C, H, W), not {tuple(pictures.shape)}")
-        return self._fit(pictures.float()).clamp(0, 1)  # bicubic overshoots; 8-bit processors clip it as well
+        """Pictures (N, C, H, W) in [0, 1] to the model's size, still in [0, 1]; what a cache may hold.
+
+        Gray stays one channel until after the resize, which costs a third then.
+        """
+        if pictures.ndim != 4 or pictures.shape[1] not in (1, self.channels, 3):
+            raise ValueError(f"pictures are (N, 1 or {self.channels}, H, W), not {tuple(pictures.shape)}")
+        pictures = pictures.float()
+        if pictures.shape[1] > self.channels:
+            pictures = pictures.mean(1, keepdim=True)
+        return self._fit(pictures).clamp(0, 1)  # bicubic overshoots; 8-bit processors clip it as well
 
     def normalise(self, fitted: torch.Tensor) -> torch.Tensor:
-        """What `fit` gives, on any device, to model input (N, channels, *size_px). Gray is repeated over channels."""
-        if fitted.shape[1] not in (1, 3, self.channels):
-            raise ValueError(f"pictures have 1 or 3 channels, not {fitted.shape[1]}")
-        fitted = fitted.float()
-        if fitted.shape[1] != self.channels and fitted.shape[1] != 1:
-            fitted = fitted.mean(1, keepdim=True)
+        """What `fit` gave, (N, 1 or channels, *size_px), to model input (N, channels, *size_px)."""
         mean = torch.tensor(self.mean, device=fitted.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=fitted.device).view(1, -1, 1, 1)
-        return (fitted * self.scale - mean) / std
+        return ((fitted.float() * self.scale - mean) / std).expand(-1, self.channels, -1, -1).contiguous()
 
     def _fit(self, pictures: torch.Tensor) -> torch.Tensor:
         height, width = pictures.shape[-2:]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from medvfm.core.errors import RecipeError
 from medvfm.models import structure
 from medvfm.models.contract import InputContract
 
@@ -51,6 +52,7 @@ class Encoder(nn.Module):
         self.contract, self.width, self.name, self.weights_record = contract, width, name, weights_record
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._read, self._levels = read, levels
+        self._fixed = {name for name, parameter in backbone.named_parameters() if not parameter.requires_grad}
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
 
@@ -73,8 +75,36 @@ class Encoder(nn.Module):
         """The last `count` blocks and what comes after them (final norm, pooling head)."""
         found = self.blocks()
         if not 1 <= count <= len(found):
-            raise ValueError(f"{self.name} has {len(found)} blocks; the last {count} were asked for")
+            raise RecipeError(
+                f"{self.name} has {len(found)} blocks, and the last {count} were asked for",
+                remedy=f"ask for 1 to {len(found)}" if found else "take another method",
+            )
         return found[-count:] + structure.tail(self.backbone)
+
+    def unused(self, chosen: Callable[[Features], torch.Tensor | None] | None = None) -> list[nn.Parameter]:
+        """Parameters of the backbone that training leaves alone: those that `chosen` of the features never reads (all
+        features together where it is None), and those that the model itself fixes (MAE's sine positions).
+
+        Found by a backward pass of one picture in evaluation mode. Modes, flags and gradients stay as they were.
+        """
+        named = list(self.backbone.named_parameters())
+        flags, modes = [p.requires_grad for _, p in named], [(m, m.training) for m in self.modules()]
+        pixels = torch.zeros(1, self.contract.channels, *self.contract.size_px, device=named[0][1].device)
+        self.eval()
+        try:
+            with torch.enable_grad():
+                for _, parameter in named:
+                    parameter.requires_grad_(True)
+                features = self(pixels)
+                outputs = [features.cls, features.pooled, features.patches] if chosen is None else [chosen(features)]
+                total = torch.stack([o.float().sum() for o in outputs if o is not None]).sum()
+                gradients = torch.autograd.grad(total, [p for _, p in named], allow_unused=True)
+        finally:
+            for (_, parameter), flag in zip(named, flags, strict=True):
+                parameter.requires_grad_(flag)
+            for module, mode in modes:
+                module.training = mode
+        return [p for (name, p), g in zip(named, gradients, strict=True) if g is None or name in self._fixed]
 
 
 def tokens_to_map(tokens: torch.Tensor, size_px: tuple[int, int], patch_px: tuple[int, int]) -> torch.Tensor:

@@ -52,19 +52,21 @@ def lora_targets(module: nn.Module) -> list[str]:
     """Full names of the layers that LoRA adapts.
 
     Transformers: query, key, value and output projection of each block's attention, fused or not. Networks without
-    attention: each convolution that mixes channels (groups == 1) and each linear layer inside the blocks.
+    attention: each convolution that mixes channels (groups == 1) and each linear layer inside the blocks; where there
+    are no blocks, all of them but the first, which takes the pixels.
     """
     found: list[str] = []
     for name in block_names(module):
         found += [f"{name}.{inner}" for inner in _attention_layers(module.get_submodule(name))]
     if found:
         return found
-    return [
-        f"{name}.{inner}"
-        for name in block_names(module)
-        for inner, layer in module.get_submodule(name).named_modules()
+    mixing = [
+        name
+        for name, layer in module.named_modules()
         if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
     ]
+    scopes = tuple(f"{name}." for name in block_names(module))
+    return [name for name in mixing if name.startswith(scopes)] if scopes else mixing[1:]
 
 
 def _attention_layers(block: nn.Module) -> Iterator[str]:

@@ -67,13 +67,13 @@ def wrap_timm(
     1x1 convolution that ImageNet's classifier reads), or `last_stage`, that of its last residual stage. The layers
     between the two are dropped with the latter.
     """
-    if size_px is not None and (size_px, size_px) != contract.size_px:
-        contract = contract.with_size(size_px)
-        if hasattr(backbone, "set_input_size"):
-            try:
-                backbone.set_input_size(img_size=contract.size_px)
-            except (ValueError, AssertionError, RuntimeError) as error:
-                raise WeightsError(f"a size of {size_px} px does not fit it ({error})", where=name) from error
+    contract = contract if size_px is None else contract.with_size(size_px)
+    built_for = getattr(getattr(backbone, "patch_embed", None), "img_size", None)
+    if hasattr(backbone, "set_input_size") and built_for != contract.size_px:
+        try:
+            backbone.set_input_size(img_size=contract.size_px)
+        except (ValueError, AssertionError, RuntimeError) as error:
+            raise WeightsError(f"a size of {contract.size_px} px does not fit it ({error})", where=name) from error
     backbone.eval()
     tokens = hasattr(backbone, "num_prefix_tokens")
     convolutional = not tokens and getattr(backbone, "output_fmt", "NCHW") == "NCHW"
