@@ -249,6 +249,11 @@ def from_source(source: yaml_source.Source) -> Recipe:
     return recipe
 
 
+def from_data(data: dict[str, Any], name: str) -> Recipe:
+    """Validate plain data, such as a finished run holds; `name` is what messages call it."""
+    return from_source(yaml_source.Source(data, name, {}))
+
+
 def json_schema() -> dict[str, Any]:
     """For editors: `medvfm schema recipe`."""
     return Recipe.model_json_schema(by_alias=True)

@@ -1,4 +1,4 @@
-"""What --resume needs, and trained weights alone. Every file is written beside its name and moved into place."""
+"""What --resume needs: the state of training at the end of an epoch, moved into place whole."""
 
 from __future__ import annotations
 
@@ -9,31 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
 
-from medvfm.core.errors import RunError, WeightsError
+from medvfm.core.errors import RunError
 
 NAME = "last.pt"
-
-
-def trained(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Copies, on the CPU, of the weights that are trained and of the buffers that go with them."""
-    names = {n for n, p in module.named_parameters() if p.requires_grad}
-    for prefix, part in module.named_modules():
-        if any(p.requires_grad for p in part.parameters(recurse=False)):
-            names |= {f"{prefix}.{n}" if prefix else n for n, _ in part.named_buffers(recurse=False)}
-    state = module.state_dict()
-    return {n: state[n].detach().to("cpu", copy=True).contiguous() for n in sorted(names) if n in state}
-
-
-def put_trained(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Put back what `trained` gave; every key must be the module's, of the same shape."""
-    state = module.state_dict()
-    strange = sorted(n for n, w in weights.items() if n not in state or state[n].shape != w.shape)
-    if strange:
-        raise WeightsError(f"{len(strange)} weights do not fit the model: {', '.join(strange[:3])}")
-    module.load_state_dict(weights, strict=False)
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
@@ -61,18 +40,3 @@ def load(folder: Path) -> dict[str, Any] | None:
 def remove(folder: Path) -> None:
     """The run is complete: what --resume needs is not needed any more."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
-    """safetensors, moved into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(weights, beside)
-    beside.replace(path)
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The weights that `write_weights` wrote."""
-    if not path.is_file():
-        raise RunError("no trained weights here", where=path)
-    return load_file(path)

@@ -24,6 +24,7 @@ from medvfm.statistics.interval import Interval, few_positives
 METRICS: dict[str, Metric] = {**ranking.METRICS, **decision.METRICS, **calibration.METRICS}
 MACRO = "macro"
 Weights = torch.Tensor | None
+Thresholds = Mapping[tuple[str, str], np.ndarray]
 Component = Callable[[Weights], torch.Tensor]
 
 
@@ -86,8 +87,8 @@ def parse(name: str, known: Mapping[str, Metric] = METRICS, where: str | None = 
 class Judge:
     """How rows are made: what does not change from split to split, or from the model to a baseline.
 
-    thresholds: metric name and target to the threshold that was fixed on validation data; the metric name `decision`
-    is the threshold of every metric that has none of its own. A decision is score >= threshold.
+    Thresholds are metric name and target to (folds,) thresholds that were fixed on validation data; the metric name
+    `decision` is the threshold of every metric that has none of its own. A decision is score >= threshold.
     """
 
     wanted: Sequence[Wanted]
@@ -99,7 +100,7 @@ class Judge:
     def rows(
         self,
         scored: Scored,
-        thresholds: Mapping[tuple[str, str], float],
+        thresholds: Thresholds,
         *,
         split: str = "test",
         group: str | None = None,
@@ -113,7 +114,7 @@ class Judge:
         ]
 
     def subgroups(
-        self, scored: Scored, thresholds: Mapping[tuple[str, str], float], columns: Sequence[str], split: str = "test"
+        self, scored: Scored, thresholds: Thresholds, columns: Sequence[str], split: str = "test"
     ) -> list[Row]:
         """The same rows for every value of every column; `sex=F`."""
         rows = []
@@ -128,8 +129,8 @@ class Judge:
         self,
         scored: Scored,
         other: Scored,
-        thresholds: Mapping[tuple[str, str], float],
-        other_thresholds: Mapping[tuple[str, str], float],
+        thresholds: Thresholds,
+        other_thresholds: Thresholds,
         baseline: str,
     ) -> list[Row]:
         """Model minus baseline on the same units, resampled together: rows `auroc_difference`, ..."""
@@ -152,7 +153,7 @@ class Judge:
         return float(np.mean(values)) if values else math.nan
 
     def _targets(
-        self, scored: Scored, wanted: Wanted, thresholds: Mapping[tuple[str, str], float]
+        self, scored: Scored, wanted: Wanted, thresholds: Thresholds
     ) -> list[tuple[str | None, list[Component]]]:
         if wanted.metric.takes in ("class", "class_score") and (self.exclusive or len(scored.targets) == 1):
             return [(self._joint_target(scored), [self._joint(scored, wanted, thresholds)])]
@@ -166,26 +167,24 @@ class Judge:
     def _joint_target(scored: Scored) -> str | None:
         return scored.targets[0] if len(scored.targets) == 1 else None
 
-    def _single(
-        self, scored: Scored, wanted: Wanted, column: int, thresholds: Mapping[tuple[str, str], float]
-    ) -> Component:
+    def _single(self, scored: Scored, wanted: Wanted, column: int, thresholds: Thresholds) -> Component:
         """One target against the rest."""
-        target, takes = scored.targets[column], wanted.metric.takes
+        takes = wanted.metric.takes
         known = ~np.isnan(scored.truth[:, column])
         prediction = scored.scores[:, column]
         if takes in ("decision", "class"):
-            prediction = self._decided(prediction, wanted, target, thresholds)
+            prediction = self._decided(scored, column, wanted, thresholds)
         if takes == "probability" and not scored.probabilities:
             return _undefined("scores are no probabilities; evaluate.recalibrate=platt fits them on validation data")
         truth = (scored.truth[:, column] > 0.5).astype(np.int64)
         return self._component(scored, wanted, known, truth, prediction)
 
-    def _joint(self, scored: Scored, wanted: Wanted, thresholds: Mapping[tuple[str, str], float]) -> Component:
+    def _joint(self, scored: Scored, wanted: Wanted, thresholds: Thresholds) -> Component:
         """All classes at once; the decision is the class of the highest score, or the threshold for one class."""
         known = ~np.isnan(scored.truth).any(axis=1)
         if len(scored.targets) == 1:
             truth = (scored.truth[:, 0] > 0.5).astype(np.int64)
-            decided = self._decided(scored.scores[:, 0], wanted, scored.targets[0], thresholds)
+            decided = self._decided(scored, 0, wanted, thresholds)
             both = np.stack([1 - scored.scores[:, 0], scored.scores[:, 0]], axis=1)
             return self._component(scored, wanted, known, truth, decided if wanted.metric.takes == "class" else both)
         truth = np.where(known, np.nan_to_num(scored.truth).argmax(axis=1), 0)
@@ -193,13 +192,12 @@ class Judge:
         return self._component(scored, wanted, known, truth, prediction)
 
     @staticmethod
-    def _decided(
-        score: np.ndarray, wanted: Wanted, target: str, thresholds: Mapping[tuple[str, str], float]
-    ) -> np.ndarray | str:
+    def _decided(scored: Scored, column: int, wanted: Wanted, thresholds: Thresholds) -> np.ndarray | str:
+        target = scored.targets[column]
         threshold = thresholds.get((wanted.name, target), thresholds.get(("decision", target)))
-        if threshold is None or math.isnan(threshold):
+        if threshold is None or np.isnan(threshold).any():
             return "no threshold could be fixed on validation data"
-        return (score >= threshold).astype(np.int64)
+        return (scored.scores[:, column] >= threshold[scored.fold]).astype(np.int64)
 
     def _component(
         self, scored: Scored, wanted: Wanted, known: np.ndarray, truth: np.ndarray, prediction: np.ndarray | str

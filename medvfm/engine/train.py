@@ -18,6 +18,7 @@ from accelerate import Accelerator
 
 from medvfm.core.errors import RunError
 from medvfm.engine import audits, checkpoint
+from medvfm.nn import state
 
 Loader = Callable[[int], Iterable[tuple[Any, torch.Tensor]]]  # epoch -> batches of (items, truth (B, T))
 
@@ -86,12 +87,12 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(total, settings.warmup))
     module, optimizer = accelerator.prepare(module, optimizer)
     weights, history, best = audits.WeightAudit(adapter.module), History(), None
-    state = checkpoint.load(folder)
-    if state is not None:
-        checkpoint.put_trained(adapter.module, state["trained"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        history, best = History(**state["history"]), state["best"]
+    saved = checkpoint.load(folder)
+    if saved is not None:
+        state.put_trained(adapter.module, saved["trained"])
+        optimizer.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+        history, best = History(**saved["history"]), saved["best"]
         say(f"resumed after epoch {len(history.epochs)}")
     for epoch in range(len(history.epochs), settings.epochs):
         if _exhausted(history, settings.patience):
@@ -106,13 +107,13 @@ def fit(
         history.epochs.append({"epoch": epoch + 1, "loss": loss, "learning_rate": rate, "val": values})
         if not values or history.improved(values[select], better):
             history.best_epoch, history.best_value = epoch + 1, values.get(select)
-            best = checkpoint.trained(adapter.module)
+            best = state.trained(adapter.module)
         shown = " ".join(f"{name} {value:.3f}" for name, value in values.items())
         say(f"epoch {epoch + 1}/{settings.epochs}  loss {loss:.4f}  {f'val {shown}' if shown else ''}".rstrip())
         checkpoint.save(
             folder,
             {
-                "trained": checkpoint.trained(adapter.module),
+                "trained": state.trained(adapter.module),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "history": history.as_record(),
@@ -120,7 +121,7 @@ def fit(
             },
         )
     if best is not None:
-        checkpoint.put_trained(adapter.module, best)
+        state.put_trained(adapter.module, best)
     adapter.module.eval()
     return history
 

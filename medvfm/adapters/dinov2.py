@@ -1,0 +1,264 @@
+"""Any image encoder (DINOv2 and its kin, CNNs too) adapted to classification.
+
+The encoder sees pictures; a volume is a stack of them. Patches are pooled to one vector a picture, pictures to one
+vector a case, and a head turns that into scores. What is trained is the head alone on cached features (knn,
+linear_probe), or head and encoder by the training loop (lora, last_blocks, full).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from torch import nn
+
+from medvfm.core.errors import RecipeError
+from medvfm.core.protocols import Method
+from medvfm.core.recipe import Adapter as AdapterSettings
+from medvfm.core.recipe import Prepare, Train
+from medvfm.models import encoders, structure
+from medvfm.models.encoder import Encoder
+from medvfm.models.preparation import Pictures, as_batch
+from medvfm.nn import heads, knn, losses, probe, state
+
+_TASKS = frozenset({"classification"})
+_LOOP = frozenset(Train.model_fields) - {"loss"}
+METHODS = {
+    "knn": Method("nearest neighbours among frozen features", _TASKS, "features"),
+    "linear_probe": Method("logistic regression on frozen features", _TASKS, "features", frozenset({"class_weights"})),
+    "lora": Method("low-rank updates of attention or convolutions, and a head", _TASKS, "weights", _LOOP),
+    "last_blocks": Method("the last blocks of the encoder and a head", _TASKS, "weights", _LOOP),
+    "full": Method("every weight of the encoder and a head", _TASKS, "weights", _LOOP),
+}
+DEFAULT_METHOD = "linear_probe"
+DEFAULT_WEIGHTS = "facebook/dinov2-base"
+TRAINING = {
+    "lora": {"epochs": 6, "batch_size": 8, "learning_rate": 2e-3, "patience": 4},
+    "last_blocks": {"epochs": 8, "batch_size": 8, "learning_rate": 3e-4, "patience": 4},
+    "full": {"epochs": 10, "batch_size": 8, "learning_rate": 1e-4, "patience": 5},
+}
+FROM_SCRATCH = {"learning_rate": 1e-3}
+CHUNK = 64  # pictures that go through the encoder at once
+
+
+class SliceClassifier(nn.Module):
+    """Encoder, pooling over patches and slices, head."""
+
+    def __init__(self, encoder: Encoder, patches: str, pool: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.patches, self.pool, self.head = encoder, patches, pool, head
+
+    def vectors(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, D): each picture's patches as one vector."""
+        features = self.encoder(pixels)
+        if self.patches == "cls":
+            if features.cls is None:
+                raise RecipeError("prepare.patches: cls, but this encoder has no class token", remedy="use mean or max")
+            return features.cls
+        return features.pooled if self.patches == "mean" else features.patches.flatten(2).amax(2)
+
+    def forward(self, pixels: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Logits (B, T) from pixels (sum of counts, C, h, w)."""
+        return self.head(self.pool(*padded(self.vectors(pixels), counts)))
+
+
+def padded(vectors: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum of counts, D) as (B, S, D) with a mask (B, S) that is true where there is a slice."""
+    parts = vectors.split(counts.tolist())
+    mask = torch.arange(int(counts.max()), device=vectors.device) < counts.to(vectors.device)[:, None]
+    return nn.utils.rnn.pad_sequence(list(parts), batch_first=True), mask
+
+
+class Dinov2:
+    """An encoder adapted to one question by one method. See core.protocols.Adapter."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        question: Any,
+        method: str,
+        prepare: Prepare,
+        settings: AdapterSettings,
+        *,
+        windows: Mapping[str, tuple[float, float]],
+        read: Mapping[str, Any],
+        class_weights: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.question, self.method, self.settings = question, method, settings
+        self.slices_pool, self.class_weights = prepare.slices.pool, class_weights
+        patches = prepare.patches or "mean"
+        self.preparer = Pictures(encoder.contract, prepare, windows, read)
+        self.probabilities = True
+        targets = len(question.classes)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            pool = heads.SlicePool(self.slices_pool, encoder.width)
+            head: nn.Module = nn.Linear(encoder.width, losses.outputs(question.kind, targets))
+        self.module = SliceClassifier(encoder, patches, pool, head)
+        self._set_trainable(method)
+
+    def _set_trainable(self, method: str) -> None:
+        encoder = self.module.encoder
+        encoder.requires_grad_(method == "full")
+        if method == "lora":
+            rank = self.settings.rank or 8
+            config = LoraConfig(
+                r=rank,
+                lora_alpha=self.settings.alpha or 2 * rank,
+                target_modules=structure.lora_targets(encoder.backbone),
+            )
+            encoder.backbone = get_peft_model(encoder.backbone, config)
+        if method == "last_blocks":
+            for block in encoder.last_blocks(self.settings.blocks or 2):
+                block.requires_grad_(True)
+        if method in ("full", "last_blocks"):
+            for part in encoder.unused():
+                part.requires_grad_(False)
+
+    def collate(self, items: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        return as_batch(items)
+
+    def _pixels(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        device = next(self.module.parameters()).device
+        return self.module.encoder.contract.normalise(batch["pictures"].to(device, non_blocking=True))
+
+    # features of the frozen encoder
+
+    def features_key(self) -> str:
+        encoder = self.module.encoder
+        parts = [
+            encoder.weights_record["sha256"],
+            encoder.contract.as_record(),
+            self.preparer.key(),
+            self.module.patches,
+        ]
+        return f"{encoder.name}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]}"
+
+    @torch.inference_mode()
+    def embed(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(B, 2, D): the mean and the maximum over a case's slices, so that one pass serves both poolings."""
+        self.module.eval()
+        chunks = self._pixels(batch).split(CHUNK)
+        vectors = torch.cat([self.module.vectors(chunk).float() for chunk in chunks]).split(batch["counts"].tolist())
+        return torch.stack([torch.stack([v.mean(0), v.amax(0)]) for v in vectors])
+
+    def _pooled(self, features: np.ndarray | torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(features)[:, {"mean": 0, "max": 1}[self.slices_pool]].float()
+
+    def fit_features(
+        self,
+        train: tuple[np.ndarray, np.ndarray],
+        val: tuple[np.ndarray, np.ndarray],
+        choose: Callable[[np.ndarray], float],
+        seed: int,
+    ) -> dict[str, Any]:
+        fit = knn.sweep if self.method == "knn" else probe.sweep
+        more = {} if self.method == "knn" else {"class_weight": "balanced" if self.class_weights else None}
+        kind = self.question.kind
+        self.module.head, record = fit(
+            (self._pooled(train[0]), torch.as_tensor(train[1])),
+            (self._pooled(val[0]), torch.as_tensor(val[1])),
+            lambda scores: choose(np.asarray(scores)),
+            kind=kind,
+            **more,
+        )
+        return record
+
+    @torch.inference_mode()
+    def score_features(self, features: np.ndarray) -> np.ndarray:
+        self.module.eval()
+        return self._scores(self.module.head(self._pooled(features).to(next(self.module.parameters()).device)))
+
+    def _scores(self, outputs: torch.Tensor) -> np.ndarray:
+        probabilities = outputs if self.method == "knn" else losses.probabilities(outputs.float(), self.question.kind)
+        return probabilities.double().cpu().numpy()
+
+    # training
+
+    def loss(self, batch: Mapping[str, torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
+        logits = self.module(self._pixels(batch), batch["counts"])
+        return losses.classification(logits, truth, self.question.kind, weights=batch.get("class_weights"))
+
+    @torch.inference_mode()
+    def predict(self, batch: Mapping[str, torch.Tensor]) -> np.ndarray:
+        self.module.eval()
+        if self.method in ("knn", "linear_probe"):
+            return self.score_features(self.embed(batch).cpu().numpy())
+        return self._scores(self.module(self._pixels(batch), batch["counts"]))
+
+    # what was trained, on disk
+
+    def save(self, folder: Path) -> None:
+        """`model.safetensors` holds head and trained blocks; `lora/` is peft's own format, for the plain model."""
+        if self.method == "lora":
+            self.module.encoder.backbone.save_pretrained(folder / "lora")
+        state.write(folder / "model.safetensors", self._own_state())
+
+    def load(self, folder: Path) -> None:
+        """Put back what `save` wrote."""
+        own = state.read(folder / "model.safetensors")
+        if self.method in ("knn", "linear_probe"):
+            head = knn.Neighbours if self.method == "knn" else probe.Probe
+            self.module.head = head.from_state({n.removeprefix("head."): w for n, w in own.items()})
+            return
+        if self.method == "lora":
+            adapted = state.read(folder / "lora" / "adapter_model.safetensors")
+            set_peft_model_state_dict(self.module.encoder.backbone, adapted)
+        state.put_trained(self.module, own)
+
+    def _own_state(self) -> dict[str, torch.Tensor]:
+        if self.method in ("knn", "linear_probe"):
+            return {f"head.{n}": w.detach().cpu() for n, w in self.module.head.state_dict().items()}
+        return {n: w for n, w in state.trained(self.module).items() if ".lora_" not in n}
+
+    def record(self) -> dict[str, Any]:
+        encoder = self.module.encoder
+        sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
+        return {
+            "weights": encoder.name,
+            **encoder.weights_record,
+            "contract": encoder.contract.as_record(),
+            "patches": self.module.patches,
+            "slices": self.slices_pool,
+            "parameters": {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, t in sizes if t)},
+        }
+
+
+def build(
+    settings: AdapterSettings,
+    question: Any,
+    method: str,
+    prepare: Prepare,
+    *,
+    windows: Mapping[str, tuple[float, float]],
+    read: Mapping[str, Any],
+    train: Train,
+    seed: int,
+) -> Dinov2:
+    """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
+    if prepare.size is not None and not isinstance(prepare.size, int) and len(prepare.size) != 2:
+        raise RecipeError("pictures have two sizes, as in prepare.size: 224 or [224, 224]")
+    encoder = encoders.load_encoder(settings.weights or DEFAULT_WEIGHTS, size_px=prepare.size, seed=seed)
+    if prepare.slices.pool == "attention" and METHODS[method].fits == "features":
+        raise RecipeError(
+            f"attention pooling is trained, and {method} trains only a head on features",
+            remedy="take adapter.method lora, last_blocks or full, or prepare.slices.pool mean or max",
+        )
+    return Dinov2(
+        encoder,
+        question,
+        method,
+        prepare,
+        settings,
+        windows=windows,
+        read=read,
+        class_weights=train.class_weights == "balanced",
+        seed=seed,
+    )

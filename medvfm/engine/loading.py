@@ -1,0 +1,116 @@
+"""Cases through loader workers: read and prepared in parallel, bad ones left out with the reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from medvfm.core.case import Case
+from medvfm.core.errors import MedvfmError
+from medvfm.core.protocols import Preparer
+from medvfm.io import cache
+from medvfm.io.cache import ArrayCache
+from medvfm.io.console import Console
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """Cases with the key of their content; those without files are left out with the reason."""
+
+    readable: list[tuple[Case, str]]
+    left_out: list[tuple[str, str]]
+
+
+def default_workers(device: str) -> int:
+    """One process a core on a CPU, where they share the cores with the model; a few more beside a GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 2) if device == "cpu" else min(cores, 12)
+
+
+def content_keys(cases: Sequence[Case], preparer: Preparer, strict: bool) -> Keyed:
+    """The content of every case's files as a key; a table in the cache spares reading files that did not change."""
+    found = Keyed([], [])
+    for case in cases:
+        try:
+            found.readable.append((case, cache.content_key(preparer.files(case))))
+        except MedvfmError as error:
+            if strict:
+                raise
+            found.left_out.append((case.case_id, str(error)))
+    return found
+
+
+class _Cases(Dataset):
+    def __init__(self, cases: Sequence[Case], preparer: Preparer, strict: bool) -> None:
+        self._cases, self._preparer, self._strict = list(cases), preparer, strict
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def __getitem__(self, row: int) -> Any:
+        try:
+            return self._preparer(self._cases[row])
+        except MedvfmError as error:
+            return error if self._strict else str(error)
+
+
+def _first(items: list[Any]) -> Any:
+    return items[0]
+
+
+def _single_threaded(_worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def prepared(cases: Sequence[Case], preparer: Preparer, workers: int, strict: bool) -> Iterator[Any]:
+    """Each case prepared, in order; a case that cannot be read gives the reason, as text, in its place."""
+    loader = DataLoader(
+        _Cases(cases, preparer, strict),
+        batch_size=1,
+        collate_fn=_first,
+        num_workers=workers if len(cases) > 8 else 0,
+        prefetch_factor=4 if workers and len(cases) > 8 else None,
+        worker_init_fn=_single_threaded if workers and len(cases) > 8 else None,
+    )
+    for item in loader:
+        if isinstance(item, MedvfmError):
+            raise item
+        yield item
+
+
+class PreparedCases(Dataset):
+    """Prepared arrays from the cache, with their truth: what training reads."""
+
+    def __init__(self, keyed: Sequence[tuple[Case, str]], preparer: Preparer, arrays: ArrayCache) -> None:
+        self._keyed, self._preparer, self._arrays = list(keyed), preparer, arrays
+
+    def __len__(self) -> int:
+        return len(self._keyed)
+
+    def __getitem__(self, row: int) -> Any:
+        case, key = self._keyed[row]
+        return self._arrays.get_or_make(f"{self._preparer.key()}-{key}", lambda: self._preparer(case))
+
+
+def fill(
+    cases: Sequence[Case], preparer: Preparer, arrays: ArrayCache, *, workers: int, strict: bool, console: Console
+) -> Keyed:
+    """Prepare every case once, into the cache; what cannot be read is left out before anything is trained."""
+    keyed = content_keys(cases, preparer, strict)
+    missing = [(case, key) for case, key in keyed.readable if not arrays.has(f"{preparer.key()}-{key}")]
+    if not missing:
+        return keyed
+    bad: dict[str, str] = {}
+    loader = prepared([case for case, _ in missing], preparer, workers, strict)
+    for (case, key), item in zip(missing, console.track(loader, len(missing), "images prepared"), strict=True):
+        if isinstance(item, str):
+            bad[case.case_id] = item
+        else:
+            arrays.put(f"{preparer.key()}-{key}", item)
+    kept = [(case, key) for case, key in keyed.readable if case.case_id not in bad]
+    return Keyed(kept, [*keyed.left_out, *bad.items()])

@@ -1,0 +1,35 @@
+"""How often a card's test set has been opened for a task on this machine: what is looked at often is fitted to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+from medvfm.io.run_directory import write_json
+
+
+def _path() -> Path:
+    return Path(platformdirs.user_data_dir("medvfm")) / "test_openings.json"
+
+
+def _key(card: str, task: str, classes: tuple[str, ...]) -> str:
+    return hashlib.sha256(json.dumps([card, task, sorted(classes)]).encode()).hexdigest()[:16]
+
+
+def open_test_set(card: str, task: str, classes: tuple[str, ...]) -> int:
+    """Count this opening; returns how many there have been, this one included."""
+    path = _path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        try:
+            counts = json.loads(path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            counts = {}
+        key = _key(card, task, classes)
+        counts[key] = int(counts.get(key, 0)) + 1
+        write_json(path, counts)
+    return counts[key]

@@ -1,0 +1,89 @@
+"""The directory that holds everything one recipe produced. Files are written beside their names and moved into place."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from medvfm.core.errors import RunError
+
+FORMAT = 1
+RECORD = "run.json"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as failed:
+        beside.unlink(missing_ok=True)
+        raise RunError(f"could not be written: {failed.strerror}", where=path) from failed
+
+
+def write_text(path: Path, text: str) -> None:
+    """UTF-8 text, whole or not at all."""
+    _replace(path, text.encode())
+
+
+def write_json(path: Path, data: Any) -> None:
+    """JSON without NaN or infinity: a number that does not exist is null."""
+    _replace(path, (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_yaml(path: Path, data: Any) -> None:
+    """YAML with keys in their order."""
+    _replace(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110).encode())
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Parquet or CSV, by the file's ending."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    if path.suffix == ".parquet":
+        table.to_parquet(beside, index=False)
+    else:
+        table.to_csv(beside, index=False)
+    beside.replace(path)
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """run.json of a run directory."""
+    path = directory / RECORD
+    if not path.is_file():
+        raise RunError("not a run directory: it has no run.json", where=directory)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as broken:
+        raise RunError("damaged JSON", where=path) from broken
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise RunError(f"not a record of format {FORMAT}", where=path)
+    return record
+
+
+def open_new(directory: Path, digest: str, *, resume: bool) -> None:
+    """Make the directory, or take one that a stopped run of the same recipe left; a finished run stays untouched."""
+    if (directory / RECORD).exists():
+        record = read_record(directory)
+        if record.get("status") == "complete":
+            raise RunError(
+                "holds a finished run, which is never overwritten", where=directory, remedy="give another --out"
+            )
+        if record.get("hash") != digest:
+            raise RunError("holds a run of another recipe", where=directory, remedy="give another --out")
+        if not resume:
+            raise RunError(
+                "holds an unfinished run", where=directory, remedy="go on with --resume, or give another --out"
+            )
+    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise RunError("exists and is not a run directory", where=directory, remedy="give another --out")
+    directory.mkdir(parents=True, exist_ok=True)

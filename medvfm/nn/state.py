@@ -1,0 +1,50 @@
+"""The trained weights of a module: taken out, put back, written and read as safetensors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from medvfm.core.errors import RunError, WeightsError
+
+
+def trained(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies, on the CPU, of the weights that are trained and of the buffers that go with them."""
+    names = {n for n, p in module.named_parameters() if p.requires_grad}
+    for prefix, part in module.named_modules():
+        if any(p.requires_grad for p in part.parameters(recurse=False)):
+            names |= {f"{prefix}.{n}" if prefix else n for n, _ in part.named_buffers(recurse=False)}
+    state = module.state_dict()
+    return {n: state[n].detach().to("cpu", copy=True).contiguous() for n in sorted(names) if n in state}
+
+
+def put_trained(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Put back what `trained` gave; every key must be the module's, of the same shape."""
+    state = module.state_dict()
+    strange = sorted(n for n, w in weights.items() if n not in state or state[n].shape != w.shape)
+    if strange:
+        raise WeightsError(f"{len(strange)} weights do not fit the model: {', '.join(strange[:3])}")
+    module.load_state_dict(weights, strict=False)
+
+
+def write(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """safetensors, written beside its name and moved into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({n: w.contiguous() for n, w in weights.items()}, beside)
+    beside.replace(path)
+
+
+def read(path: Path) -> dict[str, torch.Tensor]:
+    """The weights that `write` wrote."""
+    if not path.is_file():
+        raise RunError("no trained weights here", where=path)
+    try:
+        return load_file(path)
+    except SafetensorError as broken:
+        raise WeightsError("damaged weights", where=path) from broken
