@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import io
 import zlib
 from collections.abc import Iterator
@@ -64,8 +65,10 @@ def opened(path: Path, *, at: int = 0, packing: str = "auto") -> Iterator[ByteSt
             file.seek(at)
             yield _unpacked(file, packing)
     except EOFError as error:
-        raise UnreadableImage(f"the {packing} stream ends early: the file is truncated", where=path) from error
-    except (igzip_lib.IsalError, zlib.error) as error:
+        raise UnreadableImage(
+            f"the {packing} stream ends early, or something follows it: the file is truncated or damaged", where=path
+        ) from error
+    except (gzip.BadGzipFile, igzip_lib.IsalError, zlib.error) as error:  # type: ignore[misc]  # its stub declares no class
         raise UnreadableImage(f"the {packing} stream is damaged ({error})", where=path) from error
     except OSError as error:
         raise UnreadableImage(f"cannot be read ({error.strerror or error})", where=path) from error

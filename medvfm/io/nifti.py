@@ -106,6 +106,7 @@ def read_nifti(
     repairs = header.repairs + ((f"{surplus} bytes behind the voxels ignored",) if surplus else ())
     if header.is_colour:
         voxels, unit = _colour(raw, channel)
+        repairs += ("alpha ignored",) if header.dtype.itemsize == 4 else ()
     else:
         voxels, unit = _values(raw, header), "arbitrary"
         voxels = voxels if keep_axis else voxels[..., 0]

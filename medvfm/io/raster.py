@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ _MAGIC = (
 PIXEL_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ORIENTATION_TAG = 0x0112
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "LA": 2, "I;16": 2, "RGB": 4, "RGBA": 4, "CMYK": 4}
+_DEEP_LANES = {2: 6, 4: 4, 6: 8}  # PNG colour type to the bytes of a 16-bit pixel: RGB, grey with alpha, RGBA
 
 
 def raster_format(head: bytes) -> str | None:
@@ -106,7 +107,7 @@ def _pixels(
         form == "png" and data[24] == 16 and data[25] != 0
     )  # IHDR: bit depth, colour type; Pillow keeps 8 bits of these
     width, height = picture.size
-    bounded.refuse_larger(width * height * (8 if deep else _BYTES_PER_PIXEL.get(picture.mode, 4)), limit_gib, path)
+    bounded.refuse_larger(width * height * (24 if deep else _BYTES_PER_PIXEL.get(picture.mode, 4)), limit_gib, path)
     if getattr(picture, "n_frames", 1) > 1:
         raise UnreadableImage(f"a moving picture of {picture.n_frames} frames", where=path)  # type: ignore[attr-defined]
     turn = int(picture.getexif().get(_ORIENTATION_TAG, 1))
@@ -147,15 +148,40 @@ def turned(pixels: np.ndarray, turn: int, repairs: list[str]) -> np.ndarray:
 
 
 def _deep_colour(data: bytes, path: Path) -> np.ndarray:
-    """16-bit PNG with colour or alpha through torchvision: Pillow would return the upper 8 bits without a word."""
-    try:
-        import torch
-        from torchvision.io import ImageReadMode, decode_png
-    except (ImportError, OSError, RuntimeError) as error:
-        raise UnreadableImage("a 16-bit colour PNG needs torchvision, which cannot be imported", where=path) from error
-    planes = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.UNCHANGED).numpy()
-    pixels = np.moveaxis(planes, 0, -1)
-    return without_alpha(pixels, 65535, path) if pixels.shape[-1] in (2, 4) else pixels
+    """16-bit PNG with colour or alpha: Pillow alone would return the upper 8 bits without a word.
+
+    PNG filters work on each byte of a pixel apart from the others, so that every byte plane is an 8-bit grey PNG with
+    the same filter types, which Pillow can decode.
+    """
+    width, height, _, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    if interlaced:
+        raise UnreadableImage("an interlaced 16-bit colour PNG is not read", where=path)
+    lanes = _DEEP_LANES[colour]
+    filtered = _inflated(data, height * (1 + width * lanes), path).reshape(height, 1 + width * lanes)
+    planes = np.empty((height, width, lanes), np.uint8)
+    for lane in range(lanes):
+        plane = np.concatenate([filtered[:, :1], filtered[:, 1 + lane :: lanes]], axis=1)
+        with PngImagePlugin.PngImageFile(io.BytesIO(_grey_png(width, height, plane.tobytes()))) as grey:
+            planes[..., lane] = np.asarray(grey)
+    pixels = planes.view(">u2").astype(np.uint16)
+    return pixels if colour == 2 else without_alpha(pixels, 65535, path)
+
+
+def _inflated(data: bytes, count: int, path: Path) -> np.ndarray:
+    packed = b"".join(body for kind, body in _png_chunks(data) if kind == b"IDAT")
+    inflater = zlib.decompressobj()
+    rows = inflater.decompress(packed, count)
+    if len(rows) != count or inflater.decompress(inflater.unconsumed_tail, 1) or not inflater.eof:
+        raise UnreadableImage("damaged PNG: its rows are not of the size announced", where=path)
+    return np.frombuffer(rows, np.uint8)
+
+
+def _grey_png(width: int, height: int, rows: bytes) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return _MAGIC[0][0] + head + chunk(b"IDAT", zlib.compress(rows, 0)) + chunk(b"IEND", b"")
 
 
 def _bits(data: bytes, form: str) -> int | None:
@@ -171,16 +197,21 @@ def _check_complete(data: bytes, form: str, path: Path) -> None:
 
 
 def _check_png(data: bytes, path: Path) -> None:
-    """Every chunk is whole and has its checksum: W3C PNG, 5.3 (Pillow leaves those of IDAT unread)."""
-    at = 8
+    """The last chunk is there: W3C PNG, 5.6."""
+    if not any(kind == b"IEND" for kind, _ in _png_chunks(data, path)):
+        raise UnreadableImage("truncated PNG: its end mark is missing", where=path)
+
+
+def _png_chunks(data: bytes, path: Path | None = None) -> Iterator[tuple[bytes, memoryview]]:
+    """Kind and body of each whole chunk, its checksum compared (Pillow leaves those of IDAT unread)."""
+    view, at = memoryview(data), 8
     while at + 12 <= len(data):
-        length = struct.unpack_from(">I", data, at)[0]
-        end = at + 12 + length
+        end = at + 12 + struct.unpack_from(">I", data, at)[0]
         if end > len(data):
-            break
-        if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            return
+        if zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             raise UnreadableImage("damaged PNG: a checksum is wrong", where=path)
+        yield data[at + 4 : at + 8], view[at + 8 : end - 4]
         if data[at + 4 : at + 8] == b"IEND":
             return
         at = end
-    raise UnreadableImage("truncated PNG: its end mark is missing", where=path)

@@ -70,6 +70,8 @@ def _pixels(page: tifffile.TiffPage, label: bool, repairs: list[str], path: Path
     if photometric is None or page.dtype is None:
         raise UnreadableImage(f"a TIFF of photometric kind {int(page.photometric)} is not read", where=path)
     _check_extents(page, path)
+    if photometric == "MINISWHITE":
+        repairs.append("inverted: white was the minimum")
     pixels, photometric = _decoded(page, photometric, path)
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8)
@@ -79,7 +81,6 @@ def _pixels(page: tifffile.TiffPage, label: bool, repairs: list[str], path: Path
         if pixels.dtype.kind != "u":
             raise UnreadableImage(f"white is its minimum, and its pixels are {pixels.dtype}", where=path)
         pixels = (2**page.bitspersample - 1) - pixels
-        repairs.append("inverted: white was the minimum")
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         opaque = int(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1
         pixels = without_alpha(pixels, opaque, path)
