@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 
+from medvfm.core import yaml_source
 from medvfm.core.data_card import DataCard, load_card
 from medvfm.core.errors import DataCardError, MedvfmError, RecipeError, nearest
 
@@ -50,3 +53,37 @@ def _file(name: str, what: str, error: type[MedvfmError], missing: str, where: s
     if name not in known:
         raise error(f"{missing}; {nearest(name, known)}", where=where)
     return known[name]
+
+
+def _documented(room: str) -> list[tuple[str, str]]:
+    """Each file of a room and the first line of its docstring; nothing is imported."""
+    texts = {name: (PACKAGE / room / f"{name}.py").read_text(encoding="utf-8") for name in modules(room)}
+    return [(name, (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]) for name, text in texts.items()]
+
+
+def _recipes() -> list[tuple[str, str]]:
+    return [
+        (name, str(yaml_source.read(path, RecipeError).data.get("title"))) for name, path in shipped("recipes").items()
+    ]
+
+
+def _cards() -> list[tuple[str, str]]:
+    return [(name, load_card(path).title) for name, path in shipped("data_cards").items()]
+
+
+def _runs() -> list[tuple[str, str]]:
+    """Runs in ./runs with their status."""
+    found = []
+    for path in sorted(Path("runs").glob("*/run.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found.append((path.parent.name, f"{record.get('status')}: {record.get('title')}"))
+    return found
+
+
+LISTS = {
+    "adapters": lambda: _documented("adapters"),
+    "tasks": lambda: _documented("tasks"),
+    "recipes": _recipes,
+    "cards": _cards,
+    "runs": _runs,
+}

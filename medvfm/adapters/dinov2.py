@@ -19,6 +19,7 @@ from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from torch import nn
 
 from medvfm.core.errors import RecipeError
+from medvfm.core.image import Image
 from medvfm.core.protocols import Method
 from medvfm.core.recipe import Adapter as AdapterSettings
 from medvfm.core.recipe import Prepare, Train
@@ -43,7 +44,7 @@ TRAINING = {
     "last_blocks": {"epochs": 8, "batch_size": 8, "learning_rate": 3e-4, "patience": 4},
     "full": {"epochs": 10, "batch_size": 8, "learning_rate": 1e-4, "patience": 5},
 }
-FROM_SCRATCH = {"learning_rate": 1e-3}
+FROM_SCRATCH = {"learning_rate": 1e-3, "weight_decay": 0.05}
 CHUNK = 64  # pictures that go through the encoder at once
 
 
@@ -96,12 +97,19 @@ class Dinov2:
         patches = prepare.patches or "mean"
         self.preparer = Pictures(encoder.contract, prepare, windows, read)
         self.probabilities = True
-        targets = len(question.classes)
+        outputs = losses.outputs(question.kind, len(question.classes)) if question is not None else 1
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             pool = heads.SlicePool(self.slices_pool, encoder.width)
-            head: nn.Module = nn.Linear(encoder.width, losses.outputs(question.kind, targets))
+            head: nn.Module = nn.Linear(encoder.width, outputs)
         self.module = SliceClassifier(encoder, patches, pool, head)
+        self._set_trainable(method)
+
+    def restage(self, method: str) -> None:
+        """Go on with another method from the weights that the last stage left; low-rank updates are merged in."""
+        if self.method == "lora":
+            self.module.encoder.backbone = self.module.encoder.backbone.merge_and_unload()
+        self.method = method
         self._set_trainable(method)
 
     def _set_trainable(self, method: str) -> None:
@@ -148,6 +156,11 @@ class Dinov2:
         chunks = self._pixels(batch).split(CHUNK)
         vectors = torch.cat([self.module.vectors(chunk).float() for chunk in chunks]).split(batch["counts"].tolist())
         return torch.stack([torch.stack([v.mean(0), v.amax(0)]) for v in vectors])
+
+    def encode(self, images: Sequence[Image]) -> np.ndarray:
+        """(n, D) features of images that have been read, slices pooled as `prepare` says."""
+        batch = self.collate([self.preparer.of_image(image) for image in images])
+        return self._pooled(self.embed(batch).cpu()).numpy()
 
     def _pooled(self, features: np.ndarray | torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(features)[:, {"mean": 0, "max": 1}[self.slices_pool]].float()
@@ -262,3 +275,15 @@ def build(
         class_weights=train.class_weights == "balanced",
         seed=seed,
     )
+
+
+def training(method: str, weights: str | None, given: Train) -> dict[str, Any]:
+    """The settings of the training loop: the recipe's, over the method's own."""
+    scratch = FROM_SCRATCH if weights == "tiny" and method == "full" else {}
+    return {**TRAINING[method], **scratch, **given.given()}
+
+
+def load(weights: str | None, prepare: Prepare) -> Dinov2:
+    """The encoder without a task, for `encode`."""
+    settings = AdapterSettings(name="dinov2", weights=weights)
+    return build(settings, None, "linear_probe", prepare, windows={}, read={}, train=Train(), seed=0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,21 @@ from medvfm.core.errors import RunError
 
 FORMAT = 1
 RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory: `directory`, `record` (run.json) and `metrics` (its rows as a table)."""
+
+    directory: Path
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        return read_record(self.directory)
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        return pd.DataFrame(self.record["metrics"])
 
 
 def _replace(path: Path, content: bytes) -> None:

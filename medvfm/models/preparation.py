@@ -14,6 +14,7 @@ import torch
 
 from medvfm.core.case import Case
 from medvfm.core.errors import UnreadableImage
+from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
 from medvfm.io import pictures
 from medvfm.io.read import read_image
@@ -56,7 +57,10 @@ class Pictures:
         return np.concatenate([np.repeat(f, channels // f.shape[1], axis=1) for f in found])
 
     def _of_file(self, path: Path) -> np.ndarray:
-        image = read_image(path, limit_gib=self.limit_gib, nan=self.prepare.invalid, **self.read)
+        return self.of_image(read_image(path, limit_gib=self.limit_gib, nan=self.prepare.invalid, **self.read))
+
+    def of_image(self, image: Image) -> np.ndarray:
+        """The same for an image that has been read."""
         slices = self.prepare.slices
         stack = pictures.slice_pictures(
             image, plane=slices.axis, count=slices.count, span=slices.span, intensity=self._intensity()

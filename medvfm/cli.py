@@ -1,0 +1,238 @@
+"""The command line. Nothing heavy is imported before a command needs it, so that --help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="medvfm",
+    help="Adapt foundation models to clinical imaging tasks, and report honestly how well they do.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Data cards and data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe's path, or the name of a shipped one")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="override any dotted key")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: cuda where there is one")]
+Strict = Annotated[bool, typer.Option("--strict", help="stop at the first case that cannot be read")]
+
+
+def _recipe(path: str, overrides: list[str] | None):
+    from medvfm import lookup
+    from medvfm.core import recipe
+
+    return recipe.load(lookup.recipe(path), overrides or [])
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="run directory; default runs/TITLE-HASH")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished run")] = False,
+    device: Device = None,
+    strict: Strict = False,
+) -> None:
+    """Adapt, evaluate and report: medvfm run recipes/quickstart.yaml adapter.method=knn"""
+    loaded = _recipe(recipe, overrides)
+    from medvfm import pipeline
+
+    finished = pipeline.run(loaded, out, resume=resume, device=device, strict=strict)
+    directory, record = finished.directory, finished.record
+    _numbers(record)
+    print(f"report: {directory / 'report.html'}")
+    left = len(record["data"].get("left_out", []))
+    print(
+        f"{len(record['metrics'])} numbers in {directory / 'run.json'}" + (f"; {left} cases left out" if left else "")
+    )
+
+
+@app.command()
+def check(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    ready: Annotated[bool, typer.Option("--ready", help="also that data and weights are here")] = False,
+) -> None:
+    """All that can be known before training: medvfm check recipes/quickstart.yaml --ready"""
+    loaded = _recipe(recipe, overrides)
+    from medvfm import pipeline
+
+    for line in pipeline.check(loaded, ready=ready):
+        print(line)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="a finished run")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="image files or folders of a DICOM series")],
+    out: Annotated[Path, typer.Option(help="folder for the answers")],
+    format: Annotated[str, typer.Option(help="csv")] = "csv",
+    device: Device = None,
+    strict: Strict = False,
+) -> None:
+    """Ask a finished run about new images: medvfm predict runs/lesion scans/series1 --out answers"""
+    from medvfm import pipeline
+    from medvfm.core.errors import RecipeError, nearest
+
+    if format != "csv":
+        raise RecipeError(f"no format {format!r} for scores; {nearest(format, ['csv'])}", where="--format")
+    path, left_out = pipeline.predict(run, inputs, out, device=device, strict=strict)
+    for case_id, reason in left_out:
+        print(f"left out: {case_id}: {reason}", file=sys.stderr)
+    print(f"{path}" + (f"; {len(left_out)} inputs left out" if left_out else ""))
+
+
+@app.command()
+def evaluate(
+    task: Annotated[str, typer.Argument(help="what was asked: classification")],
+    truth: Annotated[Path, typer.Option(help="table with case_id, patient_id and one column a class")],
+    predictions: Annotated[Path, typer.Option(help="table with case_id and scores, wide or long")],
+    out: Annotated[Path, typer.Option(help="run directory")],
+    metrics: Annotated[str, typer.Option(help="names, separated by commas")] = "auroc,auprc",
+    kind: Annotated[str | None, typer.Option(help="binary, multi_class, multi_label or ordinal")] = None,
+    threshold: Annotated[float | None, typer.Option(help="a decision is score >= threshold")] = None,
+    subgroups: Annotated[str, typer.Option(help="columns of the truth, separated by commas")] = "",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="score the cases that match")] = False,
+) -> None:
+    """Score any model's output: medvfm evaluate classification --truth t.csv --predictions p.csv --out eval"""
+    from medvfm import pipeline
+
+    pipeline.evaluate(
+        task,
+        truth=truth,
+        predictions=predictions,
+        metrics=_list(metrics),
+        out=out,
+        kind=kind,
+        threshold=threshold,
+        subgroups=_list(subgroups),
+        seed=seed,
+        allow_missing=allow_missing,
+    )
+    from medvfm.io.run_directory import read_record
+
+    _numbers(read_record(out))
+    print(f"report: {out / 'report.html'}")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
+    """Render report.html again from a run directory: medvfm report runs/lesion"""
+    from medvfm import pipeline
+
+    print(f"report: {pipeline.report(run)}")
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(help="adapters, methods, tasks, metrics, recipes, cards or runs")],
+) -> None:
+    """What there is to choose from: medvfm list metrics"""
+    from medvfm import lookup
+    from medvfm.core.errors import RecipeError, nearest
+
+    if what in ("methods", "metrics"):  # they stand in code that imports torch
+        from medvfm import pipeline
+
+        found = pipeline.methods() if what == "methods" else pipeline.metrics()
+    elif what in lookup.LISTS:
+        found = lookup.LISTS[what]()
+    else:
+        raise RecipeError(f"no list {what!r}; {nearest(what, [*lookup.LISTS, 'methods', 'metrics'])}")
+    for name, summary in found:
+        print(f"{name:<34} {summary}".rstrip())
+
+
+@app.command()
+def schema(what: Annotated[str, typer.Argument(help="recipe or card")]) -> None:
+    """The JSON Schema, for editors: medvfm schema recipe"""
+    import json
+
+    from medvfm.core import data_card, recipe
+    from medvfm.core.errors import RecipeError, nearest
+
+    schemas = {"recipe": recipe.json_schema, "card": data_card.json_schema}
+    if what not in schemas:
+        raise RecipeError(f"no schema {what!r}; {nearest(what, schemas)}")
+    print(json.dumps(schemas[what](), indent=2))
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, which codecs, which device, what is cached."""
+    from medvfm.io import doctor as health
+
+    for name, value in health.findings():
+        print(f"{name:<26} {value}")
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(record: dict) -> None:
+    """The main numbers as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=record["title"], title_justify="left", header_style="bold")
+    for name in ("metric", "of", "value", "interval", "cases", "patients"):
+        table.add_column(name, justify="right" if name in ("value", "cases", "patients") else "left")
+    rows = [
+        r
+        for r in record["metrics"]
+        if r["split"] == "test" and not r["group"] and not r["metric"].endswith("_difference")
+    ]
+    for row in rows:
+        of = " ".join(str(p) for p in (row["target"], f"({row['baseline']})" if row["baseline"] else None) if p)
+        value = "-" if row["value"] is None else f"{row['value']:.3f}"
+        interval = row["note"] or "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+        table.add_row(row["metric"], of, value, interval, str(row["cases"]), str(row["patients"]))
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+
+
+def main() -> None:
+    """Run the command line: 0 done, 2 the user's input is wrong, 1 our fault, 130 interrupted."""
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        code = app(arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except KeyboardInterrupt:
+        print("interrupted; --resume goes on from the last epoch", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(_explain(error))
+
+
+def _explain(error: Exception) -> int:
+    import click
+
+    if isinstance(error, click.exceptions.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    from medvfm.core.errors import MedvfmError
+
+    if isinstance(error, MedvfmError):
+        print(f"medvfm: {error}", file=sys.stderr)
+        return 2
+    print(f"medvfm: a fault of medvfm itself: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Any model's scores against a truth, matched by case_id: no adapter, no recipe."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medvfm.core.errors import PredictionError, nearest
+from medvfm.core.recipe import Confidence
+from medvfm.engine import describe, operating
+from medvfm.engine.evaluate import Judge, as_records, parse
+from medvfm.engine.scored import Scored
+from medvfm.io import patients, run_directory
+
+Table = str | Path | pd.DataFrame
+KNOWN = ("case_id", "patient_id", "patient", "split", "fold", "truth", "baseline")
+LISTED = 5
+
+
+def read_table(source: Table) -> pd.DataFrame:
+    """A table with a case_id, from CSV or Parquet or as it is; identifiers stay text (007 is not 7)."""
+    if isinstance(source, pd.DataFrame):
+        table, path = source, Path("table")
+    else:
+        path = Path(source)
+        table = _read_file(path)
+    if "case_id" not in table.columns:
+        found = ", ".join(map(str, table.columns[:8]))
+        raise PredictionError("no column case_id", where=path, remedy=f"its columns are {found}")
+    return table.assign(case_id=table["case_id"].astype(str))
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise PredictionError("no such file", where=path)
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        text = {"case_id": str, "patient_id": str, "patient": str}
+        return pd.read_csv(path, dtype=text, sep=None, engine="python")
+    except (OSError, ValueError, pd.errors.ParserError) as broken:
+        raise PredictionError(f"not readable as CSV or Parquet: {str(broken)[:120]}", where=path) from broken
+
+
+def wide(table: pd.DataFrame, where: object) -> pd.DataFrame:
+    """case_id as index, a column a target: long tables (case_id, target, score) are pivoted."""
+    if {"target", "score"} <= set(table.columns):
+        _refuse_doubled(table, ["case_id", "target"], where)
+        pivoted = table.pivot(index="case_id", columns="target", values="score")
+        return pivoted.rename_axis(columns=None)
+    _refuse_doubled(table, ["case_id"], where)
+    return table.set_index("case_id").drop(columns=[c for c in KNOWN if c in table.columns], errors="ignore")
+
+
+def _refuse_doubled(table: pd.DataFrame, keys: list[str], where: object) -> None:
+    doubled = table.loc[table.duplicated(keys), "case_id"].unique().tolist()
+    if doubled:
+        raise PredictionError(f"{len(doubled)} case_id stand more than once: {_some(doubled)}", where=where)
+
+
+def match(truth_given: Table, predictions_given: Table, *, allow_missing: bool) -> tuple[Scored, list[str]]:
+    """Truth and scores of the same cases, in the truth's order; what does not match is named."""
+    truth_table, given = read_table(truth_given), read_table(predictions_given)
+    truth_path, predictions_path = _name(truth_given, "truth"), _name(predictions_given, "predictions")
+    scores = wide(given, predictions_path)
+    truth = wide(truth_table.rename(columns={"truth": "score"}), truth_path)
+    unknown = [t for t in scores.columns if t not in truth.columns]
+    if unknown:
+        raise PredictionError(
+            f"target {str(unknown[0])!r} is not in the truth; {nearest(unknown[0], map(str, truth.columns))}",
+            where=predictions_path,
+        )
+    notes = _missing(truth.index, scores.index, predictions_path, allow_missing)
+    kept = [c for c in truth.index if c in set(scores.index)]
+    targets = tuple(str(t) for t in scores.columns)
+    values = _numbers(scores.loc[kept], predictions_path)
+    if np.isnan(values).any():
+        bad = [kept[r] for r in np.flatnonzero(np.isnan(values).any(axis=1))]
+        raise PredictionError(f"{len(bad)} cases have no number as a score: {_some(bad)}", where=predictions_path)
+    labels = _numbers(truth.loc[kept, list(scores.columns)], truth_path)
+    wrong = ~np.isnan(labels) & ~np.isin(labels, (0, 1))
+    if wrong.any():
+        bad = [kept[r] for r in np.flatnonzero(wrong.any(axis=1))]
+        raise PredictionError(f"{len(bad)} cases have a truth that is neither 0 nor 1: {_some(bad)}", where=truth_path)
+    people = truth_table.drop_duplicates("case_id").set_index("case_id")
+    column = next((c for c in ("patient_id", "patient") if c in people.columns), None)
+    if column is None:
+        notes.append("The truth names no patients: intervals take every case as a patient of its own.")
+    owners = people.loc[kept, column].astype(str).to_numpy(object) if column else np.array(kept, dtype=object)
+    probabilities = bool(values.size and values.min() >= 0 and values.max() <= 1)
+    if not probabilities:
+        notes.append("Scores outside [0, 1]: ranking metrics only, calibration is not defined.")
+    groups = {c: people.loc[kept, c].to_numpy(object) for c in people.columns if c not in KNOWN and c not in targets}
+    return Scored(tuple(kept), owners, targets, labels, values, probabilities, groups), notes
+
+
+def _name(source: Table, otherwise: str) -> str:
+    return otherwise if isinstance(source, pd.DataFrame) else str(source)
+
+
+def _numbers(table: pd.DataFrame, where: object) -> np.ndarray:
+    try:
+        return table.apply(pd.to_numeric).to_numpy(dtype=np.float64)
+    except (ValueError, TypeError) as broken:
+        raise PredictionError(f"not all values are numbers: {str(broken)[:80]}", where=where) from broken
+
+
+def _missing(truth: pd.Index, given: pd.Index, where: str, allow: bool) -> list[str]:
+    without, strange = truth.difference(given).tolist(), given.difference(truth).tolist()
+    found = []
+    if without:
+        found.append(f"{len(without)} cases have no prediction: {_some(without)}")
+    if strange:
+        found.append(f"{len(strange)} predictions have no case: {_some(strange)}")
+    if found and not allow:
+        raise PredictionError("; ".join(found), where=where, remedy="--allow-missing scores the others and says so")
+    if len(without) == len(truth):
+        raise PredictionError("no prediction belongs to a case of the truth", where=where)
+    return found
+
+
+def _some(names: Sequence[object]) -> str:
+    return ", ".join(map(str, names[:LISTED])) + (", ..." if len(names) > LISTED else "")
+
+
+def evaluate_scores(
+    truth: Table,
+    predictions: Table,
+    metrics: Sequence[str],
+    *,
+    kind: str | None = None,
+    threshold: float | None = None,
+    subgroups: Sequence[str] = (),
+    confidence: Confidence | None = None,
+    seed: int = 0,
+    allow_missing: bool = False,
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The record of an evaluation (kind `evaluation`) and its long table of predictions.
+
+    threshold: where a decision is made (score >= threshold); without one, metrics of decisions are null. No threshold
+    is ever fitted here: the truth given is the test set's.
+    """
+    scored, notes = match(truth, predictions, allow_missing=allow_missing)
+    exclusive = kind in ("multi_class", "ordinal")
+    judge = Judge([parse(m) for m in metrics], exclusive, confidence or Confidence(), seed)
+    cuts = {} if threshold is None else {(operating.DECISION, t): np.array([threshold]) for t in scored.targets}
+    for column in subgroups:
+        if column not in scored.groups:
+            raise PredictionError(
+                f"no column {column!r} in the truth; {nearest(column, scored.groups)}", where=_name(truth, "truth")
+            )
+    rows = judge.rows(scored, cuts) + judge.subgroups(scored, cuts, subgroups)
+    hashed = patients.hashes(set(map(str, scored.patients)))
+    known = int((~np.isnan(scored.truth)).any(axis=1).sum())
+    record = {
+        "format": run_directory.FORMAT,
+        "kind": "evaluation",
+        "status": "complete",
+        "medvfm": metadata.version("medvfm"),
+        "title": f"Evaluation of {Path(_name(predictions, 'predictions')).name}",
+        "hash": "",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "task": {
+            "name": "classification",
+            "kind": kind or ("binary" if len(scored.targets) == 1 else "multi_label"),
+            "classes": list(scored.targets),
+            "unit": "image",
+        },
+        "data": {"flow": [{"step": "analysed", "cases": known, "patients": len(set(scored.patients.tolist()))}]},
+        "thresholds": operating.as_record(cuts),
+        "environment": describe.environment("cpu"),
+        "warnings": notes,
+        "metrics": as_records(rows),
+    }
+    return record, scored.as_frame("test", hashed)
