@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def load(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("not the container that torch writes")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as broken:
         raise RunError("the checkpoint is damaged", where=path, remedy="delete it to start afresh") from broken

@@ -144,7 +144,8 @@ def _epoch(
             loss = adapter.loss(batch, truth.to(accelerator.device))
         if not torch.isfinite(loss):
             raise RunError(
-                f"the training loss became {float(loss)}", remedy="lower train.learning_rate, or train.precision=fp32"
+                f"the training loss became {float(loss.detach())}",
+                remedy="lower train.learning_rate, or train.precision=fp32",
             )
         accelerator.backward(loss / settings.accumulate)
         total, cases, waiting = total + float(loss.detach()) * len(truth), cases + len(truth), waiting + 1
