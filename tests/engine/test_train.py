@@ -15,7 +15,7 @@ class Toy:
 
     def __init__(self, seed: int = 0, frozen: bool = True) -> None:
         torch.manual_seed(seed)
-        self.module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 1))
+        self.module = nn.Sequential(nn.Linear(4, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 1))
         if frozen:
             self.module[:2].requires_grad_(False)
 
