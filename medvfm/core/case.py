@@ -6,12 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from medvfm.core.errors import DataError
 
 SPLITS = ("train", "val", "test")
-_NOTHING: Mapping = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,8 @@ class Case:
     case_id: str
     patient_id: str | None
     images: Mapping[str, tuple[Path, ...]]
-    targets: Mapping[str, float] = _NOTHING
-    masks: Mapping[str, Path] = _NOTHING
+    targets: Mapping[str, float] = field(default_factory=dict)
+    masks: Mapping[str, Path] = field(default_factory=dict)
     text: str | None = None
     question: str | None = None
     answer: str | None = None
