@@ -87,8 +87,8 @@ def parse(name: str, known: Mapping[str, Metric] = METRICS, where: str | None = 
 class Judge:
     """How rows are made: what does not change from split to split, or from the model to a baseline.
 
-    Thresholds are metric name and target to (folds,) thresholds that were fixed on validation data; the metric name
-    `decision` is the threshold of every metric that has none of its own. A decision is score >= threshold.
+    Thresholds are metric name and target to (folds,) thresholds that were fixed on validation data. Metrics at a wanted
+    specificity or sensitivity have their own, by name; `decision` serves all others. A decision is score >= threshold.
     """
 
     wanted: Sequence[Wanted]
@@ -194,7 +194,8 @@ class Judge:
     @staticmethod
     def _decided(scored: Scored, column: int, wanted: Wanted, thresholds: Thresholds) -> np.ndarray | str:
         target = scored.targets[column]
-        threshold = thresholds.get((wanted.name, target), thresholds.get(("decision", target)))
+        own = wanted.name if wanted.metric.parameter else "decision"
+        threshold = thresholds.get((own, target))
         if threshold is None or np.isnan(threshold).any():
             return "no threshold could be fixed on validation data"
         return (scored.scores[:, column] >= threshold[scored.fold]).astype(np.int64)
