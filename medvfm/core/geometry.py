@@ -32,6 +32,13 @@ def voxel_volume_mm3(affine: np.ndarray) -> float:
     return float(abs(np.linalg.det(np.asarray(affine)[:3, :3])))
 
 
+def greatest_distance_mm(affine: np.ndarray, other: np.ndarray, shape_vox: tuple[int, int, int]) -> float:
+    """How far apart two affines place the same voxel at most: at a corner of the grid, since both are linear."""
+    corners = np.array([[*((np.array(shape_vox) - 1) * corner), 1.0] for corner in np.ndindex(2, 2, 2)])
+    apart = corners @ (np.asarray(affine) - np.asarray(other)).T
+    return float(np.sqrt((apart[:, :3] ** 2).sum(axis=1)).max())
+
+
 def axis_directions(affine: np.ndarray) -> tuple[tuple[int, int], ...]:
     """For each voxel axis (patient axis, sign): the permutation that comes nearest to the affine.
 

@@ -224,9 +224,8 @@ def _note_disagreement(header: Nifti1Header, sform: np.ndarray, repairs: list[st
     except HeaderDataError:
         repairs.append("the qform is coded and invalid; the sform is used")
         return
-    shape = np.array([max(1, int(n)) for n in header["dim"][1:4]])
-    corners = np.array([[*(shape - 1) * c, 1.0] for c in np.ndindex(2, 2, 2)])
-    apart_mm = float(np.abs((corners @ (sform - qform).T)[:, :3]).max())
+    i, j, k, *_ = [*(max(1, int(n)) for n in header["dim"][1:4]), 1, 1, 1]
+    apart_mm = geometry.greatest_distance_mm(sform, qform, (i, j, k))
     if apart_mm > 0.1 * min(geometry.spacing_mm(sform)):
         repairs.append(f"sform and qform place voxels up to {apart_mm:.3g} mm apart; the sform is used")
 

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import UNITS, Image
-from medvfm.io import bounded, metaimage, nifti, nrrd, raster, tiff
+from medvfm.io import archive, bounded, metaimage, nifti, nrrd, raster, tiff
 from medvfm.io.values import NAN_RULES, as_label_map, finite
 
 _HEAD_BYTES = 1024
 KNOWN = "DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF, BMP, GIF, a zip archive of one of these, or a DICOM folder"
+
+_APART_MOST = 0.1  # of a voxel: what rounding in headers explains
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    limit_gib: float
+    channel: nifti.Channel
+    time: int | None
+    page: int | None
+    series_uid: str | None
+    nan: str
+    label: bool
 
 
 def read_image(
@@ -44,38 +59,36 @@ def read_image(
         raise ValueError(f"nan={nan!r}: one of {', '.join(NAN_RULES)}")
     if unit is not None and unit not in UNITS:
         raise ValueError(f"unit={unit!r}: one of {', '.join(UNITS)}")
+    wanted = _Wanted(limit_gib, channel, time, page, series_uid, nan, label)
     kind = image_kind(path)
     if kind == "zip":
-        from medvfm.io import archive
-
         with archive.unpacked(path, limit_gib=limit_gib) as inner:
-            options = {"channel": channel, "time": time, "page": page, "series_uid": series_uid, "nan": nan}
             try:
-                return read_image(inner, limit_gib=limit_gib, label=label, values=values, unit=unit, **options)  # type: ignore[arg-type]
+                image = _read(inner, image_kind(inner), wanted)
             except UnreadableImage as error:
                 raise UnreadableImage(f"inside the archive: {error.what}", where=path, remedy=error.remedy) from error
-    image = _read(path, kind, limit_gib, channel, time, page, series_uid, nan, label)
-    if kind != "nifti":  # which looks at both itself
-        image = _one_channel(image, channel, time, path)
-        voxels, mended = finite(image.voxels, nan, path)
-        image = replace(image, voxels=voxels, repairs=image.repairs + mended) if mended else image
+    else:
+        image = _read(path, kind, wanted)
     if label:
         return as_label_map(image, values, path)
     return image if unit is None else replace(image, unit=unit)
 
 
-def _one_channel(image: Image, channel: nifti.Channel, time: int | None, path: Path) -> Image:
-    """The channel that is asked for, of colour pictures too."""
-    channels = image.voxels.shape[3] if image.voxels.ndim == 4 else 1
-    if time not in (None, 0) and image.header.get("format") != "nrrd":
-        raise UnreadableImage(f"time {time} is asked for; it has no time axis", where=path)
-    if channel in (None, "all") or image.header.get("format") in ("nrrd", "metaimage"):
-        return image
-    if not 0 <= int(channel) < channels:
-        raise UnreadableImage(f"channel {channel} is asked for; it has 0 to {channels - 1}", where=path)
-    if channels == 1:
-        return image
-    return replace(image, voxels=image.voxels[..., int(channel)], unit="arbitrary")
+def read_label(path: str | Path, image: Image, *, values: Collection[int] | None = None, **options: Any) -> Image:
+    """The label map of an image, refused where it does not lie on the grid of that image.
+
+    Where one of both states no physical size (a mask as PNG), the shapes alone are compared.
+    """
+    label = read_image(path, label=True, values=values, **options)
+    if label.shape_vox != image.shape_vox:
+        what = f"a label map of {_by(label.shape_vox)} voxels for an image of {_by(image.shape_vox)}"
+        raise UnreadableImage(what, where=path)
+    if label.has_spacing and image.has_spacing:
+        apart_mm = geometry.greatest_distance_mm(label.affine, image.affine, image.shape_vox)
+        if apart_mm > _APART_MOST * min(geometry.spacing_mm(image.affine)):
+            what = f"its voxels lie up to {apart_mm:.3g} mm from those of the image"
+            raise UnreadableImage(what, where=path, remedy="a label map lies on the grid of its image")
+    return label
 
 
 def image_kind(path: Path) -> str:
@@ -120,30 +133,48 @@ def _plain_kind(path: Path, head: bytes) -> str | None:
     return "dicom" if dicom.is_dicom(path) else None
 
 
-def _read(
-    path: Path,
-    kind: str,
-    limit_gib: float,
-    channel: nifti.Channel,
-    time: int | None,
-    page: int | None,
-    series_uid: str | None,
-    nan: str,
-    label: bool,
-) -> Image:
-    if kind in ("folder", "dicom"):
-        from medvfm.io import dicom  # pydicom takes a third of a second to import
+def _one_channel(image: Image, channel: nifti.Channel, time: int | None, path: Path) -> Image:
+    """The channel that is asked for, of colour pictures too."""
+    channels = image.voxels.shape[3] if image.voxels.ndim == 4 else 1
+    if time not in (None, 0):
+        raise UnreadableImage(f"time {time} is asked for; it has no time axis", where=path)
+    if channel in (None, "all"):
+        return image
+    if isinstance(channel, str) or not 0 <= channel < channels:
+        raise UnreadableImage(f"channel {channel!r} is asked for; it has 0 to {channels - 1}", where=path)
+    if channels == 1:
+        return image
+    return replace(image, voxels=image.voxels[..., channel], unit="arbitrary")
 
-        if kind == "folder":
-            return dicom.read_series(path, series_uid=series_uid, limit_gib=limit_gib)
-        return dicom.read_file(path, limit_gib=limit_gib)
+
+def _read(path: Path, kind: str, wanted: _Wanted) -> Image:
+    limit_gib, channel, time = wanted.limit_gib, wanted.channel, wanted.time
     if kind == "nifti":
         header = path.with_suffix(".hdr") if path.suffix == ".img" else path
-        return nifti.read_nifti(header, limit_gib=limit_gib, channel=channel, time=time, nan=nan)
-    if kind == "nrrd":
-        return nrrd.read_nrrd(path, limit_gib=limit_gib, channel=channel, time=time)
-    if kind == "metaimage":
-        return metaimage.read_metaimage(path, limit_gib=limit_gib, channel=channel)
-    if kind == "tiff":
-        return tiff.read_tiff(path, limit_gib=limit_gib, page=page, label=label)
-    return raster.read_raster(path, limit_gib=limit_gib, label=label)
+        return nifti.read_nifti(header, limit_gib=limit_gib, channel=channel, time=time, nan=wanted.nan)
+    if kind == "zip":
+        raise UnreadableImage("an archive inside the archive", where=path, remedy="unpack it first")
+    if kind == "folder":
+        from medvfm.io import dicom  # pydicom takes long to import, and most files are of another kind
+
+        image = dicom.read_series(path, series_uid=wanted.series_uid, limit_gib=limit_gib)
+    elif kind == "dicom":
+        from medvfm.io import dicom
+
+        image = dicom.read_file(path, limit_gib=limit_gib)
+    elif kind == "nrrd":
+        image = nrrd.read_nrrd(path, limit_gib=limit_gib, channel=channel, time=time)
+    elif kind == "metaimage":
+        image = metaimage.read_metaimage(path, limit_gib=limit_gib, channel=channel)
+    elif kind == "tiff":
+        image = tiff.read_tiff(path, limit_gib=limit_gib, page=wanted.page, label=wanted.label)
+    else:
+        image = raster.read_raster(path, limit_gib=limit_gib, label=wanted.label)
+    if kind not in ("nrrd", "metaimage"):  # which decide on channels themselves
+        image = _one_channel(image, channel, time, path)
+    voxels, mended = finite(image.voxels, wanted.nan, path)
+    return replace(image, voxels=voxels, repairs=image.repairs + mended) if mended else image
+
+
+def _by(shape_vox: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape_vox))

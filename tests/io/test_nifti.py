@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 
 import nibabel
@@ -18,11 +17,10 @@ INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uin
 OBLIQUE = np.array([[0.9, -0.3, 0.4, -31.0], [0.35, 1.1, -0.2, 12.5], [-0.3, 0.25, 2.6, 7.0], [0, 0, 0, 1.0]])
 
 
-def real_files(pattern: str) -> list[Path]:
-    root = Path(os.environ.get("MEDVFM_DATA", Path(__file__).parents[3] / "shared" / "data"))
+def real_files(root: Path, pattern: str) -> list[Path]:
     found = sorted(root.glob(pattern))
     if not found:
-        pytest.skip(f"no {pattern} in the shared data (MEDVFM_DATA)")
+        pytest.skip(f"no {pattern} in the shared data")
     return found
 
 
@@ -78,8 +76,8 @@ def assert_same_as_itk(path: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["hippocampus/*/*_00*.nii.gz", "totalsegmentator_ct/*.nii.gz"])
-def test_real_files_equal_nibabel_and_simpleitk(pattern):
-    for path in real_files(pattern)[:10]:
+def test_real_files_equal_nibabel_and_simpleitk(pattern, shared_data):
+    for path in real_files(shared_data, pattern)[:10]:
         image, other = read_nifti(path), nibabel.load(path)
         assert np.array_equal(image.voxels, np.asanyarray(other.dataobj))
         assert np.allclose(image.affine, other.affine, atol=1e-6)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -18,11 +17,10 @@ from medvfm.core.errors import UnreadableImage
 from medvfm.io.read import read_image
 
 
-def real_files(pattern: str) -> list[Path]:
-    root = Path(os.environ.get("MEDVFM_DATA", Path(__file__).parents[3] / "shared" / "data"))
+def real_files(root: Path, pattern: str) -> list[Path]:
     found = sorted(root.glob(pattern))
     if not found:
-        pytest.skip(f"no {pattern} in the shared data (MEDVFM_DATA)")
+        pytest.skip(f"no {pattern} in the shared data")
     return found
 
 
@@ -65,8 +63,8 @@ def refused(tmp_path: Path, data: bytes, match: str | None = None, name: str = "
 
 
 @pytest.mark.parametrize("pattern", ["nuclei/images/*", "nuclei/labels/*", "nih_cxr_256/**/*.png", "vqa_rad/**/*.jpg"])
-def test_real_pictures_equal_pillow(pattern):
-    for path in real_files(pattern)[:25]:
+def test_real_pictures_equal_pillow(pattern, shared_data):
+    for path in real_files(shared_data, pattern)[:25]:
         image = read_image(path)
         with pillow.open(path) as other:
             theirs = np.asarray(ImageOps.exif_transpose(other))
@@ -78,8 +76,8 @@ def test_real_pictures_equal_pillow(pattern):
         assert image.unit == ("RGB" if theirs.ndim == 3 else "arbitrary")
 
 
-def test_instance_maps_keep_their_type():
-    for path in real_files("nuclei/labels/*")[:20]:
+def test_instance_maps_keep_their_type(shared_data):
+    for path in real_files(shared_data, "nuclei/labels/*")[:20]:
         image = read_image(path, label=True)
         assert image.unit == "label" and image.voxels.dtype == np.uint16
 

@@ -171,3 +171,17 @@ def test_a_bomb(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3000, 3000), np.uint8), compression="zlib")
     with pytest.raises(UnreadableImage, match=r"limit of 0\.005 GiB"):
         read_image(tmp_path / "a.tif", limit_gib=0.005)
+
+
+def test_a_tile_that_is_not_there(tmp_path):
+    """tifffile makes zeros of a tile at place 0: sparse files look whole."""
+    tifffile.imwrite(tmp_path / "a.tif", noise((64, 64)), tile=(32, 32), compression="zlib")
+    with tifffile.TiffFile(tmp_path / "a.tif") as made:
+        entries = [made.pages[0].tags[name].valueoffset for name in ("TileOffsets", "TileByteCounts")]
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    for at in entries:
+        data[at : at + 4] = bytes(4)
+    (tmp_path / "a.tif").write_bytes(data)
+    assert (tifffile.imread(tmp_path / "a.tif")[:32, :32] == 0).all()
+    with pytest.raises(UnreadableImage, match="not in the file"):
+        read_image(tmp_path / "a.tif")
