@@ -22,12 +22,12 @@ class InputContract:
     squash              both sides to size_px, aspect ratio lost
     shortest_then_crop  the shorter side to min(resize_px), aspect ratio kept, then the central size_px
     squash_then_crop    both sides to resize_px, then the central size_px
-    pad                 the longer side to fit size_px, aspect ratio kept, black borders on both sides
+    pad                 the whole picture to fit into resize_px or size_px, aspect ratio kept, borders on both sides
 
     `antialias` low-passes before shrinking, as PIL always does. `crop_rounding`: libraries differ in where the
     central crop begins when an odd number of pixels is cut (half a pixel down, or half to even). `scale` multiplies
     pictures in [0, 1] before the normalisation: 1 for nearly every model, 255 for those trained on raw 8-bit values.
-    `origin` says where these values were read.
+    `fill` is the grey of borders, in [0, 1]. `origin` says where these values were read.
     """
 
     size_px: tuple[int, int]
@@ -40,6 +40,7 @@ class InputContract:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     channels: int = 3
     scale: float = 1.0
+    fill: float = 0.0
     origin: str = ""
 
     def as_record(self) -> dict[str, Any]:
@@ -92,7 +93,8 @@ class InputContract:
         if self.resize == "shortest_then_crop":
             short = min(self.resize_px or self.size_px)
             return self._cropped(self._resized(pictures, shortest_side(height, width, short)))
-        ratio = min(self.size_px[0] / height, self.size_px[1] / width)
+        room = self.resize_px or self.size_px
+        ratio = min(room[0] / height, room[1] / width)
         inside = (max(1, round(height * ratio)), max(1, round(width * ratio)))
         return self._cropped(self._resized(pictures, inside))
 
@@ -106,12 +108,12 @@ class InputContract:
         )
 
     def _cropped(self, pictures: torch.Tensor) -> torch.Tensor:
-        """The central size_px of pictures (N, C, H, W), black borders where they are smaller."""
+        """The central size_px of pictures (N, C, H, W), with borders where they are smaller."""
         height, width = pictures.shape[-2:]
         down, across = max(0, self.size_px[0] - height), max(0, self.size_px[1] - width)
         if down or across:
             top, left = down // 2, across // 2
-            pictures = functional.pad(pictures, (left, across - left, top, down - top))
+            pictures = functional.pad(pictures, (left, across - left, top, down - top), value=self.fill)
             height, width = pictures.shape[-2:]
         half = round if self.crop_rounding == "even" else math.floor
         top, left = half((height - self.size_px[0]) / 2), half((width - self.size_px[1]) / 2)

@@ -116,7 +116,8 @@ def timm_contract(data_config: dict[str, Any]) -> InputContract:
             size_px, *(("squash", None) if larger == size_px else ("squash_then_crop", larger)), **common
         )
     if mode == "border":
-        return InputContract(size_px, "pad", **common)
+        # timm fills each channel with its mean; one grey for all, because gray pictures have one channel here.
+        return InputContract(size_px, "pad", larger, fill=sum(common["mean"]) / channels, **common)
     return InputContract(size_px, "shortest_then_crop", larger, **common)
 
 

@@ -75,6 +75,8 @@ def load_transformers_encoder(weights: Weights, size_px: int | None) -> Encoder:
             f"a size of {contract.size_px[0]} px does not fit patches of {step} px", where=weights.source,
             remedy=f"take a multiple of {step}, such as {max(step, fits)}",
         )  # fmt: skip
+    if name == "swin":
+        _fix_windows(backbone, contract.size_px)
     width = config.hidden_size if name != "swin" else int(config.embed_dim * 2 ** (len(config.depths) - 1))
     return Encoder(
         backbone,
@@ -197,6 +199,23 @@ def _forward_naflex(backbone: nn.Module, pixels: torch.Tensor) -> Any:
     mask = torch.ones(len(pixels), rows * columns, dtype=torch.int32, device=pixels.device)
     shapes = torch.tensor([[rows, columns]] * len(pixels), device=pixels.device)
     return backbone(patches, pixel_attention_mask=mask, spatial_shapes=shapes)
+
+
+def _fix_windows(backbone: Any, size_px: tuple[int, int]) -> None:
+    """Swin does not shift where one window covers the map. transformers decides this in each forward pass, shrinks
+    the layer's window for good as it does so, and then fails because the bias table keeps its size. Here it is decided
+    once, and a map smaller than a window is padded to one, as Swin pads every map to whole windows."""
+    layers = iter(structure.blocks(backbone))
+    for stage, depth in enumerate(backbone.config.depths):
+        for _ in range(depth):
+            layer: Any = next(layers)
+            if min(_swin_grid(backbone.config, size_px, stage)) <= layer.window_size:
+                layer.shift_size = 0
+            layer.set_shift_and_window_size = _keep_windows
+
+
+def _keep_windows(_input_resolution: tuple[int, int]) -> None:
+    """In place of the method that changes a layer's windows while it runs."""
 
 
 def _swin_grid(config: Any, size_px: Any, stage: int) -> tuple[int, int]:
