@@ -30,10 +30,10 @@ class ByteStream(Protocol):
 
 
 def refuse_larger(nbytes: int, limit_gib: float, where: object) -> None:
-    """Refuse before memory is taken."""
+    """Refuse before memory is taken. `nbytes` is all that decoding holds at once, conversions included."""
     if nbytes > limit_gib * GIB:
         raise UnreadableImage(
-            f"decodes to {nbytes / GIB:,.1f} GiB, more than the limit of {limit_gib:g} GiB",
+            f"takes {nbytes / GIB:,.1f} GiB to decode, more than the limit of {limit_gib:g} GiB",
             where=where,
             remedy="raise limit_gib if the size is right",
         )

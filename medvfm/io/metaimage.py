@@ -42,7 +42,8 @@ def read_metaimage(path: str | Path, *, limit_gib: float = 4.0, channel: Channel
         raise UnreadableImage(f"it states {channels} channels", where=path)
     dtype = _dtype(keys, path)
     nbytes = math.prod(shape) * channels * dtype.itemsize
-    bounded.refuse_larger(nbytes, limit_gib, path)
+    held = nbytes if dtype.isnative and dtype != np.float64 else 2 * nbytes
+    bounded.refuse_larger(held, limit_gib, path)
     affine = _affine(keys, path)
     stored = _stored(keys, path, begins, nbytes).view(dtype).reshape((channels, *shape), order="F")
     voxels = _picked(np.moveaxis(stored, 0, -1), channel, path)

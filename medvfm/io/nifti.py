@@ -191,6 +191,8 @@ def _affine(header: Nifti1Header, path: Path, repairs: list[str]) -> tuple[np.nd
         raise UnreadableImage(what, where=path)
     if sform:
         affine, transform = header.get_sform(), "sform"
+        if not np.allclose(geometry.spacing_mm(affine), sizes, rtol=0.01):
+            repairs.append("the voxel size of the sform contradicts pixdim; the sform is used")
         if qform:
             _note_disagreement(header, affine, repairs)
     elif qform:

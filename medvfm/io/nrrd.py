@@ -58,7 +58,8 @@ def read_nrrd(path: str | Path, *, limit_gib: float = 4.0, channel: Channel = No
     affine, spatial, repairs = _affine(fields, shape, path)
     dtype = _dtype(fields, path)
     nbytes = math.prod(shape) * dtype.itemsize
-    bounded.refuse_larger(nbytes, limit_gib, path)
+    held = nbytes if dtype.isnative and dtype != np.float64 else 2 * nbytes
+    bounded.refuse_larger(held, limit_gib, path)
     stored = _stored(fields, path, begins, nbytes).view(dtype).reshape(shape, order="F")
     extra = [axis for axis in range(len(shape)) if axis not in spatial]
     voxels = np.transpose(stored, (*spatial, *extra))

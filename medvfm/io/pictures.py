@@ -66,8 +66,8 @@ def intensity_range(image: Image, rule: Rule = "auto") -> tuple[float, float]:
           `soft_tissue` for HU without one, 0 to the highest value of a label map, and else the 0.5 to 99.5
           percentiles of the foreground.
     The foreground is what lies above the lowest value where at least 1% of the voxels have that value (air, padding,
-    a masked background), else everything. Percentiles of large images are taken from about a million voxels, spread
-    evenly and always the same.
+    a masked background), else everything. Percentiles of large images are taken from about a million voxels, drawn
+    by a fixed seed.
     """
     if isinstance(rule, Mapping):
         return _percentiles(image.voxels, *_two(rule.get("percentiles", ()), "percentiles"))
@@ -198,8 +198,9 @@ def _automatic(image: Image) -> tuple[float, float]:
 def _percentiles(voxels: np.ndarray, low: float, high: float) -> tuple[float, float]:
     if not 0 <= low < high <= 100:
         raise RecipeError(f"percentiles {low} and {high}; increasing, from 0 to 100")
-    flat = voxels.ravel(order="K")
-    sample = flat[:: max(1, flat.size // _SAMPLE)]
+    sample = voxels.ravel(order="K")
+    if sample.size > _SAMPLE:  # drawn, since a fixed step can fall on the same columns of every row
+        sample = sample[np.random.default_rng(0).integers(0, sample.size, _SAMPLE)]
     lowest = sample.min()
     above = sample[sample > lowest]
     foreground = above if 0 < above.size <= 0.99 * sample.size else sample

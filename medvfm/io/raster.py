@@ -39,7 +39,8 @@ _MAGIC = (
 )
 PIXEL_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ORIENTATION_TAG = 0x0112
-_BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "LA": 2, "I;16": 2, "RGB": 4, "RGBA": 4, "CMYK": 4}
+# held at once for a pixel: what Pillow keeps, what it converts to, and the array
+_BYTES_PER_PIXEL = {"1": 2, "L": 2, "P": 9, "LA": 6, "I;16": 4, "RGB": 7, "RGBA": 8, "CMYK": 11}
 _DEEP_LANES = {2: 6, 4: 4, 6: 8}  # PNG colour type to the bytes of a 16-bit pixel: RGB, grey with alpha, RGBA
 
 
@@ -69,7 +70,7 @@ def read_raster(path: str | Path, *, limit_gib: float = 4.0, label: bool = False
     except UnreadableImage:
         raise
     except Exception as error:  # decoders raise whatever a damaged file makes them trip over
-        raise UnreadableImage(f"damaged {form.upper()} ({error})", where=path) from error
+        raise UnreadableImage(f"damaged or unsupported {form.upper()} ({error})", where=path) from error
     return pixel_image(pixels, form, repairs, bits=_bits(data, form))
 
 
@@ -107,7 +108,7 @@ def _pixels(
         form == "png" and data[24] == 16 and data[25] != 0
     )  # IHDR: bit depth, colour type; Pillow keeps 8 bits of these
     width, height = picture.size
-    bounded.refuse_larger(width * height * (24 if deep else _BYTES_PER_PIXEL.get(picture.mode, 4)), limit_gib, path)
+    bounded.refuse_larger(width * height * (24 if deep else _BYTES_PER_PIXEL.get(picture.mode, 12)), limit_gib, path)
     if getattr(picture, "n_frames", 1) > 1:
         raise UnreadableImage(f"a moving picture of {picture.n_frames} frames", where=path)  # type: ignore[attr-defined]
     turn = int(picture.getexif().get(_ORIENTATION_TAG, 1))

@@ -36,13 +36,14 @@ def read_tiff(path: str | Path, *, limit_gib: float = 4.0, page: int | None = No
         with tifffile.TiffFile(path) as tiff:
             pages = _chosen(tiff, page, path)
             first = pages[0]
-            bounded.refuse_larger(len(pages) * first.size * _itemsize(first), limit_gib, path)
+            held = 2 if len(pages) > 1 else 1  # pages, and the stack of them
+            bounded.refuse_larger(held * len(pages) * first.size * _itemsize(first), limit_gib, path)
             planes = [_pixels(one, label, repairs, path) for one in pages]
             bits = first.bitspersample
     except UnreadableImage:
         raise
     except Exception as error:  # decoders raise whatever a damaged file makes them trip over
-        raise UnreadableImage(f"damaged TIFF ({error})", where=path) from error
+        raise UnreadableImage(f"damaged or unsupported TIFF ({error})", where=path) from error
     image = pixel_image(planes[0], "tiff", sorted(set(repairs)), bits=bits)
     if len(planes) == 1:
         return image

@@ -150,6 +150,14 @@ def test_sform_goes_first_and_a_disagreement_is_recorded(tmp_path):
     assert ours.orientation == "LAS" and "sform and qform" in ours.repairs[0] and "16 mm" in ours.repairs[0]
 
 
+@pytest.mark.parametrize("size, is_noted", [(2.0, False), (2.01, False), (1.0, True), (0.0, True)])
+def test_a_pixdim_that_contradicts_the_sform_is_recorded(tmp_path, size, is_noted):
+    path = patched(saved(tmp_path / "a.nii", noise()), 80, np.array([size], "<f4").tobytes())
+    ours = read_nifti(path)
+    assert ours.spacing_mm == (2, 2, 3)
+    assert any("contradicts pixdim" in repair for repair in ours.repairs) == is_noted
+
+
 def test_neither_coded_is_read_as_nibabel_does_and_flagged(tmp_path):
     path = patched(saved(tmp_path / "a.nii", noise()), 252, bytes(4))
     ours = read_nifti(path)

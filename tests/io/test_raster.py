@@ -117,7 +117,7 @@ def test_16_bit_colour_and_alpha_under_every_filter(tmp_path, colour, channels):
     ours = pixels_of(tmp_path / "a.png")
     assert ours.dtype == np.uint16
     assert np.array_equal(ours, values[..., 0] if channels == 2 else values[..., :3])
-    refused(tmp_path, png((9, 13, 16, colour), filtered(rows, 2 * channels)[:-3]), "damaged PNG")
+    refused(tmp_path, png((9, 13, 16, colour), filtered(rows, 2 * channels)[:-3]), "damaged")
     if channels != 3:
         values[2, 3, -1] = 0
         refused(tmp_path, png((9, 13, 16, colour), filtered(rows, 2 * channels)), "transparent")
