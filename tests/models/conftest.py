@@ -37,6 +37,7 @@ def checkpoints() -> dict:
     import transformers as T
 
     bit, vit = T.BitImageProcessor, T.ViTImageProcessor
+    dinov3 = getattr(T, "DINOv3ViTImageProcessor", None) or T.DINOv3ViTImageProcessorFast  # its name in 5.3
     naflex = {**SMALL, "num_patches": 16}
     naflex.pop("image_size")
     swin = {"image_size": 64, "embed_dim": 16, "depths": [1, 1, 2, 2], "num_heads": [1, 2, 2, 4], "window_size": 2}
@@ -52,7 +53,7 @@ def checkpoints() -> dict:
             T.DINOv3ViTModel(T.DINOv3ViTConfig(**SMALL, num_register_tokens=3)),
             T.DINOv3ViTModel,
             {},
-            T.DINOv3ViTImageProcessor(**SQUASH),
+            dinov3(**SQUASH),
         ),
         "vit": (
             T.ViTForImageClassification(T.ViTConfig(**SMALL)),
