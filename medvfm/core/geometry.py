@@ -7,13 +7,14 @@ import numpy as np
 from medvfm.core.errors import UnreadableImage
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_MM_MOST = 1e9  # a thousand kilometres: an affine beyond it is damage, and its squares overflow
 _AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
 def checked_affine(affine: np.ndarray) -> np.ndarray:
     """The affine as (4, 4) float64, refused where it could not place a voxel."""
     affine = np.array(affine, dtype=np.float64)
-    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+    if affine.shape != (4, 4) or not (np.abs(affine) < _MM_MOST).all():  # NaN is not below either
         raise UnreadableImage("the affine is not a finite 4 x 4 matrix")
     if not np.allclose(affine[3], [0, 0, 0, 1]) or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise UnreadableImage("the affine is singular: it gives voxels no volume")

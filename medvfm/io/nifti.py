@@ -85,7 +85,7 @@ def read_header(path: str | Path) -> NiftiHeader:
     try:
         header = kind(head[: kind.sizeof_hdr], check=False)
         return _checked(header, path)
-    except HeaderDataError as error:
+    except (HeaderDataError, ValueError) as error:  # nibabel raises either for a quaternion that is none
         raise UnreadableImage(f"its NIfTI header is wrong: {error}", where=path) from error
 
 
@@ -191,10 +191,6 @@ def _affine(header: Nifti1Header, path: Path, repairs: list[str]) -> tuple[np.nd
         raise UnreadableImage(what, where=path)
     if sform:
         affine, transform = header.get_sform(), "sform"
-        if not np.allclose(geometry.spacing_mm(affine), sizes, rtol=0.01):
-            repairs.append("the voxel size of the sform contradicts pixdim; the sform is used")
-        if qform:
-            _note_disagreement(header, affine, repairs)
     elif qform:
         affine, transform = header.get_qform(), "qform"
     else:
@@ -202,12 +198,18 @@ def _affine(header: Nifti1Header, path: Path, repairs: list[str]) -> tuple[np.nd
         repairs.append(
             "neither sform nor qform is coded: left and right assumed as nibabel does (first axis to the left)"
         )
-    affine = np.array(affine, dtype=np.float64)
-    affine[:3] *= _mm_per_unit(header, path, repairs)
+    mm_per_unit = _mm_per_unit(header, path, repairs)
     try:
-        return geometry.checked_affine(affine), transform
+        affine = geometry.checked_affine(_in_mm(affine, mm_per_unit))
     except UnreadableImage as error:
         raise UnreadableImage(error.what, where=path, remedy=f"it comes from the {transform} of the header") from error
+    if sform:
+        _note_disagreements(header, affine, mm_per_unit, repairs, compare_qform=qform)
+    return affine, transform
+
+
+def _in_mm(affine: np.ndarray, mm_per_unit: float) -> np.ndarray:
+    return np.vstack([affine[:3] * mm_per_unit, affine[3:]])
 
 
 def _base_affine(header: Nifti1Header, sizes: np.ndarray) -> np.ndarray:
@@ -220,10 +222,18 @@ def _base_affine(header: Nifti1Header, sizes: np.ndarray) -> np.ndarray:
     return affine
 
 
-def _note_disagreement(header: Nifti1Header, sform: np.ndarray, repairs: list[str]) -> None:
+def _note_disagreements(
+    header: Nifti1Header, sform: np.ndarray, mm_per_unit: float, repairs: list[str], *, compare_qform: bool
+) -> None:
+    """What else the header says about the same voxels, where it contradicts the sform."""
+    sizes_mm = header["pixdim"][1:4] * mm_per_unit
+    if not np.allclose(geometry.spacing_mm(sform), sizes_mm, rtol=0.01):
+        repairs.append("the voxel size of the sform contradicts pixdim; the sform is used")
+    if not compare_qform:
+        return
     try:
-        qform = header.get_qform()
-    except HeaderDataError:
+        qform = geometry.checked_affine(_in_mm(header.get_qform(), mm_per_unit))
+    except (HeaderDataError, ValueError, UnreadableImage):
         repairs.append("the qform is coded and invalid; the sform is used")
         return
     i, j, k, *_ = [*(max(1, int(n)) for n in header["dim"][1:4]), 1, 1, 1]

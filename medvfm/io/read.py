@@ -68,7 +68,12 @@ def read_image(
             except UnreadableImage as error:
                 raise UnreadableImage(f"inside the archive: {error.what}", where=path, remedy=error.remedy) from error
     else:
-        image = _read(path, kind, wanted)
+        try:
+            image = _read(path, kind, wanted)
+        except UnreadableImage as error:
+            if error.where is not None:
+                raise
+            raise UnreadableImage(error.what, where=path, remedy=error.remedy) from error
     if label:
         return as_label_map(image, values, path)
     return image if unit is None else replace(image, unit=unit)

@@ -106,6 +106,8 @@ def test_a_damaged_stream_is_refused(tmp_path, name):
         ("a.nrrd", b"endian: little", b"endian: middle", "byte order"),
         ("a.nrrd", b"encoding: raw", b"data file: ../a.raw\nencoding: raw", "another folder"),
         ("a.nrrd", b"encoding: raw", b"data file: b.raw\nencoding: raw", "not beside it"),
+        ("a.nrrd", b"space directions: (", b"space directions: (0,0,0) (0,1,0) (0,0,1)\nold: (", "affine is singular"),
+        ("a.mha", b"TransformMatrix = ", b"TransformMatrix = 0 0 0 0 1 0 0 0 1\nOld = ", "affine is singular"),
         ("a.mha", b"DimSize = 6 5 4", b"DimSize = 9999 9999 9999", "more than the limit"),
         ("a.mha", b"DimSize = 6 5 4", b"DimSize = 6 -5 4", "its size is"),
         ("a.mha", b"DimSize = 6 5 4", b"DimSize = 6 5 400", "cannot hold"),
