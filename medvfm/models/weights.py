@@ -6,10 +6,13 @@ import hashlib
 import json
 import pickle
 import re
+import socket
+import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from safetensors import SafetensorError
@@ -118,7 +121,7 @@ def hub_file(repository: str, name: str, revision: str | None = None) -> Path | 
     if cached is not None:  # the hub said once that this file does not exist at this revision
         return None
     try:
-        return Path(hf_hub_download(repository, name, revision=revision))
+        return Path(hf_hub_download(repository, name, revision=revision, local_files_only=_no_network()))
     except errors.LocalEntryNotFoundError as error:
         if name in _EXTRAS or _other_weights_cached(repository, revision):
             return None  # optional, or replaced by weights in another format that are cached
@@ -140,6 +143,19 @@ def hub_file(repository: str, name: str, revision: str | None = None) -> Path | 
         return None
     except (errors.HfHubHTTPError, OSError) as error:
         raise WeightsError(f"the hub did not answer: {type(error).__name__}", where=repository) from error
+
+
+def _no_network() -> bool:
+    """True where the hub's name does not resolve: its client would try for half a minute before it says so."""
+    from huggingface_hub import constants
+
+    if urllib.request.getproxies().keys() & {"http", "https", "all"}:  # a proxy resolves names by itself
+        return False
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return True
+    return False
 
 
 def _other_weights_cached(repository: str, revision: str | None) -> bool:
