@@ -1,0 +1,193 @@
+"""Bootstrap over patients: all cases of a patient are drawn together, since they are not independent.
+
+A statistic takes counts (r, n), how often each case stands in each resample, and gives (r,) values, NaN where a
+resample has none; so it may sort its cases once and weigh them r times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from medvfm.statistics.interval import Interval, check_level
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+Kind = Literal["percentile", "bca"]
+BLOCK = 2**24  # counts (int32) in a block: 64 MiB
+MOST_UNDEFINED = 0.5  # an interval of the luckier half of the resamples describes something else
+JACKKNIFE_GROUPS = 1000
+
+
+def patient_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """(R, n) counts of every case in every resample, all at once; `weight_blocks` takes less memory."""
+    codes, count = _codes(patients)
+    blocks = list(_blocks(codes, count, resamples, seed))
+    return np.concatenate(blocks) if blocks else np.zeros((0, len(codes)), np.int32)
+
+
+def weight_blocks(patients: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """The rows of `patient_weights` in blocks (r, n) int32 of bounded memory.
+
+    patients  (n,) any labels. As many patients are drawn, with replacement, as there are.
+    The draw depends on the set of patients and the seed; not on the block size, nor on the order of the cases.
+    """
+    codes, count = _codes(patients)
+    return _blocks(codes, count, resamples, seed)
+
+
+def bootstrap_draws(statistic: Statistic, patients: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
+    """(R,) values of the statistic, or (R, m) for one that gives (r, m)."""
+    blocks = [_values(statistic, block) for block in weight_blocks(patients, resamples, seed)]
+    return np.concatenate(blocks)
+
+
+def bootstrap_interval(
+    statistic: Statistic,
+    patients: np.ndarray,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int,
+    method: Kind = "percentile",
+) -> Interval:
+    """Interval from resamples of patients (Efron and Tibshirani 1993, chapters 13 and 14).
+
+    Undefined resamples are left out and counted in the note; with more than half of them undefined, or one patient
+    only, the interval does not exist. `bca` corrects bias and skewness; where it does not exist (every resample on one
+    side of the estimate) the percentiles are given and the note says so.
+    """
+    interval, _ = interval_and_draws(statistic, patients, level=level, resamples=resamples, seed=seed, method=method)
+    return interval
+
+
+def interval_and_draws(
+    statistic: Statistic, patients: np.ndarray, *, level: float, resamples: int, seed: int, method: Kind
+) -> tuple[Interval, np.ndarray]:
+    """`bootstrap_interval` with the values of the resamples that are defined."""
+    check_level(level)
+    if method not in ("percentile", "bca"):
+        raise ValueError(f"no bootstrap {method!r}; one of: bca, percentile")
+    name = "bootstrap" if method == "percentile" else "bootstrap_bca"
+    codes, count = _codes(patients)
+    if count < 2:
+        lone = Interval(None, None, level, name, f"{count} patient{'s' * (count != 1)}: nothing to resample")
+        return lone, np.empty(0)
+    draws = np.concatenate([_values(statistic, block) for block in _blocks(codes, count, resamples, seed)])
+    defined = draws[~np.isnan(draws)]
+    missing = len(draws) - len(defined)
+    notes = [f"{missing} of {len(draws)} resamples are undefined and left out"] if missing else []
+    if missing > MOST_UNDEFINED * len(draws):
+        return Interval(None, None, level, name, f"{missing} of {len(draws)} resamples are undefined"), defined
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    if defined.min() == defined.max():
+        notes.append("every resample gives the same value: the interval says nothing")
+    elif method == "bca":
+        shifted = _bca_tails(statistic, codes, count, defined, tails)
+        if shifted is None:
+            name = "bootstrap"
+            notes.append("bias and skewness cannot be corrected here: percentiles")
+        else:
+            tails = shifted
+    low, high = np.quantile(defined, tails)
+    return Interval(float(low), float(high), level, name, "; ".join(notes) or None), defined
+
+
+def mean_interval(
+    values: np.ndarray,
+    patients: np.ndarray,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int,
+    method: Kind = "percentile",
+) -> Interval:
+    """Interval of the mean over cases of values (n,), such as the Dice of each case.
+
+    Cases whose value is NaN are left out and counted in the note. A patient weighs as many as he has cases.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    known = ~np.isnan(values)
+    if not known.any():
+        return Interval(None, None, level, "bootstrap", "no case has a value")
+    kept = values[known]
+    interval = bootstrap_interval(
+        lambda weights: (weights @ kept) / weights.sum(axis=1),
+        np.asarray(patients)[known],
+        level=level,
+        resamples=resamples,
+        seed=seed,
+        method=method,
+    )
+    if known.all():
+        return interval
+    note = f"{int((~known).sum())} of {len(values)} cases have no value and are left out"
+    joined = "; ".join(n for n in (note, interval.note) if n)
+    return Interval(interval.low, interval.high, level, interval.method, joined)
+
+
+def _codes(patients: np.ndarray) -> tuple[np.ndarray, int]:
+    """(n,) number of each case's patient in the order of the names, and how many there are."""
+    codes, names = pd.factorize(np.asarray(patients), sort=True)
+    if (codes < 0).any():
+        raise ValueError(f"{int((codes < 0).sum())} cases have no patient")
+    return codes, len(names)
+
+
+def _blocks(codes: np.ndarray, count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+    rows = max(1, BLOCK // max(1, len(codes)))
+    in_order = len(codes) == count and bool((codes == np.arange(count)).all())
+    for start in range(0, resamples, rows):
+        # One call of the generator for each resample, so that blocks of any size draw the same.
+        drawn = [
+            np.bincount(generator.integers(0, count, count), minlength=count).astype(np.int32)
+            for _ in range(min(rows, resamples - start))
+        ]
+        block = np.stack(drawn)
+        yield block if in_order else block[:, codes]
+
+
+def _values(statistic: Statistic, weights: np.ndarray) -> np.ndarray:
+    values = np.asarray(statistic(weights), dtype=np.float64)
+    if values.shape[:1] != weights.shape[:1]:
+        raise ValueError(f"the statistic gave {values.shape} for {len(weights)} resamples")
+    return values
+
+
+def _bca_tails(
+    statistic: Statistic, codes: np.ndarray, count: int, draws: np.ndarray, tails: np.ndarray
+) -> np.ndarray | None:
+    """Efron 1987: the quantiles that correct for bias z0 and acceleration; None where they do not exist."""
+    estimate = _values(statistic, np.ones((1, len(codes)), np.int32))[0]
+    # Half of the draws that equal the estimate count as below it: few distinct values must not look like bias.
+    below = ((draws < estimate).sum() + (draws == estimate).sum() / 2) / len(draws)
+    left_out = _jackknife(statistic, codes, count)
+    if not 0 < below < 1 or np.isnan(left_out).any():
+        return None
+    gaps = left_out.mean() - left_out
+    spread = (gaps**2).sum()
+    if spread == 0:
+        return None
+    acceleration = (gaps**3).sum() / (6 * spread**1.5)
+    z0 = norm.ppf(below)
+    z = z0 + norm.ppf(tails)
+    if (1 - acceleration * z <= 0).any():
+        return None
+    return norm.cdf(z0 + z / (1 - acceleration * z))
+
+
+def _jackknife(statistic: Statistic, codes: np.ndarray, count: int) -> np.ndarray:
+    """Values without each patient, or without each of 1,000 groups of patients where there are more.
+
+    The acceleration of groups estimates the same: skewness falls with the root of the group's size, and so does the
+    root of their number.
+    """
+    groups = codes % min(count, JACKKNIFE_GROUPS)
+    numbers = np.arange(groups.max() + 1)
+    rows = max(1, BLOCK // len(codes))
+    parts = np.split(numbers, range(rows, len(numbers), rows))
+    return np.concatenate([_values(statistic, (groups != part[:, None]).astype(np.int32)) for part in parts])
