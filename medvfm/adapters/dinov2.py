@@ -190,8 +190,12 @@ class Dinov2:
         return self._scores(self.module.head(self._pooled(features).to(next(self.module.parameters()).device)))
 
     def _scores(self, outputs: torch.Tensor) -> np.ndarray:
-        probabilities = outputs if self.method == "knn" else losses.probabilities(outputs.float(), self.question.kind)
-        return probabilities.double().cpu().numpy()
+        kind = self.question.kind
+        if self.method == "linear_probe":
+            outputs = probe.probabilities(outputs, kind)
+        elif self.method != "knn":
+            outputs = losses.probabilities(outputs.float(), kind)
+        return outputs.double().cpu().numpy()
 
     # training
 

@@ -267,4 +267,4 @@ class ProbeBaseline:
 
     def score(self, rows: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return losses.probabilities(self._probe(self._values[rows]), self._kind).double().numpy()
+            return probe.probabilities(self._probe(self._values[rows]), self._kind).double().numpy()

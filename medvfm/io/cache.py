@@ -1,0 +1,244 @@
+"""What is expensive to make and can be made again: prepared arrays and features, keyed by content and transform.
+
+Everything lies below the user's cache folder (MEDVFM_CACHE, else XDG_CACHE_HOME/medvfm). Files are written beside
+their name and moved into place, so that several processes can share it and a kill leaves no half of a file. What is
+damaged is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from medvfm.core.errors import DataError, UnreadableImage
+
+LIMIT_GIB = float(os.environ.get("MEDVFM_CACHE_GIB", "50"))
+_SMALL = 1 << 16
+
+
+def folder(kind: str) -> Path:
+    """Where a kind of cached things lies."""
+    given = os.environ.get("MEDVFM_CACHE")
+    base = Path(given) if given else Path(platformdirs.user_cache_dir("medvfm"))
+    return base / kind if kind else base
+
+
+def usage() -> list[tuple[str, int, int]]:
+    """Kind, number of files, bytes."""
+    base = folder("")
+    found = []
+    for place in sorted(p for p in base.glob("*") if p.is_dir()):
+        sizes = [f.stat().st_size for f in place.rglob("*") if f.is_file()]
+        found.append((place.name, len(sizes), sum(sizes)))
+    return found
+
+
+def clear(kind: str) -> None:
+    """Forget everything of a kind."""
+    shutil.rmtree(folder(kind), ignore_errors=True)
+
+
+class _Hashes:
+    """Content hashes remembered by (path, size, time of change, inode), so that unchanged files are not read again."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+        self._new: dict[str, str] = {}
+        self._loaded_from: Path | None = None
+
+    def of(self, path: Path) -> str:
+        self._load()
+        stat = path.stat()
+        key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}"
+        key = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()  # paths may name patients
+        if key not in self._known:
+            with path.open("rb") as file:
+                self._known[key] = self._new[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._known[key]
+
+    def _load(self) -> None:
+        place = folder("hashes") / "table.json"
+        if self._loaded_from == place:
+            return
+        self._loaded_from, self._known = place, {}
+        try:
+            self._known = json.loads(place.read_text())
+        except (FileNotFoundError, ValueError):
+            return
+
+    def save(self) -> None:
+        if not self._new:
+            return
+        place = folder("hashes") / "table.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_suffix(".lock")):
+            try:
+                other = json.loads(place.read_text())
+            except (FileNotFoundError, ValueError):
+                other = {}
+            _moved(place, json.dumps({**other, **self._new}).encode())
+        self._new = {}
+
+
+_HASHES = _Hashes()
+
+
+def content_keys(groups: Iterable[Sequence[Path]]) -> list[str | Exception]:
+    """`content_key` of many, remembering the hashes once at the end; an error stands in its place."""
+    found: list[str | Exception] = []
+    for files in groups:
+        try:
+            found.append(_key(files))
+        except (UnreadableImage, OSError) as error:
+            found.append(
+                error if isinstance(error, UnreadableImage) else UnreadableImage(f"cannot be read: {error.strerror}")
+            )
+    _HASHES.save()
+    return found
+
+
+def content_key(files: Sequence[Path]) -> str:
+    """One hash over the content of files, or of everything in folders; names do not matter, the order of files does."""
+    try:
+        return _key(files)
+    finally:
+        _HASHES.save()
+
+
+def _key(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        if path.is_dir():
+            inside = sorted(f for f in path.rglob("*") if f.is_file())
+            if not inside:
+                raise UnreadableImage("an empty folder", where=path.name)
+            for part in sorted(_HASHES.of(f) for f in inside):
+                digest.update(part.encode())
+        elif path.is_file():
+            digest.update(_HASHES.of(path).encode())
+        else:
+            raise UnreadableImage("no such file or folder", where=path.name)
+    return digest.hexdigest()[:32]
+
+
+def _moved(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as failed:
+        beside.unlink(missing_ok=True)
+        raise DataError(f"the cache cannot be written: {failed.strerror}", where=path.parent) from failed
+
+
+class ArrayCache:
+    """Arrays as .npy files that are memory-mapped when read."""
+
+    def __init__(self, kind: str, limit_gib: float = LIMIT_GIB) -> None:
+        self._folder, self._limit = folder(kind), int(limit_gib * 2**30)
+        self._written = 0
+
+    def _path(self, key: str) -> Path:
+        name = hashlib.sha256(key.encode()).hexdigest()[:40]
+        return self._folder / name[:2] / f"{name[2:]}.npy"
+
+    def has(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def put(self, key: str, array: np.ndarray) -> None:
+        """Keep an array; the oldest ones make room where the limit is reached."""
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with beside.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+            beside.replace(path)
+        except OSError as failed:
+            beside.unlink(missing_ok=True)
+            raise DataError(f"the cache cannot be written: {failed.strerror}", where=self._folder) from failed
+        self._written += array.nbytes
+        if self._written > self._limit // 20:
+            self._written = 0
+            self.trim()
+
+    def get(self, key: str) -> np.ndarray | None:
+        """The array, read only and memory-mapped; None where it is not, or is damaged."""
+        path = self._path(key)
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (FileNotFoundError, ValueError, EOFError, OSError):
+            return None
+        os.utime(path)
+        return array
+
+    def get_or_make(self, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        found = self.get(key)
+        if found is not None:
+            return found
+        made = make()
+        self.put(key, made)
+        return made
+
+    def trim(self) -> None:
+        """Remove what was used longest ago until the limit holds."""
+        files = [(f.stat().st_mtime, f.stat().st_size, f) for f in self._folder.rglob("*.npy")]
+        total = sum(size for _, size, _ in files)
+        for _, size, file in sorted(files, key=lambda entry: entry[0]):
+            if total <= self._limit:
+                break
+            file.unlink(missing_ok=True)
+            total -= size
+
+
+class FeatureStore:
+    """Feature rows of images, for one model and one way of preparing: a few safetensors files, each with many rows."""
+
+    def __init__(self, key: str) -> None:
+        self._folder = folder("features") / key
+
+    def get(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
+        """The rows that are there."""
+        wanted, found = set(keys), {}
+        for shard in sorted(self._folder.glob("*.safetensors")):
+            if not wanted:
+                break
+            try:
+                index = json.loads(shard.with_suffix(".json").read_text())
+                here = [(row, k) for row, k in enumerate(index) if k in wanted]
+                if here:
+                    values = load_file(shard)["values"]
+                    found |= {k: values[row] for row, k in here}
+            except (FileNotFoundError, ValueError, SafetensorError, KeyError, IndexError):
+                shard.unlink(missing_ok=True)
+                continue
+            wanted -= found.keys()
+        return found
+
+    def put(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Add rows as a file of their own."""
+        if not rows:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        names = list(rows)
+        values = np.stack([rows[n] for n in names]).astype(np.float32)
+        stem = hashlib.sha256("".join(names).encode()).hexdigest()[:16]
+        _moved(self._folder / f"{stem}.json", json.dumps(names).encode())
+        beside = self._folder / f".{stem}.{os.getpid()}"
+        try:
+            save_file({"values": values}, beside)
+            beside.replace(self._folder / f"{stem}.safetensors")
+        except OSError as failed:
+            beside.unlink(missing_ok=True)
+            raise DataError(f"the cache cannot be written: {failed.strerror}", where=self._folder) from failed

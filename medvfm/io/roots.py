@@ -1,0 +1,92 @@
+"""Where the data of a card lie: as given, as the user's roots.yaml says, or as downloaded or made in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import yaml
+
+from medvfm.core.data_card import DataCard
+from medvfm.core.errors import DataError
+from medvfm.io import cache, run_directory, virtual_brain
+from medvfm.io.console import Console
+
+GENERATORS = {"virtual_brain": virtual_brain.make}
+
+
+def _file() -> Path:
+    return Path(platformdirs.user_config_dir("medvfm")) / "roots.yaml"
+
+
+def known() -> dict[str, str]:
+    """Card to folder, as `medvfm data root` wrote them."""
+    try:
+        found = yaml.safe_load(_file().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except yaml.YAMLError as broken:
+        raise DataError("broken YAML", where=_file()) from broken
+    return {str(k): str(v) for k, v in (found or {}).items()}
+
+
+def remember(card: str, folder: Path) -> None:
+    """Recipes with this card find their data there from now on."""
+    if not folder.is_dir():
+        raise DataError("no such folder", where=folder)
+    run_directory.write_yaml(_file(), {**known(), card: str(folder.resolve())})
+
+
+def locate(card: DataCard, given: str | None, options: Mapping[str, Any], console: Console) -> Path:
+    """The folder that holds the data of a card; a generated data set is made where it is not there yet."""
+    if given is not None:
+        folder = Path(given).expanduser()
+        if not folder.is_dir():
+            raise DataError("no such folder", where=f"data.root {given}")
+        return folder
+    if card.name in known() and not options:
+        return Path(known()[card.name])
+    if card.generator is not None:
+        return generated(card, card.options_with(options), console)
+    downloaded = cache.folder("downloads") / card.name
+    if downloaded.is_dir():
+        return downloaded
+    how = card.instructions or f"get it from {', '.join(card.links) or 'its publisher'}"
+    raise DataError(
+        f"the data of {card.name} are not here",
+        remedy=f"{how.rstrip('.')}; then `medvfm data root {card.name} DIR`, or data.root=DIR",
+    )
+
+
+def generated(card: DataCard, options: Mapping[str, Any], console: Console) -> Path:
+    """The cached copy of a generated data set, made now if need be."""
+    assert card.generator is not None
+    key = hashlib.sha256(json.dumps([card.version, dict(options)], sort_keys=True).encode()).hexdigest()[:12]
+    folder = cache.folder("generated") / f"{card.name}-{key}"
+    if not (folder / "cases.csv").is_file():
+        make(card, folder, options, console)
+    return folder
+
+
+def make(card: DataCard, folder: Path, options: Mapping[str, Any], console: Console) -> Path:
+    """Write a generated data set to a folder."""
+    if card.generator is None:
+        raise DataError(f"{card.name} is not a generated data set", remedy="only those can be made")
+    console.say(f"making {card.title} (once)")
+    GENERATORS[card.generator.name](folder, progress=_progress(console), **options)
+    return folder
+
+
+def _progress(console: Console):
+    shown = {"tenths": 0}
+
+    def progress(done: int, total: int) -> None:
+        if done * 10 // total > shown["tenths"]:
+            shown["tenths"] = done * 10 // total
+            console.say(f"  patients made: {done}/{total}")
+
+    return progress
