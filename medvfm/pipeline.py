@@ -151,17 +151,22 @@ def _named(found: Sequence[Baseline]) -> list[tuple[str, Baseline]]:
 
 
 def _known_columns(recipe: Recipe, card: DataCard) -> None:
-    """Columns that the card declares are checked at once; a card that reads a user's table declares none."""
+    """Subgroups and attributes must be columns that the card offers, and classes its classes."""
     known = card.group_columns()
-    if known is None:
-        return
-    asked = [(("evaluate", "subgroups", i), c) for i, c in enumerate(recipe.evaluate.subgroups)]
-    asked += [
-        (("baselines", n, "columns", i), c) for n, b in enumerate(recipe.baselines) for i, c in enumerate(b.columns)
+    asked: list[tuple[Keys, str]] = [
+        (("evaluate", "subgroups", i), column) for i, column in enumerate(recipe.evaluate.subgroups)
     ]
+    for n, baseline in enumerate(recipe.baselines):
+        asked += [(("baselines", n, "columns", i), column) for i, column in enumerate(baseline.columns)]
     for keys, column in asked:
         if column not in known:
             raise RecipeError(f"the card has no column {column!r}; {nearest(column, known)}", where=recipe.where(*keys))
+    for n, task in enumerate(recipe.tasks):
+        for i, name in enumerate(task.classes):
+            if name not in card.class_names():
+                keys = ("task", "classes", i) if len(recipe.tasks) == 1 else ("task", n, "classes", i)
+                choices = nearest(name, card.class_names())
+                raise RecipeError(f"the card has no class {name!r}; {choices}", where=recipe.where(*keys))
 
 
 def run(
@@ -177,7 +182,7 @@ def run(
     console = console or Console()
     planned = plan(recipe)
     root = roots.locate(planned.card, recipe.data.root, recipe.data.options, console)
-    table = tables.read_cases(planned.card, root, recipe.data.options, layout=recipe.data.layout)
+    table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
     directory = Path(out) if out else Path("runs") / f"{_slug(recipe.title)}-{recipe.digest()}"
     run_directory.open_new(directory, recipe.digest(), resume=resume)
     experiment.run(planned, table, directory, _surroundings(directory / "checkpoint", device, strict, console))
@@ -192,7 +197,7 @@ def check(recipe: Recipe, *, ready: bool, console: Console | None = None) -> lis
     if ready:
         console = console or Console()
         root = roots.locate(planned.card, recipe.data.root, recipe.data.options, console)
-        table = tables.read_cases(planned.card, root, recipe.data.options, layout=recipe.data.layout)
+        table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
         lines.append(f"data: {len(table.cases)} cases, layout {table.layout}, {len(table.left_out)} left out")
         record = planned.learner().adapter.record()
         lines.append(f"weights: {record['weights']}, sha256 {str(record.get('sha256'))[:12]}")

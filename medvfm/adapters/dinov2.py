@@ -24,7 +24,7 @@ from medvfm.core.protocols import Method
 from medvfm.core.recipe import Adapter as AdapterSettings
 from medvfm.core.recipe import Prepare, Train
 from medvfm.models import encoders, structure
-from medvfm.models.encoder import Encoder
+from medvfm.models.encoder import Encoder, Features
 from medvfm.models.preparation import Pictures, as_batch
 from medvfm.nn import heads, knn, losses, probe, state
 
@@ -45,7 +45,7 @@ TRAINING = {
     "full": {"epochs": 10, "batch_size": 8, "learning_rate": 1e-4, "patience": 5},
 }
 FROM_SCRATCH = {"learning_rate": 1e-3, "weight_decay": 0.05}
-CHUNK = 64  # pictures that go through the encoder at once
+CHUNK = 16  # pictures that go through the encoder at once
 
 
 class SliceClassifier(nn.Module):
@@ -57,7 +57,10 @@ class SliceClassifier(nn.Module):
 
     def vectors(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, D): each picture's patches as one vector."""
-        features = self.encoder(pixels)
+        return self.chosen(self.encoder(pixels))
+
+    def chosen(self, features: Features) -> torch.Tensor:
+        """The vector that `patches` names, of an encoder's features."""
         if self.patches == "cls":
             if features.cls is None:
                 raise RecipeError("prepare.patches: cls, but this encoder has no class token", remedy="use mean or max")
@@ -66,7 +69,8 @@ class SliceClassifier(nn.Module):
 
     def forward(self, pixels: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """Logits (B, T) from pixels (sum of counts, C, h, w)."""
-        return self.head(self.pool(*padded(self.vectors(pixels), counts)))
+        vectors: torch.Tensor = self.pool(*padded(self.vectors(pixels), counts))
+        return self.head(vectors)
 
 
 def padded(vectors: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,7 +123,7 @@ class Dinov2:
             rank = self.settings.rank or 8
             config = LoraConfig(
                 r=rank,
-                lora_alpha=self.settings.alpha or 2 * rank,
+                lora_alpha=int(self.settings.alpha or 2 * rank),
                 target_modules=structure.lora_targets(encoder.backbone),
             )
             encoder.backbone = get_peft_model(encoder.backbone, config)
@@ -127,8 +131,8 @@ class Dinov2:
             for block in encoder.last_blocks(self.settings.blocks or 2):
                 block.requires_grad_(True)
         if method in ("full", "last_blocks"):
-            for part in encoder.unused():
-                part.requires_grad_(False)
+            for parameter in encoder.unused(self.module.chosen):
+                parameter.requires_grad_(False)
 
     def collate(self, items: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         return as_batch(items)
@@ -143,6 +147,7 @@ class Dinov2:
         encoder = self.module.encoder
         parts = [
             encoder.weights_record["sha256"],
+            encoder.weights_record.get("features"),
             encoder.contract.as_record(),
             self.preparer.key(),
             self.module.patches,
@@ -160,34 +165,33 @@ class Dinov2:
     def encode(self, images: Sequence[Image]) -> np.ndarray:
         """(n, D) features of images that have been read, slices pooled as `prepare` says."""
         batch = self.collate([self.preparer.of_image(image) for image in images])
-        return self._pooled(self.embed(batch).cpu()).numpy()
+        return self.pooled(self.embed(batch).cpu()).numpy()
 
-    def _pooled(self, features: np.ndarray | torch.Tensor) -> torch.Tensor:
+    def pooled(self, features: np.ndarray | torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(features)[:, {"mean": 0, "max": 1}[self.slices_pool]].float()
 
     def fit_features(
         self,
         train: tuple[np.ndarray, np.ndarray],
         val: tuple[np.ndarray, np.ndarray],
-        choose: Callable[[np.ndarray], float],
+        choose: Callable[[np.ndarray], float] | None,
         seed: int,
     ) -> dict[str, Any]:
-        fit = knn.sweep if self.method == "knn" else probe.sweep
-        more = {} if self.method == "knn" else {"class_weight": "balanced" if self.class_weights else None}
-        kind = self.question.kind
-        self.module.head, record = fit(
-            (self._pooled(train[0]), torch.as_tensor(train[1])),
-            (self._pooled(val[0]), torch.as_tensor(val[1])),
-            lambda scores: choose(np.asarray(scores)),
-            kind=kind,
-            **more,
-        )
+        fitted_on = (self.pooled(train[0]), torch.as_tensor(train[1]))
+        chosen_on = (self.pooled(val[0]), torch.as_tensor(val[1]))
+        if self.method == "knn":
+            self.module.head, record = knn.sweep(fitted_on, chosen_on, choose, kind=self.question.kind)
+        else:
+            weights = "balanced" if self.class_weights else None
+            self.module.head, record = probe.sweep(
+                fitted_on, chosen_on, choose, kind=self.question.kind, class_weight=weights
+            )
         return record
 
     @torch.inference_mode()
     def score_features(self, features: np.ndarray) -> np.ndarray:
         self.module.eval()
-        return self._scores(self.module.head(self._pooled(features).to(next(self.module.parameters()).device)))
+        return self._scores(self.module.head(self.pooled(features).to(next(self.module.parameters()).device)))
 
     def _scores(self, outputs: torch.Tensor) -> np.ndarray:
         kind = self.question.kind
@@ -260,9 +264,7 @@ def build(
     seed: int,
 ) -> Dinov2:
     """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
-    if prepare.size is not None and not isinstance(prepare.size, int) and len(prepare.size) != 2:
-        raise RecipeError("pictures have two sizes, as in prepare.size: 224 or [224, 224]")
-    encoder = encoders.load_encoder(settings.weights or DEFAULT_WEIGHTS, size_px=prepare.size, seed=seed)
+    encoder = encoders.load_encoder(settings.weights or DEFAULT_WEIGHTS, size_px=_side_px(prepare), seed=seed)
     if prepare.slices.pool == "attention" and METHODS[method].fits == "features":
         raise RecipeError(
             f"attention pooling is trained, and {method} trains only a head on features",
@@ -279,6 +281,14 @@ def build(
         class_weights=train.class_weights == "balanced",
         seed=seed,
     )
+
+
+def _side_px(prepare: Prepare) -> int | None:
+    if prepare.size is None or isinstance(prepare.size, int):
+        return prepare.size
+    if len(set(prepare.size)) != 1:
+        raise RecipeError("encoders take square pictures", where="prepare.size", remedy="give one number, as in 224")
+    return prepare.size[0]
 
 
 def training(method: str, weights: str | None, given: Train) -> dict[str, Any]:

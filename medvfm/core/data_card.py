@@ -109,11 +109,13 @@ class Layout(Section):
     records: str | None = Field(None, description="in a JSON table, the key that holds the list of rows")
     files: str | None = None
     join: Annotated[tuple[Join, ...], Lax] = ()
-    keep: dict[str, Annotated[tuple[Scalar, ...], Lax]] = Field(default_factory=dict, description="rows with these values")
+    keep: dict[str, Annotated[tuple[Scalar, ...], Lax]] = Field(
+        default_factory=dict, description="rows with these values"
+    )
     case_id: str = "{case_id}"
     patient_id: str = "{patient_id}"
     patient_pattern: str | None = Field(None, description="a regular expression; its first group is the patient")
-    images: dict[str, str | Names] = Field(default_factory=lambda: {"image": "{image}"})
+    images: dict[str, str | Names] = {"image": "{image}"}
     masks: dict[str, str] = Field(default_factory=dict)
     split: str | None = None
     splits: dict[str, Literal["train", "val", "test"]] = Field(default_factory=dict, description="their names for ours")
@@ -173,7 +175,9 @@ class DataCard(Section):
     uncertain: Literal["ignore", "zero", "one", "soft"] = "ignore"
     labels: dict[int, Label] = Field(default_factory=dict)
     windows: dict[str, Annotated[tuple[Number, Number], Lax]] = Field(default_factory=dict)
-    reading: dict[str, Any] = Field(default_factory=dict, description="channel, time, page, unit: as io.read takes them")
+    reading: dict[str, Any] = Field(
+        default_factory=dict, description="channel, time, page, unit: as io.read takes them"
+    )
     spacing_from: Literal["file", "none"] = "file"
     counts: dict[str, Counts] = Field(default_factory=dict, description="per split, or `all`")
     download: Annotated[tuple[Download, ...], Lax] = ()
@@ -188,7 +192,9 @@ class DataCard(Section):
             if key not in known:
                 raise RecipeError(f"the card {self.name} has no option {key!r}; {nearest(key, known)}", where=where)
             wanted = type(known[key])
-            if known[key] is not None and not (isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)):
+            if known[key] is not None and not (
+                isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)
+            ):
                 raise RecipeError(f"the option {key!r} is a {wanted.__name__}, not {value!r}", where=where)
         return {**known, **given}
 

@@ -67,7 +67,11 @@ class Adapter(Protocol):
         """Names the weights, the input contract and the pooling that features depend on."""
         ...
 
-    def fit_features(self, train: Any, val: Any, choose: Callable[[Any], float], seed: int) -> dict[str, Any]:
+    def pooled(self, features: Any) -> Any:
+        """(n, d) from what `embed` gave."""
+        ...
+
+    def fit_features(self, train: Any, val: Any, choose: Callable[[Any], float] | None, seed: int) -> dict[str, Any]:
         """Fit the head on (features, truth) pairs; `choose` values (n, T) scores of val. Returns a record."""
         ...
 

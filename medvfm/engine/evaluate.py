@@ -171,7 +171,7 @@ class Judge:
         """One target against the rest."""
         takes = wanted.metric.takes
         known = ~np.isnan(scored.truth[:, column])
-        prediction = scored.scores[:, column]
+        prediction: np.ndarray | str = scored.scores[:, column]
         if takes in ("decision", "class"):
             prediction = self._decided(scored, column, wanted, thresholds)
         if takes == "probability" and not scored.probabilities:

@@ -75,7 +75,7 @@ def run(plan: Plan, table: Cases, out: Path, around: Surroundings) -> dict[str, 
     clock.lap("reading")
     folds = splits.split_cases(data.cases, recipe.split, recipe.seed, plan.question.classes)
     for fold in folds:
-        leakage.check(data.cases, fold.assigned)
+        leakage.check(data.cases, fold.assigned)  # raises, naming the cases
     fitted = [_fit(plan, plan.learner, learner, data, fold, n, around) for n, fold in enumerate(folds)]
     test, val = _joined(fitted)
     clock.lap("fitting")

@@ -88,6 +88,10 @@ class FeatureLearner:
             around.console.say(f"  features of {len(found.cases) - found.computed} cases were in the cache")
         return found.cases, found.left_out
 
+    def pooled(self) -> np.ndarray:
+        """(n, d) features of the cases that were read."""
+        return np.asarray(self.adapter.pooled(self._values))
+
     def fit(self, rows: Rows, choose: Choose | None) -> dict[str, Any]:
         train_set = (self._values[rows.train], rows.truth[rows.train])
         val_set = (self._values[rows.val], rows.truth[rows.val])

@@ -45,6 +45,7 @@ def _threshold(val: Scored, column: int, rows: np.ndarray, point: Wanted | None)
     try:
         if point is None:
             return float(ranking.threshold_youden(truth, score))
+        assert point.value is not None  # a metric with a parameter was parsed with its value
         if point.metric.parameter == "specificity":
             return float(ranking.threshold_at_specificity(truth, score, point.value))
         return float(ranking.threshold_at_sensitivity(truth, score, point.value))

@@ -210,7 +210,8 @@ class FeatureStore:
 
     def get(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
         """The rows that are there."""
-        wanted, found = set(keys), {}
+        wanted = set(keys)
+        found: dict[str, np.ndarray] = {}
         for shard in sorted(self._folder.glob("*.safetensors")):
             if not wanted:
                 break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,9 @@ import platformdirs
 import yaml
 
 from medvfm.core.data_card import DataCard
-from medvfm.core.errors import DataError
-from medvfm.io import cache, run_directory, virtual_brain
+from medvfm.core.errors import DataCardError, DataError
+from medvfm.io import cache, run_directory
 from medvfm.io.console import Console
-
-GENERATORS = {"virtual_brain": virtual_brain.make}
 
 
 def _file() -> Path:
@@ -77,11 +75,20 @@ def make(card: DataCard, folder: Path, options: Mapping[str, Any], console: Cons
     if card.generator is None:
         raise DataError(f"{card.name} is not a generated data set", remedy="only those can be made")
     console.say(f"making {card.title} (once)")
-    GENERATORS[card.generator.name](folder, progress=_progress(console), **options)
+    _generator(card.generator.name)(folder, progress=_progress(console), **options)
     return folder
 
 
-def _progress(console: Console):
+def _generator(name: str) -> Callable[..., Path]:
+    """A generator by its name; they are few, and slow to import."""
+    if name == "virtual_brain":
+        from medvfm.io import virtual_brain
+
+        return virtual_brain.make
+    raise DataCardError(f"no generator {name!r}; there is: virtual_brain")
+
+
+def _progress(console: Console) -> Callable[[int, int], None]:
     shown = {"tenths": 0}
 
     def progress(done: int, total: int) -> None:

@@ -70,7 +70,9 @@ def read_cases(card: DataCard, root: Path, *, layout: str | None = None) -> Case
             found.left_out.append((case.case_id, f"no such file: {missing[0].relative_to(root)}"))
             continue
         found.cases.append(case)
-    found.flow.append({"step": f"in the {'table' if chosen.table else 'folder'}", "cases": total, "patients": len(owners)})
+    found.flow.append(
+        {"step": f"in the {'table' if chosen.table else 'folder'}", "cases": total, "patients": len(owners)}
+    )
     if found.left_out:
         lost = owners - {c.owner for c in found.cases}
         found.flow.append({"step": "files missing", "cases": -len(found.left_out), "patients": -len(lost)})
@@ -179,7 +181,9 @@ def under(root: Path, name: str) -> Path:
     path = root / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise DataError(f"the path {name!r} leads out of the data's root", where=root)
-    if path.is_symlink() or any(parent.is_symlink() for parent in path.parents if parent != root and root in parent.parents):
+    if path.is_symlink() or any(
+        parent.is_symlink() for parent in path.parents if parent != root and root in parent.parents
+    ):
         resolved = path.resolve()
         if not resolved.is_relative_to(root.resolve()):
             raise DataError(f"the link {name!r} leads out of the data's root", where=root)

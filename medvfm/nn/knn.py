@@ -33,7 +33,7 @@ class Neighbours(nn.Module):
         return torch.cat([self._vote(part) for part in queries.split(CHUNK)])
 
     def _vote(self, queries: Tensor) -> Tensor:
-        cosine, nearest = (queries @ self.bank.T).topk(int(self.k), dim=1)  # type: ignore[operator, union-attr, arg-type]
+        cosine, nearest = (queries @ self.bank.T).topk(int(self.k), dim=1)  # type: ignore[operator, arg-type]
         labels = self.labels[nearest]  # type: ignore[index]
         weight = torch.exp((cosine - 1) / TEMPERATURE)[..., None] * ~torch.isnan(labels)
         return (weight * labels.nan_to_num()).sum(1) / weight.sum(1).clamp_min(1e-30)

@@ -1,0 +1,42 @@
+"""Patients as keyed hashes: the same on this machine, and of no use to anyone without its key."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+import platformdirs
+
+from medvfm.core.errors import DataError
+
+
+def _key() -> bytes:
+    """The secret of this installation, made once, readable by its user alone."""
+    path = Path(platformdirs.user_config_dir("medvfm")) / "patients.key"
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    made = secrets.token_bytes(32)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(made)
+        os.link(beside, path)  # unlike a rename, a link never replaces a key that another process made meanwhile
+    except FileExistsError:
+        pass
+    except OSError as failed:
+        raise DataError(f"the key for patient hashes cannot be written: {failed.strerror}", where=path) from failed
+    finally:
+        beside.unlink(missing_ok=True)
+    return path.read_bytes()
+
+
+def hashes(patients: Iterable[str]) -> dict[str, str]:
+    """Patient to a hash of 16 hexadecimal digits (HMAC-SHA256)."""
+    key = _key()
+    return {p: hmac.new(key, p.encode(), hashlib.sha256).hexdigest()[:16] for p in set(patients)}
