@@ -19,6 +19,7 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 Kind = Literal["percentile", "bca"]
 BLOCK = 2**24  # counts (int32) in a block: 64 MiB
 MOST_UNDEFINED = 0.5  # an interval of the luckier half of the resamples describes something else
+SHIFTED = 0.9  # share of the resamples on one side of the value from which the note speaks of bias
 JACKKNIFE_GROUPS = 1000
 
 
@@ -57,8 +58,9 @@ def bootstrap_interval(
     """Interval from resamples of patients (Efron and Tibshirani 1993, chapters 13 and 14).
 
     Undefined resamples are left out and counted in the note; with more than half of them undefined, or one patient
-    only, the interval does not exist. `bca` corrects bias and skewness; where it does not exist (every resample on one
-    side of the estimate) the percentiles are given and the note says so.
+    only, the interval does not exist. Percentiles move with the bias of a statistic such as a calibration error, which
+    is a sum of absolute values; where nearly all resamples lie on one side of the value the note says so. `bca`
+    corrects bias and skewness; where it does not exist (all resamples on one side) percentiles are given and noted.
     """
     interval, _ = interval_and_draws(statistic, patients, level=level, resamples=resamples, seed=seed, method=method)
     return interval
@@ -85,13 +87,17 @@ def interval_and_draws(
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if defined.min() == defined.max():
         notes.append("every resample gives the same value: the interval says nothing")
-    elif method == "bca":
-        shifted = _bca_tails(statistic, codes, count, defined, tails)
-        if shifted is None:
-            name = "bootstrap"
-            notes.append("bias and skewness cannot be corrected here: percentiles")
-        else:
-            tails = shifted
+        return Interval(float(defined[0]), float(defined[0]), level, name, "; ".join(notes)), defined
+    below = _share_below(statistic, codes, defined)
+    corrected = _bca_tails(statistic, codes, count, below, tails) if method == "bca" else None
+    if corrected is not None:
+        tails = corrected
+    elif max(below, 1 - below) > SHIFTED:
+        where, share = ("above", 1 - below) if below < 0.5 else ("below", below)
+        notes.append(f"{share:.0%} of the resamples lie {where} the value: biased, and the interval with it")
+    if method == "bca" and corrected is None:
+        name = "bootstrap"
+        notes.append("bias and skewness cannot be corrected here: percentiles")
     low, high = np.quantile(defined, tails)
     return Interval(float(low), float(high), level, name, "; ".join(notes) or None), defined
 
@@ -158,13 +164,19 @@ def _values(statistic: Statistic, weights: np.ndarray) -> np.ndarray:
     return values
 
 
+def _share_below(statistic: Statistic, codes: np.ndarray, draws: np.ndarray) -> float:
+    """Share of the draws below the value of all cases, equals counted half: few distinct values must not look biased.
+
+    A half where all cases together have no value.
+    """
+    value = _values(statistic, np.ones((1, len(codes)), np.int32))[0]
+    return 0.5 if np.isnan(value) else float(((draws < value).sum() + (draws == value).sum() / 2) / len(draws))
+
+
 def _bca_tails(
-    statistic: Statistic, codes: np.ndarray, count: int, draws: np.ndarray, tails: np.ndarray
+    statistic: Statistic, codes: np.ndarray, count: int, below: float, tails: np.ndarray
 ) -> np.ndarray | None:
     """Efron 1987: the quantiles that correct for bias z0 and acceleration; None where they do not exist."""
-    estimate = _values(statistic, np.ones((1, len(codes)), np.int32))[0]
-    # Half of the draws that equal the estimate count as below it: few distinct values must not look like bias.
-    below = ((draws < estimate).sum() + (draws == estimate).sum() / 2) / len(draws)
     left_out = _jackknife(statistic, codes, count)
     if not 0 < below < 1 or np.isnan(left_out).any():
         return None

@@ -105,6 +105,14 @@ def test_bca_falls_back_to_percentiles_where_every_resample_lies_on_one_side() -
     assert "percentiles" in (interval.note or "")
 
 
+def test_a_biased_statistic_says_so() -> None:
+    values = np.random.default_rng(0).normal(size=200)
+    values -= values.mean()
+    shifted = bootstrap_interval(lambda w: np.abs(mean_of(values)(w)), np.arange(200), seed=0)
+    assert "100% of the resamples lie above the value" in (shifted.note or "")
+    assert bootstrap_interval(mean_of(values), np.arange(200), seed=0).note is None
+
+
 def test_components_without_a_value_are_left_out_and_counted() -> None:
     values = np.array([0.5, np.nan, 0.7, 0.9, 0.8, np.nan])
     patients = np.array(list("abcdef"))
