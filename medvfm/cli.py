@@ -175,6 +175,56 @@ def doctor() -> None:
         print(f"{name:<26} {value}")
 
 
+@data_app.command("root")
+def data_root(
+    card: Annotated[str, typer.Argument(help="a data card")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where its files lie")],
+) -> None:
+    """Say where the data of a card lie: medvfm data root nih_cxr_pneumonia /data/nih"""
+    from medvfm import lookup
+    from medvfm.io import roots
+
+    roots.remember(lookup.card(card).name, folder)
+    print(f"{card}: {folder.resolve()}")
+
+
+@data_app.command("make")
+def data_make(
+    card: Annotated[str, typer.Argument(help="a generated data set")],
+    out: Annotated[Path, typer.Option(help="folder to write")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="options of the card")] = None,
+) -> None:
+    """Write a generated data set to disk: medvfm data make virtual_brain --out brains patients=20"""
+    from medvfm import lookup
+    from medvfm.core import yaml_source
+    from medvfm.core.errors import RecipeError
+    from medvfm.io import roots
+    from medvfm.io.console import Console
+
+    found = lookup.card(card)
+    given = yaml_source.overridden(yaml_source.Source({}, "command line", {}), options or [], RecipeError).data
+    print(roots.make(found, out, found.options_with(given), Console()))
+
+
+@data_app.command("check")
+def data_check(
+    card: Annotated[str, typer.Argument(help="a data card, or the path of one")],
+    root: Annotated[str | None, typer.Option(help="folder of the data; default as for a recipe")] = None,
+    layout: Annotated[str | None, typer.Option(help="which of the card's layouts")] = None,
+) -> None:
+    """Read everything and say what is wrong: medvfm data check nih_cxr_pneumonia"""
+    from medvfm import pipeline
+
+    found, summary = pipeline.check_data(card, root, layout)
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+    for error in found.errors:
+        print(f"error: {error}", file=sys.stderr)
+    print(summary)
+    if found.errors:
+        raise typer.Exit(2)
+
+
 def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 

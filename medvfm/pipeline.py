@@ -13,7 +13,7 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.protocols import Method
 from medvfm.core.recipe import Adapter, Baseline, Prepare, Recipe, Stage, Train
-from medvfm.engine import baselines, experiment, external, finished, learners, loading
+from medvfm.engine import baselines, data_check, experiment, external, finished, learners, loading
 from medvfm.engine import evaluate as judging
 from medvfm.engine.experiment import Plan
 from medvfm.engine.learners import Surroundings
@@ -225,6 +225,19 @@ def predict(
     path = out / "predictions.csv"
     run_directory.write_table(path, table)
     return path, left_out
+
+
+def check_data(card: str, root: str | None, layout: str | None) -> tuple[data_check.Findings, str]:
+    """Read every case of a card; what was found, and a line that sums it up."""
+    found = lookup.card(card)
+    console = Console()
+    table = tables.read_cases(found, roots.locate(found, root, {}, console), layout=layout)
+    findings = data_check.check(found, table, console, loading.default_workers("cpu"))
+    patients = len({c.owner for c in table.cases})
+    return findings, (
+        f"{found.name}, layout {table.layout}: {len(findings.cases)} cases of {patients} patients read, "
+        f"{len(findings.errors)} errors, {len(findings.warnings)} warnings"
+    )
 
 
 def report(directory: Path) -> Path:

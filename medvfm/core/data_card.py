@@ -173,7 +173,7 @@ class DataCard(Section):
     verified: Verified = Verified()
     patients: Literal["known", "none"] = "known"
     uncertain: Literal["ignore", "zero", "one", "soft"] = "ignore"
-    labels: dict[int, Label] = Field(default_factory=dict)
+    labels: dict[Annotated[int, Lax], Label] = Field(default_factory=dict)
     windows: dict[str, Annotated[tuple[Number, Number], Lax]] = Field(default_factory=dict)
     reading: dict[str, Any] = Field(
         default_factory=dict, description="channel, time, page, unit: as io.read takes them"

@@ -23,6 +23,7 @@ from medvfm.statistics.interval import Interval, few_positives
 
 METRICS: dict[str, Metric] = {**ranking.METRICS, **decision.METRICS, **calibration.METRICS}
 MACRO = "macro"
+NO_PROBABILITIES = "scores are no probabilities; evaluate.recalibrate=platt fits them on validation data"
 Weights = torch.Tensor | None
 Thresholds = Mapping[tuple[str, str], np.ndarray]
 Component = Callable[[Weights], torch.Tensor]
@@ -78,9 +79,12 @@ def parse(name: str, known: Mapping[str, Metric] = METRICS, where: str | None = 
     if parameter != found.parameter:
         raise RecipeError(f"{base} takes {found.parameter}, as in {base}@{found.parameter}=0.9", where=where)
     try:
-        return Wanted(name, found, float(text))
+        value = float(text)
     except ValueError:
         raise RecipeError(f"{text!r} in {name!r} is no number", where=where) from None
+    if parameter in ("sensitivity", "specificity") and not 0 < value <= 1:
+        raise RecipeError(f"{parameter} lies between 0 and 1, and {name!r} says {text}", where=where)
+    return Wanted(name, found, value)
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ class Judge:
         if takes in ("decision", "class"):
             prediction = self._decided(scored, column, wanted, thresholds)
         if takes == "probability" and not scored.probabilities:
-            return _undefined("scores are no probabilities; evaluate.recalibrate=platt fits them on validation data")
+            return _undefined(NO_PROBABILITIES)
         truth = (scored.truth[:, column] > 0.5).astype(np.int64)
         return self._component(scored, wanted, known, truth, prediction)
 
@@ -185,9 +189,13 @@ class Judge:
         if len(scored.targets) == 1:
             truth = (scored.truth[:, 0] > 0.5).astype(np.int64)
             decided = self._decided(scored, 0, wanted, thresholds)
+            if wanted.metric.takes == "class_score" and not scored.probabilities and wanted.metric.better == "lower":
+                return _undefined(NO_PROBABILITIES)
             both = np.stack([1 - scored.scores[:, 0], scored.scores[:, 0]], axis=1)
             return self._component(scored, wanted, known, truth, decided if wanted.metric.takes == "class" else both)
         truth = np.where(known, np.nan_to_num(scored.truth).argmax(axis=1), 0)
+        if wanted.metric.better == "lower" and not scored.probabilities:  # those of all classes that are not ranked
+            return _undefined(NO_PROBABILITIES)
         prediction = scored.scores.argmax(axis=1) if wanted.metric.takes == "class" else scored.scores
         return self._component(scored, wanted, known, truth, prediction)
 
@@ -248,6 +256,8 @@ class Judge:
         if not defined:
             return replace(row, note=_reason(parts[0]))
         notes = [few_positives(positives, int(known.sum()))] if positives is not None else []
+        if target in scored.targets and len(set(scored.scores[known, scored.targets.index(str(target))])) == 1:
+            notes.append("the score is the same for every case")
         if len(defined) < len(parts):
             notes.append(f"the mean of {len(defined)} of {len(parts)} targets; the others are not defined")
         interval = self._interval(scored, wanted, target, [p for p, _ in defined], known, paired)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from medvfm.core.errors import RecipeError, Undefined
+from medvfm.core.errors import DataError, RecipeError, Undefined
 from medvfm.engine.evaluate import Thresholds, Wanted
 from medvfm.engine.scored import Scored
 from medvfm.metrics import calibration, ranking
@@ -63,7 +63,13 @@ def fit_platt(val: Scored | None) -> np.ndarray:
         for column in range(len(val.targets)):
             rows = (val.fold == fold) & ~np.isnan(val.truth[:, column])
             truth = torch.as_tensor((val.truth[rows, column] > 0.5).astype(np.int64))
-            found.append([float(v) for v in calibration.platt(truth, torch.as_tensor(val.scores[rows, column]))])
+            try:
+                found.append([float(v) for v in calibration.platt(truth, torch.as_tensor(val.scores[rows, column]))])
+            except Undefined as reason:
+                raise DataError(
+                    f"{val.targets[column]} cannot be recalibrated on the validation cases: {reason}",
+                    remedy="say evaluate.recalibrate=none, or give `split` more cases for val",
+                ) from None
     return np.array(found).reshape(-1, len(val.targets), 2)
 
 
