@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from torch import nn
 
 from medvfm.core.errors import RecipeError
@@ -120,6 +119,8 @@ class Dinov2:
         encoder = self.module.encoder
         encoder.requires_grad_(method == "full")
         if method == "lora":
+            from peft import LoraConfig, get_peft_model  # seven seconds that the other methods need not wait
+
             rank = self.settings.rank or 8
             config = LoraConfig(
                 r=rank,
@@ -230,6 +231,8 @@ class Dinov2:
             self.module.head = head.from_state({n.removeprefix("head."): w for n, w in own.items()})
             return
         if self.method == "lora":
+            from peft import set_peft_model_state_dict
+
             adapted = state.read(folder / "lora" / "adapter_model.safetensors")
             set_peft_model_state_dict(self.module.encoder.backbone, adapted)
         state.put_trained(self.module, own)

@@ -1,4 +1,7 @@
-"""Augmentation by name: transforms of torchvision, applied to a case's pictures and masks together."""
+"""Augmentation by name: transforms of torchvision, applied to a case's pictures and masks together.
+
+torchvision takes four seconds to import, so it is imported where a recipe asks for it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from medvfm.core.errors import RecipeError, nearest
 
@@ -39,6 +40,9 @@ def build(wanted: Sequence[Any]) -> Augment:
     transforms = [_transform(dict(entry) if isinstance(entry, dict) else entry.model_dump()) for entry in wanted]
     if not transforms:
         return lambda pictures, generator: pictures
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
     chain = v2.Compose(transforms)
 
     def apply(pictures: np.ndarray, generator: torch.Generator) -> np.ndarray:
@@ -48,7 +52,7 @@ def build(wanted: Sequence[Any]) -> Augment:
     return apply
 
 
-def _drawn(chain: v2.Transform, generator: torch.Generator, image: Tensor) -> Tensor:
+def _drawn(chain: Callable[[Tensor], Tensor], generator: torch.Generator, image: Tensor) -> Tensor:
     """torchvision draws from torch's own generator: it is set from the given one, and put back."""
     seed = int(torch.randint(0, 2**62, (1,), generator=generator))
     with torch.random.fork_rng(devices=[]):
@@ -56,7 +60,9 @@ def _drawn(chain: v2.Transform, generator: torch.Generator, image: Tensor) -> Te
         return chain(image)
 
 
-def _transform(entry: dict[str, Any]) -> v2.Transform:
+def _transform(entry: dict[str, Any]) -> Callable[..., Any]:
+    from torchvision.transforms import v2
+
     name = entry.pop("name")
     if name not in KNOWN:
         raise RecipeError(f"no augmentation {name!r}; {nearest(name, KNOWN)}", where="train.augment")
