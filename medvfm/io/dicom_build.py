@@ -1,0 +1,124 @@
+"""From stored pixels and planes to an Image: the last step that single files, frames and series share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from medvfm.core.image import Image
+from medvfm.io import dicom_colour, dicom_facts, dicom_values
+from medvfm.io.dicom_header import DataSet, Header
+from medvfm.io.dicom_pixel_format import PixelFormat
+
+
+def image_of(
+    header: Header,
+    form: PixelFormat,
+    stored: np.ndarray,
+    affine: np.ndarray,
+    repairs: list[str],
+    *,
+    has_spacing: bool = True,
+    scales: Sequence[tuple[float, float]] | None = None,
+    unit: str | None = None,
+    shown: DataSet | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Image:
+    """Stored pixels (frame, row, column[, 3]) as an Image (column, row, frame[, 3]).
+
+    scales  slope and intercept of each frame; without them the header's own rescale or lookup table
+    unit    of the values; without it as the modality and the header say
+    shown   where the windows are, if not in the header
+    """
+    found = dicom_facts.facts(header, form)
+    if form.samples == 3 or (form.photometric == "PALETTE COLOR" and not _is_supplemental(header)):
+        return _colour(header, form, stored, affine, repairs, has_spacing, found | (extra or {}))
+    unit = unit or unit_of(header)
+    values, mirror, scale = _measured(header, form, stored, repairs, scales)
+    function = (shown or header).text("VOILUTFunction", "LINEAR")
+    found |= dicom_facts.intensity_facts(shown or header, unit, scale, mirror, function)
+    if mirror is not None:
+        found["inverted_about"] = mirror
+    found |= _ends(header, form, scale)
+    if item := header.item("VOILUTSequence"):
+        found["voi_lut"] = dicom_values.lookup_table(item, header)
+    voxels = values.transpose(2, 1, 0)
+    return Image(voxels, affine, unit, has_spacing, tuple(dict.fromkeys(repairs)), found | (extra or {}))
+
+
+def unit_of(header: Header) -> str:
+    """What a value of 1 means after the rescale."""
+    modality, kind = header.text("Modality"), header.text("RescaleType")
+    if modality == "CT" and kind in ("", "HU") and "LOCALIZER" not in header.texts("ImageType"):
+        return "HU"
+    if modality == "PT":
+        return {"BQML": "Bq/ml", "GML": "SUV"}.get(header.text("Units"), "arbitrary")
+    return "arbitrary"
+
+
+def _is_supplemental(header: Header) -> bool:
+    return header.text("PhotometricInterpretation") != "PALETTE COLOR"
+
+
+def _colour(
+    header: Header,
+    form: PixelFormat,
+    stored: np.ndarray,
+    affine: np.ndarray,
+    repairs: list[str],
+    has_spacing: bool,
+    found: dict[str, Any],
+) -> Image:
+    if form.photometric == "PALETTE COLOR":
+        stored = dicom_colour.through_palette(stored, header)
+    found["photometric"] = "RGB"
+    found["value_range"] = (0, 255) if stored.dtype == np.uint8 else (0, (1 << form.bits_stored) - 1)
+    unit = "RGB" if stored.dtype == np.uint8 else "arbitrary"
+    voxels = stored.transpose(2, 1, 0, 3)
+    return Image(voxels, affine, unit, has_spacing, tuple(dict.fromkeys(repairs)), found)
+
+
+def _measured(
+    header: Header,
+    form: PixelFormat,
+    stored: np.ndarray,
+    repairs: list[str],
+    scales: Sequence[tuple[float, float]] | None,
+) -> tuple[np.ndarray, float | None, tuple[float, float]]:
+    """Values, what MONOCHROME1 was mirrored about, and the first frame's slope and intercept (before mirroring)."""
+    inverted = form.photometric == "MONOCHROME1" and not form.floating
+    if inverted:
+        repairs.append(dicom_values.INVERTED)
+    table = dicom_values.modality_table(header) if scales is None else None
+    if table is not None:
+        values = table(stored)
+        if inverted:
+            mirror = int(table.values.min()) + int(table.values.max())
+            return (mirror - values.astype(np.int32)).astype(values.dtype), mirror, (1.0, 0.0)
+        return values, None, (1.0, 0.0)
+    if scales is None:
+        scales = [dicom_values.rescale(header, header.text("Modality"), repairs)] * len(stored)
+    slope, intercept = scales[0]
+    if not inverted:
+        return dicom_values.rescaled(stored, scales, form.stored_range), None, scales[0]
+    about = slope * sum(form.stored_range) + 2 * intercept
+    flipped = [dicom_values.inverting(s, i, form.stored_range) for s, i in scales]
+    return dicom_values.rescaled(stored, flipped, form.stored_range), about, scales[0]
+
+
+def _ends(header: Header, form: PixelFormat, scale: tuple[float, float]) -> dict[str, Any]:
+    """The padding range in the units of the voxels, and the range that 8-bit pixels can have."""
+    found: dict[str, Any] = {}
+    slope, intercept = scale
+    mirror = slope * sum(form.stored_range) + 2 * intercept if form.photometric == "MONOCHROME1" else None
+    if "ModalityLUTSequence" not in header:
+        if (pad := dicom_values.padding(header, form)) is not None:
+            ends = [end * slope + intercept for end in pad]
+            ends = ends if mirror is None else [mirror - end for end in ends]
+            found["padding"] = (min(ends), max(ends))
+        if form.bits_stored <= 8 and not form.floating:
+            ends = [end * slope + intercept for end in form.stored_range]
+            found["value_range"] = (min(ends), max(ends))
+    return found

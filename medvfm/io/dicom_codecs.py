@@ -1,0 +1,184 @@
+"""Decoders of compressed frames, each named for its transfer syntaxes, in a fixed order, all permissively licensed.
+
+JPEG 2000 and HTJ2K: pylibjpeg-openjpeg (BSD), then python-gdcm (BSD). JPEG-LS: pyjpegls (MIT), then python-gdcm.
+JPEG baseline, extended and lossless: python-gdcm. RLE: here. pylibjpeg-libjpeg is GPL and never called.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+
+import numpy as np
+
+from medvfm.core.errors import UnreadableImage
+from medvfm.io import dicom_codestream
+from medvfm.io.dicom_codestream import Codestream
+from medvfm.io.dicom_pixel_format import PixelFormat
+
+Decode = Callable[[bytes, PixelFormat], tuple[np.ndarray, str]]
+_UIDS = "1.2.840.10008.1.2."
+_JPEG = tuple(_UIDS + f"4.{n}" for n in (50, 51, 57, 70))
+_JPEG_LS = tuple(_UIDS + f"4.{n}" for n in (80, 81))
+_JPEG_2000 = tuple(_UIDS + f"4.{n}" for n in (90, 91))
+_HTJ2K = tuple(_UIDS + f"4.{n}" for n in (201, 202, 203))
+_RLE = _UIDS + "5"
+
+
+def decoder(syntax: str, name: str, where: object) -> Decode:
+    """The first decoder that is installed; a frame and its format to (row, column[, 3]) and its colour space."""
+    if syntax == _RLE:
+        return _rle
+    known = _CHOICES.get(syntax)
+    if known is None:
+        raise UnreadableImage(
+            f"its pixels are compressed as {name}, for which there is no decoder",
+            where=where,
+            remedy="save it with another transfer syntax, such as Explicit VR Little Endian",
+        )
+    for module, _, decode in known:
+        if importlib.util.find_spec(module) is not None:
+            return decode
+    packages = " or ".join(package for _, package, _ in known)
+    raise UnreadableImage(
+        f"its pixels are compressed as {name}, and no decoder is installed", where=where, remedy=f"install {packages}"
+    )
+
+
+def _checked(found: Codestream, form: PixelFormat) -> None:
+    if (found.rows, found.columns, found.samples) != (form.rows, form.columns, form.samples):
+        raise UnreadableImage(
+            f"a compressed frame of {found.columns} x {found.rows} x {found.samples}, and its header announces "
+            f"{form.columns} x {form.rows} x {form.samples}"
+        )
+    if found.precision > form.bits_allocated:
+        what = f"a compressed frame of {found.precision} bits, and its header allocates {form.bits_allocated}"
+        raise UnreadableImage(what)
+
+
+def _openjpeg(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
+    from openjpeg import decode_pixel_data
+
+    found = dicom_codestream.jpeg2000(packed)
+    _checked(found, form)
+    raw = bytes(decode_pixel_data(packed, version=2))
+    return _shaped(raw, found, form), "RGB" if form.photometric.startswith("YBR_") else form.photometric
+
+
+def _charls(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
+    from jpeg_ls import decode_pixel_data
+
+    found = dicom_codestream.jpeg(packed)
+    _checked(found, form)
+    raw, info = decode_pixel_data(packed)
+    planar = found.samples > 1 and info["interleave_mode"] == 0
+    return _shaped(raw, found, form, planar=planar), _jpeg_colour(found, form)
+
+
+def _shaped(raw: bytes | bytearray, found: Codestream, form: PixelFormat, *, planar: bool = False) -> np.ndarray:
+    """(row, column[, 3]) in the type of the format; signs as PixelRepresentation says, which codestreams get wrong."""
+    width = 1 if found.precision <= 8 else 2 if found.precision <= 16 else 4
+    values = np.frombuffer(raw, f"<{'i' if form.signed else 'u'}{width}")
+    spare = 8 * width - found.precision
+    if spare and (found.signed or form.signed) and found.signed != form.signed:
+        values = values << spare >> spare
+    if planar:
+        return values.reshape(form.samples, form.rows, form.columns).transpose(1, 2, 0)
+    return values.reshape(form.shape[1:])
+
+
+def _jpeg_colour(found: Codestream, form: PixelFormat) -> str:
+    """The colour space as the codestream has it: component ids R, G, B, or a JFIF mark, which means YBR."""
+    if form.samples != 3:
+        return form.photometric
+    if found.ids in (tuple(b"RGB"), tuple(b"rgb")):
+        return "RGB"
+    return "YBR_FULL" if found.jfif and not form.photometric.startswith("YBR") else form.photometric
+
+
+def _gdcm(packed: bytes, form: PixelFormat, uid: str) -> tuple[np.ndarray, str]:
+    import gdcm
+
+    jpeg_2000 = uid in _JPEG_2000
+    found = dicom_codestream.jpeg2000(packed) if jpeg_2000 else dicom_codestream.jpeg(packed)
+    _checked(found, form)
+    gdcm.Trace.WarningOff()
+    gdcm.Trace.ErrorOff()
+    colour = form.photometric if jpeg_2000 else _jpeg_colour(found, form)
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(packed)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((form.columns, form.rows, 1))
+    image.SetDataElement(element)
+    kind = gdcm.PhotometricInterpretation.GetPIType(colour)
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
+    if form.samples > 1:
+        image.SetPlanarConfiguration(1 if form.planar and uid in _JPEG else 0)
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(uid)))
+    width = form.bits_allocated if uid in _JPEG else 8 if found.precision <= 8 else 16 if found.precision <= 16 else 32
+    bits = max(form.bits_stored, found.precision) if uid in _JPEG else found.precision
+    image.SetPixelFormat(gdcm.PixelFormat(form.samples, width, bits, bits - 1, int(form.signed)))
+    raw = image.GetBuffer().encode("utf-8", "surrogateescape")  # gdcm hands char* over as str
+    if uid not in _JPEG:
+        decoded = _shaped(raw, found, form)
+        return decoded, "RGB" if jpeg_2000 and form.photometric.startswith("YBR_") else colour
+    values = np.frombuffer(raw, form.dtype.newbyteorder("<"))
+    if form.samples == 3 and form.planar:
+        return values.reshape(3, form.rows, form.columns).transpose(1, 2, 0), colour
+    return values.reshape(form.shape[1:]), colour
+
+
+def _gdcm_for(uid: str) -> Decode:
+    return lambda packed, form: _gdcm(packed, form, uid)
+
+
+def _rle(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
+    """PS3.5, annex G: one segment for each byte of a sample, the most significant first."""
+    width = form.bits_allocated // 8
+    header = np.frombuffer(packed, "<u4", 16)
+    count, starts = int(header[0]), header[1:].astype(np.int64)
+    if count != width * form.samples:
+        raise UnreadableImage(f"an RLE frame of {count} segments, and its header announces {width * form.samples}")
+    pixels = form.rows * form.columns
+    planes = np.empty((form.samples, pixels, width), np.uint8)
+    for number in range(count):
+        end = starts[number + 1] if number + 1 < count else len(packed)
+        if not 64 <= starts[number] <= end <= len(packed):
+            raise UnreadableImage("an RLE frame is damaged")
+        sample, byte = divmod(number, width)
+        planes[sample, :, width - 1 - byte] = _packbits(packed, int(starts[number]), int(end), pixels)
+    values = planes.reshape(form.samples, -1).view(form.dtype.newbyteorder("<"))
+    frame = values.reshape(form.samples, form.rows, form.columns)
+    return (frame[0] if form.samples == 1 else frame.transpose(1, 2, 0)), form.photometric
+
+
+def _packbits(packed: bytes, at: int, end: int, count: int) -> np.ndarray:
+    """PS3.5, G.3.1; stops when `count` bytes are out, so that no segment can grow beyond its frame."""
+    out = bytearray()
+    while at < end and len(out) < count:
+        code = packed[at]
+        if code < 128:
+            out += packed[at + 1 : at + 2 + code]
+            at += code + 2
+        elif code > 128:
+            out += packed[at + 1 : at + 2] * (257 - code)
+            at += 2
+        else:
+            at += 1
+    if len(out) < count:
+        raise UnreadableImage("an RLE frame is truncated or damaged")
+    return np.frombuffer(out, np.uint8, count)
+
+
+_CHOICES: dict[str, tuple[tuple[str, str, Decode], ...]] = {
+    **{uid: (("gdcm", "python-gdcm", _gdcm_for(uid)),) for uid in _JPEG},
+    **{uid: (("jpeg_ls", "pyjpegls", _charls), ("gdcm", "python-gdcm", _gdcm_for(uid))) for uid in _JPEG_LS},
+    **{uid: (("openjpeg", "pylibjpeg-openjpeg", _openjpeg), ("gdcm", "python-gdcm", _gdcm_for(uid)))
+       for uid in _JPEG_2000},
+    **dict.fromkeys(_HTJ2K, (("openjpeg", "pylibjpeg-openjpeg", _openjpeg),)),
+}  # fmt: skip

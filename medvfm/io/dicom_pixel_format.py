@@ -1,0 +1,117 @@
+"""What a DICOM header says of its stored pixels, checked before memory is taken (PS3.3, C.7.6.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvfm.core.errors import UnreadableImage
+from medvfm.io import bounded
+from medvfm.io.dicom_dictionary import DOUBLE_PIXEL_DATA, PIXEL_DATA
+from medvfm.io.dicom_header import Header
+
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
+_GREYS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+_LARGEST = 65535
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """What the header says of the stored pixels (PS3.3, C.7.6.3), checked."""
+
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    photometric: str
+    planar: bool
+    floating: bool
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of one stored sample in memory; single bits become bytes."""
+        if self.floating:
+            return np.dtype(np.float32 if self.bits_allocated == 32 else np.float64)
+        return np.dtype(f"{'i' if self.signed else 'u'}{max(1, self.bits_allocated // 8)}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(frame, row, column) or (frame, row, column, sample)."""
+        grid = (self.frames, self.rows, self.columns)
+        return grid if self.samples == 1 else (*grid, self.samples)
+
+    @property
+    def count(self) -> int:
+        """Samples in all frames."""
+        return self.frames * self.rows * self.columns * self.samples
+
+    @property
+    def stored_range(self) -> tuple[int, int]:
+        """Smallest and largest value that BitsStored can hold."""
+        if self.signed:
+            return -(1 << (self.bits_stored - 1)), (1 << (self.bits_stored - 1)) - 1
+        return 0, (1 << self.bits_stored) - 1
+
+    @property
+    def native_bytes(self) -> int:
+        """Length of the pixel data where they are not compressed."""
+        if self.photometric == "YBR_FULL_422":
+            return self.count // 3 * 2 * self.bits_allocated // 8
+        return (self.count * self.bits_allocated + 7) // 8
+
+
+def pixel_format(header: Header, limit_gib: float) -> PixelFormat:
+    """The format, refused where it contradicts itself or needs more memory than the limit."""
+    where = header.path
+    pixels = header.pixels
+    if pixels is None:
+        kind = header.text("Modality") or "unknown"
+        raise UnreadableImage(f"it holds no pixels (modality {kind})", where=where)
+    tag, _ = pixels
+    floating = tag != PIXEL_DATA
+    allocated = header.integer("BitsAllocated", (64 if tag == DOUBLE_PIXEL_DATA else 32) if floating else None)
+    stored = allocated if floating else header.integer("BitsStored", allocated)
+    samples = header.integer("SamplesPerPixel", 1)
+    found = PixelFormat(
+        rows=header.integer("Rows"),
+        columns=header.integer("Columns"),
+        frames=header.integer("NumberOfFrames", 1),
+        samples=samples,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=header.integer("HighBit", stored - 1),
+        signed=not floating and header.signed,
+        photometric=header.text("PhotometricInterpretation", "RGB" if samples == 3 else ""),
+        planar=header.integer("PlanarConfiguration", 0) == 1,
+        floating=floating,
+    )
+    _check(found, where)
+    wide = 4 if found.dtype.itemsize <= 2 else 8  # what it may become: float32 after a rescale, float64 on the way
+    bounded.refuse_larger(found.count * min(wide, found.dtype.itemsize * 4), limit_gib, where)
+    return found
+
+
+def _check(found: PixelFormat, where: object) -> None:
+    for name, value in (("Rows", found.rows), ("Columns", found.columns), ("NumberOfFrames", found.frames)):
+        if value < 1 or (name != "NumberOfFrames" and value > _LARGEST):
+            raise UnreadableImage(f"{name} is {value}", where=where)
+    if found.bits_allocated not in ((32, 64) if found.floating else (1, 8, 16, 32)):
+        raise UnreadableImage(f"{found.bits_allocated} bits allocated a sample are not read", where=where)
+    if not 1 <= found.bits_stored <= found.bits_allocated:
+        what = f"{found.bits_stored} bits stored of {found.bits_allocated} allocated"
+        raise UnreadableImage(what, where=where)
+    if not found.bits_stored - 1 <= found.high_bit < found.bits_allocated:
+        what = f"high bit {found.high_bit} with {found.bits_stored} bits stored of {found.bits_allocated}"
+        raise UnreadableImage(what, where=where)
+    if found.photometric not in (*_GREYS, *COLOURS):
+        raise UnreadableImage("its photometric interpretation is missing or unknown", where=where)
+    if found.samples != (3 if found.photometric in COLOURS else 1):
+        what = f"{found.samples} samples a pixel, and it is said to be {found.photometric}"
+        raise UnreadableImage(what, where=where)
+    if found.samples == 3 and (found.bits_allocated == 1 or found.floating or found.signed):
+        raise UnreadableImage("colour that is signed, floating or of single bits is not read", where=where)

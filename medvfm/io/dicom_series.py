@@ -1,0 +1,190 @@
+"""Which volumes a folder of DICOM files holds: headers only, no pixel is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from medvfm.core import geometry
+from medvfm.core.errors import UnreadableImage
+from medvfm.io import dicom_facts, dicom_geometry, dicom_header, dicom_volumes
+from medvfm.io.dicom_geometry import Plane
+from medvfm.io.dicom_header import Header
+from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
+
+NO_PIXELS = "it holds no pixels"
+DICOMDIR = "1.2.840.10008.1.3.10"
+_ALWAYS_VOLUMES = ("CT", "MR", "PT")  # several of their slices without a position are a fault, not pictures
+_LISTED = 8
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What one file of a folder holds, without its pixels. `problem` says why it cannot be read."""
+
+    path: Path
+    problem: str | None = None
+    series_uid: str = ""
+    study_uid: str = field(default="", repr=False)
+    instance_uid: str = field(default="", repr=False)
+    patient_id: str = field(default="", repr=False)
+    modality: str = ""
+    body_part: str = ""
+    transfer_syntax: str = ""
+    frames: int = 1
+    has_pixels: bool = True
+    plane: Plane = field(default_factory=lambda: Plane(0, (0, 0)))
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One volume, picture or object of a folder: what `read_series` would read from `paths`, or why it would not.
+
+    label  tells the volumes of one series apart: `echo 2`, `temporal position 3`
+    """
+
+    paths: tuple[Path, ...]
+    series_uid: str
+    modality: str
+    label: str = ""
+    shape_vox: tuple[int, int, int] | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    orientation: str | None = None
+    body_part: str = ""
+    transfer_syntax: str = ""
+    problem: str | None = None
+    study_uid: str = field(default="", repr=False)
+    patient_id: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        size = " x ".join(map(str, self.shape_vox)) if self.shape_vox else f"{len(self.paths)} files"
+        what = ", ".join(filter(None, (self.modality, size, self.label)))
+        return f"series {self.series_uid or 'without UID'} ({what})"
+
+
+def list_volumes(folder: str | Path | Sequence[str | Path], *, limit_gib: float = 4.0) -> list[Volume]:
+    """Every volume, picture and damaged file among the DICOM files of a folder, by series; others are passed by."""
+    facts = [describe(p, limit_gib=limit_gib) for p in files_of(folder)]
+    return volumes_of([f for f in facts if f is not None])
+
+
+def files_of(folder: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The files below a folder in a fixed order, or those that are named. No link leads out of the folder."""
+    if not isinstance(folder, str | Path):
+        return [Path(p) for p in folder]
+    root = Path(folder)
+    if not root.is_dir():
+        raise UnreadableImage("there is no such folder", where=root)
+    found, real = [], root.resolve()
+    for directory, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(directory, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(real):
+                raise UnreadableImage("a link that leads out of the folder", where=path)
+            found.append(path)
+    return found
+
+
+def describe(path: Path, *, limit_gib: float = 4.0) -> FileFacts | None:
+    """Facts of one file, None where it is no DICOM file or a DICOMDIR. It can be sent between processes."""
+    scanned = scan(path, limit_gib)
+    return None if scanned is None else scanned[0]
+
+
+def scan(path: Path, limit_gib: float) -> tuple[FileFacts, Header | None, PixelFormat | None] | None:
+    """Facts, header and pixel format of one file; the header can be opened again for its pixels."""
+    if not path.is_file() or not dicom_header.is_dicom(path):
+        return None
+    try:
+        with dicom_header.opened(path, limit_gib=limit_gib) as header:
+            if header.text("MediaStorageSOPClassUID") == DICOMDIR:
+                return None
+            facts = FileFacts(
+                path,
+                series_uid=header.text("SeriesInstanceUID"),
+                study_uid=header.text("StudyInstanceUID"),
+                instance_uid=header.text("SOPInstanceUID"),
+                patient_id=header.label("PatientID"),
+                modality=header.text("Modality"),
+                body_part=header.text("BodyPartExamined"),
+                transfer_syntax=header.syntax_name,
+                has_pixels=header.pixels is not None,
+            )
+            if header.pixels is None:
+                return replace(facts, problem=NO_PIXELS), header, None
+            form = pixel_format(header, limit_gib)
+            return replace(facts, frames=form.frames, plane=dicom_facts.plane_of(header, form)), header, form
+    except UnreadableImage as error:
+        return FileFacts(path, problem=error.what), None, None
+
+
+def volumes_of(facts: Sequence[FileFacts]) -> list[Volume]:
+    """The volumes among described files."""
+    by_series: dict[str, list[FileFacts]] = {}
+    found: list[Volume] = []
+    for file in facts:
+        if file.problem is not None:
+            found.append(_volume([file], problem=file.problem))
+        elif file.frames > 1:
+            found.append(_volume([file]))
+        else:
+            by_series.setdefault(file.series_uid, []).append(file)
+    for files in by_series.values():
+        found += _series_volumes(files)
+    return sorted(found, key=lambda v: (v.series_uid, v.label, v.paths))
+
+
+def _series_volumes(files: list[FileFacts]) -> list[Volume]:
+    flat = files[0].modality in dicom_facts.PROJECTIONS or not any(f.plane.is_placed for f in files)
+    if len(files) > 1 and flat and files[0].modality not in _ALWAYS_VOLUMES:
+        return [_volume([f], label=f"picture {n}") for n, f in enumerate(files, 1)]
+    planes = [replace(f.plane, number=n) for n, f in enumerate(files)]
+    return [_volume([files[p.number] for p in part.planes], label=part.label) for part in dicom_volumes.split(planes)]
+
+
+def _volume(files: list[FileFacts], *, label: str = "", problem: str | None = None) -> Volume:
+    first = files[0]
+    shape = spacing = orientation = None
+    paths = tuple(f.path for f in files)
+    if problem is None and first.frames == 1:
+        rows, columns = first.plane.size
+        shape = (columns, rows, len(files))
+        try:
+            if len(files) > 1:
+                affine, order, _ = dicom_geometry.stacked([f.plane for f in files], first.path.parent)
+                paths = tuple(paths[n] for n in order)
+            elif first.plane.is_placed:
+                affine = dicom_geometry.single_affine(first.plane, [], first.path)
+            else:
+                affine = None
+            if affine is not None:
+                spacing, orientation = geometry.spacing_mm(affine), geometry.orientation(affine)
+        except UnreadableImage as error:
+            problem = error.what
+    elif problem is None:
+        rows, columns = first.plane.size
+        shape = (columns, rows, first.frames)
+    return Volume(
+        paths,
+        first.series_uid,
+        first.modality,
+        label=label,
+        shape_vox=shape,
+        spacing_mm=spacing,
+        orientation=orientation,
+        body_part=first.body_part,
+        transfer_syntax=first.transfer_syntax,
+        problem=problem,
+        study_uid=first.study_uid,
+        patient_id=first.patient_id,
+    )
+
+
+def listed(volumes: Iterable[Volume]) -> str:
+    """The volumes in words, for the refusal that names the choices."""
+    words = [str(v) for v in volumes]
+    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
+    return "; ".join(words[:_LISTED]) + more

@@ -1,0 +1,108 @@
+"""The slices of one volume, read into one array: native pixels go straight from the file to their place in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from medvfm.core.errors import UnreadableImage
+from medvfm.core.image import Image
+from medvfm.io import bounded, dicom_build, dicom_geometry, dicom_pet, dicom_values
+from medvfm.io.dicom_geometry import Plane
+from medvfm.io.dicom_header import Header
+from medvfm.io.dicom_pixel_format import PixelFormat
+from medvfm.io.dicom_pixels import read_stored
+
+
+class Slice(NamedTuple):
+    """A file of one picture: its header, which can be opened again, its pixel format and its place."""
+
+    header: Header
+    form: PixelFormat
+    plane: Plane
+
+
+def read_stack(slices: Sequence[Slice], where: Path, *, limit_gib: float, unit: str | None = None) -> Image:
+    """One volume of at least two slices, ordered along their normal; refused where they are no regular grid."""
+    repairs: list[str] = []
+    slices = _without_copies(slices, where, repairs)
+    if len(slices) < 2:
+        raise UnreadableImage("all of its slices lie at one position", where=where)
+    affine, order, noted = dicom_geometry.stacked([s.plane for s in slices], where)
+    slices = [slices[n] for n in order]
+    first = slices[0]
+    _refuse_mixed(slices, where)
+    grid = (len(slices), *first.form.shape[1:])
+    fractions = 4 if any(not float(v).is_integer() for s in slices for v in _scale(s, [])) else 0
+    bounded.refuse_larger(int(np.prod(grid)) * max(first.form.dtype.itemsize, fractions), limit_gib, where)
+    stored = np.empty(grid, np.uint8 if first.form.photometric == "PALETTE COLOR" else first.form.dtype)
+    scales = []
+    for number, one in enumerate(slices):
+        with one.header.source:
+            _, mended = read_stored(one.header, one.form, out=stored[number : number + 1])
+        repairs += mended
+        scales.append(_scale(one, repairs))
+    uids = [s.header.text("SOPInstanceUID") for s in slices]
+    own = None if "ModalityLUTSequence" in first.header else scales
+    image_unit, factors = dicom_pet.scaling([s.header for s in slices], unit, repairs)
+    if own is not None and factors is not None:
+        own = [(slope * f, intercept * f) for (slope, intercept), f in zip(own, factors, strict=True)]
+    image = dicom_build.image_of(
+        first.header,
+        first.form,
+        stored,
+        affine,
+        repairs + noted,
+        scales=own,
+        unit=image_unit,
+        extra={"slices": len(slices)},
+    )
+    image.header["uids"]["instances"] = tuple(uids)  # type: ignore[index]
+    return image
+
+
+def _scale(one: Slice, repairs: list[str]) -> tuple[float, float]:
+    return dicom_values.rescale(one.header, one.header.text("Modality"), repairs)
+
+
+def _refuse_mixed(slices: Sequence[Slice], where: Path) -> None:
+    first = slices[0].form
+    for other in slices[1:]:
+        form = other.form
+        if (form.dtype, form.samples, form.photometric) != (first.dtype, first.samples, first.photometric):
+            raise UnreadableImage("its slices store their pixels in several formats", where=where)
+
+
+def _without_copies(slices: Sequence[Slice], where: Path, repairs: list[str]) -> list[Slice]:
+    """One slice for each place; refused where two at one place differ."""
+    if not all(s.plane.is_placed for s in slices):
+        return list(slices)
+    kept: dict[tuple[int, ...], Slice] = {}
+    copies = 0
+    for one in slices:
+        place = tuple(round(v * 100) for v in one.plane.position_mm or ())
+        if place not in kept:
+            kept[place] = one
+            continue
+        if not _identical(kept[place], one):
+            raise UnreadableImage(
+                f"two slices that differ lie at one position ({kept[place].header.path.name}, {one.header.path.name})",
+                where=where,
+            )
+        copies += 1
+    if copies:
+        repairs.append(f"{copies} slices that occur twice, identical, were left out")
+    return list(kept.values())
+
+
+def _identical(a: Slice, b: Slice) -> bool:
+    if a.form != b.form or _scale(a, []) != _scale(b, []):
+        return False
+    stored = []
+    for one in (a, b):
+        with one.header.source:
+            stored.append(read_stored(one.header, one.form)[0])
+    return np.array_equal(stored[0], stored[1])
