@@ -17,7 +17,7 @@ from medvfm.engine import baselines, data_check, experiment, external, finished,
 from medvfm.engine import evaluate as judging
 from medvfm.engine.experiment import Plan
 from medvfm.engine.learners import Surroundings
-from medvfm.io import roots, run_directory, tables
+from medvfm.io import pictures, roots, run_directory, tables
 from medvfm.io.console import Console
 from medvfm.io.run_directory import Run
 from medvfm.report import html
@@ -43,6 +43,7 @@ def plan(recipe: Recipe) -> Plan:
     card = lookup.card(recipe.data.card, recipe.where("data", "card"))
     card.options_with(recipe.data.options, recipe.where("data", "options"))
     _known_columns(recipe, card)
+    _known_window(recipe, card)
     judge = judging.Judge(wanted, question.exclusive, recipe.evaluate.confidence, recipe.seed)
     make = _maker(recipe, recipe.adapter, module, question, card, stages, methods, select)
     others = {
@@ -167,6 +168,15 @@ def _known_columns(recipe: Recipe, card: DataCard) -> None:
                 keys = ("task", "classes", i) if len(recipe.tasks) == 1 else ("task", n, "classes", i)
                 choices = nearest(name, card.class_names())
                 raise RecipeError(f"the card has no class {name!r}; {choices}", where=recipe.where(*keys))
+
+
+def _known_window(recipe: Recipe, card: DataCard) -> None:
+    wanted, where = recipe.prepare.windows, recipe.where("prepare", "windows")
+    known = ["auto", *pictures.NAMED_WINDOWS_HU, *card.windows]
+    if isinstance(wanted, str) and wanted not in known:
+        raise RecipeError(f"no window {wanted!r}; {nearest(wanted, known)}", where=where)
+    if isinstance(wanted, dict) and set(wanted) != {"percentiles"}:
+        raise RecipeError("expected a name, [low, high] or {percentiles: [low, high]}", where=where)
 
 
 def run(
