@@ -1,0 +1,228 @@
+"""virtual_brain: a SIMULATED cohort of brain MRI with exact truth, made on any machine without a network.
+
+Every patient is drawn from the seed and a number alone, so that a small cohort is the beginning of a large one and the
+number of worker processes changes no byte.
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from medvfm.core.errors import DataError, nearest
+from medvfm.core.image import Image
+from medvfm.io import dicom_write, virtual_cohort, virtual_scanner, virtual_words
+from medvfm.io.virtual_cohort import Patient
+from medvfm.io.virtual_scanner import Scan
+from medvfm.io.write import write_nifti
+
+Format = Literal["dicom", "nifti"]
+FORMATS = ("dicom", "nifti")
+LESION = 4  # in the label map, above 1 CSF, 2 grey matter, 3 white matter
+_AGE_BANDS = ((20, 39), (40, 59), (60, virtual_cohort.OLDEST))
+_PATIENTS_A_WORKER = 8  # fewer are not worth the start of a process
+_QUESTION_COLUMNS = ("case_id", "patient_id", "image", "question", "answer", "question_type", "image_id")
+_NOTICE = """virtual_brain: SIMULATED brain MRI. Nobody was examined; no image belongs to a person.
+
+The heads are grown from the MNI152 T1 template (ICBM 2009a nonlinear symmetric), as the package nilearn carries it.
+{patients} virtual patients, seed {seed}, images as {format}.
+
+cases.csv      one row a patient: image, masks, the label `lesion`, groups, a caption
+questions.csv  questions about the images with their answers
+images/        one T1-weighted series each
+tissues/       0 background, 1 CSF, 2 grey matter, 3 white matter
+lesions/       0 no, 1 lesion
+labels/        tissues, with 4 for lesion
+"""
+
+
+def make(
+    folder: Path,
+    *,
+    patients: int = 200,
+    seed: int = 0,
+    format: Format = "dicom",
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write the cohort to a folder that is not there yet, and give its cases table.
+
+    The folder appears when it is complete. Of two processes that make the same one, the second finds that of the first.
+    Where `workers` is above 1, they are started anew (spawn): a script calls this under `if __name__ == "__main__"`.
+    """
+    folder = Path(folder)
+    if patients < 1 or seed < 0:
+        raise DataError(f"{patients} patients with seed {seed}", remedy="at least 1 patient, and a seed from 0")
+    if format not in FORMATS:
+        raise DataError(f"no format {format!r}; {nearest(format, FORMATS)}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError("there is something already", where=folder, remedy="name a folder that does not exist yet")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        _fill(part, patients, seed, format, workers, progress)
+        part.chmod(0o755)
+        try:
+            part.replace(folder)
+        except OSError:
+            if not (folder / "cases.csv").is_file():  # another process was faster
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder / "cases.csv"
+
+
+def _fill(
+    folder: Path,
+    patients: int,
+    seed: int,
+    format: Format,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    for name in ("images", "tissues", "lesions", "labels"):
+        (folder / name).mkdir()
+    rows, asked = [], []
+    jobs = [(folder, seed, number, format) for number in range(1, patients + 1)]
+    for row, questions in _in_order(jobs, workers):
+        rows.append(row)
+        asked += questions
+        if progress is not None:
+            progress(len(rows), patients)
+    (folder / "README.txt").write_text(_NOTICE.format(patients=patients, seed=seed, format=format), encoding="utf-8")
+    _write_csv(folder / "questions.csv", _QUESTION_COLUMNS, _question_rows(rows, asked))
+    _write_csv(folder / "cases.csv", tuple(rows[0]), rows)
+
+
+def _in_order(jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[dict, list[virtual_words.Question]]]:
+    if workers is None:
+        workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+                      len(jobs) // _PATIENTS_A_WORKER)  # fmt: skip
+    if workers <= 1:
+        yield from map(_examine, jobs)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn) as pool:
+        try:
+            yield from pool.map(_examine, jobs)
+        except BrokenProcessPool as broken:
+            raise DataError(
+                "a worker process ended early", remedy="with workers=1 everything is made in one process"
+            ) from broken
+
+
+def _examine(job: tuple[Path, int, int, Format]) -> tuple[dict[str, object], list[virtual_words.Question]]:
+    """Write the files of one patient; his or her row of the cases table and all questions."""
+    folder, seed, number, format = job
+    patient = virtual_cohort.draw(seed, number)
+    scan = virtual_scanner.scan(patient)
+    name = patient.name
+    paths = {what: f"{what}/{name}.nii.gz" for what in ("tissues", "lesions", "labels")}
+    image = f"images/{name}" if format == "dicom" else f"images/{name}.nii.gz"
+    affine = scan.affine
+    if format == "dicom":
+        affine = dicom_write.write_mr_series(
+            folder / image,
+            scan.stored,
+            affine,
+            _series(patient, scan),
+            codec=scan.scanner.codec,
+            last_first=scan.scanner.slices_from_top,
+        )
+    else:
+        write_nifti(Image(scan.stored, affine), folder / image)
+    labels = np.where(scan.lesions > 0, np.uint8(LESION), scan.tissues)
+    for what, mask in (("tissues", scan.tissues), ("lesions", scan.lesions), ("labels", labels)):
+        write_nifti(Image(mask, affine, "label"), folder / paths[what])
+    return _row(patient, scan, {"image": image, **paths}), virtual_words.questions(
+        number - 1, patient, scan.scanner.plane, scan.ventricles_ml
+    )
+
+
+def _row(patient: Patient, scan: Scan, paths: Mapping[str, str]) -> dict[str, object]:
+    low, high = next(band for band in _AGE_BANDS if patient.age <= band[1])
+    largest = f"{patient.lesions[0].diameter_mm:.1f}" if patient.lesions else ""
+    return {
+        "case_id": patient.name,
+        "patient_id": patient.name,
+        **paths,
+        "lesion": int(bool(patient.lesions)),
+        "study_id": _study_id(patient),
+        "study_date": patient.study_date.isoformat(),
+        "sex": patient.sex,
+        "age": patient.age,
+        "age_band": f"{low}-{high}",
+        "scanner": patient.scanner,
+        "text": virtual_words.caption(patient, scan.scanner.plane, scan.ventricles_ml),
+        "lesion_count": len(patient.lesions),
+        "largest_lesion_mm": largest,
+        "lesion_side": virtual_words.side(patient),
+    }
+
+
+def _series(patient: Patient, scan: Scan) -> dicom_write.SeriesHeader:
+    scanner = scan.scanner
+    sequence, variant, acquisition = scanner.sequence
+    return dicom_write.SeriesHeader(
+        key=f"virtual_brain/{patient.seed}/{patient.number}",
+        patient_id=patient.name,
+        patient_name=f"SIMULATED^{patient.name}",
+        sex=patient.sex,
+        age_years=patient.age,
+        study_date=patient.study_date,
+        description=f"SIMULATED T1 {scanner.plane}",
+        thickness_mm=scanner.thickness_mm,
+        more={
+            "StudyID": _study_id(patient),
+            "ManufacturerModelName": f"Simulated scanner {scanner.name}",
+            "StationName": f"SIMULATED {scanner.name}",
+            "PatientPosition": "HFS",
+            "BodyPartExamined": "HEAD",
+            "ScanningSequence": sequence,
+            "SequenceVariant": variant,
+            "ScanOptions": "",
+            "MRAcquisitionType": acquisition,
+            "EchoTime": scanner.echo_ms,
+            "RepetitionTime": scanner.repetition_ms,
+            "EchoTrainLength": 1,
+            "FlipAngle": scanner.flip_deg,
+            "NumberOfAverages": 1,
+            "MagneticFieldStrength": scanner.field_tesla,
+        },
+    )
+
+
+def _study_id(patient: Patient) -> str:
+    return f"ST{patient.number:04d}"
+
+
+def _question_rows(rows: Sequence[Mapping[str, object]], asked: Sequence[virtual_words.Question]) -> list[dict]:
+    return [
+        {
+            "case_id": f"{rows[q.case]['case_id']}_{q.kind}",
+            "patient_id": rows[q.case]["patient_id"],
+            "image": rows[q.case]["image"],
+            "question": q.question,
+            "answer": q.answer,
+            "question_type": q.kind,
+            "image_id": rows[q.case]["case_id"],
+        }
+        for q in virtual_words.balanced(asked)
+    ]
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
