@@ -13,18 +13,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.io import (
+    bounded,
     dicom_build,
     dicom_facts,
     dicom_geometry,
     dicom_header,
+    dicom_multiframe,
     dicom_pet,
     dicom_projection,
+    dicom_seg,
     dicom_series,
+    dicom_tiles,
     dicom_values,
+    dicom_volumes,
 )
+from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_header import Header
 from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
 from medvfm.io.dicom_pixels import read_stored
@@ -52,27 +60,100 @@ def read_file(
     with dicom_header.opened(path, limit_gib=limit_gib) as header:
         if header.text("MediaStorageSOPClassUID") == dicom_series.DICOMDIR:
             raise UnreadableImage("a DICOMDIR: an index of other files", where=path, remedy="give the folder itself")
+        if header.text("Modality") == "SEG" and header.pixels is not None:
+            return dicom_seg.read_segmentation(path, limit_gib=limit_gib)
         form = pixel_format(header, limit_gib)
-        return _single(header, form, unit)
+        if dicom_tiles.is_tiled(header):
+            return _slide(header, form, limit_gib)
+        planes = dicom_multiframe.planes(header, form)
+        if planes is None:
+            return _single(header, form, unit) if form.frames == 1 else _moments(header, form)
+        if volume is None and form.frames == 1:
+            return _single(header, form, unit, planes[0])
+        return _frames(header, form, planes, volume, limit_gib, unit)
 
 
-def _single(header: Header, form: PixelFormat, unit: str | None) -> Image:
+def _single(header: Header, form: PixelFormat, unit: str | None, plane: Plane | None = None) -> Image:
     stored, repairs = read_stored(header, form)
-    plane = dicom_facts.plane_of(header, form)
-    projected = header.text("Modality") in dicom_facts.PROJECTIONS
+    projected = plane is None and header.text("Modality") in dicom_facts.PROJECTIONS
+    plane = dicom_facts.plane_of(header, form) if plane is None else plane
     extra: dict[str, Any] = {}
-    if plane.is_placed and not projected and form.frames == 1:
+    if plane.is_placed and not projected:
         affine, has_spacing = dicom_geometry.single_affine(plane, repairs, header.path), True
     else:
         affine, has_spacing, extra = dicom_projection.flat(header, form, repairs)
+    return _measured(header, form, stored, affine, repairs, unit, has_spacing=has_spacing, extra=extra)
+
+
+def _moments(header: Header, form: PixelFormat) -> Image:
+    """Frames that follow each other in time, or are views: a third axis without millimetres."""
+    stored, repairs = read_stored(header, form)
+    affine, has_spacing, extra = dicom_projection.flat(header, form, repairs)
+    return _measured(header, form, stored, affine, repairs, None, has_spacing=has_spacing, extra=extra)
+
+
+def _slide(header: Header, form: PixelFormat, limit_gib: float) -> Image:
+    """The tiles of a whole-slide image as one picture."""
+    stored, repairs = read_stored(header, form)
+    whole = dicom_tiles.assembled(header, form, stored, repairs, limit_gib)
+    affine, has_spacing, extra = dicom_projection.flat(header, form, repairs, one_picture=True)
+    return _measured(header, form, whole, affine, repairs, None, has_spacing=has_spacing, extra=extra)
+
+
+def _frames(
+    header: Header,
+    form: PixelFormat,
+    planes: list[Plane],
+    volume: str | int | None,
+    limit_gib: float,
+    unit: str | None,
+) -> Image:
+    """The frames of one volume, ordered along their normal."""
+    parts = dicom_volumes.split(planes)
+    if volume is not None:
+        named = [p for p in parts if p.label == volume]
+        parts = named or (parts[volume - 1 : volume] if isinstance(volume, int) and volume > 0 else [])
+    if len(parts) != 1:
+        labels = "; ".join(f"{n} ({p.label})" for n, p in enumerate(dicom_volumes.split(planes), 1))
+        what = f"it holds {len(parts)} volumes" if parts else f"it holds no volume {volume!r}"
+        raise UnreadableImage(what, where=header.path, remedy=f"say which with volume=: {labels}")
+    chosen = parts[0].planes
+    if len(chosen) == 1:
+        order, repairs = [0], list[str]()
+        affine = dicom_geometry.single_affine(chosen[0], repairs, header.path)
+    else:
+        affine, order, repairs = dicom_geometry.stacked(chosen, header.path)
+    numbers = [chosen[n].number for n in order]
+    in_order = numbers == list(range(form.frames))
+    if not in_order:
+        bounded.refuse_larger(2 * form.count * form.dtype.itemsize, limit_gib, header.path)
+    stored, mended = read_stored(header, form)
+    scales = dicom_multiframe.scales(header, form, repairs)
+    scales = None if scales is None else [scales[n] for n in numbers]
+    return _measured(
+        header, form, stored if in_order else stored[numbers], affine, repairs + mended, unit, scales=scales,
+        shown=dicom_multiframe.shown(header, form),
+    )  # fmt: skip
+
+
+def _measured(
+    header: Header,
+    form: PixelFormat,
+    stored: np.ndarray,
+    affine: np.ndarray,
+    repairs: list[str],
+    unit: str | None,
+    *,
+    scales: list[tuple[float, float]] | None = None,
+    **facts: Any,
+) -> Image:
+    if scales is None:
+        scales = dicom_multiframe.scales(header, form, repairs)
     unit, factors = dicom_pet.scaling([header], unit, repairs)
-    scales = None
     if factors is not None:
-        slope, intercept = dicom_values.rescale(header, "PT", repairs)
-        scales = [(slope * factors[0], intercept * factors[0])] * form.frames
-    return dicom_build.image_of(
-        header, form, stored, affine, repairs, has_spacing=has_spacing, scales=scales, unit=unit, extra=extra
-    )
+        scales = scales or [dicom_values.rescale(header, "PT", repairs)] * len(stored)
+        scales = [(slope * factors[0], intercept * factors[0]) for slope, intercept in scales]
+    return dicom_build.image_of(header, form, stored, affine, repairs, scales=scales, unit=unit, **facts)
 
 
 def read_series(
@@ -96,12 +177,13 @@ def read_series(
     found = [v for v in dicom_series.volumes_of(facts) if series_uid is None or v.series_uid == series_uid]
     chosen = _chosen(found, facts, series_uid, volume, where)
     if len(chosen.paths) == 1:
-        return read_file(chosen.paths[0], limit_gib=limit_gib, unit=unit)
+        part = chosen.label if chosen.is_part else None
+        return read_file(chosen.paths[0], limit_gib=limit_gib, unit=unit, volume=part)
     slices = []
     for number, path in enumerate(chosen.paths):
         file, header, form = scanned[path]
         assert header is not None and form is not None, "a volume of several files has no damaged one"
-        slices.append(Slice(header, form, replace(file.plane, number=number)))
+        slices.append(Slice(header, form, replace(file.planes[0], number=number)))
     return read_stack(slices, where or chosen.paths[0].parent, limit_gib=limit_gib, unit=unit)
 
 
@@ -113,6 +195,8 @@ def _chosen(
     where: Path | None,
 ) -> Volume:
     damaged = [f for f in facts if f.problem is not None and f.has_pixels]
+    if series_uid is not None:
+        damaged = [f for f in damaged if f.series_uid in ("", series_uid)]
     if damaged:
         first = damaged[0]
         raise UnreadableImage(

@@ -22,21 +22,28 @@ def image_of(
     *,
     has_spacing: bool = True,
     scales: Sequence[tuple[float, float]] | None = None,
+    is_rescaled: bool = False,
     unit: str | None = None,
+    instances: Sequence[str] = (),
     shown: DataSet | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Image:
     """Stored pixels (frame, row, column[, 3]) as an Image (column, row, frame[, 3]).
 
     scales  slope and intercept of each frame; without them the header's own rescale or lookup table
+    is_rescaled  whether that has been done
     unit    of the values; without it as the modality and the header say
+    instances  SOP instance UID of each slice, where they are files of their own
     shown   where the windows are, if not in the header
     """
     found = dicom_facts.facts(header, form)
+    found["uids"]["instances"] = tuple(instances) or (header.text("SOPInstanceUID"),)
     if form.samples == 3 or (form.photometric == "PALETTE COLOR" and not _is_supplemental(header)):
         return _colour(header, form, stored, affine, repairs, has_spacing, found | (extra or {}))
     unit = unit or unit_of(header)
-    values, mirror, scale = _measured(header, form, stored, repairs, scales)
+    values, mirror, scale = stored, None, (scales or [(1.0, 0.0)])[0]
+    if not is_rescaled:
+        values, mirror, scale = _measured(header, form, stored, repairs, scales)
     function = (shown or header).text("VOILUTFunction", "LINEAR")
     found |= dicom_facts.intensity_facts(shown or header, unit, scale, mirror, function)
     if mirror is not None:
@@ -51,6 +58,8 @@ def image_of(
 def unit_of(header: Header) -> str:
     """What a value of 1 means after the rescale."""
     modality, kind = header.text("Modality"), header.text("RescaleType")
+    if modality == "RTDOSE":
+        return "Gy" if header.text("DoseUnits") == "GY" else "arbitrary"
     if modality == "CT" and kind in ("", "HU") and "LOCALIZER" not in header.texts("ImageType"):
         return "HU"
     if modality == "PT":

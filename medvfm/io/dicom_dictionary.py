@@ -28,6 +28,7 @@ _LINES = """
 00081155 UI ReferencedSOPInstanceUID
 00081160 IS ReferencedFrameNumber
 00082112 SQ SourceImageSequence
+00089007 CS FrameType
 00089124 SQ DerivationImageSequence
 00089215 SQ DerivationCodeSequence
 00100020 LO PatientID
@@ -68,6 +69,10 @@ _LINES = """
 0018602E FD PhysicalDeltaY
 00189073 FD AcquisitionDuration
 00189074 DT FrameAcquisitionDateTime
+00189075 CS DiffusionDirectionality
+00189076 SQ DiffusionGradientDirectionSequence
+00189226 SQ MRImageFrameTypeSequence
+00189329 SQ CTImageFrameTypeSequence
 00189087 FD DiffusionBValue
 00189089 FD DiffusionGradientOrientation
 00189114 SQ MREchoSequence
@@ -91,6 +96,7 @@ _LINES = """
 00209056 SH StackID
 00209057 UL InStackPositionNumber
 00209111 SQ FrameContentSequence
+00209156 US FrameAcquisitionNumber
 00209113 SQ PlanePositionSequence
 00209116 SQ PlaneOrientationSequence
 00209128 UL TemporalPositionIndex
@@ -135,6 +141,8 @@ _LINES = """
 00289145 SQ PixelValueTransformationSequence
 00480006 UL TotalPixelMatrixColumns
 00480007 UL TotalPixelMatrixRows
+00480302 UL NumberOfOpticalPaths
+00480303 UL TotalPixelMatrixFocalPlanes
 0048021A SQ PlanePositionSlideSequence
 0048021E SL ColumnPositionInTotalImagePixelMatrix
 0048021F SL RowPositionInTotalImagePixelMatrix

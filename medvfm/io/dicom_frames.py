@@ -29,11 +29,10 @@ def _fragments(header: Header) -> tuple[list[tuple[int, int]], tuple[int, ...]]:
     """Place and length of every fragment, and the offsets of the basic table (from the first fragment's item on)."""
     pixels = header.pixels
     assert pixels is not None, "pixel_format() has looked"
-    element, where = pixels[1], header.path
-    if element.length != UNDEFINED:
+    (_, at, length), where = pixels[1], header.path
+    if length != UNDEFINED:
         raise UnreadableImage(f"its pixels are not packed as {header.syntax_name} should be", where=where)
     found: list[tuple[int, int]] = []
-    at = element.at
     while True:
         mark = _read(header, at, 8)
         group, number, length = struct.unpack("<HHL", mark)

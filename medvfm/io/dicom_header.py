@@ -13,7 +13,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom_dictionary import (
@@ -29,12 +28,16 @@ from medvfm.io.dicom_dictionary import (
 )
 from medvfm.io.dicom_source import Source
 
+# where a value lies: (representation, first byte, length); UNDEFINED for a sequence that ends by a mark.
+# A bare tuple: one is made for every element of every file.
+Element = tuple[bytes | None, int, int]
 UNDEFINED = 0xFFFFFFFF
 _DEEPEST = 64
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _BINARY = {b"US": "H", b"SS": "h", b"UL": "L", b"SL": "l", b"FL": "f", b"FD": "d", b"OW": "H", b"UV": "Q", b"SV": "q"}
+_SIZES = {code: struct.calcsize("<" + code) for code in _BINARY.values()}
 _CODECS = {
     "ISO_IR 192": "utf-8",
     "GB18030": "gb18030",
@@ -52,12 +55,8 @@ _CODECS = {
 }
 
 
-class Element(NamedTuple):
-    """Where a value lies: `length` bytes from `at` on, UNDEFINED for a sequence that ends by a mark."""
-
-    vr: bytes | None
-    at: int
-    length: int
+class NotDicom(UnreadableImage):
+    """It does not even begin as a DICOM file does."""
 
 
 class DataSet:
@@ -74,14 +73,15 @@ class DataSet:
 
     def __contains__(self, keyword: str) -> bool:
         element = self.elements.get(TAGS[keyword][0])
-        return element is not None and element.length > 0
+        return element is not None and element[2] > 0
 
     def raw(self, keyword: str) -> bytes:
         """The bytes of a value, empty where it is absent."""
         element = self.elements.get(TAGS[keyword][0])
         if element is None:
             return b""
-        return bytes(self.source.data[element.at : element.at + element.length])
+        _, at, length = element
+        return bytes(self.source.data[at : at + length])
 
     def text(self, keyword: str, default: str = "") -> str:
         """A string without its padding."""
@@ -106,7 +106,7 @@ class DataSet:
         vr = self._vr(keyword)
         if vr in _BINARY:
             code = _BINARY[vr]
-            count, rest = divmod(len(raw), struct.calcsize("<" + code))
+            count, rest = divmod(len(raw), _SIZES[code])
             if rest:
                 raise UnreadableImage(f"{keyword} has {len(raw)} bytes, no whole number of values", where=self.path)
             values = struct.unpack(f"{self.order}{count}{code}", raw)
@@ -140,10 +140,10 @@ class DataSet:
     def items(self, keyword: str) -> list[DataSet]:
         """The items of a sequence, empty where it is absent."""
         element = self.elements.get(TAGS[keyword][0])
-        if element is None or element.length == 0:
+        if element is None or element[2] == 0:
             return []
         explicit, big = self.explicit, self.big
-        if element.vr == b"UN":  # PS3.5, 6.2.2, note 2: the content is implicit little endian
+        if element[0] == b"UN":  # PS3.5, 6.2.2, note 2: the content is implicit little endian
             explicit, big = False, False
         return list(_items(self.source, element, explicit, big))
 
@@ -154,7 +154,7 @@ class DataSet:
 
     def _vr(self, keyword: str) -> bytes:
         tag, known = TAGS[keyword]
-        stored = self.elements[tag].vr
+        stored = self.elements[tag][0]
         vr = known if stored in (None, b"UN") else stored
         if vr == b"XS":
             return b"SS" if self.elements.get(TAGS["PixelRepresentation"][0]) and self.signed else b"US"
@@ -203,18 +203,20 @@ def opened(path: Path, *, limit_gib: float = 4.0) -> Iterator[Header]:
     with Source(Path(path), limit_gib) as source:
         try:
             yield _header(source)
-        except (struct.error, IndexError, OverflowError, OSError) as error:
+        except UnreadableImage:
+            raise
+        except Exception as error:  # what a damaged file makes the code behind trip over, never with a value quoted
             raise UnreadableImage(f"damaged DICOM file ({type(error).__name__})", where=path) from error
 
 
 def _header(source: Source) -> Header:
     if not source.data:
-        raise UnreadableImage("the file is empty", where=source.path)
+        raise NotDicom("the file is empty", where=source.path)
     syntax, at = "", 0
     if source.data[128:132] == b"DICM":
         syntax, at = _meta(source, 132)
     elif _bare(source.data[:16]) is None:
-        raise UnreadableImage("not a DICOM file", where=source.path)
+        raise NotDicom("not a DICOM file", where=source.path)
     elif source.data[:2] == b"\x02\0":
         syntax, at = _meta(source, 0)
     if syntax == DEFLATED:
@@ -305,7 +307,7 @@ def _level(
             (length,), start = unpack_long(data, at + 8), at + 12
         else:  # an implicit element in an explicit data set
             (length,), start, vr = unpack_long(data, at + 4), at + 8, None
-        elements[tag] = Element(vr, start, length)
+        elements[tag] = (vr, start, length)
         if not nested and tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA):
             break
         if length == UNDEFINED or vr == b"SQ" or (vr is None and tag in _SEQUENCES and length):
@@ -370,8 +372,8 @@ def _behind_sequence(source: Source, at: int, length: int, explicit: bool, big: 
 
 
 def _items(source: Source, element: Element, explicit: bool, big: bool) -> Iterator[DataSet]:
-    at = element.at
-    end = None if element.length == UNDEFINED else element.at + element.length
+    _, at, whole = element
+    end = None if whole == UNDEFINED else at + whole
     form = struct.Struct(">HHL" if big else "<HHL").unpack_from
     while end is None or at < end:
         group, number, length = form(source.data, at)

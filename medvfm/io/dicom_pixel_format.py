@@ -91,9 +91,20 @@ def pixel_format(header: Header, limit_gib: float) -> PixelFormat:
         floating=floating,
     )
     _check(found, where)
-    wide = 4 if found.dtype.itemsize <= 2 else 8  # what it may become: float32 after a rescale, float64 on the way
-    bounded.refuse_larger(found.count * min(wide, found.dtype.itemsize * 4), limit_gib, where)
+    bounded.refuse_larger(found.count * _bytes_held(header, found), limit_gib, where)
     return found
+
+
+def _bytes_held(header: Header, form: PixelFormat) -> int:
+    """Bytes for each sample at the most: as stored, and beside that what it is turned into."""
+    if form.photometric == "PALETTE COLOR":
+        return form.dtype.itemsize + 3
+    if form.photometric.startswith("YBR"):
+        return 2 * form.dtype.itemsize
+    fractions = any(
+        not value.is_integer() for value in header.numbers("RescaleSlope") + header.numbers("RescaleIntercept")
+    )
+    return form.dtype.itemsize + (4 if fractions else 0)
 
 
 def _check(found: PixelFormat, where: object) -> None:

@@ -18,13 +18,13 @@ def read_stored(header: Header, form: PixelFormat, *, out: np.ndarray | None = N
     """
     pixels = header.pixels
     assert pixels is not None, "pixel_format() has looked"
-    element = pixels[1]
+    vr, at, length = pixels[1]
     repairs: list[str] = []
     if header.syntax in NATIVE:
-        if element.length == UNDEFINED:
+        if length == UNDEFINED:
             what = f"its pixels are compressed, and its transfer syntax says {header.syntax_name}"
             raise UnreadableImage(what, where=header.path)
-        stored = _native(header, form, element.at, element.length, element.vr, repairs, out)
+        stored = _native(header, form, at, length, vr, repairs, out)
         photometric = form.photometric
     else:
         stored, photometric = _compressed(header, form, out)

@@ -21,15 +21,20 @@ _CENTIMETRES = 3  # PS3.3, C.8.5.5.1.15
 _TO_MM = 10.0
 
 
-def flat(header: Header, form: PixelFormat, repairs: list[str]) -> tuple[np.ndarray, bool, dict[str, Any]]:
-    """Affine, whether its millimetres are stated, and what is to be noted in the header."""
+def flat(
+    header: Header, form: PixelFormat, repairs: list[str], *, one_picture: bool = False
+) -> tuple[np.ndarray, bool, dict[str, Any]]:
+    """Affine, whether its millimetres are stated, and what is to be noted in the header.
+
+    one_picture  the frames are tiles of one picture
+    """
     spacing, source = _spacing(header, form)
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"placed": False}
     if source:
         extra["spacing_source"] = source
     if source == "ImagerPixelSpacing":
         repairs.append(AT_DETECTOR)
-    if form.frames > 1:
+    if form.frames > 1 and not one_picture:
         extra["frames"] = "moments or views without a stated distance"
         if spacing is not None:
             extra["pixel_spacing_mm"] = spacing
@@ -52,6 +57,10 @@ def _spacing(header: Header, form: PixelFormat) -> tuple[tuple[float, ...] | Non
         return spacing, "PixelSpacing"
     if detector is not None:
         return detector, "ImagerPixelSpacing"
+    shared = header.item("SharedFunctionalGroupsSequence")
+    measures = shared.item("PixelMeasuresSequence") if shared is not None else None
+    if measures is not None and (common := dicom_geometry.pixel_spacing(measures)) is not None:
+        return common, "PixelMeasuresSequence"
     scanned = dicom_geometry.pixel_spacing(header, "NominalScannedPixelSpacing")
     return (scanned, "NominalScannedPixelSpacing") if scanned is not None else (None, "")
 

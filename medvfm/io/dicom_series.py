@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom_facts, dicom_geometry, dicom_header, dicom_volumes
+from medvfm.io import dicom_facts, dicom_geometry, dicom_header, dicom_multiframe, dicom_tiles, dicom_volumes
 from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_header import Header
 from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
@@ -18,6 +18,7 @@ NO_PIXELS = "it holds no pixels"
 DICOMDIR = "1.2.840.10008.1.3.10"
 _ALWAYS_VOLUMES = ("CT", "MR", "PT")  # several of their slices without a position are a fault, not pictures
 _LISTED = 8
+_NOWHERE = Plane(0, (0, 0))
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class FileFacts:
     transfer_syntax: str = ""
     frames: int = 1
     has_pixels: bool = True
-    plane: Plane = field(default_factory=lambda: Plane(0, (0, 0)))
+    planes: tuple[Plane, ...] = (_NOWHERE,)  # of a picture its own; of frames each one's, or of those without one's
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Volume:
     body_part: str = ""
     transfer_syntax: str = ""
     problem: str | None = None
+    is_part: bool = False  # one of several volumes in a single file
     study_uid: str = field(default="", repr=False)
     patient_id: str = field(default="", repr=False)
 
@@ -96,14 +98,21 @@ def describe(path: Path, *, limit_gib: float = 4.0) -> FileFacts | None:
 
 def scan(path: Path, limit_gib: float) -> tuple[FileFacts, Header | None, PixelFormat | None] | None:
     """Facts, header and pixel format of one file; the header can be opened again for its pixels."""
-    if not path.is_file() or not dicom_header.is_dicom(path):
+    if not path.is_file():
         return None
     try:
         with dicom_header.opened(path, limit_gib=limit_gib) as header:
             if header.text("MediaStorageSOPClassUID") == DICOMDIR:
                 return None
+            form, problem = None, None
+            try:
+                form = None if header.pixels is None else pixel_format(header, limit_gib)
+                planes = (_NOWHERE,) if form is None else _planes(header, form)
+            except UnreadableImage as error:
+                form, problem, planes = None, error.what, (_NOWHERE,)
             facts = FileFacts(
                 path,
+                problem=NO_PIXELS if header.pixels is None else problem,
                 series_uid=header.text("SeriesInstanceUID"),
                 study_uid=header.text("StudyInstanceUID"),
                 instance_uid=header.text("SOPInstanceUID"),
@@ -112,13 +121,23 @@ def scan(path: Path, limit_gib: float) -> tuple[FileFacts, Header | None, PixelF
                 body_part=header.text("BodyPartExamined"),
                 transfer_syntax=header.syntax_name,
                 has_pixels=header.pixels is not None,
+                frames=1 if form is None else form.frames,
+                planes=planes,
             )
-            if header.pixels is None:
-                return replace(facts, problem=NO_PIXELS), header, None
-            form = pixel_format(header, limit_gib)
-            return replace(facts, frames=form.frames, plane=dicom_facts.plane_of(header, form)), header, form
+            return facts, header, form
+    except dicom_header.NotDicom:
+        return None
     except UnreadableImage as error:
         return FileFacts(path, problem=error.what), None, None
+
+
+def _planes(header: Header, form: PixelFormat) -> tuple[Plane, ...]:
+    if form.frames == 1 and "PerFrameFunctionalGroupsSequence" not in header:
+        return (dicom_facts.plane_of(header, form),)
+    if header.text("Modality") == "SEG" or dicom_tiles.is_tiled(header):
+        return (Plane(0, (form.rows, form.columns)),)  # frames of segments or tiles are no slices
+    found = dicom_multiframe.planes(header, form)
+    return (Plane(0, (form.rows, form.columns)),) if found is None else tuple(found)
 
 
 def volumes_of(facts: Sequence[FileFacts]) -> list[Volume]:
@@ -127,9 +146,10 @@ def volumes_of(facts: Sequence[FileFacts]) -> list[Volume]:
     found: list[Volume] = []
     for file in facts:
         if file.problem is not None:
-            found.append(_volume([file], problem=file.problem))
+            found.append(_volume([file], file.planes, problem=file.problem))
         elif file.frames > 1:
-            found.append(_volume([file]))
+            parts = dicom_volumes.split(file.planes)
+            found += [_volume([file], p.planes, label=p.label, is_part=len(parts) > 1) for p in parts]
         else:
             by_series.setdefault(file.series_uid, []).append(file)
     for files in by_series.values():
@@ -138,35 +158,38 @@ def volumes_of(facts: Sequence[FileFacts]) -> list[Volume]:
 
 
 def _series_volumes(files: list[FileFacts]) -> list[Volume]:
-    flat = files[0].modality in dicom_facts.PROJECTIONS or not any(f.plane.is_placed for f in files)
+    flat = files[0].modality in dicom_facts.PROJECTIONS or not any(f.planes[0].is_placed for f in files)
     if len(files) > 1 and flat and files[0].modality not in _ALWAYS_VOLUMES:
-        return [_volume([f], label=f"picture {n}") for n, f in enumerate(files, 1)]
-    planes = [replace(f.plane, number=n) for n, f in enumerate(files)]
-    return [_volume([files[p.number] for p in part.planes], label=part.label) for part in dicom_volumes.split(planes)]
+        return [_volume([f], f.planes, label=f"picture {n}") for n, f in enumerate(files, 1)]
+    planes = [replace(f.planes[0], number=n) for n, f in enumerate(files)]
+    parts = dicom_volumes.split(planes)
+    return [_volume([files[p.number] for p in part.planes], part.planes, label=part.label) for part in parts]
 
 
-def _volume(files: list[FileFacts], *, label: str = "", problem: str | None = None) -> Volume:
-    first = files[0]
-    shape = spacing = orientation = None
+def _volume(
+    files: list[FileFacts],
+    planes: Sequence[Plane],
+    *,
+    label: str = "",
+    problem: str | None = None,
+    is_part: bool = False,
+) -> Volume:
+    first, where = files[0], files[0].path.parent
+    shape = spacing = orientation = affine = None
     paths = tuple(f.path for f in files)
-    if problem is None and first.frames == 1:
-        rows, columns = first.plane.size
-        shape = (columns, rows, len(files))
+    if problem is None:
+        rows, columns = planes[0].size
+        shape = (columns, rows, max(len(planes), 1 if is_part else first.frames))
         try:
-            if len(files) > 1:
-                affine, order, _ = dicom_geometry.stacked([f.plane for f in files], first.path.parent)
-                paths = tuple(paths[n] for n in order)
-            elif first.plane.is_placed:
-                affine = dicom_geometry.single_affine(first.plane, [], first.path)
-            else:
-                affine = None
+            if len(planes) > 1:
+                affine, order, _ = dicom_geometry.stacked(planes, where)
+                paths = tuple(paths[n] for n in order) if len(files) > 1 else paths
+            elif planes[0].is_placed:
+                affine = dicom_geometry.single_affine(planes[0], [], first.path)
             if affine is not None:
                 spacing, orientation = geometry.spacing_mm(affine), geometry.orientation(affine)
         except UnreadableImage as error:
             problem = error.what
-    elif problem is None:
-        rows, columns = first.plane.size
-        shape = (columns, rows, first.frames)
     return Volume(
         paths,
         first.series_uid,
@@ -178,6 +201,7 @@ def _volume(files: list[FileFacts], *, label: str = "", problem: str | None = No
         body_part=first.body_part,
         transfer_syntax=first.transfer_syntax,
         problem=problem,
+        is_part=is_part,
         study_uid=first.study_uid,
         patient_id=first.patient_id,
     )

@@ -13,6 +13,7 @@ from medvfm.io.bounded import GIB
 
 _FIRST = 1 << 14  # most headers fit
 _CHUNK = 1 << 20
+_HEADER_MOST_GIB = 0.5
 
 
 class Source:
@@ -65,12 +66,9 @@ class Source:
             return True
         if self.size is not None and end > self.size:
             return False
-        if end > self.limit_gib * GIB:
-            raise UnreadableImage(
-                f"its header is larger than the limit of {self.limit_gib:g} GiB",
-                where=self.path,
-                remedy="raise limit_gib if the size is right",
-            )
+        if end > min(self.limit_gib, _HEADER_MOST_GIB) * GIB:
+            limit = min(self.limit_gib, _HEADER_MOST_GIB)
+            raise UnreadableImage(f"its header is larger than {limit:g} GiB, which no image needs", where=self.path)
         while len(self.data) < end:
             piece = self._more(max(_FIRST, min(_CHUNK, end - len(self.data))))
             if not piece:

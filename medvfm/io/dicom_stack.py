@@ -39,29 +39,31 @@ def read_stack(slices: Sequence[Slice], where: Path, *, limit_gib: float, unit: 
     fractions = 4 if any(not float(v).is_integer() for s in slices for v in _scale(s, [])) else 0
     bounded.refuse_larger(int(np.prod(grid)) * max(first.form.dtype.itemsize, fractions), limit_gib, where)
     stored = np.empty(grid, np.uint8 if first.form.photometric == "PALETTE COLOR" else first.form.dtype)
-    scales = []
+    scales = [_scale(s, repairs) for s in slices]
+    has_table = "ModalityLUTSequence" in first.header
+    done = unit is None and not has_table and dicom_values.is_shift(first.form, scales)
     for number, one in enumerate(slices):
         with one.header.source:
             _, mended = read_stored(one.header, one.form, out=stored[number : number + 1])
         repairs += mended
-        scales.append(_scale(one, repairs))
-    uids = [s.header.text("SOPInstanceUID") for s in slices]
-    own = None if "ModalityLUTSequence" in first.header else scales
+        if done and not dicom_values.shifted(stored[number], scales[number][1]):
+            done = False  # too wide for 16 bits: as it was, and all at once in the end
+            for earlier in range(number):
+                dicom_values.shifted_back(stored[earlier], scales[earlier][1])
     image_unit, factors = dicom_pet.scaling([s.header for s in slices], unit, repairs)
-    if own is not None and factors is not None:
-        own = [(slope * f, intercept * f) for (slope, intercept), f in zip(own, factors, strict=True)]
-    image = dicom_build.image_of(
+    if factors is not None:
+        scales = [(slope * f, intercept * f) for (slope, intercept), f in zip(scales, factors, strict=True)]
+    return dicom_build.image_of(
         first.header,
         first.form,
-        stored,
+        stored.view(np.int16) if done else stored,
         affine,
         repairs + noted,
-        scales=own,
+        scales=None if has_table else scales,
+        is_rescaled=done,
         unit=image_unit,
-        extra={"slices": len(slices)},
+        instances=[s.header.text("SOPInstanceUID") for s in slices],
     )
-    image.header["uids"]["instances"] = tuple(uids)  # type: ignore[index]
-    return image
 
 
 def _scale(one: Slice, repairs: list[str]) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -104,6 +104,30 @@ def rescaled(stored: np.ndarray, scales: Sequence[tuple[float, float]], stored_r
     return out
 
 
+def is_shift(form: PixelFormat, scales: Sequence[tuple[float, float]]) -> bool:
+    """Whether the rescale of 16-bit pixels is a step down by whole numbers, as in nearly every CT."""
+    plain = form.dtype.kind in "iu" and form.dtype.itemsize == 2 and form.photometric == "MONOCHROME2"
+    return plain and all(slope == 1 and intercept < 0 and intercept.is_integer() for slope, intercept in scales)
+
+
+def shifted(stored: np.ndarray, intercept: float) -> bool:
+    """Add the intercept in place if the sums fit int16, which the array then holds; False, and nothing done, if not.
+
+    What `rescaled` does, for a slice that has just been read: while it is in the cache this costs next to nothing.
+    """
+    if not _fits(int(stored.min()) + intercept, int(stored.max()) + intercept, True, 2):
+        return False
+    values = stored.view(np.int16)
+    values += _wrapped(intercept, values.dtype)
+    return True
+
+
+def shifted_back(stored: np.ndarray, intercept: float) -> None:
+    """Undo `shifted`: exact, since both wrap around."""
+    values = stored.view(np.int16)
+    values -= _wrapped(intercept, values.dtype)
+
+
 def _wrapped(value: float, kind: np.dtype) -> np.ndarray:
     return np.array(int(value) % (1 << (8 * kind.itemsize)), np.uint64).astype(f"u{kind.itemsize}").view(kind)
 
@@ -157,6 +181,19 @@ def padding_mask(image: Image) -> np.ndarray:
         return np.zeros(image.shape_vox, bool)
     low, high = cast("tuple[float, float]", stated)
     return (image.voxels >= low) & (image.voxels <= high)
+
+
+def without_padding(image: Image, value: float | None = None) -> Image:
+    """The image with padding set to `value`: without one, -1024 HU in a CT, else the lowest value of the picture."""
+    mask = padding_mask(image)
+    if not mask.any():
+        return image
+    if value is None:
+        value = -1024.0 if image.unit == "HU" or mask.all() else float(image.voxels[~mask].min())
+    voxels = image.voxels.copy()
+    voxels[mask] = value
+    noted = f"{int(mask.sum()):,} padded voxels set to {value:g}"
+    return replace(image, voxels=voxels, repairs=(*image.repairs, noted))
 
 
 def voi(image: Image) -> np.ndarray:

@@ -1,0 +1,206 @@
+"""DICOM segmentations as label maps, on the grid of the image they refer to or on their own (PS3.3, C.8.20).
+
+A frame belongs to a segment and to a place; frames that are empty are often left out. A voxel's value is the number of
+its segment. Segments that overlap cannot share one label map: they are refused unless chosen one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvfm.core.errors import UnreadableImage
+from medvfm.core.image import Image
+from medvfm.io import bounded, dicom_facts, dicom_header, dicom_multiframe, dicom_projection, dicom_tiles
+from medvfm.io.dicom_geometry import Plane
+from medvfm.io.dicom_grid import painted_plane, planes_grid
+from medvfm.io.dicom_header import Header
+from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
+from medvfm.io.dicom_pixels import read_stored
+
+
+@dataclass(frozen=True)
+class _Grid:
+    shape_vox: tuple[int, int, int]
+    affine: np.ndarray
+    has_spacing: bool
+
+
+def read_segmentation(
+    path: str | Path,
+    reference: Image | None = None,
+    *,
+    segments: Sequence[int | str] | None = None,
+    threshold: float = 0.5,
+    limit_gib: float = 4.0,
+) -> Image:
+    """A label map (i, j, k) whose values are segment numbers; `header["segments"]` has their labels.
+
+    reference  the image that was segmented: the label map gets its grid, and a segmentation that does not fit that
+               grid is refused. Without it, the grid of the segmentation's own frames, empty ones between them included
+    segments   numbers or labels of those wanted; without it all, which must not overlap
+    threshold  of a fractional segmentation: the fraction from which on a voxel belongs to it
+    """
+    path = Path(path)
+    with dicom_header.opened(path, limit_gib=limit_gib) as header:
+        if header.text("Modality") != "SEG":
+            raise UnreadableImage("it is no DICOM segmentation", where=path)
+        form = pixel_format(header, limit_gib)
+        names = _names(header)
+        wanted = _wanted(names, segments, path)
+        stored, repairs = read_stored(header, form)
+        layers, numbers = _layers(header, form, stored, threshold, repairs)
+        facts = _facts(header, form, names)
+        if dicom_tiles.is_tiled(header):
+            return _tiled(header, form, layers, numbers, wanted, repairs, facts, limit_gib, reference)
+        planes = dicom_multiframe.planes(header, form) or [dicom_facts.plane_of(header, form)] * form.frames
+        grid = _grid(header, form, planes, reference, repairs)
+        bounded.refuse_larger(int(np.prod(grid.shape_vox)) * 2 + stored.nbytes, limit_gib, path)
+        labels = np.zeros(grid.shape_vox, np.uint8 if max(names, default=0) < 256 else np.uint16)
+        for layer, plane, number in zip(layers, planes, numbers, strict=True):
+            if number is None or number in wanted:
+                values = _values(layer, number, wanted)
+                _paint(_view(labels, grid, plane, values, path), values, names, path)
+    return Image(labels, grid.affine, "label", grid.has_spacing, tuple(dict.fromkeys(repairs)), facts)
+
+
+def _names(header: Header) -> dict[int, str]:
+    found = {}
+    for item in header.items("SegmentSequence"):
+        found[item.integer("SegmentNumber", 0)] = item.label("SegmentLabel")
+    return found
+
+
+def _wanted(names: dict[int, str], segments: Sequence[int | str] | None, path: Path) -> set[int]:
+    if segments is None:
+        return set(names)
+    found: set[int] = set()
+    for one in segments:
+        numbers = {n for n, label in names.items() if one in (n, label)}
+        if not numbers:
+            listed = ", ".join(f"{n} ({label})" for n, label in sorted(names.items()))
+            raise UnreadableImage(f"no segment {one!r}", where=path, remedy=f"it holds {listed}")
+        found |= numbers
+    return found
+
+
+def _layers(
+    header: Header, form: PixelFormat, stored: np.ndarray, threshold: float, repairs: list[str]
+) -> tuple[np.ndarray, list[int | None]]:
+    """Frames as 0 and 1, or as labels where the file is a label map; and the segment of each, None for a label map."""
+    kind = header.text("SegmentationType")
+    if kind == "LABELMAP":
+        return stored, [None] * form.frames
+    if kind == "FRACTIONAL":
+        most = header.integer("MaximumFractionalValue", 255)
+        meaning = header.text("SegmentationFractionalType", "fraction").lower()
+        if np.isin(stored, (0, most)).all():
+            stored = (stored == most).astype(np.uint8)
+        else:
+            stored = (stored >= max(threshold * most, 1)).astype(np.uint8)
+            repairs.append(f"fractional segmentation ({meaning}) cut at {threshold:g}")
+    elif kind != "BINARY":
+        raise UnreadableImage("a segmentation of unknown type", where=header.path)
+    frames = header.items("PerFrameFunctionalGroupsSequence")
+    shared = header.item("SharedFunctionalGroupsSequence")
+    numbers: list[int | None] = []
+    if not frames and dicom_tiles.is_tiled(header):
+        order = sorted(_names(header))
+        return stored, [order[n * len(order) // form.frames] for n in range(form.frames)]
+    for frame in frames:
+        item = frame.item("SegmentIdentificationSequence")
+        item = item or (shared.item("SegmentIdentificationSequence") if shared is not None else None)
+        if item is None:
+            raise UnreadableImage("a frame that names no segment", where=header.path)
+        numbers.append(item.integer("ReferencedSegmentNumber"))
+    if len(numbers) != form.frames:
+        what = f"{form.frames} frames, and {len(numbers)} descriptions of frames"
+        raise UnreadableImage(what, where=header.path)
+    return stored, numbers
+
+
+def _facts(header: Header, form: PixelFormat, names: dict[int, str]) -> dict[str, Any]:
+    return dicom_facts.facts(header, form) | {"segments": names}
+
+
+def _grid(header: Header, form: PixelFormat, planes: list[Plane], reference: Image | None, repairs: list[str]) -> _Grid:
+    where = header.path
+    if not all(p.is_placed for p in planes):
+        if form.frames != len({p.number for p in planes} | {0}) and len(_names(header)) < form.frames:
+            raise UnreadableImage("its frames state no position or orientation", where=where)
+        flat, has_spacing, _ = dicom_projection.flat(header, form, repairs)
+        shape = (form.columns, form.rows, 1)
+        if reference is not None:
+            if reference.shape_vox != shape:
+                raise UnreadableImage("it is not of the size of the image that it is to lie on", where=where)
+            return _Grid(shape, reference.affine, reference.has_spacing)
+        return _Grid(shape, flat, has_spacing)
+    if reference is None:
+        shape, affine = planes_grid(planes, repairs, where)
+        return _Grid(shape, affine, True)
+    frames_of_reference = {header.text("FrameOfReferenceUID"), _frame_of_reference(reference)} - {""}
+    if len(frames_of_reference) > 1:
+        raise UnreadableImage("it lies in another frame of reference than the image", where=where)
+    return _Grid(reference.shape_vox, reference.affine, reference.has_spacing)
+
+
+def _frame_of_reference(image: Image) -> str:
+    uids = image.header.get("uids")
+    return str(uids.get("frame_of_reference", "")) if isinstance(uids, dict) else ""
+
+
+def _view(labels: np.ndarray, grid: _Grid, plane: Plane, values: np.ndarray, path: Path) -> np.ndarray:
+    if not plane.is_placed:
+        return labels[:, :, 0]
+    return painted_plane(labels, grid.affine, plane, values, path)
+
+
+def _values(layer: np.ndarray, number: int | None, wanted: set[int]) -> np.ndarray:
+    """(column, row): the values to write, 0 where nothing is."""
+    if number is None:
+        return np.where(np.isin(layer, sorted(wanted)), layer, 0).T
+    return (layer != 0).T * np.asarray(number, np.uint8 if number < 256 else np.uint16)
+
+
+def _paint(place: np.ndarray, values: np.ndarray, names: dict[int, str], path: Path) -> None:
+    there = values != 0
+    clash = there & (place != 0) & (place != values)
+    if clash.any():
+        pair = {int(place[clash][0]), int(values[clash][0])}
+        both = " and ".join(f"{n} ({names.get(n, '')})" for n in sorted(pair))
+        raise UnreadableImage(
+            f"its segments overlap: {both}", where=path, remedy="choose segments that do not with segments=[...]"
+        )
+    np.copyto(place, values, where=there, casting="same_kind")
+
+
+def _tiled(
+    header: Header,
+    form: PixelFormat,
+    layers: np.ndarray,
+    numbers: list[int | None],
+    wanted: set[int],
+    repairs: list[str],
+    facts: dict[str, Any],
+    limit_gib: float,
+    reference: Image | None,
+) -> Image:
+    """Tiles of a whole-slide segmentation as one picture (column, row, 1)."""
+    rows, columns = dicom_tiles.total_size(header)
+    bounded.refuse_larger(rows * columns * 2 + layers.nbytes, limit_gib, header.path)
+    labels = np.zeros((columns, rows, 1), np.uint16 if max(wanted, default=0) > 255 else np.uint8)
+    for layer, number, (row, column) in zip(layers, numbers, dicom_tiles.tile_corners(header, form), strict=True):
+        if number is None or number in wanted:
+            place = labels[column : column + form.columns, row : row + form.rows, 0]
+            values = _values(layer, number, wanted)[: place.shape[0], : place.shape[1]]
+            _paint(place, values, facts["segments"], header.path)
+    affine, has_spacing, _ = dicom_projection.flat(header, form, repairs, one_picture=True)
+    if reference is not None:
+        if reference.shape_vox != labels.shape:
+            raise UnreadableImage("it is not of the size of the image that it is to lie on", where=header.path)
+        affine, has_spacing = reference.affine, reference.has_spacing
+    return Image(labels, affine, "label", has_spacing, tuple(dict.fromkeys(repairs)), facts)
