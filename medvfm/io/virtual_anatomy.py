@@ -23,7 +23,7 @@ _COARSE_MM = 3.0  # grid of the smooth fields; what varies slowly needs no more
 _KNOT_MM = 9.0  # distance of the points between which displacements are interpolated
 _PUSH_REACH_MM = 14.0  # how far the tissue around a wider ventricle gives way
 DEPTH_SLACK_MM = 1.0  # how far a lesion may reach beyond the white matter of the template; it is cut off there
-GAP_MM = 3.0  # between two lesions
+GAP_MM = 7.0  # between two lesions: more than a slice, so that no two touch
 _LESION_HEIGHT_MM = (-5.0, 45.0)  # of centres in the template: what the middle slices of every scanner show
 _INSIDE_MM = 1.0  # voxels up to here beyond the surface of the brain get tissue, the others skull, scalp and air
 
@@ -132,7 +132,7 @@ def grow(patient: Patient, shape_vox: tuple[int, int, int], affine: np.ndarray, 
     points = np.stack(np.meshgrid(*at, indexing="ij")).reshape(3, -1)
     rotation, scale = _pose(rng, patient.sex)
     vox2template = np.diag(1 / scale) @ rotation @ affine[:3, :3]
-    offset = np.diag(1 / scale) @ rotation @ affine[:3, 3] + np.array([0.0, -18.0, 10.0])  # middle of the template
+    offset = np.diag(1 / scale) @ rotation @ affine[:3, 3] + np.array([0.0, -18.0, 18.0])  # middle of the template
     smooth = vox2template @ points + offset[:, None]
     smooth = smooth + _wrinkles(rng, smooth)
     coarse = (smooth - source.coarse_origin_mm[:, None]) / _COARSE_MM
@@ -268,7 +268,7 @@ def _pose(rng: np.random.Generator, sex: str) -> tuple[np.ndarray, np.ndarray]:
 def _wrinkles(rng: np.random.Generator, points_mm: np.ndarray) -> np.ndarray:
     """Smooth random displacements (3, n) in mm: sines of long and of shorter waves in random directions."""
     total = np.zeros_like(points_mm)
-    for length_mm, size_mm, count in ((120.0, 1.2, 4), (60.0, 0.6, 6)):
+    for length_mm, size_mm, count in ((120.0, 0.9, 4), (60.0, 0.45, 6)):
         for _ in range(count):
             direction = rng.standard_normal(3)
             wave = direction / np.linalg.norm(direction) * 2 * np.pi / (length_mm * rng.uniform(0.8, 1.3))

@@ -13,7 +13,7 @@ from medvfm.io import virtual_anatomy as anatomy
 from medvfm.io.virtual_anatomy import WHITE, Head
 from medvfm.io.virtual_cohort import Patient
 
-DARK = (0.30, 0.42)  # a lesion's signal as a share of white matter's: a T1 black hole
+DARK = (0.30, 0.40)  # a lesion's signal as a share of white matter's: a T1 black hole
 FULL_SCALE = 4095  # 12 bits
 
 
@@ -49,15 +49,15 @@ class Scanner:
 
 SCANNERS = {
     "A": Scanner(
-        "A", "axial", "LPS", 0.0, (144, 176, 38), (1.25, 1.25, 4.4), 4.0, (0.24, 0.70, 1.0, 1.25), 0.030, 0.10,
+        "A", "axial", "LPS", 0.0, (144, 176, 33), (1.25, 1.25, 4.4), 4.0, (0.24, 0.70, 1.0, 1.25), 0.025, 0.08,
         "none", 1.5, ("SE", "NONE", "2D"), 12.0, 550.0, 90.0,
     ),
     "B": Scanner(
-        "B", "sagittal", "PIR", 0.0, (138, 106, 90), (1.6, 1.6, 2.0), 2.0, (0.18, 0.62, 1.0, 1.10), 0.040, 0.16,
+        "B", "sagittal", "PIR", 0.0, (138, 90, 90), (1.6, 1.6, 2.0), 2.0, (0.18, 0.62, 1.0, 1.10), 0.032, 0.12,
         "jpeg-ls", 3.0, ("GR", "SP", "3D"), 2.5, 24.0, 25.0,
     ),
     "C": Scanner(
-        "C", "oblique axial", "LPS", 14.0, (172, 210, 34), (1.05, 1.05, 5.0), 5.0, (0.28, 0.74, 1.0, 1.35), 0.035, 0.13,
+        "C", "oblique axial", "LPS", 14.0, (172, 210, 29), (1.05, 1.05, 5.0), 5.0, (0.28, 0.74, 1.0, 1.35), 0.028, 0.10,
         "rle", 1.5, ("SE", "SK", "2D"), 10.0, 480.0, 80.0, slices_from_top=True,
     ),
 }  # fmt: skip

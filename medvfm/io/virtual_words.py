@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from medvfm.io.virtual_cohort import SIDES, Patient
 
-LARGE_MM = 12.5  # the middle of what largest lesions are drawn from
-WIDE_ML = 17.5  # the median volume of the lateral ventricles
+LARGE_MM = 14.0  # the middle of what largest lesions are drawn from
+WIDE_ML = 19.0  # the median volume of the lateral ventricles
 MOST_COMMON = 0.6  # at most this share of a question's answers is one and the same
 _NUMBERS = ("no", "one", "two", "three", "four")
 
