@@ -225,6 +225,51 @@ def data_check(
         raise typer.Exit(2)
 
 
+@data_app.command("deidentify")
+def data_deidentify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of DICOM files")],
+    out: Annotated[Path, typer.Option(help="a new or empty folder, not inside DIR")],
+    key: Annotated[Path | None, typer.Option(help="file with the secret key; default: this installation's")] = None,
+    keep_private: Annotated[
+        Path | None, typer.Option(help="safe private elements, a line each: gggg,xxee,CREATOR")
+    ] = None,
+    blank: Annotated[Path | None, typer.Option(help="YAML rules that name pixel regions to blank")] = None,
+    remove_dates: Annotated[
+        bool, typer.Option("--remove-dates", help="take dates out instead of shifting them")
+    ] = False,
+    keep_characteristics: Annotated[
+        bool, typer.Option("--keep-characteristics", help="keep sex, age, size, weight")
+    ] = False,
+    keep_text: Annotated[
+        bool, typer.Option("--keep-text", help="keep descriptions and report text, scrubbed of known identifiers")
+    ] = False,
+    strict_pixels: Annotated[
+        bool, typer.Option("--strict-pixels", help="leave out images that may hold text and cannot be blanked")
+    ] = False,
+) -> None:
+    """Write DICOM files without their patients (PS3.15 Annex E): medvfm data deidentify scans --out clean"""
+    from medvfm.io.console import Console
+    from medvfm.io.deidentify import deidentify
+
+    report = deidentify(
+        folder,
+        out,
+        key=key,
+        safe_private=keep_private,
+        rules=blank,
+        shift_dates=not remove_dates,
+        characteristics=keep_characteristics,
+        keep_text=keep_text,
+        strict_pixels=strict_pixels,
+        console=Console(),
+    )
+    if report.flagged:
+        print(f"look at {len(report.flagged)} images before you pass them on: text may stand in their pixels")
+    print(f"what was done: {out / 'deidentified.json'}")
+    left = len(report.left_out)
+    print(f"{len(report.written)} files of {report.patients} patients" + (f"; {left} files left out" if left else ""))
+
+
 def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 

@@ -14,7 +14,7 @@ import platformdirs
 from medvfm.core.errors import DataError
 
 
-def _key() -> bytes:
+def installation_key() -> bytes:
     """The secret of this installation, made once, readable by its user alone."""
     path = Path(platformdirs.user_config_dir("medvfm")) / "patients.key"
     try:
@@ -38,5 +38,5 @@ def _key() -> bytes:
 
 def hashes(patients: Iterable[str]) -> dict[str, str]:
     """Patient to a hash of 16 hexadecimal digits (HMAC-SHA256)."""
-    key = _key()
+    key = installation_key()
     return {p: hmac.new(key, p.encode(), hashlib.sha256).hexdigest()[:16] for p in set(patients)}

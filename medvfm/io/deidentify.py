@@ -1,0 +1,322 @@
+"""A folder of DICOM files without the patients: PS3.15 Annex E, basic profile, written anew into another folder.
+
+What is kept of an element is decided in deidentify_profile.py and done in deidentify_dataset.py; this file walks the
+folder. Every file is read twice: first the header, so that what one file says about a patient is taken out of all, then
+whole. Before a file is written its bytes are searched for the patient's identifying values once more; one that still
+holds any is left out. Files are named by running numbers and keyed hashes, never by their old names.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pydicom
+from pydicom import config
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import UID
+
+from medvfm.core.errors import DataError
+from medvfm.io import burned_in
+from medvfm.io.console import SILENT, Console
+from medvfm.io.deidentify_dataset import Cleaner, Settings, secrets_of
+from medvfm.io.deidentify_keyed import Keyed, read_key
+from medvfm.io.deidentify_profile import EDITION
+from medvfm.io.deidentify_report import (
+    Report,
+    class_name,
+    method_codes,
+    method_item,
+    modality,
+    write_bytes,
+    write_report,
+)
+from medvfm.io.deidentify_text import Secrets
+
+# A root of our own would have to be registered; 2.25 needs none (PS3.5, B.2).
+IMPLEMENTATION_UID = UID("2.25.302171402226839064227184302517066340012")
+_PIXEL_DATA = 0x7FE00010
+_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+_ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
+
+
+class _LeftOut(Exception):
+    """This file is not written; the message is the reason, without any value."""
+
+
+def deidentify(
+    source: Path,
+    out: Path,
+    *,
+    key: Path | None = None,
+    safe_private: Path | None = None,
+    rules: Path | None = None,
+    shift_dates: bool = True,
+    characteristics: bool = False,
+    keep_text: bool = False,
+    strict_pixels: bool = False,
+    console: Console = SILENT,
+) -> Report:
+    """Write every DICOM file under `source` to `out` without its patient; DataError where that cannot be.
+
+    `safe_private` names private elements to keep and `rules` regions to blank; `strict_pixels` leaves out images that
+    may hold text and have no region to blank.
+    """
+    _refuse_overlap(source, out)
+    settings = Settings(shift_dates, characteristics, keep_text, read_safe_private(safe_private))
+    work = _Work(
+        Keyed(read_key(key)), settings, burned_in.read_rules(rules) if rules else [], strict_pixels, Report(out)
+    )
+    paths = _files(source)
+    work.report.files = len(paths)
+    with _quiet():
+        patients = _scan(paths, console)
+        for number, path in enumerate(console.track(paths, len(paths), "files"), 1):
+            try:
+                work.one(path, patients)
+            except _LeftOut as reason:
+                work.report.left_out.append((number, str(reason)))
+            except OSError as failed:
+                if failed.filename and Path(failed.filename).is_relative_to(out):
+                    raise DataError(f"cannot be written: {failed.strerror}", where=out) from failed
+                work.report.left_out.append((number, "cannot be read"))
+            except Exception as failed:  # its message may hold values of the file
+                work.report.left_out.append((number, f"damaged: {type(failed).__name__}"))
+    work.report.patients = len({row["patient"] for row in work.report.written})
+    if not work.report.written:
+        reasons = Counter(reason for _, reason in work.report.left_out)
+        said = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3)) or "it is empty"
+        raise DataError(f"no file of this folder could be de-identified ({said})", where=source)
+    for cleaner in work.cleaners.values():
+        work.report.done.update(cleaner.done)
+    write_report(work.report, settings)
+    return work.report
+
+
+def read_safe_private(path: Path | None) -> frozenset[tuple[str, int, int]]:
+    """Lines of `gggg,xxee,CREATOR`, as in PS3.15 table E.3.10-1: creator, group and last byte of the element."""
+    if path is None:
+        return frozenset()
+    found = set()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as failed:
+        raise DataError("the list of safe private elements cannot be read", where=path) from failed
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        parts = [part.strip() for part in line.split(",", 2)]
+        try:
+            group, element, creator = int(parts[0], 16), int(parts[1][-2:], 16), parts[2]
+        except (ValueError, IndexError):
+            group, element, creator = 0, 0, ""
+        if not group % 2 or not creator or len(parts[1]) != 4:
+            wanted = "a line is gggg,xxee,CREATOR with an odd group, such as 0019,xx0C,SIEMENS MR HEADER"
+            raise DataError(wanted, where=f"{path}, line {number}")
+        found.add((creator, group, element))
+    return frozenset(found)
+
+
+@dataclass
+class _Work:
+    """What the files have in common."""
+
+    keyed: Keyed
+    settings: Settings
+    rules: list[burned_in.Rule]
+    strict_pixels: bool
+    report: Report
+    cleaners: dict[str, Cleaner] = field(default_factory=dict)
+
+    def one(self, path: Path, patients: dict[str, Secrets]) -> None:
+        """Read, clean, check and write one file."""
+        dataset = _read(path)
+        _refuse(dataset)
+        risk = burned_in.risk(dataset)
+        boxes = burned_in.boxes(dataset, self.rules) if "PixelData" in dataset else []
+        if risk and not boxes and self.strict_pixels:
+            raise _LeftOut("text may stand in its pixels")
+        if boxes:
+            _blank(dataset, boxes)
+        patient = _patient_of(dataset)
+        secrets = patients.get(patient) or secrets_of(dataset)
+        cleaner = self.cleaners.setdefault(patient, Cleaner(self.keyed, self.settings, patient, secrets))
+        row = {"modality": modality(dataset.get("Modality")), "sop_class": class_name(dataset.SOPClassUID)}
+        cleaner.clean(dataset)
+        self._mark(dataset, cleaner)
+        _meta(dataset)
+        raw = _encoded(dataset, cleaner)
+        folder = self._folder(cleaner, dataset)
+        name = _free(self.report.out / folder, self.keyed.pseudonym("file", str(dataset.SOPInstanceUID), 16)[1:])
+        write_bytes(self.report.out / folder / name, raw)
+        places = dict(zip(("patient", "study", "series"), folder.parts, strict=True))
+        pixels = {"text_in_pixels": risk or "", "blanked_boxes": len(boxes)}
+        self.report.written.append({"file": (folder / name).as_posix(), **places, **row, **pixels})
+
+    def _folder(self, cleaner: Cleaner, dataset: Dataset) -> Path:
+        study, series = (str(dataset.get(k) or "") for k in ("StudyInstanceUID", "SeriesInstanceUID"))
+        return Path(
+            cleaner.pseudonym,
+            "study-" + self.keyed.pseudonym("study", study, 8)[1:],
+            "series-" + self.keyed.pseudonym("series", series, 8)[1:],
+        )
+
+    def _mark(self, dataset: Dataset, cleaner: Cleaner) -> None:
+        """Say in the file what was done (PS3.15, E.1.1, steps 6 to 8)."""
+        dataset.PatientID = dataset.PatientName = cleaner.pseudonym
+        dataset.PatientIdentityRemoved = "YES"
+        dataset.LongitudinalTemporalInformationModified = "MODIFIED" if self.settings.shift_dates else "REMOVED"
+        dataset.DeidentificationMethod = f"medvfm, DICOM PS3.15 {EDITION} Annex E"
+        dataset.DeidentificationMethodCodeSequence = [method_item(c) for c in method_codes(self.settings)]
+
+
+def _refuse_overlap(source: Path, out: Path) -> None:
+    if not source.is_dir():
+        raise DataError("there is no such folder", where=source)
+    inside, target = source.resolve(), out.resolve()
+    if target == inside or target.is_relative_to(inside):
+        raise DataError("de-identified files never go into the folder that they come from", where=out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError("the output is a new or an empty folder, and this is neither", where=out)
+
+
+def _files(source: Path) -> list[Path]:
+    found = [Path(folder) / name for folder, _, names in os.walk(source) for name in names]
+    return sorted(p for p in found if p.is_file())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing that pydicom says about values, in warnings or in its log, gets out; no value is rejected or repaired."""
+    log, settings = logging.getLogger("pydicom"), config.settings
+    before = settings.reading_validation_mode, settings.writing_validation_mode, log.disabled
+    settings.reading_validation_mode = settings.writing_validation_mode = config.IGNORE
+    log.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        settings.reading_validation_mode, settings.writing_validation_mode, log.disabled = before
+
+
+def _scan(paths: list[Path], console: Console) -> dict[str, Secrets]:
+    """The identifying values of every patient, from the headers of all files."""
+    found: dict[str, Secrets] = {}
+    for path in console.track(paths, len(paths), "headers"):
+        try:
+            dataset = _read(path, header_only=True)
+            patient = _patient_of(dataset)
+            mine = secrets_of(dataset)
+        except Exception:  # counted with its reason when the file is read whole
+            continue
+        known = found.get(patient)
+        if known is None:
+            found[patient] = mine
+        elif not mine.values <= known.values:
+            found[patient] = known.merged(mine)
+    return found
+
+
+def _read(path: Path, header_only: bool = False) -> FileDataset:
+    with path.open("rb") as file:
+        start = file.read(132)
+        if not start:
+            raise _LeftOut("empty")
+        bare = start[:2] in (b"\x08\0", b"\x02\0", b"\0\x08") and start[3:4] in (
+            b"\0",
+            b"\x05",
+            b"\x08",
+            b"\x16",
+            b"\x18",
+        )
+        if start[128:] != b"DICM" and not bare:
+            raise _LeftOut("no DICOM file")
+        file.seek(0)
+        found = pydicom.dcmread(file, force=start[128:] != b"DICM", stop_before_pixels=header_only)
+    if "SOPClassUID" not in found or "SOPInstanceUID" not in found:
+        if getattr(found.file_meta, "MediaStorageSOPClassUID", "") == _MEDIA_DIRECTORY:
+            raise _LeftOut("a DICOMDIR: a directory of old names")
+        raise _LeftOut("no DICOM object")
+    return found
+
+
+def _refuse(dataset: Dataset) -> None:
+    sop_class = str(dataset.SOPClassUID)
+    if sop_class == _MEDIA_DIRECTORY:
+        raise _LeftOut("a DICOMDIR: a directory of old names")
+    if sop_class.startswith(_ENCAPSULATED) or "EncapsulatedDocument" in dataset:
+        raise _LeftOut("an encapsulated document, whose text cannot be cleaned")
+    if burned_in.is_label(dataset):
+        raise _LeftOut("a photograph of a label")
+
+
+def _patient_of(dataset: Dataset) -> str:
+    """What the files of one patient have in common."""
+    for keywords in (("PatientID",), ("PatientName", "PatientBirthDate"), ("StudyInstanceUID",), ("SOPInstanceUID",)):
+        values = [str(dataset.get(k) or "").strip() for k in keywords]
+        if values[0]:
+            return "\0".join((keywords[0], *values))
+    return "nobody"
+
+
+def _blank(dataset: Dataset, boxes: list[burned_in.Box]) -> None:
+    try:
+        burned_in.blank(dataset, boxes)
+    except Exception as failed:
+        raise _LeftOut("text may stand in its pixels, which cannot be blanked") from failed
+
+
+def _meta(dataset: FileDataset) -> None:
+    """New file meta information; the old one may name stations and hold private data. So may the preamble."""
+    meta = FileMetaDataset()
+    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+    if syntax is None:
+        implicit, little = dataset.original_encoding
+        if not little and implicit:
+            raise _LeftOut("an encoding that DICOM does not have")
+        syntax = UID("1.2.840.10008.1.2" + ("" if implicit else ".1" if little else ".2"))
+    meta.TransferSyntaxUID = syntax
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.ImplementationClassUID, meta.ImplementationVersionName = IMPLEMENTATION_UID, "MEDVFM"
+    dataset.file_meta, dataset.preamble = meta, b"\0" * 128
+
+
+def _encoded(dataset: FileDataset, cleaner: Cleaner) -> bytes:
+    """The file's bytes, after the search for values that must not be in them."""
+    pixels = dataset.get(_PIXEL_DATA)
+    header = dataset
+    if pixels is not None:
+        if cleaner.secrets.left_in(pixels.value or b"", shortest=8):
+            raise _LeftOut("an identifying value stands among its compressed pixels")
+        header = FileDataset("", {k: v for k, v in dataset.items() if k != pixels.tag}, b"\0" * 128, dataset.file_meta)
+        implicit, little = dataset.original_encoding
+        header.set_original_encoding(implicit, little, dataset.original_character_set)
+    plain = dataset.file_meta.TransferSyntaxUID
+    if plain.is_deflated or plain.is_compressed:  # the search is in the clear
+        header.file_meta = FileMetaDataset(dataset.file_meta)
+        header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    if cleaner.secrets.left_in(_bytes(header), allowed=cleaner.dates):
+        raise _LeftOut("an identifying value is left in its header")
+    header.file_meta = dataset.file_meta
+    return _bytes(dataset)
+
+
+def _bytes(dataset: FileDataset) -> bytes:
+    made = io.BytesIO()
+    dataset.save_as(made, enforce_file_format=True)
+    return made.getvalue()
+
+
+def _free(folder: Path, name: str) -> str:
+    """This name, or with a number where the same instance lies in the input twice."""
+    tries = (f"{name}{'' if n == 1 else f'_{n}'}.dcm" for n in range(1, 1 << 30))
+    return next(t for t in tries if not (folder / t).exists())
