@@ -1,0 +1,153 @@
+"""Everything about a data set that can be wrong before a model sees it: files, labels, geometry, counts, leakage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvfm.core.case import Case
+from medvfm.core.data_card import DataCard
+from medvfm.core.errors import MedvfmError
+from medvfm.engine import loading
+from medvfm.io import leakage, pictures
+from medvfm.io.console import Console
+from medvfm.io.read import read_image, read_label
+from medvfm.io.tables import Cases
+
+THUMB_PX = 24
+LISTED = 20
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one case turned out to be: shapes for the statistics, a thumbnail for likeness."""
+
+    shape_vox: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float] | None
+    unit: str
+    thumbnail: np.ndarray
+    repairs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Looker:
+    """Reads a case's images and masks; runs in loader workers."""
+
+    reading: Mapping[str, Any]
+    label_values: tuple[int, ...]
+
+    def key(self) -> str:
+        return "look"
+
+    def files(self, case: Case) -> Sequence[Path]:
+        return [*case.files, *case.masks.values()]
+
+    def __call__(self, case: Case) -> Look:
+        images = [read_image(path, **self.reading) for path in case.files]
+        for mask in case.masks.values():
+            read_label(mask, images[0], values={0, *self.label_values} if self.label_values else None)
+        first = images[0]
+        return Look(
+            first.shape_vox,
+            first.spacing_mm,
+            first.unit,
+            _thumbnail(first),
+            tuple(repair for image in images for repair in image.repairs),
+        )
+
+
+def _thumbnail(image: Any) -> np.ndarray:
+    """The middle slice, averaged down and standardised: (THUMB_PX ** 2,)."""
+    picture = pictures.slice_pictures(image, count=1)[0].mean(axis=0)
+    rows = np.array_split(np.arange(picture.shape[0]), min(THUMB_PX, picture.shape[0]))
+    columns = np.array_split(np.arange(picture.shape[1]), min(THUMB_PX, picture.shape[1]))
+    small = np.array([[picture[np.ix_(r, c)].mean() for c in columns] for r in rows], dtype=np.float32)
+    padded = np.zeros((THUMB_PX, THUMB_PX), np.float32)
+    padded[: small.shape[0], : small.shape[1]] = small
+    flat = padded.ravel() - padded.mean()
+    return flat / (np.linalg.norm(flat) or 1.0)
+
+
+@dataclass
+class Findings:
+    """errors stop (exit 2); warnings are for a person to judge. `looks` belongs to the readable cases, in order."""
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+
+
+def check(card: DataCard, table: Cases, console: Console, workers: int) -> Findings:
+    """Read every case and compare with what the card says."""
+    found = Findings(warnings=list(table.warnings))
+    found.errors += [f"{case_id}: {reason}" for case_id, reason in table.left_out]
+    looker = Looker(card.reading, tuple(card.labels))
+    items = loading.prepared(table.cases, looker, workers, strict=False)
+    for case, item in zip(table.cases, console.track(items, len(table.cases), "read"), strict=True):
+        if isinstance(item, str):
+            found.errors.append(f"{case.case_id}: {item}")
+            continue
+        found.cases.append(case)
+        found.looks.append(item)
+    _labels(found, table.cases)
+    _counts(found, card, table)
+    _leaks(found, table.cases)
+    return found
+
+
+def _labels(found: Findings, cases: Sequence[Case]) -> None:
+    names = sorted({name for case in cases for name in case.targets})
+    for name in names:
+        values = np.array([case.target(name) for case in cases])
+        if np.isnan(values).all():
+            found.errors.append(f"class {name}: no case has a known label")
+        elif len(set(values[~np.isnan(values)])) == 1:
+            found.warnings.append(f"class {name}: every known label is {values[~np.isnan(values)][0]:g}")
+
+
+def _counts(found: Findings, card: DataCard, table: Cases) -> None:
+    for split, wanted in card.counts.items():
+        part = [c for c in table.cases if split in ("all", c.split)]
+        have = {"cases": len(part), "patients": len({c.owner for c in part})}
+        for name, number in (("cases", wanted.cases), ("patients", wanted.patients)):
+            if number is not None and have[name] != number:
+                found.warnings.append(f"{split}: {have[name]} {name}, and a complete copy has {number}")
+
+
+def _leaks(found: Findings, cases: Sequence[Case]) -> None:
+    assigned = {c.case_id: c.split for c in cases if c.split is not None}
+    split = [c for c in cases if c.split is not None]
+    if split:
+        try:
+            leakage.check(split, {k: str(v) for k, v in assigned.items()})
+        except MedvfmError as leak:
+            found.errors.append(str(leak))
+    found.warnings += _alike(found.cases, found.looks)
+
+
+def _alike(cases: Sequence[Case], looks: Sequence[Look]) -> list[str]:
+    """Pairs of different patients more alike than images of different patients are: twins of one image.
+
+    The measure is the correlation of thumbnails. Of each case's greatest likeness to another patient, what lies beyond
+    the upper quartile by more than 6 interquartile ranges (of Fisher's z) and above 0.995 is named.
+    """
+    if len(looks) < 10 or len(looks) > 20_000:
+        return []
+    thumbs = np.stack([look.thumbnail for look in looks])
+    owners = np.array([case.owner for case in cases])
+    best, partner = np.zeros(len(looks)), np.zeros(len(looks), dtype=int)
+    for row in range(len(looks)):
+        likeness = thumbs @ thumbs[row]
+        likeness[owners == owners[row]] = -1
+        partner[row] = int(np.argmax(likeness))
+        best[row] = likeness[partner[row]]
+    z = np.arctanh(np.clip(best, -0.9999999, 0.9999999))
+    low, high = np.percentile(z, [25, 75])
+    odd = np.flatnonzero((z > high + 6 * (high - low)) & (best > 0.995))
+    pairs = sorted({tuple(sorted((cases[r].case_id, cases[partner[r]].case_id))) for r in odd})
+    return [f"{one} and {other} are more alike than images of different patients are" for one, other in pairs[:LISTED]]
