@@ -119,7 +119,7 @@ def _common(header: SeriesHeader, stored: np.ndarray, lps: np.ndarray, spacing: 
     """Everything that the images of a series share."""
     data = Dataset()
     date = header.study_date.strftime("%Y%m%d")
-    low, high = (float(p) for p in np.percentile(stored[stored > stored.max() // 20], [1, 99]))
+    low, high = (float(p) for p in np.percentile(stored[stored > stored.min()], [0.5, 99.5]))
     directions = (lps[:3, :2] / spacing[:2]).T.ravel()
     elements: dict[str, object] = {
         "SpecificCharacterSet": "ISO_IR 192",
