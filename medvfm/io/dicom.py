@@ -184,7 +184,9 @@ def read_series(
         file, header, form = scanned[path]
         assert header is not None and form is not None, "a volume of several files has no damaged one"
         slices.append(Slice(header, form, replace(file.planes[0], number=number)))
-    return read_stack(slices, where or chosen.paths[0].parent, limit_gib=limit_gib, unit=unit)
+    where = where or chosen.paths[0].parent
+    with dicom_header.damage_named(where):
+        return read_stack(slices, where, limit_gib=limit_gib, unit=unit)
 
 
 def _chosen(

@@ -200,13 +200,19 @@ def is_dicom(path: Path) -> bool:
 @contextmanager
 def opened(path: Path, *, limit_gib: float = 4.0) -> Iterator[Header]:
     """The header of a file, which stays open for its pixels; whatever is damaged becomes UnreadableImage."""
-    with Source(Path(path), limit_gib) as source:
-        try:
-            yield _header(source)
-        except UnreadableImage:
-            raise
-        except Exception as error:  # what a damaged file makes the code behind trip over, never with a value quoted
-            raise UnreadableImage(f"damaged DICOM file ({type(error).__name__})", where=path) from error
+    with Source(Path(path), limit_gib) as source, damage_named(path):
+        yield _header(source)
+
+
+@contextmanager
+def damage_named(where: object) -> Iterator[None]:
+    """What a damaged file makes the code trip over becomes UnreadableImage, which quotes no value of the file."""
+    try:
+        yield
+    except UnreadableImage:
+        raise
+    except Exception as error:
+        raise UnreadableImage(f"damaged DICOM file ({type(error).__name__})", where=where) from error
 
 
 def _header(source: Source) -> Header:

@@ -54,7 +54,7 @@ def split(planes: Sequence[Plane]) -> list[Part]:
     grids = _clusters(planes, _same_grid)
     parts: list[Part] = []
     for number, grid in enumerate(grids, 1):
-        label = f"orientation {number}" if len(grids) > 1 else ""
+        label = "" if len(grids) == 1 else f"orientation {number}" if grid[0].is_placed else "without place or spacing"
         parts += [Part(p.planes, ", ".join(filter(None, (label, p.label)))) for p in _split_grid(grid)]
     return parts
 

@@ -1,0 +1,103 @@
+"""Small DICOM files written by pydicom, for tests: what is not named is a plausible CT slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def dataset(
+    pixels: np.ndarray, *, syntax: str = ExplicitVRLittleEndian, drop: Sequence[str] = (), **fields: Any
+) -> FileDataset:
+    """A data set around pixels (row, column[, 3]) or (frame, row, column); `drop` leaves attributes out."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = syntax
+    meta.MediaStorageSOPClassUID = CT
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SOPClassUID, ds.SOPInstanceUID = CT, meta.MediaStorageSOPInstanceUID
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = "1.2.3", "1.2.3.4", "1.2.3.5"
+    ds.PatientName, ds.PatientID, ds.Modality = "Hasenbein^Ottilie", "PID-550123", "CT"
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    colour = pixels.ndim in (3, 4) and pixels.shape[-1] == 3
+    ds.Rows, ds.Columns = pixels.shape[-3:-1] if colour else pixels.shape[-2:]
+    if pixels.ndim - colour == 3:
+        ds.NumberOfFrames = pixels.shape[0]
+    ds.SamplesPerPixel = 3 if colour else 1
+    ds.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    if colour:
+        ds.PlanarConfiguration = 0
+    bits = 8 * pixels.dtype.itemsize
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = bits, bits, bits - 1
+    ds.PixelRepresentation = int(pixels.dtype.kind == "i")
+    if not colour:
+        ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
+    ds.ImagePositionPatient, ds.ImageOrientationPatient = [-10.0, -20.0, 30.0], list(AXIAL)
+    ds.PixelSpacing, ds.SliceThickness = [0.7, 0.9], 2.5
+    for keyword, value in fields.items():
+        setattr(ds, keyword, value)
+    for keyword in drop:
+        delattr(ds, keyword)
+    if ds.BitsAllocated > 8:
+        big = syntax == "1.2.840.10008.1.2.2"
+        ds.PixelData = pixels.astype(pixels.dtype.newbyteorder(">" if big else "<")).tobytes()
+    else:
+        ds.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)
+    ds["PixelData"].VR = "OW" if ds.BitsAllocated > 8 else "OB"
+    return ds
+
+
+def save(ds: Dataset, path: Path) -> Path:
+    """Written as its transfer syntax says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def noise(shape: Sequence[int], seed: int = 0, dtype: type = np.int16) -> np.ndarray:
+    """Values that differ all over, in the range of a CT."""
+    return np.random.default_rng(seed).integers(0, 2000, shape).astype(dtype)
+
+
+def write_series(
+    folder: Path,
+    count: int = 6,
+    *,
+    orientation: Sequence[float] = AXIAL,
+    start: Sequence[float] = (-10.0, -20.0, 30.0),
+    step: Sequence[float] | None = None,
+    shape: tuple[int, int] = (12, 17),
+    places: Sequence[int] | None = None,
+    seed: int = 0,
+    **fields: Any,
+) -> Path:
+    """Slices along the normal, 2.5 mm apart unless `step` (LPS mm) says otherwise; file names in random order."""
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    along = 2.5 * np.cross(row, column) if step is None else np.array(step)
+    names = np.random.default_rng(seed).permutation(1000)
+    for n, place in enumerate(range(count) if places is None else places):
+        position = np.array(start) + place * along
+        given = {k: (v[n] if isinstance(v, list) and len(v) == count and k.islower() else v) for k, v in fields.items()}
+        ds = dataset(
+            noise(shape, seed * 1000 + n),
+            ImageOrientationPatient=[float(v) for v in orientation],
+            ImagePositionPatient=[round(float(v), 6) for v in position],
+            InstanceNumber=int(names[n]),
+            **given,
+        )
+        save(ds, folder / f"{names[n]:04d}")
+    return folder
+
+
+def pydicom_folder() -> Path:
+    """Where pydicom keeps its own test files."""
+    return Path(pydicom.__file__).parent / "data"
