@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,13 +36,23 @@ def default_workers(device: str) -> int:
 def content_keys(cases: Sequence[Case], preparer: Preparer, strict: bool) -> Keyed:
     """The content of every case's files as a key; a table in the cache spares reading files that did not change."""
     found = Keyed([], [])
+    files: list[Sequence[Path]] = []
+    asked: list[Case] = []
     for case in cases:
         try:
-            found.readable.append((case, cache.content_key(preparer.files(case))))
+            files.append(preparer.files(case))
+            asked.append(case)
         except MedvfmError as error:
             if strict:
                 raise
             found.left_out.append((case.case_id, str(error)))
+    for case, key in zip(asked, cache.content_keys(files), strict=True):
+        if not isinstance(key, Exception):
+            found.readable.append((case, key))
+        elif strict:
+            raise key
+        else:
+            found.left_out.append((case.case_id, str(key)))
     return found
 
 

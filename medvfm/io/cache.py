@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +56,13 @@ class _Hashes:
         self._new: dict[str, str] = {}
         self._loaded_from: Path | None = None
 
-    def of(self, path: Path) -> str:
+    def of(self, path: str, stat: os.stat_result) -> str:
+        """sha256 of a file's content; `path` is absolute."""
         self._load()
-        stat = path.stat()
-        key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}"
-        key = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()  # paths may name patients
+        place = f"{path}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}"
+        key = hashlib.blake2b(place.encode(), digest_size=16).hexdigest()  # paths may name patients
         if key not in self._known:
-            with path.open("rb") as file:
+            with open(path, "rb") as file:  # noqa: PTH123 - thousands of files: a Path each takes longer than the rest
                 self._known[key] = self._new[key] = hashlib.file_digest(file, "sha256").hexdigest()
         return self._known[key]
 
@@ -118,17 +118,29 @@ def content_key(files: Sequence[Path]) -> str:
 def _key(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
-        if path.is_dir():
-            inside = sorted(f for f in path.rglob("*") if f.is_file())
-            if not inside:
-                raise UnreadableImage("an empty folder", where=path.name)
-            for part in sorted(_HASHES.of(f) for f in inside):
-                digest.update(part.encode())
-        elif path.is_file():
-            digest.update(_HASHES.of(path).encode())
-        else:
-            raise UnreadableImage("no such file or folder", where=path.name)
+        try:
+            if path.is_dir():
+                parts = sorted(_HASHES.of(name, stat) for name, stat in _inside(os.path.abspath(path)))
+                if not parts:
+                    raise UnreadableImage("an empty folder", where=path.name)
+            else:
+                parts = [_HASHES.of(os.path.abspath(path), path.stat())]
+        except FileNotFoundError:
+            raise UnreadableImage("no such file or folder", where=path.name) from None
+        except OSError as failed:
+            raise UnreadableImage(f"cannot be read: {failed.strerror}", where=path.name) from failed
+        digest.update("".join(parts).encode())
     return digest.hexdigest()[:32]
+
+
+def _inside(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file below a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _inside(entry.path)
+            else:
+                yield entry.path, entry.stat()
 
 
 def _moved(path: Path, content: bytes) -> None:

@@ -63,6 +63,16 @@ def fit_logistic(
     y = y.nan_to_num()
     cases = losses.case_weights(y, known, kind) if class_weight == "balanced" else known.double()
     n, d = x.shape
+    if d > n:  # the weights lie in the span of the cases, where the penalty is the same: n numbers are fitted, not d
+        basis, _ = torch.linalg.qr(x.T)
+        w, b, converged = _fit(x @ basis, y, cases, strengths, softmax)
+        return basis @ w, b, converged
+    return _fit(x, y, cases, strengths, softmax)
+
+
+def _fit(x: Tensor, y: Tensor, cases: Tensor, strengths: Tensor, softmax: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """`fit_logistic` after the labels are settled: cases (n, t) weigh them, 0 where unknown."""
+    n, d = x.shape
     k, t = len(strengths), y.shape[1]
     penalty = 1 / (strengths * n)  # the objective divided by C n, so that all problems have one scale
 
