@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from string import Formatter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from medvfm.core import yaml_source
 from medvfm.core.errors import DataCardError, RecipeError, nearest
+from medvfm.core.layout import Lax, Layout, Names, Number, Scalar, Section
 
-Lax = Field(strict=False)
-Names = Annotated[tuple[str, ...], Lax]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Scalar = str | int | float | bool | None
 Checked = Literal["verified", "unverified"]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Licence(Section):
@@ -40,9 +33,11 @@ class Download(Section):
     """A file of an open data set; credentialed ones have `instructions` on the card instead."""
 
     url: str = Field(pattern=r"^https://")
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
-    file: str
-    unpack: bool = False
+    file: str = Field(description="its name below the data's root")
+    sha256: Sha256 | None = None
+    md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$", description="where the publisher gives no sha256")
+    unpack: bool = Field(False, description="an archive, unpacked below the root")
+    layout: str | None = Field(None, description="the layout that needs it; null: all")
 
 
 class Code(Section):
@@ -57,91 +52,26 @@ class Label(Section):
     """A value of a label map."""
 
     name: str
-    category: Code | None = None
-    type: Code | None = None
+    category: Code | None = Field(None, description="segmented property category, for DICOM SEG")
+    type: Code | None = Field(None, description="segmented property type, for DICOM SEG")
 
 
-class Class(Section):
-    """How a class is read from a row.
+class Masks(Section):
+    """What the files of masks hold."""
 
-    `column` with `positive`, `negative` and `uncertain` values, or `contains`: a column that lists several findings
-    (separated by `separator`), where the class is positive if its name is among them. Any other value is unknown.
-    """
-
-    column: str
-    positive: Annotated[tuple[Scalar, ...], Lax] = (1, "1", "1.0", True)
-    negative: Annotated[tuple[Scalar, ...], Lax] = (0, "0", "0.0", False)
-    uncertain: Annotated[tuple[Scalar, ...], Lax] = (-1, "-1", "-1.0")
-    contains: str | None = None
-    separator: str = "|"
-    description: str | None = None
-
-
-class Group(Section):
-    """A column for subgroups and attribute baselines: `value` is a template; `map` renames; `bands` cut numbers."""
-
-    value: str
-    number: bool = False
-    map: dict[str, str] = Field(default_factory=dict)
-    bands: Annotated[tuple[Number, ...], Lax] = ()
-    pattern: str | None = Field(None, description="a regular expression whose first group is the value")
-
-
-class Join(Section):
-    """A second table whose columns are added where the template `on` of the row equals its column `key`."""
-
-    table: str
-    key: str
-    on: str
-
-
-class Layout(Section):
-    """One way in which the files lie, and how they become cases.
-
-    Rows come from `table` (one file, or split to file), or from `files`, a path pattern whose {fields} match one path
-    part each: `images/{case_id}.nii.gz`. All other values are templates over a row's columns and fields:
-    `images/{Image Index}`. `when` names paths that must exist for this layout to be the one.
-    """
-
-    name: str
-    when: Names = ()
-    table: str | dict[Literal["train", "val", "test", "all"], str] | None = None
-    records: str | None = Field(None, description="in a JSON table, the key that holds the list of rows")
-    files: str | None = None
-    join: Annotated[tuple[Join, ...], Lax] = ()
-    keep: dict[str, Annotated[tuple[Scalar, ...], Lax]] = Field(
-        default_factory=dict, description="rows with these values"
+    kind: Literal["labels", "instances", "grey"] = Field(
+        "labels",
+        description="labels: whole numbers that `labels` names. instances: 0, and a number for each object, or "
+        "a folder with one picture an object. grey: a picture (PNG or JPEG) whose bright pixels are label 1",
     )
-    case_id: str = "{case_id}"
-    patient_id: str = "{patient_id}"
-    patient_pattern: str | None = Field(None, description="a regular expression; its first group is the patient")
-    images: dict[str, str | Names] = {"image": "{image}"}
-    masks: dict[str, str] = Field(default_factory=dict)
-    split: str | None = None
-    splits: dict[str, Literal["train", "val", "test"]] = Field(default_factory=dict, description="their names for ours")
-    study_id: str | None = None
-    study_date: str | None = None
-    laterality: str | None = None
-    text: str | None = None
-    question: str | None = None
-    answer: str | None = None
-    question_type: str | None = None
-    image_id: str | None = None
-    groups: dict[str, str | Group] = Field(default_factory=dict)
-    classes: dict[str, str | Class] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Layout:
-        if (self.table is None) == (self.files is None):
-            raise ValueError("a layout has either a table or a pattern of files")
-        return self
+    above: Number = Field(127, description="for grey: pixels above this are label 1")
 
 
 class Counts(Section):
     """What a complete copy holds."""
 
-    cases: int | None = None
-    patients: int | None = None
+    cases: int | None = Field(None, ge=1)
+    patients: int | None = Field(None, ge=1)
 
 
 class Generator(Section):
@@ -156,34 +86,58 @@ class DataCard(Section):
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     title: str
-    version: str
-    statement: str = Field(description="what it is, in two or three sentences")
-    licence: Licence
-    access: Literal["open", "registered", "credentialed", "generated", "local"]
+    version: str = "1"
+    statement: str | None = Field(None, description="what it is, in two or three sentences")
+    licence: Licence | None = None
+    access: Literal["open", "registered", "credentialed", "generated", "local"] = "local"
     citation: str | None = None
     links: Names = ()
-    modality: Names = ()
+    modality: Names = Field((), description="DICOM's letters: CT, MR, CR, DX, US, SM, XC, OP, ...")
     population: str | None = None
     simulated: bool = False
-    truth: str | dict[str, str] = Field(description="how the truth was made; per split where it differs")
+    truth: str | dict[str, str] | None = Field(None, description="how it was made; per split or class where it differs")
     known_flaws: Names = ()
     confounders: Names = ()
     intended_use: str | None = None
     out_of_scope: str | None = None
     verified: Verified = Verified()
-    patients: Literal["known", "none"] = "known"
-    uncertain: Literal["ignore", "zero", "one", "soft"] = "ignore"
-    labels: dict[Annotated[int, Lax], Label] = Field(default_factory=dict)
-    windows: dict[str, Annotated[tuple[Number, Number], Lax]] = Field(default_factory=dict)
-    reading: dict[str, Any] = Field(
-        default_factory=dict, description="channel, time, page, unit: as io.read takes them"
+    patients: str = Field(
+        "known",
+        description="known; none; or what stands in for a patient (lesion, image, slide) and is kept together",
     )
-    spacing_from: Literal["file", "none"] = "file"
-    counts: dict[str, Counts] = Field(default_factory=dict, description="per split, or `all`")
+    uncertain: Literal["ignore", "zero", "one", "soft"] = Field("ignore", description="what an uncertain label becomes")
+    labels: dict[Annotated[int, Lax], Label] = Field(
+        default_factory=dict, description="value of the label maps to name"
+    )
+    masks: Masks = Masks()
+    windows: dict[str, Annotated[tuple[Number, Number], Lax]] = Field(
+        default_factory=dict, description="organ to [low, high] in the image's unit"
+    )
+    reading: dict[Literal["channel", "time", "page", "unit"], Scalar] = Field(
+        default_factory=dict,
+        description="how image files are read: which channel, time or page; the unit of a CT's NIfTI",
+    )
+    counts: dict[str, Counts] = Field(default_factory=dict, description="per split or layout, or `all`")
+    checksums: dict[str, Sha256] = Field(default_factory=dict, description="file below the root to its sha256")
     download: Annotated[tuple[Download, ...], Lax] = ()
-    instructions: str | None = None
+    instructions: str | None = Field(None, description="how to get the data where a download cannot")
     generator: Generator | None = None
     layouts: Annotated[tuple[Layout, ...], Lax] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataCard:
+        names = [layout.name for layout in self.layouts]
+        if len(set(names)) != len(names):
+            raise ValueError("two layouts have the same name")
+        if (self.access == "generated") != (self.generator is not None):
+            raise ValueError("access generated and a generator go together")
+        called = [label.name for label in self.labels.values()]
+        if len(set(called)) != len(called) or 0 in self.labels:
+            raise ValueError("labels need names of their own, and 0 is the background")
+        for organ, (low, high) in self.windows.items():
+            if low >= high:
+                raise ValueError(f"the window {organ} must go from a lower to a higher value")
+        return self
 
     def options_with(self, given: Mapping[str, Scalar], where: str | None = None) -> dict[str, Scalar]:
         """The generator's options with the recipe's laid over them; refuses those that the card does not declare."""
@@ -203,8 +157,9 @@ class DataCard(Section):
         return {name for layout in self.layouts for name in layout.groups}
 
     def class_names(self) -> set[str]:
-        """Classes that any layout offers; label names too."""
-        return {name for layout in self.layouts for name in layout.classes} | {v.name for v in self.labels.values()}
+        """Classes that any layout offers; names of labels and of structures with a mask of their own too."""
+        found = {name for layout in self.layouts for name in (*layout.classes, *layout.masks)} - {"mask"}
+        return found | {label.name for label in self.labels.values()}
 
 
 def load_card(path: str | Path) -> DataCard:
@@ -215,8 +170,3 @@ def load_card(path: str | Path) -> DataCard:
 def json_schema() -> dict[str, Any]:
     """For editors: `medvfm schema card`."""
     return DataCard.model_json_schema(by_alias=True)
-
-
-def fields_of(template: str) -> list[str]:
-    """The column names in a template's braces."""
-    return [name for _, name, _, _ in Formatter().parse(template) if name]

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from medvfm.core.case import SPLITS, Case, refuse_doubled_ids
-from medvfm.core.data_card import Class, DataCard, Group, Layout, fields_of
+from medvfm.core.case import SPLITS, Case
+from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError, nearest
+from medvfm.core.layout import Group, Layout
+from medvfm.io import table_files
+from medvfm.io.inside import Inside
+from medvfm.io.labels import Labels, group
+from medvfm.io.rows import PLAIN, Row, Rows, as_text, is_unknown, pattern_as_glob
 
-Row = Mapping[str, Any]
-_UNKNOWN = ("", "nan", "none", "null", "na", "n/a")
+_SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}
+_WORDS = ("study_id", "text", "question", "answer", "question_type", "image_id")
 
 
 @dataclass
 class Cases:
-    """Cases of a card, which layout they came from, and what was left out on the way."""
+    """Cases of a card, which layout they came from, and what was left out on the way.
+
+    flow is the list of steps from the table to the cases: {step, cases, patients}, losses negative.
+    """
 
     cases: list[Case]
     layout: str
@@ -31,14 +35,21 @@ class Cases:
     warnings: list[str] = field(default_factory=list)
 
 
+class _LeftOut(Exception):
+    """This row is no case; step and reason say why."""
+
+    def __init__(self, step: str, reason: str) -> None:
+        self.step, self.reason = step, reason
+        super().__init__(step, reason)
+
+
 def find_layout(card: DataCard, root: Path, name: str | None = None) -> Layout:
     """The layout asked for, or the first whose files are there."""
     if name is not None:
         found = next((entry for entry in card.layouts if entry.name == name), None)
         if found is None:
-            raise DataCardError(
-                f"the card {card.name} has no layout {name!r}; {nearest(name, [entry.name for entry in card.layouts])}"
-            )
+            choices = nearest(name, [entry.name for entry in card.layouts])
+            raise DataCardError(f"the card {card.name} has no layout {name!r}; {choices}")
         return found
     for layout in card.layouts:
         if all(any(True for _ in root.glob(pattern)) for pattern in _needed(layout)):
@@ -48,207 +59,225 @@ def find_layout(card: DataCard, root: Path, name: str | None = None) -> Layout:
 
 
 def _needed(layout: Layout) -> list[str]:
-    tables = layout.table.values() if isinstance(layout.table, dict) else [layout.table] if layout.table else []
-    pattern = [re.sub(r"\{[^}]*\}", "*", layout.files)] if layout.files else []
-    return [*layout.when, *tables, *pattern]
+    tables = layout.table.values() if isinstance(layout.table, dict) else [layout.table]
+    sources = [*tables, layout.files, layout.arrays.file if layout.arrays else None]
+    return [*layout.when, *(pattern_as_glob(s) for s in sources if s)]
 
 
 def read_cases(card: DataCard, root: Path, *, layout: str | None = None) -> Cases:
-    """Every case that the card finds under `root`."""
+    """Every case that the card finds under `root`.
+
+    A row whose files are missing is left out, counted and named. What concerns the whole table stops: a path that leads
+    out of the root, a column that is not there, a value that the card does not name, a case_id for two cases.
+    """
     if not root.is_dir():
         raise DataError("no such folder", where=root, remedy=f"`medvfm data root {card.name} DIR` says where it lies")
     chosen = find_layout(card, root, layout)
-    found = Cases([], chosen.name)
-    total = 0
-    owners: set[str] = set()
-    for row in _rows(chosen, root):
-        total += 1
-        case = _case(card, chosen, row, root)
-        owners.add(case.owner)
-        missing = [f for f in (*case.files, *case.masks.values()) if not f.exists()]
-        if missing:
-            found.left_out.append((case.case_id, f"no such file: {missing[0].relative_to(root)}"))
-            continue
-        found.cases.append(case)
-    found.flow.append(
-        {"step": f"in the {'table' if chosen.table else 'folder'}", "cases": total, "patients": len(owners)}
+    reader = _Reader(card, chosen, Inside(root))
+    gathered = reader.gathered()
+    cases, left_out = reader.cases(gathered)
+    found = Cases(
+        cases, chosen.name, left_out=[(case_id, reason.reason) for case_id, reason in left_out if reason.reason]
     )
-    if found.left_out:
-        lost = owners - {c.owner for c in found.cases}
-        found.flow.append({"step": "files missing", "cases": -len(found.left_out), "patients": -len(lost)})
-    if not found.cases:
+    found.flow = _flow(chosen, reader, gathered, dict(left_out))
+    if not cases:
         first = f": {found.left_out[0][1]}" if found.left_out else ""
-        raise DataError(f"the card {card.name} finds no case here{first}", where=root)
-    refuse_doubled_ids(found.cases)
-    if card.patients == "none":
-        found.warnings.append("The data set names no patients, so that images of one may lie in several splits.")
+        raise DataError(f"none of the {len(gathered)} cases of {card.name} can be read{first}", where=root)
+    found.warnings += _warnings(card, chosen, reader, cases)
     return found
 
 
-def _rows(layout: Layout, root: Path) -> Iterator[Row]:
-    if layout.files is not None:
-        yield from _matches(layout.files, root)
-        return
-    tables = layout.table if isinstance(layout.table, dict) else {"all": str(layout.table)}
-    joined = [(j, _indexed(root, j.table, j.key)) for j in layout.join]
-    for split, name in tables.items():
-        for record in read_table(root, name, layout.records).to_dict("records"):
-            row = {str(k): v for k, v in record.items()} | ({"split": split} if split != "all" else {})
-            if any(row.get(column) not in values for column, values in layout.keep.items()):
-                continue
-            for join, index in joined:
-                row = {**index.get(_filled(join.on, row), {}), **row}
-            yield row
+def cases_from_table(table: Path, root: Path | None = None, *, images: Sequence[str] = ("image",)) -> Cases:
+    """Cases of a table in our own column names, without a card.
 
-
-def _indexed(root: Path, name: str, key: str) -> dict[str, dict[str, Any]]:
-    table = read_table(root, name, None)
-    if key not in table.columns:
-        raise DataCardError(f"the table has no column {key!r}; {nearest(key, map(str, table.columns))}", where=name)
-    return {str(r[key]): {str(k): v for k, v in r.items()} for r in table.to_dict("records")}
-
-
-def read_table(root: Path, name: str, records: str | None) -> pd.DataFrame:
-    """CSV, TSV, Parquet or JSON under the root; cells stay text, so that 007 is not 7."""
-    path = under(root, name)
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if path.suffix == ".json":
-            data = json.loads(path.read_text(encoding="utf-8"))
-            return pd.DataFrame(data[records] if records else data)
-        separator = "\t" if ".tsv" in path.suffixes else ","
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise DataError("no such table", where=path) from None
-    except (OSError, ValueError, KeyError, TypeError, pd.errors.ParserError) as broken:
-        raise DataError(f"not readable as a table: {str(broken)[:100]}", where=path) from broken
-
-
-def _matches(pattern: str, root: Path) -> Iterator[Row]:
-    expression = "".join(
-        f"(?P<{part[1:-1]}>[^/]+?)" if part.startswith("{") else re.escape(part)
-        for part in re.split(r"(\{[^}]*\})", pattern)
+    A further column that holds nothing but 0, 1, -1 and empty cells is a class, any other a group; `images` names the
+    columns of image files, which lie below `root` (the table's folder).
+    """
+    root = root or table.parent
+    found = table_files.read_table(table)
+    more = [c for c in found.columns if c not in PLAIN and c not in images]
+    values = {c: {as_text(record[c]) for record in found.records} for c in more}
+    classes = [c for c in more if values[c] & {"0", "1"} and values[c] <= {"0", "1", "-1", ""}]
+    groups: dict[str, str | Group] = {c: Group(value=f"{{{c}}}", number=c == "age") for c in more if c not in classes}
+    inside = table.resolve().relative_to(root.resolve()) if table.resolve().is_relative_to(root.resolve()) else None
+    if inside is None:
+        raise DataError("the table does not lie in the folder of its images", where=table)
+    layout = Layout(
+        table=inside.as_posix(),
+        images={name: f"{{{name}}}" for name in images},
+        classes={c: c for c in classes},
+        groups=groups,
     )
-    for path in sorted(root.glob(re.sub(r"\{[^}]*\}", "*", pattern))):
-        relative = path.relative_to(root).as_posix()
-        match = re.fullmatch(expression, relative)
-        if match and not path.name.startswith("."):
-            yield {**match.groupdict(), "path": relative}
+    return read_cases(DataCard(name="table", title=table.name, layouts=(layout,)), root)
 
 
-def _case(card: DataCard, layout: Layout, row: Row, root: Path) -> Case:
-    case_id = _filled(layout.case_id, row)
-    patient = None
-    if card.patients == "known":
-        patient = _filled(layout.patient_id, row)
-        if layout.patient_pattern:
-            match = re.search(layout.patient_pattern, patient)
+class _Reader:
+    """Rows of one layout as cases. Fields that a table has under our own names need no mention in the card."""
+
+    def __init__(self, card: DataCard, layout: Layout, inside: Inside) -> None:
+        self.card, self.layout, self.inside = card, layout, inside
+        self.rows = Rows(layout, inside)
+        self.owners: dict[str, str] = {}  # case_id to whom it belongs, of cases that are left out too
+        self.labels = Labels(layout.classes, card.uncertain)
+        self._patterns = [(entry.value, re.compile(entry.pattern)) for entry in layout.extract]
+
+    def gathered(self) -> dict[str, list[Row | _LeftOut]]:
+        """The rows of each case_id."""
+        found: dict[str, list[Row | _LeftOut]] = {}
+        for row in self.rows:
+            entry: Row | _LeftOut
+            try:
+                row = entry = self._extracted(row)
+            except _LeftOut as reason:
+                entry = reason
+            case_id = self._case_id(row, entry)
+            found.setdefault(case_id, []).append(entry)
+        doubled = sorted(case_id for case_id, rows in found.items() if len(rows) > 1)
+        if doubled and self.layout.repeated == "refuse":
+            raise DataError(
+                f"{len(doubled)} case_id stand more than once: {', '.join(doubled[:5])}", where=self.layout.name
+            )
+        return found
+
+    def _extracted(self, row: Row) -> Row:
+        """The row with its extracted fields; rows that the card does not keep are left out first."""
+        early = {name: values for name, values in self.layout.keep.items() if name in row.fields}
+        _keep(row, early)
+        for value, pattern in self._patterns:
+            match = pattern.search(row.filled(value))
             if match is None:
-                raise DataCardError(f"patient_pattern finds no patient in case {case_id}", where=layout.name)
-            patient = match.group(1)
-        if _is_unknown(patient):
-            raise DataError(f"case {case_id} has no patient", remedy="every case needs one")
-    split = _filled(layout.split, row) if layout.split else row.get("split")
-    split = layout.splits.get(str(split), split) if split is not None else None
-    if split is not None and not _is_unknown(split) and split not in SPLITS:
-        raise DataError(f"case {case_id} is of split {split!r}; one of: {', '.join(SPLITS)}")
-    optional = {
-        name: _or_none(getattr(layout, name), row)
-        for name in "study_id study_date laterality text question answer question_type image_id".split()  # noqa: SIM905
-    }
-    return Case(
-        case_id,
-        patient,
-        {role: _paths(template, row, root) for role, template in layout.images.items()},
-        {name: _target(entry, row, card.uncertain) for name, entry in layout.classes.items()},
-        {name: under(root, _filled(template, row)) for name, template in layout.masks.items()},
-        split=None if split is None or _is_unknown(split) else str(split),
-        groups={name: value for name, entry in layout.groups.items() if (value := _group(entry, row)) is not None},
-        **optional,
-    )
+                raise _LeftOut("pattern not found", f"the pattern {pattern.pattern!r} is not in {value}")
+            row = Row({**row.fields, **{k: v or "" for k, v in match.groupdict().items()}}, row.place, row.columns)
+        _keep(row, {name: values for name, values in self.layout.keep.items() if name not in early})
+        return row
+
+    def _case_id(self, row: Row, entry: Row | _LeftOut) -> str:
+        if isinstance(entry, Row):
+            case_id = entry.filled(self.layout.case_id)
+            if is_unknown(case_id):
+                raise DataError("no case_id", where=row.place)
+            return case_id
+        return row.place
+
+    def cases(self, gathered: Mapping[str, list[Row | _LeftOut]]) -> tuple[list[Case], list[tuple[str, _LeftOut]]]:
+        cases, left_out = [], []
+        for case_id, entries in gathered.items():
+            try:
+                cases.append(self._case(case_id, entries))
+            except _LeftOut as reason:
+                left_out.append((case_id, reason))
+        return cases, left_out
+
+    def _case(self, case_id: str, entries: list[Row | _LeftOut]) -> Case:
+        rows = [entry for entry in entries if isinstance(entry, Row)]
+        if not rows:
+            raise next(entry for entry in entries if isinstance(entry, _LeftOut))
+        row, layout = rows[0], self.layout
+        patient = self._patient(case_id, row)
+        self.owners[case_id] = patient or case_id
+        words = {name: self._shared_word(rows, name) for name in _WORDS}
+        date, side = self._word(row, "study_date"), self._word(row, "laterality")
+        return Case(
+            case_id,
+            patient,
+            self._images(row),
+            self.labels.of(rows, layout.repeated),
+            self._masks(row),
+            split=self._split(case_id, row),
+            study_date=re.sub(r"^(\d{4})(\d{2})(\d{2})$", r"\1-\2-\3", date) if date else None,
+            laterality=_SIDES.get(side.lower(), side) if side else None,
+            groups={n: value for n, entry in layout.groups.items() if (value := group(n, entry, row)) is not None},
+            **words,
+        )
+
+    def _patient(self, case_id: str, row: Row) -> str | None:
+        if self.card.patients == "none":
+            return None
+        patient = row.filled(self.layout.patient_id)
+        if is_unknown(patient):
+            raise DataError(
+                f"case {case_id} has no patient",
+                where=row.place,
+                remedy="every case needs one, or the card says `patients: none`",
+            )
+        return patient
+
+    def _word(self, row: Row, name: str) -> str | None:
+        template = getattr(self.layout, name)
+        if template is None and name not in row.fields:
+            return None
+        value = row.filled(template if template is not None else f"{{{name}}}")
+        return None if is_unknown(value) else value
+
+    def _shared_word(self, rows: Sequence[Row], name: str) -> str | None:
+        """A field of the case; one that the card does not mention is taken only where all its rows agree."""
+        found = {self._word(row, name) for row in rows}
+        return self._word(rows[0], name) if len(found) == 1 or getattr(self.layout, name) else None
+
+    def _split(self, case_id: str, row: Row) -> str | None:
+        found = self._word(row, "split")
+        found = self.layout.splits.get(found, found) if found is not None else None
+        if found is not None and found not in SPLITS:
+            raise DataError(f"case {case_id} is of split {found!r}; one of: {', '.join(SPLITS)}", where=row.place)
+        return found
+
+    def _images(self, row: Row) -> dict[str, tuple[Path, ...]]:
+        found = {}
+        for role, template in self.layout.images.items():
+            several = (template,) if isinstance(template, str) else template
+            files = tuple(path for one in several if (path := self._file(row, one)) is not None)
+            if files:
+                found[role] = files
+        if not found:
+            raise _LeftOut("files missing", "it names no image")
+        return found
+
+    def _masks(self, row: Row) -> dict[str, Path]:
+        templates = self.layout.masks or ({"mask": "{mask}"} if "mask" in row.fields else {})
+        found = {name: self._file(row, template) for name, template in templates.items()}
+        return {name: path for name, path in found.items() if path is not None}
+
+    def _file(self, row: Row, template: str) -> Path | None:
+        files = row.files(template, self.inside)
+        if files is None:
+            return None
+        if not files:
+            raise _LeftOut("files missing", f"no such file: {row.filled(template)}")
+        if len(files) > 1:
+            raise _LeftOut("several files where one belongs", f"{len(files)} files match {row.filled(template)}")
+        return files[0]
 
 
-def _paths(template: str | tuple[str, ...], row: Row, root: Path) -> tuple[Path, ...]:
-    several = (template,) if isinstance(template, str) else template
-    return tuple(under(root, _filled(t, row)) for t in several)
+def _keep(row: Row, wanted: Mapping[str, Sequence[Any]]) -> None:
+    for name, values in wanted.items():
+        known = [as_text(v) for v in values]
+        if as_text(row[name]) not in known:
+            raise _LeftOut(f"{name} not {', '.join(known)}", "")
 
 
-def under(root: Path, name: str) -> Path:
-    """A path below the root; anything that leads out of it is refused."""
-    if "://" in name:
-        raise DataError(f"{name.split('://')[0]}:// in a table: only files under the root are read", where=root)
-    path = root / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise DataError(f"the path {name!r} leads out of the data's root", where=root)
-    if path.is_symlink() or any(
-        parent.is_symlink() for parent in path.parents if parent != root and root in parent.parents
-    ):
-        resolved = path.resolve()
-        if not resolved.is_relative_to(root.resolve()):
-            raise DataError(f"the link {name!r} leads out of the data's root", where=root)
-    return path
+def _flow(
+    layout: Layout, reader: _Reader, gathered: Mapping[str, object], left_out: Mapping[str, _LeftOut]
+) -> list[dict[str, Any]]:
+    """From the rows to the cases; a patient is lost with the last of his or her cases."""
+    remaining = list(gathered)
+    owners = {reader.owners[c] for c in remaining if c in reader.owners}
+    flow: list[dict[str, Any]] = [
+        {"step": f"in the {'folder' if layout.files else 'table'}", "cases": len(remaining), "patients": len(owners)}
+    ]
+    for step in dict.fromkeys(reason.step for reason in left_out.values()):
+        kept = [c for c in remaining if c not in left_out or left_out[c].step != step]
+        still = {reader.owners[c] for c in kept if c in reader.owners}
+        flow.append({"step": step, "cases": len(kept) - len(remaining), "patients": len(still) - len(owners)})
+        remaining, owners = kept, still
+    return flow
 
 
-def _filled(template: str, row: Row) -> str:
-    values = {}
-    for name in fields_of(template):
-        if name not in row:
-            raise DataCardError(f"no column {name!r}; {nearest(name, map(str, row))}")
-        values[name] = row[name]
-    return re.sub(r"\{([^}]*)\}", lambda m: str(values[m.group(1)]), template)
-
-
-def _or_none(template: str | None, row: Row) -> str | None:
-    if template is None:
-        return None
-    value = _filled(template, row)
-    return None if _is_unknown(value) else value
-
-
-def _is_unknown(value: object) -> bool:
-    return value is None or str(value).strip().lower() in _UNKNOWN
-
-
-def _target(entry: str | Class, row: Row, policy: str) -> float:
-    entry = Class(column=entry) if isinstance(entry, str) else entry
-    if entry.column not in row:
-        raise DataCardError(f"no column {entry.column!r} for a class; {nearest(entry.column, map(str, row))}")
-    value = row[entry.column]
-    value = value.strip() if isinstance(value, str) else value
-    if entry.contains is not None:
-        found = [part.strip() for part in str(value).split(entry.separator)]
-        return float(entry.contains in found)
-    if value in entry.positive:
-        return 1.0
-    if value in entry.negative:
-        return 0.0
-    if value in entry.uncertain:
-        return {"ignore": np.nan, "zero": 0.0, "one": 1.0, "soft": 0.5}[policy]
-    return float(np.nan)
-
-
-def _group(entry: str | Group, row: Row) -> str | float | None:
-    entry = Group(value=entry) if isinstance(entry, str) else entry
-    value = _filled(entry.value, row)
-    if entry.pattern:
-        match = re.search(entry.pattern, value)
-        value = match.group(1) if match else ""
-    if _is_unknown(value):
-        return None
-    value = entry.map.get(value, value)
-    if not entry.number and not entry.bands:
-        return value
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return _band(number, entry.bands) if entry.bands else number
-
-
-def _band(number: float, cuts: tuple[float, ...]) -> str:
-    below = [c for c in cuts if c <= number]
-    above = [c for c in cuts if c > number]
-    if not below:
-        return f"under {cuts[0]:g}"
-    return f"{below[-1]:g} and over" if not above else f"{below[-1]:g} to {above[0]:g}"
+def _warnings(card: DataCard, layout: Layout, reader: _Reader, cases: Sequence[Case]) -> Iterator[str]:
+    if card.patients == "none":
+        yield "The data set names no patients, so that images of one may lie in several splits."
+    elif card.patients != "known":
+        yield f"The data set names no patients; what belongs to one {card.patients} is kept together in their place."
+    for source, count in reader.rows.unmatched.items():
+        yield f"{count} rows have no entry in {source}."
+    if layout.split_lists and (without := sum(c.split is None for c in cases)):
+        yield f"{without} cases are in none of the lists of splits."

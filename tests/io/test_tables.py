@@ -113,9 +113,10 @@ layouts:
     patient_id: "{patient}"
     images: {image: "{file}"}
     classes: {mass: {column: Finding Labels, contains: Mass}}
+    extract: [{value: "{age}", pattern: "^0*(?P<years>[0-9]+)"}]
     groups:
-      age: {value: "{age}", number: true, pattern: "^0*([0-9]+)"}
-      band: {value: "{age}", pattern: "^0*([0-9]+)", bands: [40, 60]}
+      age: {value: "{years}", number: true}
+      band: {value: "{years}", bands: [40, 60]}
 """
     found = tables.read_cases(card(layout), root).cases
     assert [c.targets["mass"] for c in found] == [1.0, 0.0]
@@ -133,8 +134,8 @@ layouts:
   - name: folders
     when: [images, labels]
     files: "images/{case_id}.nii.gz"
-    patient_id: "{case_id}"
-    patient_pattern: "^(p[0-9]+)_"
+    extract: [{value: "{case_id}", pattern: "^(?P<patient>p[0-9]+)_"}]
+    patient_id: "{patient}"
     images: {image: "images/{case_id}.nii.gz"}
     masks: {mask: "labels/{case_id}.nii.gz"}
 """

@@ -1,0 +1,97 @@
+"""What a row says of classes and groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from medvfm.core.errors import DataCardError, DataError, nearest
+from medvfm.core.layout import Class, Group
+from medvfm.io.rows import Row, as_text, is_unknown
+
+POLICY = {"ignore": np.nan, "zero": 0.0, "one": 1.0, "soft": 0.5}
+
+
+class Labels:
+    """The classes of a layout, looked up in rows: 1, 0, what the policy makes of uncertain ones, or NaN for unknown."""
+
+    def __init__(self, classes: Mapping[str, str | Class], policy: str) -> None:
+        self._policy = policy
+        entries = {n: Class(column=e) if isinstance(e, str) else e for n, e in classes.items()}
+        self._classes = [(name, entry, _meanings(entry, policy)) for name, entry in entries.items()]
+
+    def of(self, rows: Sequence[Row], repeated: Literal["refuse", "any", "majority"]) -> dict[str, float]:
+        """The labels of a case from its rows."""
+        found = [{name: _target(name, entry, known, row) for name, entry, known in self._classes} for row in rows]
+        return found[0] if len(found) == 1 else self._combined(found, repeated)
+
+    def _combined(self, rows: list[dict[str, float]], repeated: str) -> dict[str, float]:
+        table = np.array([list(row.values()) for row in rows], dtype=float).reshape(len(rows), -1)
+        found = {}
+        for name, column in zip(rows[0], table.T, strict=True):
+            known = column[~np.isnan(column)]
+            if not len(known):
+                found[name] = float(np.nan)
+            elif repeated == "any":
+                found[name] = float(known.max())
+            else:
+                share = float(known.mean())
+                found[name] = POLICY[self._policy] if share == 0.5 else float(share > 0.5)
+        return found
+
+
+def _plain(value: object) -> str:
+    """A cell as text, whole numbers without their decimals: CheXpert writes 1.0 for 1."""
+    return re.sub(r"^(-?[0-9]+)\.0+$", r"\1", as_text(value))
+
+
+def _meanings(entry: Class, policy: str) -> dict[str, float]:
+    """Value as text to 1, 0, or what the policy makes of uncertain ones. Lists are not looked up by value."""
+    if entry.contains is not None:
+        return {"": 0.0} if "" in entry.negative else {}
+    uncertain = dict.fromkeys(map(_plain, entry.uncertain), float(POLICY[policy]))
+    return uncertain | dict.fromkeys(map(_plain, entry.negative), 0.0) | dict.fromkeys(map(_plain, entry.positive), 1.0)
+
+
+def _target(name: str, entry: Class, known: Mapping[str, float], row: Row) -> float:
+    if entry.column not in row.fields:
+        choices = nearest(entry.column, {*row.fields, *row.columns})
+        raise DataCardError(f"no column {entry.column!r} for a class; {choices}", where=row.place)
+    value = _plain(row[entry.column])
+    if value in known:
+        return known[value]
+    if is_unknown(value):
+        return float(np.nan)
+    if entry.contains is not None:
+        wanted = {entry.contains} if isinstance(entry.contains, str) else {*entry.contains}
+        return float(bool(wanted & {part.strip() for part in value.split(entry.separator)}))
+    if entry.other == "refuse":
+        raise DataError(f"class {name} has the value {value!r}; the card names {', '.join(known)}", where=row.place)
+    return {"positive": 1.0, "negative": 0.0}.get(entry.other, float(np.nan))
+
+
+def group(name: str, entry: str | Group, row: Row) -> str | float | None:
+    """The value of a group column: a name, a number or a band of numbers; None where it is not known."""
+    entry = Group(value=entry) if isinstance(entry, str) else entry
+    value = row.filled(entry.value)
+    if is_unknown(value):
+        return None
+    value = entry.map.get(value, value)
+    if not entry.number and not entry.bands:
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        raise DataError(f"column {name} holds {value!r}, and the card says a number", where=row.place) from None
+    return _band(number, entry.bands) if entry.bands else number
+
+
+def _band(number: float, cuts: tuple[float, ...]) -> str:
+    below = [c for c in cuts if c <= number]
+    above = [c for c in cuts if c > number]
+    if not below:
+        return f"under {cuts[0]:g}"
+    return f"{below[-1]:g} and over" if not above else f"{below[-1]:g} to {above[0]:g}"

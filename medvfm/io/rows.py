@@ -1,0 +1,217 @@
+"""The rows of a layout: fields from tables, from paths, from arrays and from what is joined to them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medvfm.core.errors import DataCardError, DataError, nearest
+from medvfm.core.layout import Class, Group, Join, Layout, fields_of, pieces_of
+from medvfm.io import table_files, unpack
+from medvfm.io.inside import Inside, escaped, exists
+
+PLAIN = (
+    "case_id", "patient_id", "image", "mask", "study_id", "study_date", "laterality", "text", "question", "answer",
+    "question_type", "image_id", "split",
+)  # fmt: skip
+_UNKNOWN = ("", "nan", "none", "null", "na", "n/a", "<na>", "nat")
+
+
+def is_unknown(value: object) -> bool:
+    """An empty cell, by any of the words that tables have for it."""
+    return value is None or str(value).strip().lower() in _UNKNOWN
+
+
+def as_text(value: object) -> str:
+    """A cell as text: 1.0 from a table of numbers is `1`."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value).strip()
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Named fields, and where they stood."""
+
+    fields: Mapping[str, Any]
+    place: str
+    columns: Collection[str] = ()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.fields:
+            known = {*self.fields, *self.columns}
+            raise DataCardError(f"no column {name!r}; {nearest(name, known)}", where=self.place)
+        return self.fields[name]
+
+    def plus(self, more: Mapping[str, Any], columns: Collection[str] = ()) -> Row:
+        """The row with further fields; those that it has are not replaced."""
+        return Row({**more, **self.fields}, self.place, {*self.columns, *columns} if columns else self.columns)
+
+    def filled(self, template: str) -> str:
+        """The template with its fields."""
+        for name in fields_of(template):
+            template = template.replace(f"{{{name}}}", as_text(self[name]))
+        return template
+
+    def files(self, template: str, inside: Inside) -> list[Path] | None:
+        """What there is of the path that the template names, one or several for a glob; None where a field is empty.
+
+        The values of fields never act as globs. A field that is a Path was written by us, outside the root.
+        """
+        values = {name: self[name] for name in fields_of(template)}
+        if any(is_unknown(v) for v in values.values()):
+            return None
+        own = next(iter(values.values()), None)
+        if isinstance(own, Path) and template == f"{{{next(iter(values))}}}":
+            return [own]
+        globbing = is_glob(template)
+        for name, value in values.items():
+            text = as_text(value)
+            template = template.replace(f"{{{name}}}", escaped(text) if globbing else text)
+        if globbing:
+            return inside.matches(template)
+        path = inside.path(template)
+        return [path] if exists(path) else []
+
+
+def is_glob(template: str) -> bool:
+    """Whether the text around the fields holds a sign of a glob."""
+    return any(sign in before for before, _, _ in pieces_of(template) for sign in "*?[")
+
+
+class Rows:
+    """Every row of a layout. After the iteration, `unmatched` counts rows without their entry in a joined table."""
+
+    def __init__(self, layout: Layout, inside: Inside) -> None:
+        self.layout, self.inside = layout, inside
+        self.unmatched: Counter[str] = Counter()
+        self._wanted = _wanted(layout)
+
+    def __iter__(self) -> Iterator[Row]:
+        joined = [(join, self._index(join)) for join in self.layout.join if join.table is not None]
+        splits = self._split_lists()
+        for row in self._source():
+            for join, index in joined:
+                row = self._with_joined(row, join, index)
+            for join in self.layout.join:
+                if join.file is not None:
+                    row = self._with_file(row, join.file)
+            yield self._with_split(row, splits)
+
+    def _source(self) -> Iterator[Row]:
+        layout = self.layout
+        if layout.files is not None:
+            yield from _found(layout.files, self.inside)
+        elif layout.arrays is not None:
+            yield from (Row(fields, place) for fields, place in unpack.arrays(layout.arrays, self.inside))
+        else:
+            yield from self._table_rows()
+
+    def _table_rows(self) -> Iterator[Row]:
+        layout = self.layout
+        parts = layout.table if isinstance(layout.table, dict) else {"": str(layout.table)}
+        for split, name in parts.items():
+            for path in self.inside.matches(name) or [self.inside.path(name)]:
+                place = path.relative_to(self.inside.folder).as_posix()
+                table = table_files.read_table(
+                    path,
+                    wanted=None if layout.embedded else self._wanted,
+                    delimiter=layout.delimiter,
+                    columns=layout.columns,
+                    records=layout.records,
+                )
+                extra = {"split": split} if split else {}
+                records = table.records
+                if layout.embedded:
+                    records = unpack.embedded(records, layout.embedded, path)
+                for number, record in enumerate(records, start=1):
+                    yield Row({**record, **extra}, f"{place}, row {number}", table.columns)
+
+    def _index(self, join: Join) -> dict[str, dict[str, Any]]:
+        keys = (join.key,) if isinstance(join.key, str) else join.key or ()
+        name = str(join.table)
+        wanted = self._wanted | set(keys)
+        index: dict[str, dict[str, Any]] = {}
+        for path in self.inside.matches(name) or [self.inside.path(name)]:
+            table = table_files.read_table(path, wanted=wanted, columns=join.columns)
+            for key in keys:
+                if key not in table.columns:
+                    raise DataCardError(f"no column {key!r}; {nearest(key, table.columns)}", where=name)
+            empty = dict.fromkeys((c for c in table.columns if c in wanted), "")
+            index.setdefault("", {}).update(empty)
+            for record in table.records:
+                for value in filter(None, (as_text(record[key]) for key in keys)):
+                    if index.setdefault(value, record) != record:
+                        raise DataError(f"{value!r} has two entries that differ", where=name)
+        return index
+
+    def _with_joined(self, row: Row, join: Join, index: dict[str, dict[str, Any]]) -> Row:
+        value = row.filled(str(join.on))
+        if value not in index:
+            self.unmatched[str(join.table)] += 1
+        return row.plus(index.get(value, index[""]), index[""])
+
+    def _with_file(self, row: Row, template: str) -> Row:
+        """Such files have the fields that they have: what else is wanted is empty."""
+        paths = row.files(template, self.inside) or []
+        found = table_files.read_fields(paths[0]) if len(paths) == 1 else {}
+        if not found:
+            self.unmatched[template] += 1
+        return row.plus({**dict.fromkeys(self._wanted, ""), **found})
+
+    def _split_lists(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for split, name in self.layout.split_lists.items():
+            for key in table_files.read_list(self.inside.path(name)):
+                if found.setdefault(key, split) != split:
+                    raise DataError(f"{key!r} is listed for {found[key]} and for {split}", where=name)
+        return found
+
+    def _with_split(self, row: Row, lists: dict[str, str]) -> Row:
+        if not self.layout.split_lists:
+            return row
+        key = row.filled(self.layout.split_key or self.layout.case_id)
+        return Row({**row.fields, "split": lists.get(key, "")}, row.place, row.columns)
+
+
+def _found(pattern: str, inside: Inside) -> Iterator[Row]:
+    """Paths that match, and what their fields are. A field that stands twice must be the same in both places."""
+    expression = ""
+    names: list[str] = []
+    for before, name, allowed in pieces_of(pattern):
+        expression += re.escape(before).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+        if name in names:
+            expression += f"(?P=f{names.index(name)})"
+        elif name is not None:
+            expression += f"(?P<f{len(names)}>{allowed or '[^/]+?'})"
+            names.append(name)
+    compiled = re.compile(expression)
+    for path in inside.matches(pattern_as_glob(pattern)):
+        relative = path.relative_to(inside.folder).as_posix()
+        match = compiled.fullmatch(relative)
+        if match:
+            fields = {name: match.group(f"f{n}") for n, name in enumerate(names)}
+            yield Row({**fields, "path": relative}, relative)
+
+
+def pattern_as_glob(pattern: str) -> str:
+    """A pattern with `*` for each field."""
+    return "".join(before + ("*" if name else "") for before, name, _ in pieces_of(pattern))
+
+
+def _wanted(layout: Layout) -> set[str]:
+    """Every field that something in the layout names."""
+    templates = [layout.case_id, layout.patient_id, layout.split_key, *(entry.value for entry in layout.extract)]
+    templates += [getattr(layout, name) for name in PLAIN if name not in ("image", "mask", "case_id", "patient_id")]
+    for several in layout.images.values():
+        templates += [several] if isinstance(several, str) else several
+    templates += layout.masks.values()
+    templates += [g.value if isinstance(g, Group) else g for g in layout.groups.values()]
+    templates += [t for join in layout.join for t in (join.on, join.file)]
+    found = {name for template in templates if template for name in fields_of(template)}
+    found |= {c.column if isinstance(c, Class) else c for c in layout.classes.values()}
+    return found | set(layout.keep) | set(PLAIN)
