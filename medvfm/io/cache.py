@@ -120,11 +120,11 @@ def _key(files: Sequence[Path]) -> str:
     for path in files:
         try:
             if path.is_dir():
-                parts = sorted(_HASHES.of(name, stat) for name, stat in _inside(os.path.abspath(path)))
+                parts = sorted(_HASHES.of(name, stat) for name, stat in _inside(str(path.absolute())))
                 if not parts:
                     raise UnreadableImage("an empty folder", where=path.name)
             else:
-                parts = [_HASHES.of(os.path.abspath(path), path.stat())]
+                parts = [_HASHES.of(str(path.absolute()), path.stat())]
         except FileNotFoundError:
             raise UnreadableImage("no such file or folder", where=path.name) from None
         except OSError as failed:
