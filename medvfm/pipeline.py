@@ -86,6 +86,8 @@ def _maker(
 ) -> Callable[[], Any]:
     """Makes the learner when the run needs it: only then are weights loaded."""
 
+    module.refuse(adapter, [name for name, _ in stages], recipe.prepare)
+
     def make() -> Any:
         (method, train), *_ = stages
         built = module.build(

@@ -11,13 +11,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
-from medvfm.core.errors import RecipeError
+from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.image import Image
 from medvfm.core.protocols import Method
 from medvfm.core.recipe import Adapter as AdapterSettings
@@ -45,6 +46,13 @@ TRAINING = {
 }
 FROM_SCRATCH = {"learning_rate": 1e-3, "weight_decay": 0.05}
 CHUNK = 16  # pictures that go through the encoder at once
+
+
+class Options(BaseModel):
+    """What `adapter.options` may say. features: the feature map of a CNN, before its classifier or of its last stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    features: Literal["final", "last_stage"] | None = None
 
 
 class SliceClassifier(nn.Module):
@@ -255,6 +263,25 @@ class Dinov2:
         }
 
 
+def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare) -> None:
+    """What this adapter cannot do, said before data are read or weights are loaded."""
+    try:
+        Options.model_validate(settings.options)
+    except ValidationError as invalid:
+        wrong = invalid.errors()[0]
+        name = str(wrong["loc"][0])
+        known = nearest(name, Options.model_fields) if wrong["type"] == "extra_forbidden" else wrong["msg"]
+        raise RecipeError(f"the option {name!r} of dinov2: {known}", where="adapter.options") from None
+    frozen = [m for m in methods if METHODS[m].fits == "features"]
+    if prepare.slices.pool == "attention" and frozen:
+        raise RecipeError(
+            f"attention pooling is trained, and {frozen[0]} trains only a head on features",
+            where="prepare.slices.pool",
+            remedy="take adapter.method lora, last_blocks or full, or pool mean or max",
+        )
+    _side_px(prepare)
+
+
 def build(
     settings: AdapterSettings,
     question: Any,
@@ -267,12 +294,13 @@ def build(
     seed: int,
 ) -> Dinov2:
     """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
-    encoder = encoders.load_encoder(settings.weights or DEFAULT_WEIGHTS, size_px=_side_px(prepare), seed=seed)
-    if prepare.slices.pool == "attention" and METHODS[method].fits == "features":
-        raise RecipeError(
-            f"attention pooling is trained, and {method} trains only a head on features",
-            remedy="take adapter.method lora, last_blocks or full, or prepare.slices.pool mean or max",
-        )
+    weights = settings.weights or DEFAULT_WEIGHTS
+    features = Options.model_validate(settings.options).features
+    if (
+        features is None
+    ):  # of a CNN made for classification, the stage before its last, class-like layer transfers better
+        features = "last_stage" if weights.startswith("embedded") else "final"
+    encoder = encoders.load_encoder(weights, size_px=_side_px(prepare), seed=seed, features=features)
     return Dinov2(
         encoder,
         question,

@@ -74,6 +74,8 @@ def run(plan: Plan, table: Cases, out: Path, around: Surroundings) -> dict[str, 
     data = _read(plan, learner, table, around)
     clock.lap("reading")
     folds = splits.split_cases(data.cases, recipe.split, recipe.seed, plan.question.classes)
+    if recipe.split.leaks == "drop":
+        folds = [_without_leaks(data.cases, fold) for fold in folds]
     for fold in folds:
         leakage.check(data.cases, fold.assigned)  # raises, naming the cases
     fitted = [_fit(plan, plan.learner, learner, data, fold, n, around) for n, fold in enumerate(folds)]
@@ -128,6 +130,15 @@ def run(plan: Plan, table: Cases, out: Path, around: Surroundings) -> dict[str, 
     run_directory.write_json(out / run_directory.RECORD, record)
     checkpoint.remove(around.checkpoint)
     return record
+
+
+def _without_leaks(cases: Sequence[Case], fold: splits.Fold) -> splits.Fold:
+    assigned, dropped = leakage.drop(cases, fold.assigned)
+    if not dropped:
+        return fold
+    named = ", ".join(dropped[:5]) + (", ..." if len(dropped) > 5 else "")
+    note = f"{len(dropped)} cases were left out because their pixels occur in another split: {named}."
+    return splits.Fold(assigned, (*fold.warnings, note))
 
 
 class _Clock:
@@ -186,7 +197,7 @@ def _fit(
         learner = make()
         learner.read(data.cases, replace(around, checkpoint=around.checkpoint / f"fold{number}"))
     rows = {
-        split: np.array([r for r, c in enumerate(data.cases) if fold.assigned[c.case_id] == split], dtype=int)
+        split: np.array([r for r, c in enumerate(data.cases) if fold.assigned.get(c.case_id) == split], dtype=int)
         for split in SPLITS
     }
     for split in ("train", "test"):

@@ -24,7 +24,8 @@ def check(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
 def _patients(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
     seen: dict[str, dict[str, str]] = {}
     for case in cases:
-        seen.setdefault(case.owner, {}).setdefault(assigned[case.case_id], case.case_id)
+        if case.case_id in assigned:
+            seen.setdefault(case.owner, {}).setdefault(assigned[case.case_id], case.case_id)
     shared = [splits for splits in seen.values() if len(splits) > 1]
     if shared:
         first = " and ".join(f"{case_id} ({split})" for split, case_id in sorted(shared[0].items()))
@@ -35,6 +36,7 @@ def identical(cases: Sequence[Case], assigned: Mapping[str, str]) -> list[tuple[
     """Pairs of cases with the same file content in different splits."""
     first: dict[str, str] = {}
     pairs = []
+    cases = [case for case in cases if case.case_id in assigned]
     for case, key in zip(cases, cache.content_keys([c.files for c in cases]), strict=True):
         if isinstance(key, Exception):
             continue
@@ -45,7 +47,7 @@ def identical(cases: Sequence[Case], assigned: Mapping[str, str]) -> list[tuple[
 
 
 def drop(cases: Sequence[Case], assigned: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The assignment without training and validation cases whose pixels occur in a later split, and which those were."""
+    """The assignment without training and validation cases whose pixels occur in a later split; and those cases."""
     order = {"train": 0, "val": 1, "test": 2}
     dropped = sorted({min(pair, key=lambda c: order[assigned[c]]) for pair in identical(cases, assigned)})
     return {c: s for c, s in assigned.items() if c not in dropped}, dropped
