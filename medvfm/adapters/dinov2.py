@@ -49,7 +49,7 @@ CHUNK = 16  # pictures that go through the encoder at once
 
 
 class Options(BaseModel):
-    """What `adapter.options` may say. features: the feature map of a CNN, before its classifier or of its last stage."""
+    """What `adapter.options` may say. features: which map of a CNN, that before its classifier or its last stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     features: Literal["final", "last_stage"] | None = None
@@ -99,7 +99,7 @@ class Dinov2:
         settings: AdapterSettings,
         *,
         windows: Mapping[str, tuple[float, float]],
-        read: Mapping[str, Any],
+        read: Mapping[Any, Any],
         class_weights: bool = False,
         seed: int = 0,
     ) -> None:
@@ -289,7 +289,7 @@ def build(
     prepare: Prepare,
     *,
     windows: Mapping[str, tuple[float, float]],
-    read: Mapping[str, Any],
+    read: Mapping[Any, Any],
     train: Train,
     seed: int,
 ) -> Dinov2:

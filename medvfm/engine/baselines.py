@@ -33,7 +33,7 @@ class Intensity:
 
     prepare: Prepare
     windows: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    read: Mapping[str, Any] = field(default_factory=dict)
+    read: Mapping[Any, Any] = field(default_factory=dict)
     role: str = "image"
 
     def _intensity(self) -> Any:

@@ -37,7 +37,7 @@ class Look:
 class Looker:
     """Reads a case's images and masks; runs in loader workers."""
 
-    reading: Mapping[str, Any]
+    reading: Mapping[Any, Any]
     label_values: tuple[int, ...]
 
     def key(self) -> str:
@@ -149,5 +149,5 @@ def _alike(cases: Sequence[Case], looks: Sequence[Look]) -> list[str]:
     z = np.arctanh(np.clip(best, -0.9999999, 0.9999999))
     low, high = np.percentile(z, [25, 75])
     odd = np.flatnonzero((z > high + 6 * (high - low)) & (best > 0.995))
-    pairs = sorted({tuple(sorted((cases[r].case_id, cases[partner[r]].case_id))) for r in odd})
+    pairs = sorted({tuple(sorted((cases[int(r)].case_id, cases[int(partner[r])].case_id))) for r in odd})
     return [f"{one} and {other} are more alike than images of different patients are" for one, other in pairs[:LISTED]]

@@ -1,4 +1,4 @@
-"""The directory that holds everything one recipe produced. Files are written beside their names and moved into place."""
+"""The directory that holds everything one recipe produced. Files are written beside their names, then moved."""
 
 from __future__ import annotations
 

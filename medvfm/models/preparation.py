@@ -34,7 +34,7 @@ class Pictures:
     contract: InputContract
     prepare: Prepare
     windows: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    read: Mapping[str, Any] = field(default_factory=dict)
+    read: Mapping[Any, Any] = field(default_factory=dict)
     role: str = "image"
     limit_gib: float = 4.0
 
