@@ -40,7 +40,12 @@ METHODS = {
 DEFAULT_METHOD = "linear_probe"
 DEFAULT_WEIGHTS = "facebook/dinov2-base"
 TRAINING = {
-    "lora": {"epochs": 6, "batch_size": 8, "learning_rate": 2e-3, "patience": 4},
+    "lora": {
+        "epochs": 4,
+        "batch_size": 2,
+        "accumulate": 4,
+        "learning_rate": 2e-3,
+    },  # small batches: memory, not gradients
     "last_blocks": {"epochs": 8, "batch_size": 8, "learning_rate": 3e-4, "patience": 4},
     "full": {"epochs": 10, "batch_size": 8, "learning_rate": 1e-4, "patience": 5},
 }

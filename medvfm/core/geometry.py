@@ -43,15 +43,18 @@ def greatest_distance_mm(affine: np.ndarray, other: np.ndarray, shape_vox: tuple
 def axis_directions(affine: np.ndarray) -> tuple[tuple[int, int], ...]:
     """For each voxel axis (patient axis, sign): the permutation that comes nearest to the affine.
 
-    The axes are assigned greedily by the largest cosine, so that no patient axis is given away twice.
+    As nibabel: of the nearest rotation, the axis with the largest cosine chooses first, and no patient axis is given
+    away twice.
     """
     cosines = np.asarray(affine)[:3, :3] / np.array(spacing_mm(affine))
+    left, _, right = np.linalg.svd(cosines)
+    rotation = left @ right
+    free = np.abs(rotation)
     found: dict[int, tuple[int, int]] = {}
-    left = np.abs(cosines)
-    for _ in range(3):
-        patient, voxel = np.unravel_index(int(np.argmax(left)), left.shape)
-        found[int(voxel)] = (int(patient), 1 if cosines[patient, voxel] > 0 else -1)
-        left[patient, :] = left[:, voxel] = -1.0
+    for voxel in np.argsort(-free.max(axis=0), kind="stable").tolist():
+        patient = int(np.argmax(free[:, voxel]))
+        found[voxel] = (patient, 1 if rotation[patient, voxel] > 0 else -1)
+        free[patient, :] = -1.0
     return tuple(found[axis] for axis in range(3))
 
 

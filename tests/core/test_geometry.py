@@ -24,7 +24,7 @@ def affines(draw):
     return affine
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(affines())
 def test_spacing_volume_and_orientation_as_nibabel(affine):
     image = nib.Nifti1Image(np.zeros((2, 3, 4), np.uint8), affine)
@@ -35,7 +35,7 @@ def test_spacing_volume_and_orientation_as_nibabel(affine):
     assert geometry.orientation(affine) == "".join(nib.aff2axcodes(image.affine))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(affines(), st.sampled_from(["RAS", "LPS", "PIR", "SLA"]))
 def test_reorienting_moves_no_voxel_in_the_patient(affine, axes):
     voxels = np.arange(2 * 3 * 4).reshape(2, 3, 4)
@@ -48,7 +48,7 @@ def test_reorienting_moves_no_voxel_in_the_patient(affine, axes):
         assert voxels[tuple(back)] == view[index]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(affines(), st.tuples(*[st.floats(0.4, 5)] * 3))
 def test_a_resliced_grid_covers_the_same_field_of_view(affine, spacing):
     old_shape = (20, 31, 9)

@@ -1,0 +1,237 @@
+"""Whole runs on a small study: what a record holds, what repeats, and that test cases stay unseen."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from medvfm import pipeline
+from medvfm.core.errors import DataError, RecipeError, RunError, WeightsError
+from medvfm.engine import train
+from medvfm.io.console import SILENT
+
+
+def run(recipe, out, **options):
+    return pipeline.run(recipe, out, device="cpu", console=SILENT, **options)
+
+
+def values(found):
+    return [
+        (r["metric"], r["target"], r["split"], r["group"], r["baseline"], r["value"]) for r in found.record["metrics"]
+    ]
+
+
+def test_a_record_holds_what_was_done_and_repeats_to_the_digit(study, tmp_path):
+    baselines = [{"name": "prevalence"}, {"name": "intensity"}, {"name": "attributes", "columns": ["age", "sex"]},
+                 {"name": "image_and_attributes", "columns": ["age"]}]  # fmt: skip
+    evaluate = {"metrics": ["auroc", "accuracy", "brier"], "subgroups": ["sex"], "confidence": {"resamples": 200}}
+    recipe = study.recipe(baselines=baselines, evaluate=evaluate)
+    first, again = run(recipe, tmp_path / "a"), run(recipe, tmp_path / "b")
+    assert values(first) == values(again)
+    record = first.record
+    assert record["status"] == "complete"
+    assert record["hash"] == recipe.digest()
+    assert record["data"]["splits"]["test"]["patients"] == 9
+    assert {r["baseline"] for r in record["metrics"]} == {None, *(b["name"] for b in baselines)}
+    assert {r["group"] for r in record["metrics"]} == {None, "sex=F", "sex=M"}
+    assert any("simulated" in w for w in record["warnings"])
+    constant = next(r for r in record["metrics"] if r["metric"] == "auroc" and r["baseline"] == "prevalence")
+    assert constant["value"] == 0.5
+    assert "same for every case" in constant["note"]
+    table = pd.read_parquet(first.directory / "predictions.parquet")
+    assert {"case_id", "patient", "split", "target", "truth", "score"} <= set(table)
+    assert not set(table["patient"]) & {row["patient_id"] for row in study.rows}
+    html = (first.directory / "report.html").read_text()
+    assert "Discs &amp; &lt;bars&gt;" in html
+    assert "<bars>" not in html
+
+
+def test_another_seed_gives_other_numbers(study, tmp_path):
+    split = {"from": "random", "fractions": [0.5, 0.2, 0.3]}
+    one, other = (run(study.recipe(seed=s, split=split), tmp_path / str(s)) for s in (1, 2))
+    assert values(one) != values(other)
+
+
+def fitted(directory):
+    """Everything that was fitted or chosen, as bytes and values."""
+    weights = {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (directory / "weights").rglob("*.safetensors")
+    }
+    record = pipeline.Run(directory).record
+    training = record["training"] or {}
+    best = {k: training.get(k) for k in ("best_epoch", "best_value")}
+    return weights, record["thresholds"], record["model"].get("choice"), best
+
+
+@pytest.mark.parametrize(
+    ("method", "train_settings"),
+    [("linear_probe", {}), ("knn", {}), ("full", {"epochs": 2}), ("last_blocks", {"epochs": 1})],
+)
+def test_scrambled_test_cases_change_nothing_that_is_fitted_or_chosen(study, tmp_path, method, train_settings):
+    adapter = {"name": "dinov2", "weights": "tiny", "method": method}
+    settings = {"adapter": adapter, "train": train_settings, "baselines": [{"name": "intensity"}]}
+    before = fitted(run(study.recipe(**settings), tmp_path / "before").directory)
+    rng = np.random.default_rng(0)
+    for row in study.rows:
+        if row["split"] == "test":
+            Image.fromarray(rng.integers(0, 255, (48, 48), dtype=np.uint8)).save(study.root / row["image"])
+            row["disc"], row["age"] = int(rng.integers(2)), int(rng.integers(20, 90))
+    after = run(study.recipe(**settings), tmp_path / "after")
+    assert fitted(after.directory) == before
+    seen = pipeline.Run(tmp_path / "before").metrics["value"].tolist()
+    assert after.metrics["value"].tolist() != seen  # the test numbers did change: the scramble was real
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_an_interrupted_run_goes_on_to_the_same_numbers(study, tmp_path, monkeypatch, method):
+    recipe = study.recipe(
+        adapter={"name": "dinov2", "weights": "tiny", "method": method}, train={"epochs": 3, "batch_size": 8}
+    )
+    whole = run(recipe, tmp_path / "whole")
+    real, calls = train.checkpoint.save, []
+
+    def stopping(folder, state):
+        real(folder, state)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.checkpoint, "save", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "stopped")
+    with pytest.raises(RunError, match="--resume"):
+        run(recipe, tmp_path / "stopped")
+    found = run(recipe, tmp_path / "stopped", resume=True)
+    assert values(found) == values(whole)
+    assert not (found.directory / "checkpoint").exists()
+    with pytest.raises(RunError, match="never overwritten"):
+        run(recipe, tmp_path / "stopped", resume=True)
+
+
+def test_what_cannot_be_read_is_left_out_counted_and_named(study, tmp_path):
+    (study.root / "c000.png").write_bytes(b"")
+    (study.root / "c001.png").write_bytes((study.root / "c001.png").read_bytes()[:200])
+    found = run(study.recipe(), tmp_path / "a").record
+    assert {e["case_id"] for e in found["data"]["left_out"]} == {"c000", "c001"}
+    assert [s["cases"] for s in found["data"]["flow"]] == [72, -2, 70]
+    with pytest.raises(Exception, match=r"c000\.png"):
+        run(study.recipe(), tmp_path / "b", strict=True)
+    for row in study.rows:
+        (study.root / row["image"]).write_bytes(b"")
+    with pytest.raises(DataError, match="no case could be read"):
+        run(study.recipe(), tmp_path / "c")
+
+
+def test_leaks_stop_the_run(study, tmp_path):
+    train_row = next(r for r in study.rows if r["split"] == "train")
+    test_row = next(r for r in study.rows if r["split"] == "test")
+    (study.root / test_row["image"]).write_bytes((study.root / train_row["image"]).read_bytes())
+    with pytest.raises(DataError, match=f"identical.*{train_row['case_id']}.*{test_row['case_id']}"):
+        run(study.recipe(), tmp_path / "a")
+    dropped = run(study.recipe(split={"from": "card", "leaks": "drop"}), tmp_path / "b").record
+    assert any(train_row["case_id"] in w for w in dropped["warnings"])
+    test_row["patient_id"] = train_row["patient_id"]
+    with pytest.raises(DataError, match="patients are in two splits"):
+        run(study.recipe(), tmp_path / "c")
+
+
+def test_predictions_for_new_images_equal_those_of_the_run(study, tmp_path):
+    done = run(study.recipe(), tmp_path / "run")
+    table = pd.read_parquet(done.directory / "predictions.parquet").set_index("case_id")
+    wanted = table[table["split"] == "test"].index[:3].tolist()
+    path, left_out = pipeline.predict(
+        done.directory, [study.root / f"{c}.png" for c in wanted], tmp_path / "out", device="cpu", console=SILENT
+    )
+    found = pd.read_csv(path)
+    assert left_out == []
+    assert found["score"].tolist() == pytest.approx(table.loc[wanted, "score"].tolist(), abs=1e-5)
+    assert (found["decision"] == (found["score"] >= found["threshold"])).all()
+    assert found["model"].str.startswith(done.record["hash"]).all()
+
+
+def test_predict_refuses_other_frozen_weights(study, tmp_path):
+    done = run(study.recipe(), tmp_path / "run")
+    path = done.directory / "weights" / "adapter.json"
+    path.write_text(path.read_text().replace('"frozen_sha256": "', '"frozen_sha256": "0'))
+    with pytest.raises(WeightsError, match="frozen weights differ"):
+        pipeline.predict(done.directory, [study.root / "c000.png"], tmp_path / "out", device="cpu", console=SILENT)
+
+
+@pytest.mark.parametrize(
+    ("task", "metrics"),
+    [
+        ({"classes": ["disc", "bar"], "kind": "multi_label"}, ["auroc", "f1"]),
+        ({"classes": ["one", "two", "three"], "kind": "multi_class"}, ["auroc", "accuracy", "multiclass_brier"]),
+        ({"classes": ["one", "two", "three"], "kind": "ordinal"}, ["quadratic_kappa", "balanced_accuracy"]),
+        ({"classes": ["disc"], "unit": "patient", "pool": "max"}, ["auroc"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["linear_probe", "full"])
+def test_every_kind_of_classification_runs(study, tmp_path, task, metrics, method):
+    found = run(
+        study.recipe(
+            task={"name": "classification", **task},
+            adapter={"name": "dinov2", "weights": "tiny", "method": method},
+            train={"epochs": 1} if method == "full" else {},
+            select={"metric": metrics[0]},
+            evaluate={"metrics": metrics, "confidence": {"resamples": 100}},
+        ),
+        tmp_path / "a",
+    )
+    rows = [r for r in found.record["metrics"] if r["split"] == "test" and r["baseline"] is None]
+    assert {r["metric"] for r in rows} == set(metrics)
+    assert all(r["value"] is not None or r["note"] for r in rows)
+    if task.get("unit") == "patient":
+        assert all(r["cases"] == r["patients"] for r in rows)
+
+
+def test_folds_test_every_patient_and_average_within_folds(study, tmp_path):
+    found = run(study.recipe(split={"folds": 3}), tmp_path / "a")
+    table = pd.read_parquet(found.directory / "predictions.parquet")
+    test = table[table["split"] == "test"]
+    assert len(test) == 72
+    from sklearn.metrics import roc_auc_score
+
+    each = [roc_auc_score(part["truth"], part["score"]) for _, part in test.groupby("fold")]
+    row = found.record["metrics"][0]
+    assert row["metric"] == "auroc"
+    assert row["value"] == pytest.approx(np.mean(each))
+
+
+def test_recalibration_is_fitted_on_validation(study, tmp_path):
+    plain = run(study.recipe(), tmp_path / "a")
+    evaluate = {"metrics": ["auroc", "brier"], "recalibrate": "platt", "confidence": {"resamples": 100}}
+    found = run(study.recipe(evaluate=evaluate), tmp_path / "b")
+    one, other = (pd.read_parquet(r.directory / "predictions.parquet")["score"] for r in (plain, found))
+    assert not np.allclose(one, other)
+    assert one.rank().corr(other.rank()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"adapter": {"name": "dinov2", "weights": "tiny", "method": "linear_prob"}}, "did you mean 'linear_probe'"),
+        ({"adapter": {"name": "dinov3x"}}, "no adapter 'dinov3x'"),
+        ({"train": {"epochs": 3}}, "linear_probe has no use for 'epochs'"),
+        ({"evaluate": {"metrics": ["dice"]}}, "no metric 'dice'"),
+        ({"evaluate": {"metrics": ["sensitivity@specificity=2"]}}, "lies between 0 and 1"),
+        ({"task": {"name": "classification", "classes": ["discs"]}}, "did you mean 'disc'"),
+        ({"task": {"name": "classification", "classes": ["disc", "bar"]}}, "need a `kind`"),
+        ({"evaluate": {"subgroups": ["sx"]}}, "did you mean 'sex'"),
+        ({"baselines": [{"name": "intens"}]}, "did you mean 'intensity'"),
+        ({"baselines": [{"name": "attributes"}]}, "needs columns"),
+        ({"prepare": {"windows": "lng"}}, "did you mean 'lung'"),
+        ({"prepare": {"slices": {"pool": "attention"}}}, "attention pooling is trained"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_data_are_read(study, tmp_path, changes, said):
+    recipe = study.recipe(**changes)
+    for row in study.rows:
+        (study.root / row["image"]).unlink()
+    with pytest.raises(RecipeError, match=said):
+        run(recipe, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
