@@ -58,7 +58,7 @@ def read_file(
     """
     path = Path(path)
     with dicom_header.opened(path, limit_gib=limit_gib) as header:
-        if header.text("MediaStorageSOPClassUID") == dicom_series.DICOMDIR:
+        if dicom_series.is_directory(header):
             raise UnreadableImage("a DICOMDIR: an index of other files", where=path, remedy="give the folder itself")
         if header.text("Modality") == "SEG" and header.pixels is not None:
             return dicom_seg.read_segmentation(path, limit_gib=limit_gib)

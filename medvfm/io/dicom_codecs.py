@@ -14,6 +14,7 @@ import numpy as np
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import dicom_codestream
 from medvfm.io.dicom_codestream import Codestream
+from medvfm.io.dicom_gdcm import gdcm_pixels
 from medvfm.io.dicom_pixel_format import PixelFormat
 
 Decode = Callable[[bytes, PixelFormat], tuple[np.ndarray, str]]
@@ -88,53 +89,52 @@ def _shaped(raw: bytes | bytearray, found: Codestream, form: PixelFormat, *, pla
 
 
 def _jpeg_colour(found: Codestream, form: PixelFormat) -> str:
-    """The colour space as the codestream has it: component ids R, G, B, or a JFIF mark, which means YBR."""
+    """The colour space as the codestream has it: component ids R, G, B, or a JFIF or Adobe mark of YBR."""
     if form.samples != 3:
         return form.photometric
     if found.ids in (tuple(b"RGB"), tuple(b"rgb")):
         return "RGB"
-    return "YBR_FULL" if found.jfif and not form.photometric.startswith("YBR") else form.photometric
+    transformed = found.jfif or found.transform == 1
+    return "YBR_FULL" if transformed and not form.photometric.startswith("YBR") else form.photometric
 
 
-def _gdcm(packed: bytes, form: PixelFormat, uid: str) -> tuple[np.ndarray, str]:
-    import gdcm
+def _gdcm_jpeg(packed: bytes, form: PixelFormat, kinds: tuple[int, ...], uid: str) -> tuple[np.ndarray, str]:
+    """JPEG samples as they are stored: gdcm is told that they are RGB, and ends the process if it thinks otherwise."""
+    found = dicom_codestream.jpeg(packed)
+    _checked(found, form)
+    if found.kind not in kinds:
+        raise UnreadableImage(f"a compressed frame of another process (frame mark {found.kind:X}) than its syntax says")
+    colour = "RGB" if form.samples == 3 else "MONOCHROME2"
+    bits = max(form.bits_stored, found.precision)
+    raw = gdcm_pixels(found.bare, form, uid, colour, form.bits_allocated, bits)
+    values = np.frombuffer(raw, form.dtype.newbyteorder("<"))
+    if form.samples == 3 and form.planar:
+        return values.reshape(3, form.rows, form.columns).transpose(1, 2, 0), _jpeg_colour(found, form)
+    return values.reshape(form.shape[1:]), _jpeg_colour(found, form)
 
+
+def _gdcm_other(packed: bytes, form: PixelFormat, uid: str) -> tuple[np.ndarray, str]:
+    """JPEG-LS and JPEG 2000, where the first choice is not installed."""
     jpeg_2000 = uid in _JPEG_2000
     found = dicom_codestream.jpeg2000(packed) if jpeg_2000 else dicom_codestream.jpeg(packed)
     _checked(found, form)
-    gdcm.Trace.WarningOff()
-    gdcm.Trace.ErrorOff()
-    colour = form.photometric if jpeg_2000 else _jpeg_colour(found, form)
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(packed)
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((form.columns, form.rows, 1))
-    image.SetDataElement(element)
-    kind = gdcm.PhotometricInterpretation.GetPIType(colour)
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
-    if form.samples > 1:
-        image.SetPlanarConfiguration(1 if form.planar and uid in _JPEG else 0)
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(uid)))
-    width = form.bits_allocated if uid in _JPEG else 8 if found.precision <= 8 else 16 if found.precision <= 16 else 32
-    bits = max(form.bits_stored, found.precision) if uid in _JPEG else found.precision
-    image.SetPixelFormat(gdcm.PixelFormat(form.samples, width, bits, bits - 1, int(form.signed)))
-    raw = image.GetBuffer().encode("utf-8", "surrogateescape")  # gdcm hands char* over as str
-    if uid not in _JPEG:
-        decoded = _shaped(raw, found, form)
-        return decoded, "RGB" if jpeg_2000 and form.photometric.startswith("YBR_") else colour
-    values = np.frombuffer(raw, form.dtype.newbyteorder("<"))
-    if form.samples == 3 and form.planar:
-        return values.reshape(3, form.rows, form.columns).transpose(1, 2, 0), colour
-    return values.reshape(form.shape[1:]), colour
+    width = 8 if found.precision <= 8 else 16 if found.precision <= 16 else 32
+    raw = gdcm_pixels(packed, form, uid, form.photometric, width, found.precision)
+    if jpeg_2000:
+        return _shaped(raw, found, form), "RGB" if form.photometric.startswith("YBR_") else form.photometric
+    return _shaped(raw, found, form), _jpeg_colour(found, form)
 
 
-def _gdcm_for(uid: str) -> Decode:
-    return lambda packed, form: _gdcm(packed, form, uid)
+def _lossy(uid: str) -> Decode:
+    return lambda packed, form: _gdcm_jpeg(packed, form, (0xC0, 0xC1, 0xC2), uid)
+
+
+def _lossless(uid: str) -> Decode:
+    return lambda packed, form: _gdcm_jpeg(packed, form, (0xC3,), uid)
+
+
+def _second(uid: str) -> Decode:
+    return lambda packed, form: _gdcm_other(packed, form, uid)
 
 
 def _rle(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
@@ -176,9 +176,10 @@ def _packbits(packed: bytes, at: int, end: int, count: int) -> np.ndarray:
 
 
 _CHOICES: dict[str, tuple[tuple[str, str, Decode], ...]] = {
-    **{uid: (("gdcm", "python-gdcm", _gdcm_for(uid)),) for uid in _JPEG},
-    **{uid: (("jpeg_ls", "pyjpegls", _charls), ("gdcm", "python-gdcm", _gdcm_for(uid))) for uid in _JPEG_LS},
-    **{uid: (("openjpeg", "pylibjpeg-openjpeg", _openjpeg), ("gdcm", "python-gdcm", _gdcm_for(uid)))
+    **{uid: (("gdcm", "python-gdcm", _lossy(uid)),) for uid in _JPEG[:2]},
+    **{uid: (("gdcm", "python-gdcm", _lossless(uid)),) for uid in _JPEG[2:]},
+    **{uid: (("jpeg_ls", "pyjpegls", _charls), ("gdcm", "python-gdcm", _second(uid))) for uid in _JPEG_LS},
+    **{uid: (("openjpeg", "pylibjpeg-openjpeg", _openjpeg), ("gdcm", "python-gdcm", _second(uid)))
        for uid in _JPEG_2000},
     **dict.fromkeys(_HTJ2K, (("openjpeg", "pylibjpeg-openjpeg", _openjpeg),)),
 }  # fmt: skip

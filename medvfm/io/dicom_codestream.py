@@ -6,18 +6,26 @@ Decoders take memory on the codestream's word and fill what a cut one lacks with
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from medvfm.core.errors import UnreadableImage
 
 _SOF = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}  # ITU-T T.81, B.1.1.3; T.87 for F7
+_TABLES = frozenset((0xC4, 0xDB, 0xDD))  # Huffman and quantisation tables, restart interval
+_UNTRANSFORMED = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 _J2K_START = b"\xff\x4f\xff\x51"
 
 
 @dataclass(frozen=True)
 class Codestream:
-    """Size and sample type; `ids` and `jfif` tell the colour space of a JPEG."""
+    """Size and sample type; `ids`, `jfif` and `transform` (Adobe's) tell the colour space of a JPEG.
+
+    kind  the mark of the JPEG's frame: its process
+    bare  the JPEG without application segments, marked as RGB where it has colour: decoded, it gives the samples as
+          they are stored. What other applications wrote cannot lead a decoder astray
+    """
 
     rows: int
     columns: int
@@ -26,33 +34,51 @@ class Codestream:
     signed: bool = False
     ids: tuple[int, ...] = ()
     jfif: bool = False
+    transform: int | None = None
+    kind: int = 0
+    bare: bytes = b""
 
 
 def jpeg(data: bytes) -> Codestream:
     """Of JPEG and JPEG-LS: ITU-T T.81, B.2.2."""
+    frame, bare, jfif, transform = b"", [b"\xff\xd8"], False, None
+    for mark, at, end in _segments(data):
+        body = data[at + 4 : end]
+        if mark == 0xE0 and body.startswith(b"JFIF"):
+            jfif = True
+        elif mark == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+            transform = body[11]
+        elif mark in _SOF:
+            frame, kind = body, mark
+        if mark in _TABLES or mark in _SOF:
+            bare.append(data[at:end])
+        if mark == 0xDA:
+            if len(frame) < 9 or len(frame) != 6 + 3 * frame[5] or data.rfind(b"\xff\xd9") <= at:
+                break
+            precision, rows, columns, samples = struct.unpack_from(">BHHB", frame)
+            if samples == 3:
+                bare.insert(1, _UNTRANSFORMED)
+            ids = tuple(frame[6::3])
+            whole = b"".join((*bare, data[at:]))
+            return Codestream(rows, columns, samples, precision, False, ids, jfif, transform, kind, whole)
+    raise UnreadableImage("a compressed frame is truncated or damaged: its end mark is missing")
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Mark, start and end of each segment up to the first scan."""
     if data[:2] != b"\xff\xd8":
         raise UnreadableImage("a compressed frame is damaged: it is no JPEG")
-    at, found, jfif = 2, None, False
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            break
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
         mark = data[at + 1]
         if mark == 0xFF or mark in _ALONE:
             at += 1 if mark == 0xFF else 2
             continue
-        length = struct.unpack_from(">H", data, at + 2)[0]
-        if mark == 0xE0 and data[at + 4 : at + 8] == b"JFIF":
-            jfif = True
-        if mark in _SOF and at + 10 <= len(data):
-            precision, rows, columns, samples = struct.unpack_from(">BHHB", data, at + 4)
-            ids = tuple(data[at + 10 : at + 10 + 3 * samples : 3])
-            found = Codestream(rows, columns, samples, precision, ids=ids)
-        if mark == 0xDA:
-            if found is None or data.rfind(b"\xff\xd9") <= at:
-                break
-            return Codestream(found.rows, found.columns, found.samples, found.precision, ids=found.ids, jfif=jfif)
-        at += 2 + length
-    raise UnreadableImage("a compressed frame is truncated or damaged: its end mark is missing")
+        end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
+        if end > len(data) or end < at + 4:
+            return
+        yield mark, at, end
+        at = end
 
 
 def jpeg2000(data: bytes) -> Codestream:

@@ -35,6 +35,7 @@ UNDEFINED = 0xFFFFFFFF
 _DEEPEST = 64
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_ITEM_LITTLE, _ITEM_BIG = b"\xfe\xff\0\xe0", b"\xff\xfe\xe0\0"
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _BINARY = {b"US": "H", b"SS": "h", b"UL": "L", b"SL": "l", b"FL": "f", b"FD": "d", b"OW": "H", b"UV": "Q", b"SV": "q"}
 _SIZES = {code: struct.calcsize("<" + code) for code in _BINARY.values()}
@@ -316,7 +317,7 @@ def _level(
         elements[tag] = (vr, start, length)
         if not nested and tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA):
             break
-        if length == UNDEFINED or vr == b"SQ" or (vr is None and tag in _SEQUENCES and length):
+        if length == UNDEFINED or vr == b"SQ" or (vr is None and length >= 8 and _opens(source, start, big)):
             inner = (False, False) if vr == b"UN" else (explicit, big)
             at = _behind_sequence(source, start, length, *inner)
         else:
@@ -327,7 +328,9 @@ def _level(
     return elements, at
 
 
-_SEQUENCES = frozenset(tag for tag, vr in TAGS.values() if vr == b"SQ")
+def _opens(source: Source, start: int, big: bool) -> bool:
+    """Whether an implicit value is a sequence: one that begins with an item."""
+    return source.need(start + 4) and source.data[start : start + 4] == (_ITEM_BIG if big else _ITEM_LITTLE)
 
 
 def _behind_sequence(source: Source, at: int, length: int, explicit: bool, big: bool) -> int:
@@ -363,7 +366,7 @@ def _behind_sequence(source: Source, at: int, length: int, explicit: bool, big: 
                 inner = vr != b"UN"
             else:
                 vr = None
-        opens = tag == _ITEM or vr == b"SQ" or (vr is None and tag in _SEQUENCES)
+        opens = tag == _ITEM or vr == b"SQ" or (vr is None and size >= 8 and _opens(source, start, big))
         if size == UNDEFINED or opens:
             if len(stack) >= 2 * _DEEPEST:
                 raise UnreadableImage(f"its sequences are nested deeper than {_DEEPEST}", where=where)

@@ -10,12 +10,12 @@ from pathlib import Path
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import dicom_facts, dicom_geometry, dicom_header, dicom_multiframe, dicom_tiles, dicom_volumes
+from medvfm.io.dicom_dictionary import TAGS
 from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_header import Header
 from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
 
 NO_PIXELS = "it holds no pixels"
-DICOMDIR = "1.2.840.10008.1.3.10"
 _ALWAYS_VOLUMES = ("CT", "MR", "PT")  # several of their slices without a position are a fault, not pictures
 _LISTED = 8
 _NOWHERE = Plane(0, (0, 0))
@@ -102,7 +102,7 @@ def scan(path: Path, limit_gib: float) -> tuple[FileFacts, Header | None, PixelF
         return None
     try:
         with dicom_header.opened(path, limit_gib=limit_gib) as header:
-            if header.text("MediaStorageSOPClassUID") == DICOMDIR:
+            if is_directory(header):
                 return None
             form, problem = None, None
             try:
@@ -138,6 +138,11 @@ def _planes(header: Header, form: PixelFormat) -> tuple[Plane, ...]:
         return (Plane(0, (form.rows, form.columns)),)  # frames of segments or tiles are no slices
     found = dicom_multiframe.planes(header, form)
     return (Plane(0, (form.rows, form.columns)),) if found is None else tuple(found)
+
+
+def is_directory(header: Header) -> bool:
+    """A DICOMDIR: an index of other files, whose paths are not followed."""
+    return TAGS["DirectoryRecordSequence"][0] in header.elements
 
 
 def volumes_of(facts: Sequence[FileFacts]) -> list[Volume]:

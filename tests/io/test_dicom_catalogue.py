@@ -25,6 +25,7 @@ data_store = pytest.importorskip("data_store")
 EXTRA = Path(data_store.__file__).parent / "data"
 
 NO_PLACE = "10 of 10 slices state no position or orientation"
+DELIMITER = "a compressed frame of 3722445056 x 1024 x 1, and its header announces 256 x 1024 x 1"
 NO_BITS = "it states no BitsAllocated"
 
 # what pydicom itself cannot decode, and another witness for it
@@ -48,7 +49,7 @@ PYDICOM: dict[str, tuple[int, ...] | str] = {
     "test_files/GDCMJ2K_TextGBR.dcm": (400, 400, 1, 3),
     "test_files/J2K_pixelrep_mismatch.dcm": (512, 512, 1),
     "test_files/JPEG-lossy.dcm": (256, 1024, 1),
-    "test_files/JPEG2000-embedded-sequence-delimiter.dcm": "a compressed frame of 3722445056 x 1024 x 1, and its header announces 256 x 1024 x 1",
+    "test_files/JPEG2000-embedded-sequence-delimiter.dcm": DELIMITER,
     "test_files/JPEG2000.dcm": (256, 1024, 1),
     "test_files/JPEGLSNearLossless_08.dcm": (10, 45, 1),
     "test_files/JPEGLSNearLossless_16.dcm": (10, 50, 1),

@@ -256,7 +256,7 @@ def test_values_too_wide_for_16_bits_after_the_rescale(tmp_path):
 
 def test_the_limit_holds_for_the_whole_series(tmp_path):
     write_series(tmp_path, shape=(64, 64))
-    with pytest.raises(UnreadableImage, match=r"more than the limit of 4e-05 GiB; raise limit_gib"):
+    with pytest.raises(UnreadableImage, match="more than the limit of 4e-05 GiB; raise limit_gib"):
         dicom.read_series(tmp_path, limit_gib=4e-5)  # one slice is 8 KiB, six are 49
 
 
