@@ -1,109 +1,79 @@
-"""Figures as SVG text: no state, no dates, the same bytes for the same numbers."""
+"""Figures as inline SVG: one look, no state kept between figures, the same bytes each time.
+
+Okabe and Ito 2008 for colours; every line also differs by its dashes. Only fixed words and numbers stand in a figure:
+names of classes and data sets stand in the HTML around it, where they are escaped and wrap.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
+from typing import Any
 
 import matplotlib
-import numpy as np
+import matplotlib.style
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# Okabe and Ito 2008: told apart with any colour vision; every series differs in marker or line style as well.
-BLUE, ORANGE, GREEN, PINK, SKY, RED, GRAY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6b7280"
-COLOURS = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
-STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
-_LOOK = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.edgecolor": "#9ca3af",
-    "axes.labelcolor": "#374151",
+BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
+INK, MUTED, RULE = "#1b2126", "#5a6570", "#c9d0d6"
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and copied
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine lays out alike; CSS then sets the font
+    "font.size": 8,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.color": "#4b5563",
-    "ytick.color": "#4b5563",
-    "grid.color": "#e5e7eb",
-    "svg.fonttype": "path",
-    "svg.hashsalt": "medvfm",
-    "path.simplify": True,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e8ecef",
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
 }
 
 
-def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of that size in inches with one pair of axes."""
-    with matplotlib.rc_context(_LOOK):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.add_subplot()
+def draw(name: str, alt: str, size_in: tuple[float, float], paint: Callable[[Figure], None]) -> Markup:
+    """An SVG element with `alt` as its accessible name. `name` is unique on the page: the SVG's ids come from it."""
+    with matplotlib.style.context(["default", STYLE | {"svg.hashsalt": name}]):
+        figure = Figure(figsize=size_in, layout="constrained")
+        paint(figure)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _inline(file.getvalue(), alt)
 
 
-def svg(figure: Figure, alt: str) -> Markup:
-    """The figure as an accessible <svg> that scales with the page; everything in it is escaped by matplotlib."""
-    out = io.StringIO()
-    with matplotlib.rc_context(_LOOK):
-        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    body = text[text.index("<svg") :]
-    head, _, rest = body.partition(">")
-    label = Markup(' role="img" aria-label="{}"').format(alt)
-    return Markup(_without_size(head)) + label + Markup(">" + rest)
+def unit_square(axes: Axes, x: str, y: str) -> None:
+    """Both axes from 0 to 1, a little room around, and their names."""
+    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=ticks, yticks=ticks, xlabel=x, ylabel=y)
+    axes.set_xticklabels([f"{t:g}" for t in ticks])
+    axes.set_yticklabels([f"{t:g}" for t in ticks])
 
 
-def _without_size(head: str) -> str:
-    """The viewBox alone gives the shape; width comes from the page."""
-    kept = [p for p in head.split() if not p.startswith(("width=", "height="))]
-    return " ".join(kept)
-
-
-def curve(
-    lines: Sequence[tuple[str, np.ndarray, np.ndarray]],
-    band: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
-    labels: tuple[str, str],
-    *,
-    diagonal: bool,
-    level: float | None = None,
-    alt: str,
-) -> Markup:
-    """Curves in the unit square: (name, x, y) each; the band belongs to the first."""
-    figure, axes = canvas(4.1, 3.9)
-    if diagonal:
-        axes.plot([0, 1], [0, 1], color=GRAY, lw=0.8, ls=(0, (2, 2)))
-    if level is not None:
-        axes.axhline(level, color=GRAY, lw=0.8, ls=(0, (2, 2)))
-    if band is not None:
-        axes.fill_between(*band, color=COLOURS[0], alpha=0.16, lw=0, step=None)
-    for n, (name, x, y) in enumerate(lines):
-        axes.plot(x, y, color=COLOURS[n % 6], ls=STYLES[n % 6], lw=1.8 if n == 0 else 1.2, label=plain(name))
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=labels[0], ylabel=labels[1], aspect="equal")
-    axes.grid(True, lw=0.6)
-    if len(lines) > 1:
-        axes.legend(frameon=False, loc="lower right" if diagonal else "lower left", fontsize=8)
-    return svg(figure, alt)
-
-
-def intervals(
-    rows: Sequence[tuple[str, float, float | None, float | None, int]], label: str, alt: str, line: float
-) -> Markup:
-    """Dots with intervals, one row each: (name, value, low, high, colour index). A dotted line marks a reference."""
-    figure, axes = canvas(7.4, 0.55 + 0.29 * len(rows))
-    for place, (_, value, low, high, colour) in enumerate(rows):
-        y = len(rows) - 1 - place
-        if low is not None and high is not None:
-            axes.plot([low, high], [y, y], color=COLOURS[colour], lw=1.6, solid_capstyle="butt")
-        axes.plot([value], [y], marker=MARKERS[colour], color=COLOURS[colour], ms=5.5)
-    axes.axvline(line, color=GRAY, lw=0.8, ls=(0, (2, 2)))
-    axes.set_yticks(range(len(rows)), [plain(r[0]) for r in reversed(rows)])
-    axes.set(ylim=(-0.6, len(rows) - 0.4), xlabel=label)
-    axes.grid(True, axis="x", lw=0.6)
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    return svg(figure, alt)
-
-
-def plain(text: object) -> str:
-    """Text that matplotlib does not read as mathematics."""
-    return str(text).replace("$", r"\$")
+def _inline(svg: str, alt: str) -> Markup:
+    """The svg element alone: no XML prologue, no metadata, no size of its own, no ids that stand twice on a page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    head, rest = svg.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    assert box is not None
+    opening = Markup('<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {} ')
+    named = Markup('role="img" aria-label="{}">').format(alt)
+    return opening.format(Markup(box[0])) + named + Markup(rest.strip())

@@ -1,51 +1,101 @@
-"""How far probabilities can be taken at their word."""
+"""Whether probabilities come true."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from medvfm.metrics.calibration import reliability
-from medvfm.report import figures
-from medvfm.report.run import Run
+from medvfm.core.errors import Undefined
+from medvfm.metrics import calibration
+from medvfm.report import figures, markup, shares
+from medvfm.report.view import Scores, View
 
 TITLE = "Calibration"
 BINS = 10
-TARGETS = 2
+MOST = 8
+METRICS = ("brier", "log_loss", "ece", "ece_equal_mass", "calibration_slope", "calibration_intercept")
+SIZE_IN = (4.3, 4.6)
 
 
-def content(run: Run) -> dict[str, Any] | None:
-    table = run.predictions
-    if table is None or "score" not in table or run.part("task", "name") != "classification":
+def build(view: View) -> Markup | None:
+    if not view.targets or view.part("task").get("name", "classification") != "classification":
         return None
-    if table["score"].min() < 0 or table["score"].max() > 1:
-        return None
-    drawn = []
-    for target in list(dict.fromkeys(table["target"]))[:TARGETS]:
-        part = table[(table["target"] == target) & (table["split"] == "test") & table["truth"].notna()]
-        if part["truth"].nunique() == 2:
-            drawn.append({"target": target, "figure": _figure(target, part)})
-    return {"drawn": drawn} if drawn else None
-
-
-def _figure(target: str, part: Any) -> Any:
-    truth = torch.as_tensor((part["truth"].to_numpy() > 0.5).astype(np.int64))
-    score = torch.tensor(part["score"].to_numpy(dtype=float))
-    found = reliability(truth, score, BINS)
-    figure, axes = figures.canvas(4.1, 3.9)
-    axes.plot([0, 1], [0, 1], color=figures.GRAY, lw=0.8, ls=(0, (2, 2)))
-    counts = np.asarray(found.cases, dtype=float)
-    mean, share = np.asarray(found.probability, dtype=float), np.asarray(found.observed, dtype=float)
-    some = counts > 0
-    size = 18 + 140 * counts[some] / counts.max()
-    axes.plot(mean[some], share[some], color=figures.BLUE, lw=1)
-    axes.scatter(mean[some], share[some], s=size, color=figures.BLUE, alpha=0.85, zorder=3)
-    for x, y, n in zip(mean[some], share[some], counts[some], strict=True):
-        axes.annotate(f"{int(n)}", (x, y), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=7)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.08), xlabel="Predicted probability", ylabel="Share of positives")
-    axes.grid(True, lw=0.6)
-    return figures.svg(
-        figure, f"Calibration of {target}: share of positives against predicted probability in {BINS} bins"
+    rows = [r for r in view.rows() if r["metric"].partition("@")[0] in METRICS]
+    level = view.level
+    panels = [_panel(view, number, target, level) for number, target in enumerate(view.targets[:MOST])]
+    lone = all(s is None or s.independent for s in map(view.scores, view.targets))
+    return markup.fragment(
+        "calibration",
+        panels=panels,
+        rows=rows,
+        several=len(view.targets) > 1,
+        level=f"{100 * level:.4g}%",
+        way="Wilson" if lone else "bootstrap over patients",
+        recalibrated=view.part("recipe", "evaluate").get("recalibrate") == "platt",
     )
+
+
+def _panel(view: View, number: int, target: str, level: float) -> dict:
+    scores = view.scores(target)
+    said = [r for r in view.rows(target=target) if r["metric"] in METRICS]
+    if said and all(r.get("value") is None for r in said):
+        return {"target": target, "reason": said[0].get("note")}
+    if scores is None:
+        return {"target": target, "reason": "no unit with a known label"}
+    try:
+        bins = calibration.reliability(torch.from_numpy(scores.truth), torch.from_numpy(scores.score), BINS)
+    except Undefined as reason:
+        return {"target": target, "reason": str(reason)}
+    found = [_bin(scores, low, high, level) for low, high in zip(bins.low.tolist(), bins.high.tolist(), strict=True)]
+    x = bins.probability.numpy()
+
+    def paint(figure: Figure) -> None:
+        top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+        top.plot([0, 1], [0, 1], color=figures.MUTED, lw=0.9, ls=(0, (1, 2)))
+        for place, row in zip(x, found, strict=True):
+            if row["low"] is not None:
+                top.plot([place, place], [row["low"], row["high"]], color=figures.BLUE, lw=1.3, alpha=0.55)
+        top.plot(x, [row["value"] for row in found], color=figures.BLUE, lw=0.9, alpha=0.7)
+        areas = [16 + 80 * row["cases"] / len(scores.truth) for row in found]
+        top.scatter(
+            x, [row["value"] for row in found], s=areas, color=figures.BLUE, edgecolor="white", lw=0.8, zorder=3
+        )
+        figures.unit_square(top, "", "Observed share")
+        _histogram(below, scores)
+        below.set_xlabel("Predicted probability")
+
+    alt = "Calibration plot: " + "; ".join(
+        f"predicted {p:.2f}, observed {row['value']:.2f} in {row['cases']}" for p, row in zip(x, found, strict=True)
+    )
+    return {
+        "target": target,
+        "reason": None,
+        "figure": figures.draw(f"calibration{number}", alt, SIZE_IN, paint),
+        "bins": [{"low": lo, "high": hi, "probability": p, "row": row}
+                 for lo, hi, p, row in zip(bins.low.tolist(), bins.high.tolist(), x.tolist(), found, strict=True)],
+    }  # fmt: skip
+
+
+def _bin(scores: Scores, low: float, high: float, level: float) -> dict:
+    """Observed share in [low, high), the last bin closed, as in `reliability`."""
+    inside = (scores.score >= low) & ((scores.score < high) | (high >= 1))
+    return shares.share(scores.truth == 1, inside, scores, level)
+
+
+def _histogram(axes: Axes, scores: Scores) -> None:
+    """Positives upwards, negatives downwards."""
+    edges = np.linspace(0, 1, 2 * BINS + 1)
+    up, _ = np.histogram(scores.score[scores.truth == 1], edges)
+    down, _ = np.histogram(scores.score[scores.truth == 0], edges)
+    width = 0.9 * (edges[1] - edges[0])
+    centres = (edges[1:] + edges[:-1]) / 2
+    axes.bar(centres, up, width, color=figures.BLUE)
+    axes.bar(centres, -down, width, color="white", edgecolor=figures.VERMILION, lw=0.9, hatch="//////")
+    axes.axhline(0, color=figures.MUTED, lw=0.7)
+    most = max(1, int(max(up.max(), down.max())))
+    axes.set(ylim=(-1.15 * most, 1.15 * most), yticks=[-most, 0, most], ylabel="Units")
+    axes.set_yticklabels([str(most), "0", str(most)])
+    axes.grid(axis="x", visible=False)

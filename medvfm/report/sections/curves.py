@@ -1,82 +1,107 @@
-"""ROC and precision-recall curves with bands over patients."""
+"""ROC and precision-recall curves with bands."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from medvfm.core.errors import Undefined
-from medvfm.metrics import ranking
-from medvfm.report import figures
-from medvfm.report.run import Run
-from medvfm.statistics.bootstrap import patient_weights
+from medvfm.report import bands, figures, markup, sentences, words
+from medvfm.report.view import Scores, View
 
-TITLE = "Curves"
-RESAMPLES = 500
-TARGETS = 4
-GRID = np.linspace(0, 1, 101)
+TITLE = "Telling the classes apart"
+MOST = 8  # targets that are drawn; the table of all numbers holds the others
+SIZE_IN = (4.3, 3.9)
 
 
-def content(run: Run) -> dict[str, Any] | None:
-    table = run.predictions
-    if table is None or run.part("task", "name") != "classification" or "score" not in table:
+def build(view: View) -> Markup | None:
+    if not view.targets or view.part("task").get("name", "classification") != "classification":
         return None
-    drawn = []
-    for target in list(dict.fromkeys(table["target"]))[:TARGETS]:
-        part = _known(table, target)
-        if part["truth"].nunique() == 2:
-            drawn.append({"target": target, **_pair(run, target, part)})
-    left = table["target"].nunique() - len(drawn)
-    return {"drawn": drawn, "left": left} if drawn else None
+    level = view.level
+    best = sentences.best_baseline(view)
+    baseline = None if best is None else str(best["baseline"])
+    panels = [_panel(view, number, target, baseline, level) for number, target in enumerate(view.targets[:MOST])]
+    folds = max((len(np.unique(s.fold)) for t in view.targets if (s := view.scores(t)) is not None), default=1)
+    return markup.fragment(
+        "curves",
+        panels=panels,
+        baseline=baseline,
+        level=f"{100 * level:.4g}%",
+        resamples=bands.RESAMPLES,
+        left=len(view.targets) - len(panels),
+        folds=folds,
+        points=any(p.get("points") for p in panels),
+    )
 
 
-def _known(table: pd.DataFrame, target: str) -> pd.DataFrame:
-    return table[(table["target"] == target) & (table["split"] == "test") & table["truth"].notna()]
+def _panel(view: View, number: int, target: str, baseline: str | None, level: float) -> dict:
+    scores = view.scores(target)
+    reason = bands.defined(scores)
+    if reason is not None or scores is None:
+        return {"target": target, "reason": reason}
+    other = view.scores(target, baseline) if baseline else None
+    if bands.defined(other) is not None:
+        other = None
+    positives = int(scores.truth.sum())
+    points = _operating_points(view, target, scores)
+    auroc, auprc = (next(iter(view.rows(metric=m, target=target)), None) for m in ("auroc", "auprc"))
+    roc, pr = bands.roc(scores, level), bands.precision_recall(scores, level)
 
+    def paint_roc(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color=figures.MUTED, lw=0.9, ls=(0, (1, 2)))
+        _paint(axes, roc, None if other is None else bands.roc(other, level, band=False))
+        for x, y in points:
+            axes.plot(x, y, marker="D", ms=6, mfc="white", mec=figures.INK, mew=1.3, ls="none", zorder=5)
+        figures.unit_square(axes, "1 − specificity", "Sensitivity")
 
-def _pair(run: Run, target: str, part: pd.DataFrame) -> dict[str, Any]:
-    truth = torch.as_tensor((part["truth"].to_numpy() > 0.5).astype(np.int64))
-    score = torch.tensor(part["score"].to_numpy(dtype=float))
-    roc, pr = ranking.roc_curve(truth, score), ranking.precision_recall_curve(truth, score)
-    roc_lines = [("model", roc.fpr.numpy(), roc.tpr.numpy())]
-    pr_lines = [("model", pr.recall.numpy(), pr.precision.numpy())]
-    for name, other in _baselines(run, target):
-        try:
-            y = torch.as_tensor((other["truth"].to_numpy() > 0.5).astype(np.int64))
-            s = torch.tensor(other["score"].to_numpy(dtype=float))
-            base_roc, base_pr = ranking.roc_curve(y, s), ranking.precision_recall_curve(y, s)
-        except Undefined:
-            continue
-        roc_lines.append((name, base_roc.fpr.numpy(), base_roc.tpr.numpy()))
-        pr_lines.append((name, base_pr.recall.numpy(), base_pr.precision.numpy()))
-    weights = torch.as_tensor(patient_weights(part["patient"].to_numpy(), RESAMPLES, 0))
-    grid = torch.as_tensor(GRID)
-    roc_band = _band(ranking.roc_on_grid(truth, score, grid, weights=weights))
-    pr_band = _band(ranking.precision_on_grid(truth, score, grid[1:], weights=weights))
-    share = float(truth.double().mean())
+    def paint_pr(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.axhline(positives / len(scores.truth), color=figures.MUTED, lw=0.9, ls=(0, (1, 2)))
+        _paint(axes, pr, None if other is None else bands.precision_recall(other, level, band=False), steps=True)
+        figures.unit_square(axes, "Recall (sensitivity)", "Precision (positive predictive value)")
+
+    said = "" if auroc is None else f" AUROC {words.with_interval(auroc)}."
+    said_pr = "" if auprc is None else f" Average precision {words.with_interval(auprc)}."
     return {
-        "roc": figures.curve(
-            roc_lines, (GRID, *roc_band), ("1 − specificity", "Sensitivity"), diagonal=True,
-            alt=f"ROC curve of {target} with a band over patients",
-        ),
-        "pr": figures.curve(
-            pr_lines, (GRID[1:], *pr_band), ("Recall (sensitivity)", "Precision (PPV)"), diagonal=False, level=share,
-            alt=f"Precision-recall curve of {target} with a band over patients",
-        ),
-    }  # fmt: skip
+        "target": target,
+        "reason": None,
+        "positives": positives,
+        "negatives": len(scores.truth) - positives,
+        "roc": figures.draw(f"roc{number}", f"ROC curve of the model with its band.{said}", SIZE_IN, paint_roc),
+        "pr": figures.draw(f"pr{number}", f"Precision-recall curve with its band.{said_pr}", SIZE_IN, paint_pr),
+        "auroc": auroc,
+        "auprc": auprc,
+        "points": len(points),
+        "band": roc.low is not None,
+        "other": other is not None,
+    }
 
 
-def _baselines(run: Run, target: str) -> list[tuple[str, pd.DataFrame]]:
-    table = run.baselines
-    if table is None:
+def _paint(axes: Axes, curve: bands.Curve, other: bands.Curve | None, steps: bool = False) -> None:
+    if curve.low is not None and curve.high is not None:
+        axes.fill_between(
+            curve.grid, curve.low, curve.high, color=figures.BLUE, alpha=0.16, lw=0, step="pre" if steps else None
+        )
+    style: dict[str, Any] = {"drawstyle": "steps-pre" if steps else "default"}
+    for fold in curve.folds:
+        axes.plot(curve.grid, fold, color=figures.BLUE, lw=0.7, alpha=0.45, **style)
+    if other is not None:
+        axes.plot(other.x, other.y, color=figures.VERMILION, lw=1.3, ls=(0, (5, 2)), **style)
+    axes.plot(curve.x, curve.y, color=figures.BLUE, lw=2, **style)
+
+
+def _operating_points(view: View, target: str, scores: Scores) -> list[tuple[float, float]]:
+    """(1 - specificity, sensitivity) that thresholds from validation data achieve here; not drawn for folds."""
+    if len(np.unique(scores.fold)) > 1:
         return []
-    names = [n for n in dict.fromkeys(table["baseline"]) if n != "prevalence"]
-    return [(n.replace("_", " "), _known(table[table["baseline"] == n], target)) for n in names]
-
-
-def _band(draws: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    values = draws.numpy()
-    return np.nanpercentile(values, 2.5, axis=0), np.nanpercentile(values, 97.5, axis=0)
+    found = []
+    for entry in view.part("thresholds", target).values():
+        cut = entry.get("threshold")
+        if isinstance(cut, int | float):
+            called = scores.score >= cut
+            found.append((float(called[scores.truth == 0].mean()), float(called[scores.truth == 1].mean())))
+    return list(dict.fromkeys(found))

@@ -1,30 +1,82 @@
-"""The data: what they are, who was left out, how they were split, who they are."""
+"""Where the cases come from, who was left out, and who is in which split."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import Any
 
-from medvfm.report.run import Run
+from markupsafe import Markup
+
+from medvfm.report import markup
+from medvfm.report.view import View
 
 TITLE = "Data"
+SPLITS = {"train": "Training", "val": "Validation", "test": "Test"}
+MOST_REASONS = 12
 
 
-def content(run: Run) -> dict[str, Any] | None:
-    data = run.part("data")
+def build(view: View) -> Markup | None:
+    data = view.part("data")
     if not data:
         return None
-    reasons: dict[str, int] = {}
-    for entry in data.get("left_out", []):
-        reasons[entry["reason"]] = reasons.get(entry["reason"], 0) + 1
-    table = data.get("characteristics") or []
-    return {
-        "card": data.get("card"),
-        "layout": data.get("layout"),
-        "flow": data.get("flow") or [],
-        "reasons": sorted(reasons.items(), key=lambda item: -item[1])[:10],
-        "splits": data.get("splits") or {},
-        "table": table,
-        "columns": [k for k in (table[0] if table else {}) if k != "name"],
-        "folds": data.get("folds"),
-        "openings": data.get("test_openings"),
-    }
+    rows = data.get("characteristics") or []
+    present = data.get("splits") or {}
+    columns = [s for s in SPLITS if s in present or any(s in row for row in rows)]
+    columns += [s for s in present if s not in columns]
+    return markup.fragment(
+        "data",
+        card=data.get("card") or {},
+        layout=data.get("layout"),
+        flow=flow(data.get("flow") or []),
+        splits=[(SPLITS.get(s, s), present[s]) for s in columns if s in present],
+        classes=list(dict.fromkeys(c for s in present.values() for c in s.get("positives", {}))),
+        characteristics=_grouped(rows),
+        columns=[(s, SPLITS.get(s, s)) for s in columns],
+        reasons=reasons(data.get("left_out") or []),
+        openings=data.get("test_openings"),
+        folds=data.get("folds") or 1,
+    )
+
+
+def flow(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Boxes from top to bottom; what is lost on the way (negative counts) hangs beside the arrow to the next box."""
+    boxes: list[dict[str, Any]] = []
+    for step in steps:
+        if (step.get("cases") or 0) < 0 and boxes:
+            lost = {k: abs(step.get(k) or 0) for k in ("cases", "patients")}
+            boxes[-1]["lost"].append({"step": step.get("step", "")} | lost)
+        else:
+            boxes.append({**step, "lost": []})
+    return boxes
+
+
+def reasons(left_out: list[dict[str, str]]) -> list[tuple[str, int]]:
+    """Why cases were left out, counted, without file names and case ids: hospitals write patients' numbers there."""
+    counted = Counter(_impersonal(entry.get("reason") or "", entry.get("case_id") or "") for entry in left_out)
+    return counted.most_common(MOST_REASONS)
+
+
+def _impersonal(reason: str, case_id: str) -> str:
+    head, colon, rest = reason.partition(": ")
+    if colon and (re.search(r"[/\\]|\.\w{2,6}$", head) or (case_id and case_id in head)):
+        reason = rest
+    if case_id:
+        reason = reason.replace(case_id, "…")
+    kept = [
+        "…" if re.search(r"[/\\]|\w\.(dcm|nii|gz|png|jpe?g|tiff?|mha|nrrd)\b", w, re.I) else w for w in reason.split()
+    ]
+    return re.sub(r"(… )+…", "…", " ".join(kept)) or "no reason was recorded"
+
+
+def _grouped(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """`sex: F` and `sex: M` under one heading `sex`; everything else as it stands."""
+    found: list[dict[str, Any]] = []
+    group = None
+    for row in rows:
+        head, colon, level = str(row.get("name", "")).partition(": ")
+        if colon and head != group:
+            found.append({"heading": head.replace("_", " ")})
+        group = head if colon else None
+        found.append({"name": level if colon else head.replace("_", " "), "indent": bool(colon), "row": row})
+    return found

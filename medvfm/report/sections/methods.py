@@ -1,67 +1,169 @@
-"""A Methods paragraph written from the record, for copying into a paper."""
+"""A Methods paragraph from the record, to be copied into a paper."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from medvfm.report.run import Run, number
+from markupsafe import Markup
 
-TITLE = "Methods"
+from medvfm.report import markup, sentences, words
+from medvfm.report.sections import model as model_section
+from medvfm.report.view import View
 
-
-def content(run: Run) -> dict[str, Any] | None:
-    parts = [_data(run), _model(run), _chosen(run), _judged(run)]
-    return {"paragraph": " ".join(p for p in parts if p)}
-
-
-def _data(run: Run) -> str:
-    splits, card = run.part("data", "splits"), run.part("data", "card")
-    if not splits or not card:
-        return ""
-    sizes = "; ".join(f"{name} {s['cases']} cases of {s['patients']} patients" for name, s in splits.items())
-    folds = run.part("data", "folds") or 1
-    how = f"{folds}-fold cross-validation by patient" if folds > 1 else "splits by patient"
-    named = f"{card['title']}{' (simulated)' if card.get('simulated') else ''}, version {card['version']}"
-    return f"We used {named}, with {how} ({sizes}), seed {run.part('recipe', 'seed')}."
+TITLE = "Methods, for copying"
+VOLUMES = {"MR", "CT", "PT", "NM"}
 
 
-def _model(run: Run) -> str:
-    model = run.part("model")
+def build(view: View) -> Markup | None:
+    paragraphs = [" ".join(part) for part in (_data(view), _model(view), _evaluation(view), _software(view)) if part]
+    return markup.fragment("methods", paragraphs=paragraphs) if paragraphs else None
+
+
+def _sentence(text: str) -> str:
+    """Ended once, with a full stop."""
+    text = " ".join(str(text).split())
+    return words.title(text if text.endswith((".", "!", "?")) else f"{text}.") if text else ""
+
+
+def _data(view: View) -> list[str]:
+    data, card = view.part("data"), view.part("data", "card")
+    said = []
+    if card.get("title"):
+        version = f" (version {card['version']})" if card.get("version") else ""
+        said.append(_sentence(f"The data were {card['title']}{version}"))
+    said += [_sentence(card[k]) for k in ("statement", "population") if card.get(k)]
+    if card.get("truth"):
+        said.append(_sentence(f"The reference standard was: {card['truth']}"))
+    flow = data.get("flow") or []
+    if flow:
+        lost = [f"{words.plural(-s['cases'], 'case')} ({s['step']})" for s in flow if (s.get("cases") or 0) < 0]
+        begun, ended = flow[0], flow[-1]
+        left = f"; left out were {words.listed(lost)}" if lost else ""
+        among = f" of {words.plural(ended['patients'], 'patient')}" if ended.get("patients") else ""
+        said.append(
+            f"Of {words.plural(begun['cases'], 'case')}, {words.count(ended['cases'])}{among} were analysed{left}."
+        )
+    return said + _splits(view)
+
+
+def _splits(view: View) -> list[str]:
+    data, recipe = view.part("data"), view.part("recipe")
+    names = {"train": "training", "val": "validation", "test": "test"}
+    sizes = [
+        f"{names.get(name, name)} ({_amount(s, 'case')}, {_amount(s, 'patient')})"
+        for name, s in (data.get("splits") or {}).items()
+    ]
+    if not sizes:
+        return []
+    split = recipe.get("split") or {}
+    if split.get("folds"):
+        return [f"Patients were divided into {split['folds']} folds (seed {recipe.get('seed')}); in the first fold the "
+                f"parts were {words.listed(sizes)}."]  # fmt: skip
+    if split.get("hold_out"):
+        held = [f"{c} {words.listed([str(v) for v in vs], 'or')}" for c, vs in split["hold_out"].items()]
+        return [f"Cases with {words.listed(held)} were held out for testing: {words.listed(sizes)}."]
+    how = "as the data card gives it" if split.get("from") == "card" else f"at random (seed {recipe.get('seed', 0)})"
+    return [f"Patients were split {how}, no patient in two parts, into {words.listed(sizes)}."]
+
+
+def _amount(split: dict[str, Any], noun: str) -> str:
+    return words.plural(split.get(f"{noun}s") or 0, noun)
+
+
+def _model(view: View) -> list[str]:
+    model, prepare = view.part("model"), view.part("recipe", "prepare")
     if not model:
-        return ""
-    size, counts = (model.get("contract") or {}).get("size_px"), model.get("parameters") or {}
-    method = str(model.get("method")).replace("_", " ")
-    share = ""
-    if counts.get("trainable"):
-        share = f"; {number(counts['trainable'])} of {number(counts.get('total'))} parameters were trained"
-    taken = f" Images entered at {size[0]} × {size[1]} pixels." if size else ""
-    return f"{model.get('weights')} was adapted by {method} ({model.get('method_note')}{share}).{taken}"
+        return []
+    licence = f", licence {model['licence']}" if model.get("licence") else ""
+    digest = f" (sha256 {str(model['sha256'])[:16]}…{licence})" if model.get("sha256") else ""
+    name, adapter = sentences.model_name(view), model.get("adapter")
+    said = [f"The pretrained model was {name}{digest}, used through the adapter {adapter}."]
+    contract = model_section.contract(model.get("contract") or {})
+    if contract:
+        said.append(f"Pictures were {contract}.")
+    slices = prepare.get("slices") or {}
+    if slices and VOLUMES & set(view.part("data", "card").get("modality") or []):
+        low, high = slices.get("span", (0, 1))
+        said.append(
+            f"From each volume {slices.get('count')} {slices.get('axis')} slices between {100 * low:.4g}% and "
+            f"{100 * high:.4g}% of its extent were encoded and pooled by their {slices.get('pool')}."
+        )
+    if model.get("method"):
+        note = f" ({model['method_note']})" if model.get("method_note") else ""
+        said.append(f"The method of adaptation was {str(model['method']).replace('_', ' ')}{note}.")
+    return said + _fitting(view)
 
 
-def _chosen(run: Run) -> str:
-    choice = run.part("model", "choice")
-    if choice and choice.get("on"):
-        kind = "the strength of regularisation" if "C" in choice else "the number of neighbours"
-        picked = f"C = {choice['C']:.3g}" if "C" in choice else f"k = {choice.get('k')}"
-        return f"On validation data we chose {kind} among {len(choice.get('swept', []))} values ({picked})."
-    settings = run.part("training", "settings")
-    if not settings:
-        return ""
-    listed = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items() if not isinstance(v, list | dict))
-    kept = "; the epoch with the best validation value was kept" if run.part("data", "splits", "val") else ""
-    return f"Training used AdamW with a warm-up and cosine decay ({listed}){kept}."
+def _fitting(view: View) -> list[str]:
+    model, training, said = view.part("model"), view.part("training"), []
+    sizes, choice, select = model.get("parameters") or {}, model.get("choice") or {}, view.part("recipe", "select")
+    metric = words.metric(select["metric"]) if select.get("metric") else "validation value"
+    if sizes.get("total") and training:
+        share = 100 * (sizes.get("trainable") or 0) / sizes["total"]
+        said.append(f"Of {words.count(sizes['total'])} parameters {words.count(sizes.get('trainable') or 0)} "
+                    f"({share:.3g}%) were trained.")  # fmt: skip
+    if isinstance(choice.get("C"), int | float) and choice.get("on"):
+        said.append(f"The regularisation strength C = {words.compact(choice['C'])} had the best validation {metric} of "
+                    f"{len(choice.get('swept') or [])} values.")  # fmt: skip
+    if isinstance(choice.get("k"), int) and choice.get("on"):
+        said.append(f"The number of neighbours k = {choice['k']} had the best validation {metric} of "
+                    f"{len(choice.get('swept') or [])} values.")  # fmt: skip
+    epochs = training.get("epochs")
+    if isinstance(epochs, list) and epochs:
+        settings = {
+            k: v for k, v in (training.get("settings") or {}).items() if isinstance(v, int | float | str) and v != ""
+        }
+        how = f" ({', '.join(f'{k} {v}'.replace('_', ' ') for k, v in settings.items())})" if settings else ""
+        said += [
+            f"Training used AdamW with a linear warm-up and a cosine decay, for {words.plural(len(epochs), 'epoch')}{how}.",
+            f"The weights of epoch {training.get('best_epoch')}, the best by validation {metric}, were kept.",
+        ]
+    return said
 
 
-def _judged(run: Run) -> str:
-    rows = run.select()
+def _evaluation(view: View) -> list[str]:
+    rows = view.rows()
     if not rows:
-        return ""
-    kinds = {r["method"] for r in rows if r["method"]}
-    named = {"delong": "DeLong's method on the logit scale", "bootstrap": "the percentile bootstrap over patients"}
-    how = " or ".join(named.get(k, k) for k in sorted(kinds))
-    resamples = run.part("recipe", "evaluate", "confidence", "resamples")
-    drawn = f" ({number(resamples)} resamples)" if resamples and "bootstrap" in kinds else ""
-    fixed = ""
-    if run.part("thresholds") and run.record["kind"] == "run":
-        fixed = " Thresholds were fixed on validation data and applied to test data unchanged."
-    return f"Intervals are at the {run.level} level by {how}{drawn}.{fixed} Analyses used medvfm {run.part('medvfm')}."
+        return []
+    said = []
+    if any(e.get("fixed_on") == "val" for t in view.part("thresholds").values() for e in t.values()):
+        said.append("Thresholds were fixed on validation data and applied to the test data unchanged.")
+    names = list(dict.fromkeys(words.metric(r["metric"]) for r in rows))
+    said.append(f"We report {words.listed(names)}.")
+    confidence = view.part("recipe", "evaluate", "confidence")
+    used = dict.fromkeys(r["method"] for r in rows if r.get("method"))
+    ways = []
+    if "delong" in used:
+        ways.append("the method of DeLong on the logit scale (AUROC)")
+    if any(u.startswith("bootstrap") for u in used):
+        drawn = f"{words.count(confidence['resamples'])} " if confidence.get("resamples") else ""
+        ways.append(f"a bootstrap of {drawn}resamples of patients{' (all other metrics)' if ways else ''}")
+    ways += [words.INTERVALS.get(u, u) for u in used if u != "delong" and not u.startswith("bootstrap")]
+    if ways:
+        said.append(f"Intervals ({words.level(rows[0]).replace('CI', 'confidence')}) are from {words.listed(ways)}.")
+    others = dict.fromkeys(words.baseline(r["baseline"]) for r in view.rows(baseline=...) if r.get("baseline"))
+    if others:
+        said.append(f"Baselines on the same cases were {words.listed(list(others))}; differences are paired.")
+    groups = dict.fromkeys(
+        r["group"].partition("=")[0].replace("_", " ") for r in view.rows(group=...) if r.get("group")
+    )
+    if groups:
+        said.append(f"The same was computed by {words.listed(list(groups))}.")
+    return said
+
+
+def _software(view: View) -> list[str]:
+    environment = view.part("environment")
+    version = view.record.get("medvfm")
+    if not version:
+        return []
+    beside = [
+        f"{name} {environment[key]}"
+        for key, name in (("python", "Python"), ("torch", "PyTorch"))
+        if environment.get(key)
+    ]
+    where = f", on {environment['device']}" if environment.get("device") else ""
+    digest = f" (recipe {view.record['hash']})" if view.record.get("hash") else ""
+    return [
+        f"Everything was run with medvfm {version}{digest}{' under ' + words.listed(beside) if beside else ''}{where}."
+    ]

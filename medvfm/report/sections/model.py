@@ -1,67 +1,124 @@
-"""The model: weights, input contract, what was trained and what was chosen."""
+"""The weights, what they take, and how they were adapted."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from medvfm.report import figures
-from medvfm.report.run import Run
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-TITLE = "Model"
+from medvfm.report import figures, markup, words
+from medvfm.report.view import View
+
+TITLE = "Model and adaptation"
+SIZE_IN = (4.3, 2.7)
 
 
-def content(run: Run) -> dict[str, Any] | None:
-    model = run.part("model")
-    if not model:
+def build(view: View) -> Markup | None:
+    model = view.part("model")
+    training = view.part("training")
+    if not model and not training:
         return None
-    return {"model": model, "figure": _training(run), "sweep": _sweep(model), "training": run.part("training")}
-
-
-def _training(run: Run) -> Any:
-    history = run.part("training", "epochs")
-    if not history:
-        return None
-    figure, axes = figures.canvas(7.4, 2.6)
-    epochs = [e["epoch"] for e in history]
-    axes.plot(epochs, [e["loss"] for e in history], color=figures.BLUE, marker="o", ms=3.5, label="training loss")
-    axes.set(xlabel="Epoch", ylabel="Training loss")
-    axes.grid(True, lw=0.6)
-    name = next(iter(history[0]["val"]), None)
-    handles = axes.get_lines()[:1]
-    if name:
-        right = axes.twinx()
-        right.spines["right"].set_visible(True)
-        right.plot(
-            epochs,
-            [e["val"][name] for e in history],
-            color=figures.RED,
-            marker="s",
-            ms=3.5,
-            ls="--",
-            label=f"val {name}",
-        )
-        right.set_ylabel(f"Validation {name}")
-        handles = [*handles, *right.get_lines()[:1]]
-        best = run.part("training", "best_epoch")
-        if best:
-            axes.axvline(best, color=figures.GRAY, lw=0.8, ls=(0, (2, 2)))
-    axes.legend(handles=handles, frameon=False, fontsize=8)
-    return figures.svg(figure, "Training loss and validation value by epoch")
-
-
-def _sweep(model: dict[str, Any]) -> Any:
-    choice = model.get("choice") or {}
-    values = choice.get("values") or []
-    if "C" not in choice or len(values) < 3:
-        return None
-    figure, axes = figures.canvas(7.4, 2.3)
-    pairs = [(c, v) for c, v in zip(choice["swept"], values, strict=True) if v is not None]
-    axes.plot(*zip(*pairs, strict=True), color=figures.BLUE, marker="o", ms=2.5, lw=1.1)
-    axes.axvline(choice["C"], color=figures.RED, lw=1.2, ls="--")
-    axes.set(
-        xscale="log",
-        xlabel="C (inverse strength of regularisation); the dashed line is the one chosen",
-        ylabel="Validation",
+    return markup.fragment(
+        "model",
+        model=model,
+        contract=contract(model.get("contract") or {}),
+        parameters=model.get("parameters") or {},
+        choice=model.get("choice") or {},
+        features=model.get("features") or {},
+        training=training,
+        settings={k: v for k, v in (training.get("settings") or {}).items() if v is not None},
+        audit=training.get("audit") or {},
+        curve=_training_curve(training),
+        sweep=_sweep(model.get("choice") or {}),
+        metric=view.part("recipe", "select").get("metric") or "validation value",
     )
-    axes.grid(True, lw=0.6)
-    return figures.svg(figure, "Validation value against the strength of regularisation")
+
+
+def contract(found: dict[str, Any]) -> str:
+    """The input contract in a sentence."""
+    size = found.get("size_px")
+    if not size:
+        return ""
+    ways = {
+        "squash": "resized to {size}, aspect ratio not kept",
+        "shortest_then_crop": "resized until the shorter side is {before} px, then the central {size}",
+        "squash_then_crop": "resized to {both}, then the central {size}",
+        "pad": "fitted into {size} with borders, aspect ratio kept",
+    }
+    before = found.get("resize_px") or size
+    way = ways.get(str(found.get("resize")), "brought to {size}")
+    text = way.format(size=f"{size[0]} × {size[1]} px", before=min(before), both=f"{before[0]} × {before[1]} px")
+    text += f" ({found['interpolation']} interpolation)" if found.get("interpolation") else ""
+    if found.get("mean") and found.get("std"):
+        text += f"; {found.get('channels', len(found['mean']))} channels, mean {_each(found['mean'])}"
+        text += f", standard deviation {_each(found['std'])}"
+    return text
+
+
+def _each(values: list[float]) -> str:
+    """One number where all channels share it."""
+    return words.listed([f"{v:g}" for v in (values if len(set(values)) > 1 else values[:1])])
+
+
+def _training_curve(training: dict[str, Any]) -> Markup | None:
+    epochs = training.get("epochs") or []
+    if not isinstance(epochs, list) or len(epochs) < 2:
+        return None
+    number = [e["epoch"] for e in epochs]
+    names = list(dict.fromkeys(name for e in epochs for name in (e.get("val") or {})))[:1]
+    best = training.get("best_epoch")
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots(1 + len(names), 1, sharex=True, squeeze=False)[:, 0]
+        axes[0].plot(
+            number, [e["loss"] for e in epochs], color=figures.VERMILION, lw=1.5, ls=(0, (5, 2)), marker="s", ms=3
+        )
+        axes[0].set_ylabel("Training loss")
+        for axis, name in zip(axes[1:], names, strict=True):
+            values = [(e.get("val") or {}).get(name) for e in epochs]
+            axis.plot(
+                number,
+                [float("nan") if v is None else v for v in values],
+                color=figures.BLUE,
+                lw=1.5,
+                marker="o",
+                ms=3.5,
+            )
+            axis.set_ylabel("Validation")
+            if best in number and values[number.index(best)] is not None:
+                axis.plot(best, values[number.index(best)], marker="D", ms=7, mfc="none", mec=figures.INK, mew=1.3)
+        for axis in axes:
+            axis.yaxis.set_major_locator(MaxNLocator(4))
+        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[-1].set_xlabel("Epoch")
+
+    fall = f"loss {epochs[0]['loss']:.3g} to {epochs[-1]['loss']:.3g}"
+    alt = f"Training curve over {len(epochs)} epochs: {fall}; best epoch {best}"
+    return figures.draw("training", alt, (4.3, 1.6 + 1.4 * len(names)), paint)
+
+
+def _sweep(choice: dict[str, Any]) -> Markup | None:
+    """Validation value against the regularisation strength, where one was swept."""
+    pairs = [
+        (c, v) for c, v in zip(choice.get("swept") or [], choice.get("values") or [], strict=False) if v is not None
+    ]
+    if len(pairs) < 3 or "C" not in choice or min(c for c, _ in pairs) <= 0:
+        return None
+    strengths, values = zip(*pairs, strict=True)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.plot(strengths, values, color=figures.BLUE, lw=1.5)
+        if choice["C"] in strengths:
+            at = values[strengths.index(choice["C"])]
+            axes.plot(choice["C"], at, marker="D", ms=7, mfc="white", mec=figures.INK, mew=1.3)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.set(xlabel="C (larger: less regularisation)", ylabel="Validation")
+
+    alt = f"Validation value for {len(pairs)} strengths of regularisation; chosen C {words.compact(choice['C'])}"
+    return figures.draw("sweep", alt, SIZE_IN, paint)

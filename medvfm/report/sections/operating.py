@@ -1,45 +1,111 @@
-"""Operating points: thresholds fixed on validation cases, and what they do on test cases."""
+"""What decisions at fixed thresholds get right and wrong."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from medvfm.report.run import Run
+from medvfm.report import markup, shares, words
+from medvfm.report.view import Scores, View
 
-TITLE = "Operating points"
-TARGETS = 6
+TITLE = "Decisions at a threshold"
+EXCLUSIVE = ("multi_class", "ordinal")
+MOST_CLASSES = 12
 
 
-def content(run: Run) -> dict[str, Any] | None:
-    thresholds, table = run.part("thresholds"), run.predictions
-    if not thresholds or table is None:
+def build(view: View) -> Markup | None:
+    level = view.level
+    points = [point for target in view.targets for point in _points(view, target, level)]
+    matrix = _matrix(view) if view.part("task").get("kind") in EXCLUSIVE else None
+    if not points and matrix is None:
         return None
-    points = []
-    for target, named in list(thresholds.items())[:TARGETS]:
-        part = table[(table["target"] == target) & (table["split"] == "test") & table["truth"].notna()]
-        truth, score = part["truth"].to_numpy() > 0.5, part["score"].to_numpy(dtype=float)
-        for metric, entry in named.items():
-            cut = entry["threshold"]
-            if isinstance(cut, list):
-                folds = part["fold"].to_numpy(dtype=int) if "fold" in part else np.zeros(len(part), int)
-                cuts = np.array([np.nan if c is None else c for c in cut])[folds]
-            elif cut is None:
-                continue
-            else:
-                cuts = np.full(len(part), cut)
-            called = score >= cuts
-            points.append(
-                {
-                    "target": target,
-                    "metric": metric,
-                    "threshold": cut if not isinstance(cut, list) else None,
-                    "fixed_on": entry.get("fixed_on"),
-                    "tp": int((called & truth).sum()),
-                    "fn": int((~called & truth).sum()),
-                    "fp": int((called & ~truth).sum()),
-                    "tn": int((~called & ~truth).sum()),
-                }
-            )
-    return {"points": points} if points else None
+    lone = all(s is None or s.independent for s in map(view.scores, view.targets))
+    return markup.fragment(
+        "operating",
+        points=points,
+        matrix=matrix,
+        several=len(view.targets) > 1,
+        level=f"{100 * level:.4g}%",
+        way="Wilson" if lone else "bootstrap over patients",
+    )
+
+
+def _points(view: View, target: str, level: float) -> list[dict[str, Any]]:
+    """One entry a distinct threshold: names that share it, confusion counts, and what it achieves here."""
+    scores = view.scores(target)
+    if scores is None:
+        return []
+    found: dict[str, dict[str, Any]] = {}
+    for name, entry in view.part("thresholds", target).items():
+        cuts = entry.get("threshold")
+        cuts = cuts if isinstance(cuts, list) else [cuts]
+        key = repr(cuts)
+        if key in found:
+            found[key]["names"].append(_goal(name))
+            continue
+        point = {"target": target, "names": [_goal(name)], "fixed_on": entry.get("fixed_on"), "threshold": _shown(cuts)}
+        found[key] = point | ({"undefined": True} if None in cuts else _achieved(scores, cuts, level))
+        wanted = next(iter(view.rows(metric=name, target=target)), None)
+        side = name.partition("@")[0]
+        if wanted and side in found[key]:  # the record's interval is the one that counts
+            found[key][side] = found[key][side] | {k: wanted.get(k) for k in ("value", "low", "high")}
+    for point in found.values():
+        others = [n for n in point["names"] if n != _goal("decision")]
+        point["decides"] = len(others) < len(point["names"])
+        point["names"] = others or ["greatest sensitivity + specificity"]
+    return list(found.values())
+
+
+def _goal(name: str) -> str:
+    """What the threshold was chosen for."""
+    base, _, rest = name.partition("@")
+    parameter, _, value = rest.partition("=")
+    return words.metric(f"{base}@{parameter}={value}") if rest else base.replace("_", " ")
+
+
+def _shown(cuts: list[float | None]) -> str:
+    return words.listed([words.compact(c) for c in dict.fromkeys(cuts)])
+
+
+def _achieved(scores: Scores, cuts: list[float], level: float) -> dict[str, Any]:
+    """Counts, and shares with intervals; with folds, each unit is decided at its own fold's threshold."""
+    folds = np.unique(scores.fold)
+    cut = np.array(cuts if len(cuts) == len(folds) else [cuts[0]] * len(folds))[np.searchsorted(folds, scores.fold)]
+    called, positive = scores.score >= cut, scores.truth == 1
+    return {
+        "counts": {
+            "tp": int((called & positive).sum()),
+            "fn": int((~called & positive).sum()),
+            "fp": int((called & ~positive).sum()),
+            "tn": int((~called & ~positive).sum()),
+        },
+        "sensitivity": shares.share(called, positive, scores, level),
+        "specificity": shares.share(~called, ~positive, scores, level),
+        "ppv": shares.share(positive, called, scores, level),
+        "npv": shares.share(~positive, ~called, scores, level),
+    }
+
+
+def _matrix(view: View) -> dict[str, Any] | None:
+    """Truth down, the class of the highest score across; None for too many classes to print."""
+    classes = view.targets
+    if view.predictions is None or not 2 <= len(classes) <= MOST_CLASSES:
+        return None
+    table = view.predictions[view.predictions["split"] == view.split]
+    keys = ["case_id", "fold"] if "fold" in table else ["case_id"]
+    truth, score = (table.pivot(index=keys, columns="target", values=v)[classes].to_numpy(float) for v in
+                    ("truth", "score"))  # fmt: skip
+    known = ~np.isnan(truth).any(axis=1)
+    counts = np.zeros((len(classes), len(classes)), dtype=int)
+    np.add.at(counts, (truth[known].argmax(axis=1), score[known].argmax(axis=1)), 1)
+    rows = [
+        {
+            "name": name,
+            "total": int(line.sum()),
+            "cells": [{"count": int(c), "share": c / max(line.sum(), 1)} for c in line],
+        }
+        for name, line in zip(classes, counts, strict=True)
+    ]
+    return {"classes": classes, "rows": rows}

@@ -1,29 +1,41 @@
-"""The main number in every subgroup, as a forest plot."""
+"""The primary number in every subgroup."""
 
 from __future__ import annotations
 
-from typing import Any
+from markupsafe import Markup
 
-from medvfm.report import figures
-from medvfm.report.run import Run, metric_name
-from medvfm.report.sections.answer import lead
+from medvfm.report import forest, markup, words
+from medvfm.report.view import Row, View
 
 TITLE = "Subgroups"
 
 
-def content(run: Run) -> dict[str, Any] | None:
-    row = lead(run)
+def build(view: View) -> Markup | None:
+    row = view.primary
     if row is None:
         return None
-    groups = [r for r in run.select(row["metric"], group=..., target=row["target"]) if r["group"]]
-    if not groups:
+    found = [r for r in view.rows(metric=row["metric"], target=row.get("target"), group=...) if r.get("group")]
+    if not found:
         return None
-    drawn = [("everyone", row["value"], row["low"], row["high"], 0)]
-    for r in groups:
-        if r["value"] is not None:
-            label = f"{r['group'].replace('=', ': ').replace('_', ' ')} ({r['patients']})"
-            drawn.append((label, r["value"], r["low"], r["high"], 1))
-    name = metric_name(row["metric"])
-    figure = figures.intervals(drawn, name, f"{name} in subgroups with intervals", row["value"])
-    return {"figure": figure, "undefined": [r for r in groups if r["value"] is None], "noted": [
-        r for r in groups if r["value"] is not None and r["note"]], "name": name}  # fmt: skip
+    lines = [forest.Line("Everyone", row, _size(row, view.unit), "diamond")]
+    for column in dict.fromkeys(r["group"].partition("=")[0] for r in found):
+        lines.append(forest.Line(words.title(column.replace("_", " "))))
+        lines += [
+            forest.Line(r["group"].partition("=")[2], r, _size(r, view.unit))
+            for r in found
+            if r["group"].partition("=")[0] == column
+        ]
+    named = words.title(words.metric(row["metric"]))
+    table = forest.table(
+        f"{named} in subgroups; the dashed line is the value of everyone.",
+        lines,
+        first="Subgroup",
+        value=named,
+        reference=row.get("value"),
+    )
+    return markup.fragment("subgroups", table=table, small=any(r.get("note") for r in found))
+
+
+def _size(row: Row, unit: str) -> str:
+    positives = row.get("positives")
+    return words.units(row, unit) + ("" if positives is None else f", {words.count(positives)} positive")

@@ -1,0 +1,81 @@
+"""Dots and intervals beside each other, as a table whose middle column is drawn: it wraps, prints and is read aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
+
+from medvfm.report import markup, words
+from medvfm.report.view import Row
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: a row of run.json with its label, or a heading where there is no row."""
+
+    label: str
+    row: Row | None = None
+    detail: str = ""
+    mark: str = "dot"  # dot, square or diamond: the kind is seen without its colour
+    extra: str = ""
+
+
+def table(
+    caption: str,
+    lines: Sequence[Line],
+    *,
+    first: str,
+    value: str,
+    reference: float | None = None,
+    extra: str | None = None,
+) -> Markup:
+    """`reference` is where the dashed line stands; `extra` names a fourth column."""
+    rows = [line.row for line in lines if line.row is not None]
+    numbers = [r[k] for r in rows for k in ("value", "low", "high") if r.get(k) is not None]
+    numbers += [] if reference is None else [reference]
+    if not numbers:
+        numbers = [0.0, 1.0]
+    ticks = _ticks(min(numbers), max(numbers))
+    low, high = ticks[0], ticks[-1]
+
+    def place(number: float | None) -> float | None:
+        return None if number is None else round(100 * (number - low) / (high - low), 2)
+
+    shown = [
+        {
+            "label": line.label,
+            "detail": line.detail,
+            "mark": line.mark,
+            "extra": line.extra,
+            "heading": line.row is None,
+            "at": {k: place(line.row.get(k)) for k in ("value", "low", "high")} if line.row else {},
+            "text": words.value(line.row) if line.row else "",
+            "interval": words.interval(line.row) if line.row else "",
+            "note": (line.row.get("note") or "") if line.row else "",
+            "defined": line.row is not None and line.row.get("value") is not None,
+        }
+        for line in lines
+    ]
+    return markup.fragment(
+        "forest",
+        caption=caption,
+        lines=shown,
+        ticks=[{"at": place(t), "text": words.compact(t)} for t in ticks],
+        reference=place(reference),
+        first=first,
+        value=value,
+        extra=extra,
+        level=words.level(rows[0]) if rows else "",
+    )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers that hold low and high between them."""
+    if high - low < 1e-9:
+        low, high = low - 0.05, high + 0.05
+    found: Any = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [round(float(t), 10) + 0.0 for t in found]

@@ -1,0 +1,132 @@
+"""A run directory as the report reads it: the record and its tables, any part of which may be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medvfm.io.run_directory import read_record
+
+SCORES = {"patient", "split", "target", "truth", "score"}
+MACRO = "macro"
+Row = Mapping[str, Any]
+EMPTY: dict[str, Any] = dict.fromkeys(
+    ("target", "split", "group", "baseline", "value", "low", "high", "method", "positives", "better", "note")
+) | {"metric": "", "level": 0.95, "cases": 0, "patients": 0, "unit": ""}
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Units of one target whose label is known: truth (n,) 0 or 1, score, patients and fold (n,)."""
+
+    truth: np.ndarray
+    score: np.ndarray
+    patients: np.ndarray
+    fold: np.ndarray
+
+    @property
+    def independent(self) -> bool:
+        """Every patient has one unit."""
+        return len(set(self.patients.tolist())) == len(self.patients)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What sections are made from; nothing in it is written to."""
+
+    directory: Path
+    record: Mapping[str, Any]
+    predictions: pd.DataFrame | None = None
+    baselines: pd.DataFrame | None = None
+
+    def part(self, *keys: str) -> Any:
+        """A part of the record by its keys, or an empty mapping where there is none."""
+        found: Any = self.record
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return {} if found is None else found
+
+    @cached_property
+    def metrics(self) -> list[Row]:
+        """The rows of run.json, each with every key."""
+        return [EMPTY | row for row in self.record.get("metrics") or []]
+
+    @cached_property
+    def split(self) -> str:
+        """The split that the report is about: test, or else the first that was judged."""
+        splits = [r["split"] for r in self.metrics if r.get("split")]
+        return "test" if "test" in splits or not splits else splits[0]
+
+    def rows(self, **wanted: Any) -> list[Row]:
+        """Rows of the split the report is about, of everyone and of the model unless `wanted` says otherwise."""
+        filters = {"split": self.split, "group": None, "baseline": None} | wanted
+        return [r for r in self.metrics if all(r.get(k) == v for k, v in filters.items() if v is not ...)]
+
+    @cached_property
+    def primary(self) -> Row | None:
+        """The first metric's row that stands for the run: over all targets where there are several."""
+        rows = self.rows()
+        first = [r for r in rows if r["metric"] == rows[0]["metric"]]
+        whole = [r for r in first if r.get("target") in (None, MACRO)]
+        return next(iter([*whole, *first]), None)
+
+    @property
+    def unit(self) -> str:
+        """What is scored: image, side, exam or patient."""
+        return str(self.part("task").get("unit") or "case")
+
+    @property
+    def level(self) -> float:
+        return float((self.primary or EMPTY)["level"] or 0.95)
+
+    @cached_property
+    def targets(self) -> list[str]:
+        """Targets with scores, in the order of the task's classes."""
+        if self.predictions is None:
+            return []
+        known = list(dict.fromkeys(self.predictions.loc[self.predictions["split"] == self.split, "target"]))
+        classes = [c for c in self.part("task").get("classes", []) if c in known]
+        return [*classes, *(t for t in known if t not in classes)]
+
+    def scores(self, target: str, baseline: str | None = None) -> Scores | None:
+        """Scores of the units with a known label; None where there are none."""
+        table = self.predictions if baseline is None else self.baselines
+        if table is None:
+            return None
+        rows = (table["split"] == self.split) & (table["target"] == target) & table["truth"].notna()
+        if baseline is not None:
+            rows &= table["baseline"] == baseline
+        part = table[rows]
+        fold = part["fold"].to_numpy() if "fold" in part else np.zeros(len(part), dtype=int)
+        if not len(part):
+            return None
+        truth = (part["truth"].to_numpy(dtype=float) > 0.5).astype(np.int64)
+        score = part["score"].to_numpy(dtype=float, copy=True)  # tables hand out read-only views, which torch dislikes
+        return Scores(truth, score, part["patient"].to_numpy(dtype=object), fold)
+
+    def value(self, metric: str, **wanted: Any) -> float | None:
+        """The number of the one row, None where it does not exist."""
+        return next((r.get("value") for r in self.rows(metric=metric, **wanted)), None)
+
+
+def load(directory: Path) -> View:
+    """Read a run directory; tables that hold no scores, such as those of other tasks, are left to their sections."""
+    return View(
+        directory,
+        read_record(directory),
+        _scores(directory / "predictions.parquet", SCORES),
+        _scores(directory / "baselines.parquet", SCORES | {"baseline"}),
+    )
+
+
+def _scores(path: Path, columns: set[str]) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    table = pd.read_parquet(path)
+    return table if columns <= set(table.columns) else None

@@ -1,0 +1,176 @@
+"""Numbers and names as a reader wants them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DIFFERENCE = "_difference"
+METRICS = {
+    "auroc": "AUROC",
+    "auprc": "average precision",
+    "macro_auroc": "macro AUROC",
+    "macro_auprc": "macro average precision",
+    "brier": "Brier score",
+    "ece": "calibration error",
+    "ece_equal_mass": "calibration error, equal-mass bins",
+    "multiclass_brier": "Brier score, all classes",
+    "top_label_ece": "calibration error, top class",
+    "ppv": "positive predictive value",
+    "npv": "negative predictive value",
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "kappa": "Cohen's kappa",
+    "quadratic_kappa": "quadratic weighted kappa",
+    "mcc": "Matthews correlation",
+}
+INTERVALS = {
+    "delong": "DeLong, on the logit scale",
+    "bootstrap": "bootstrap over patients, percentiles",
+    "bootstrap_bca": "bootstrap over patients, bias-corrected and accelerated",
+    "wilson": "Wilson",
+    "clopper_pearson": "Clopper and Pearson",
+    "pairs": "all pairs",
+}
+BASELINES = {
+    "prevalence": "prevalence alone",
+    "intensity": "voxel intensities",
+    "attributes": "patient attributes",
+    "image_and_attributes": "image and attributes",
+}
+
+
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip  # strftime would write them in the language of the machine
+
+
+def metric(name: str) -> str:
+    """`sensitivity@specificity=0.9` as "sensitivity at 90% specificity"."""
+    if name.endswith(DIFFERENCE):
+        return f"difference in {metric(name.removesuffix(DIFFERENCE))}"
+    base, at, rest = name.partition("@")
+    if not at:
+        return METRICS.get(name, name.replace("_", " "))
+    parameter, _, value = rest.partition("=")
+    try:
+        value = f"{100 * float(value):.4g}%"
+    except ValueError:
+        return name
+    read = "" if not base.startswith("roc_") else ", read from the test curve"
+    return f"{base.removeprefix('roc_').replace('_', ' ')} at {value} {parameter}{read}"
+
+
+def title(text: str) -> str:
+    """The first letter a capital, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def baseline(name: str) -> str:
+    return BASELINES.get(name, name.replace("_", " "))
+
+
+def number(value: float | None, digits: int | None = None) -> str:
+    """Two digits, three below 0.1; a true minus sign; an en dash for what does not exist."""
+    if value is None:
+        return "–"
+    if digits is None:
+        digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 0.095 else 3
+    text = f"{value:,.{digits}f}"
+    return f"−{text[1:]}" if text.startswith("-") and text.strip("-0.,") else text.lstrip("-")
+
+
+def compact(value: float | None) -> str:
+    """Three significant digits and powers of ten in words of a plot: 1e-05, 0.032, 100."""
+    return "–" if value is None else f"{value:.3g}".replace("-", "−")
+
+
+def score(value: float) -> str:
+    """A score of one case; 0.9997 is not 1."""
+    if 0 < value < 0.001:
+        return "< 0.001"
+    if 0.999 < value < 1:
+        return "> 0.999"
+    return f"{value:.3f}" if 0 <= value <= 1 else compact(value)
+
+
+def count(value: Any) -> str:
+    """Whole numbers with thin spaces between thousands, from five figures on."""
+    if not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 10_000 else f"{value:.0f}"
+
+
+def value(row: Mapping[str, Any], digits: int | None = None) -> str:
+    """The number with as many digits as its interval."""
+    return number(row.get("value"), _digits(row) if digits is None else digits)
+
+
+def interval(row: Mapping[str, Any], digits: int | None = None) -> str:
+    """`0.76 to 0.91`, or an empty text where there is none."""
+    if row.get("low") is None or row.get("high") is None:
+        return ""
+    digits = _digits(row) if digits is None else digits
+    return f"{number(row['low'], digits)} to {number(row['high'], digits)}"
+
+
+def _digits(row: Mapping[str, Any]) -> int | None:
+    """Those of the greatest of value, low and high, so that nothing reads 0.061 (-0.05 to 0.17)."""
+    known = [abs(row[k]) for k in ("value", "low", "high") if row.get(k) is not None]
+    most = max(known, default=0)
+    return 0 if most >= 1000 else 1 if most >= 100 else 2 if most >= 0.095 else 3
+
+
+def level(row: Mapping[str, Any]) -> str:
+    """`95% CI`."""
+    return f"{100 * float(row.get('level') or 0.95):.4g}% CI"
+
+
+def with_interval(row: Mapping[str, Any]) -> str:
+    """`0.85 (95% CI 0.76 to 0.91)`, or why there is no number."""
+    if row.get("value") is None:
+        return f"not defined: {row.get('note') or 'no reason was recorded'}"
+    found = interval(row)
+    return f"{value(row)} ({level(row)} {found})" if found else value(row)
+
+
+def plural(amount: int, noun: str) -> str:
+    """`1 patient`, `70 patients`, `2 studies`."""
+    if amount == 1:
+        return f"1 {noun}"
+    return f"{count(amount)} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
+
+
+def listed(items: Sequence[str], word: str = "and") -> str:
+    """`a, b and c`."""
+    items = [str(item) for item in items]
+    return " ".join(items) if len(items) < 2 else f"{', '.join(items[:-1])} {word} {items[-1]}"
+
+
+def units(row: Mapping[str, Any], unit: str) -> str:
+    """`70 patients`, or `171 images of 132 patients`."""
+    cases, patients = row.get("cases") or 0, row.get("patients") or 0
+    if unit == "patient" or cases == patients:
+        return plural(cases, unit)
+    return f"{plural(cases, unit)} of {plural(patients, 'patient')}"
+
+
+def date(iso: str | None) -> str:
+    """`23 November 2026`; what is no date is shown as it stands."""
+    try:
+        when = datetime.datetime.fromisoformat(str(iso))
+    except ValueError:
+        return str(iso or "")
+    return f"{when.day} {MONTHS[when.month - 1]} {when.year}"
+
+
+def seconds(value: float) -> str:
+    """`48 s`, `5 min 31 s`, `2 h 4 min`."""
+    whole = round(value)
+    if whole < 60:
+        return f"{value:.2g} s" if value < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
