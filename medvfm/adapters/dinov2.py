@@ -124,7 +124,7 @@ class Dinov2:
     def restage(self, method: str) -> None:
         """Go on with another method from the weights that the last stage left; low-rank updates are merged in."""
         if self.method == "lora":
-            self.module.encoder.backbone = self.module.encoder.backbone.merge_and_unload()
+            self.module.encoder.backbone = self._peft().merge_and_unload()
         self.method = method
         self._set_trainable(method)
 
@@ -230,10 +230,14 @@ class Dinov2:
 
     # what was trained, on disk
 
+    def _peft(self) -> Any:
+        """The wrapper that LoRA put around the backbone."""
+        return self.module.encoder.backbone
+
     def save(self, folder: Path) -> None:
         """`model.safetensors` holds head and trained blocks; `lora/` is peft's own format, for the plain model."""
         if self.method == "lora":
-            self.module.encoder.backbone.save_pretrained(folder / "lora")
+            self._peft().save_pretrained(folder / "lora")
         state.write(folder / "model.safetensors", self._own_state())
 
     def load(self, folder: Path) -> None:

@@ -73,7 +73,8 @@ def _parquet(path: Path, wanted: Collection[str] | None) -> pd.DataFrame:
 
 def _json(path: Path, suffix: str, records: str | None) -> pd.DataFrame:
     text = _content(path, LIMIT_BYTES).decode("utf-8-sig")
-    data = [json.loads(line) for line in text.splitlines() if line.strip()] if suffix == ".jsonl" else json.loads(text)
+    lines = text.splitlines() if suffix == ".jsonl" else []
+    data: Any = [json.loads(line) for line in lines if line.strip()] if lines else json.loads(text)
     for key in records.split(".") if records else ():
         data = data[key]
     if not isinstance(data, list):
