@@ -30,7 +30,7 @@ def decoder(syntax: str, name: str, where: object) -> Decode:
     """The first decoder that is installed; a frame and its format to (row, column[, 3]) and its colour space."""
     if syntax == _RLE:
         return _rle
-    known = _CHOICES.get(syntax)
+    known = CHOICES.get(syntax)
     if known is None:
         raise UnreadableImage(
             f"its pixels are compressed as {name}, for which there is no decoder",
@@ -175,7 +175,7 @@ def _packbits(packed: bytes, at: int, end: int, count: int) -> np.ndarray:
     return np.frombuffer(out, np.uint8, count)
 
 
-_CHOICES: dict[str, tuple[tuple[str, str, Decode], ...]] = {
+CHOICES: dict[str, tuple[tuple[str, str, Decode], ...]] = {
     **{uid: (("gdcm", "python-gdcm", _lossy(uid)),) for uid in _JPEG[:2]},
     **{uid: (("gdcm", "python-gdcm", _lossless(uid)),) for uid in _JPEG[2:]},
     **{uid: (("jpeg_ls", "pyjpegls", _charls), ("gdcm", "python-gdcm", _second(uid))) for uid in _JPEG_LS},

@@ -29,7 +29,7 @@ def planes(header: Header, form: PixelFormat) -> list[Plane] | None:
         return _dose_planes(header, form)
     if header.text("Modality") in ("NM", "PT") and "DetectorInformationSequence" in header:
         return _tomographic_planes(header, form)
-    if header.text("Modality") in ("CT", "MR", "PT"):
+    if form.frames > 1 and header.text("Modality") in ("CT", "MR", "PT"):  # to be refused: slices without a place
         return [Plane(n, (form.rows, form.columns)) for n in range(form.frames)]
     return None
 

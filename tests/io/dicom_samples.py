@@ -23,7 +23,8 @@ def dataset(
     meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = CT
     meta.MediaStorageSOPInstanceUID = generate_uid()
-    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    implicit, big = syntax == "1.2.840.10008.1.2", syntax == "1.2.840.10008.1.2.2"
+    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=implicit, is_little_endian=not big)
     ds.SOPClassUID, ds.SOPInstanceUID = CT, meta.MediaStorageSOPInstanceUID
     ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = "1.2.3", "1.2.3.4", "1.2.3.5"
     ds.PatientName, ds.PatientID, ds.Modality = "Hasenbein^Ottilie", "PID-550123", "CT"
@@ -48,7 +49,6 @@ def dataset(
     for keyword in drop:
         delattr(ds, keyword)
     if ds.BitsAllocated > 8:
-        big = syntax == "1.2.840.10008.1.2.2"
         ds.PixelData = pixels.astype(pixels.dtype.newbyteorder(">" if big else "<")).tobytes()
     else:
         ds.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)

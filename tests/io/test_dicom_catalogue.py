@@ -296,10 +296,26 @@ def outcome(path: Path) -> tuple[int, ...] | str:
         return error.what
 
 
+def placed_as_the_header_says(path: Path) -> None:
+    """Both ends of the diagonal of a single slice, in mm."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ds = pydicom.dcmread(path, force=True)
+    keys = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    if not all(k in ds for k in keys) or "NumberOfFrames" in ds:
+        return
+    position, across, spacing = (np.array(ds[k].value, float) for k in keys)
+    far = position + across[:3] * spacing[1] * (ds.Columns - 1) + across[3:] * spacing[0] * (ds.Rows - 1)
+    affine = dicom.read_file(path).affine
+    for point, vox in ((position, (0, 0)), (far, (ds.Columns - 1, ds.Rows - 1))):
+        np.testing.assert_allclose((affine @ [*vox, 0, 1])[:3], point * [-1, -1, 1], atol=5e-3)
+
+
 def check(name: str, path: Path, said: tuple[int, ...] | str) -> None:
     assert outcome(path) == said
     if isinstance(said, str) or "seg_image" in name or "liver" in name or "sm_image" in name:
         return  # segmentations and slides: their own tests, beside the stored pixels below
+    placed_as_the_header_says(path)
     voxels = dicom.read_file(path).voxels
     if "_expb" in name and "OBXXXX1A" in name:
         path = path.with_name(name.replace("_expb", ""))  # pydicom does not swap the bytes of big-endian palettes
