@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
 
 from medvfm.core.case import Case
-from medvfm.core.errors import DataError
+from medvfm.core.errors import DataError, MedvfmError
+from medvfm.core.image import Image
 from medvfm.io import cache
+
+NAMED = 5
+_ORDER = {"train": 0, "val": 1, "test": 2}
 
 
 def check(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
     """Raise DataError naming the cases; patients are not named."""
     _patients(cases, assigned)
-    pairs = identical(cases, assigned)
+    refuse(identical(cases, assigned), assigned)
+
+
+def refuse(pairs: Sequence[tuple[str, str]], assigned: Mapping[str, str]) -> None:
+    """Raise DataError for pairs of cases with the same pixels, if there are any."""
     if pairs:
-        first = " and ".join(f"{case_id} ({assigned[case_id]})" for case_id in pairs[0])
+        named = "; ".join(" and ".join(f"{c} ({assigned[c]})" for c in pair) for pair in pairs[:NAMED])
         raise DataError(
-            f"{len(pairs)} images are identical in two splits, first {first}",
+            f"{len(pairs)} images are identical in two splits, first {named}",
             remedy="remove one of each, or say split.leaks=drop",
         )
 
@@ -33,21 +44,61 @@ def _patients(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
 
 
 def identical(cases: Sequence[Case], assigned: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Pairs of cases with the same file content in different splits."""
-    first: dict[str, str] = {}
-    pairs = []
-    cases = [case for case in cases if case.case_id in assigned]
-    for case, key in zip(cases, cache.content_keys([c.files for c in cases]), strict=True):
-        if isinstance(key, Exception):
+    """Pairs of cases in different splits that have an image file (or a folder of files) of the same content.
+
+    Each case is named once, with its counterpart in the latest split. Questions on one image share it by intent: they
+    have one owner, and an owner is never split.
+    """
+    used = [case for case in cases if case.case_id in assigned]
+    files = [(case, path) for case in used for path in case.files]
+    keys = cache.content_keys([[path] for _, path in files])
+    marks: dict[str, list[Case]] = {}
+    for (case, _), key in zip(files, keys, strict=True):
+        if not isinstance(key, Exception):  # what cannot be read is left out later, with its reason
+            marks.setdefault(key, []).append(case)
+    return _across(marks, assigned)
+
+
+def identical_pixels(
+    cases: Sequence[Case], assigned: Mapping[str, str], read: Callable[[Case], Sequence[Image]]
+) -> list[tuple[str, str]]:
+    """As `identical`, by decoded pixels: finds one picture in two formats, or under two headers. Reads every image."""
+    marks: dict[str, list[Case]] = {}
+    for case in cases:
+        if case.case_id not in assigned:
             continue
-        other = first.setdefault(key, case.case_id)
-        if other != case.case_id and assigned[other] != assigned[case.case_id]:
-            pairs.append((other, case.case_id))
-    return pairs
+        try:
+            images = read(case)
+        except MedvfmError:
+            continue  # left out by whoever reads it for use, with its reason
+        for image in images:
+            marks.setdefault(pixel_key(image.voxels), []).append(case)
+    return _across(marks, assigned)
+
+
+def pixel_key(voxels: np.ndarray) -> str:
+    """A hash of shape and values. The type does not matter: 8-bit pixels stored in 16 bits are the same pixels."""
+    values = np.ascontiguousarray(voxels)
+    if values.dtype.kind in "iub":
+        values = values.astype(np.int64)
+    elif values.dtype.kind == "f":
+        values = values.astype(np.float64) + 0.0  # -0.0 is 0.0
+        if np.array_equal(values, np.rint(values)) and np.abs(values).max(initial=0) < 2**53:
+            values = values.astype(np.int64)
+    return hashlib.sha256(str(values.shape).encode() + values.tobytes()).hexdigest()[:32]
+
+
+def _across(marks: Mapping[str, Sequence[Case]], assigned: Mapping[str, str]) -> list[tuple[str, str]]:
+    pairs: dict[str, tuple[str, str]] = {}
+    for same in marks.values():
+        last = max(same, key=lambda c: (_ORDER[assigned[c.case_id]], c.case_id))
+        for case in same:
+            if assigned[case.case_id] != assigned[last.case_id]:
+                pairs.setdefault(case.case_id, (case.case_id, last.case_id))
+    return [pairs[case_id] for case_id in sorted(pairs)]
 
 
 def drop(cases: Sequence[Case], assigned: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """The assignment without training and validation cases whose pixels occur in a later split; and those cases."""
-    order = {"train": 0, "val": 1, "test": 2}
-    dropped = sorted({min(pair, key=lambda c: order[assigned[c]]) for pair in identical(cases, assigned)})
+    dropped = sorted({earlier for earlier, _ in identical(cases, assigned)})
     return {c: s for c, s in assigned.items() if c not in dropped}, dropped
