@@ -26,7 +26,7 @@ def subject(view: View) -> str:
     """Who answered: `A linear probe on frozen features of facebook/dinov2-base`."""
     model = view.part("model")
     if not model:
-        return "The scores that were handed in"
+        return "The predictions"
     method = str(model.get("method") or "")
     head = HEADS.get(method, "{model}, adapted by " + method.replace("_", " ") + "," if method else "{model}")
     return head.replace("{model}", model_name(view))

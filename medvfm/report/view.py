@@ -119,10 +119,17 @@ def load(directory: Path) -> View:
     """Read a run directory; tables that hold no scores, such as those of other tasks, are left to their sections."""
     return View(
         directory,
-        read_record(directory),
+        _without_nulls(read_record(directory)),
         _scores(directory / "predictions.parquet", SCORES),
         _scores(directory / "baselines.parquet", SCORES | {"baseline"}),
     )
+
+
+def _without_nulls(value: Any) -> Any:
+    """What is null is missing; rows of metrics get every key back."""
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return [_without_nulls(v) for v in value] if isinstance(value, list) else value
 
 
 def _scores(path: Path, columns: set[str]) -> pd.DataFrame | None:

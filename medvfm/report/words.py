@@ -87,6 +87,11 @@ def compact(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}".replace("-", "−")
 
 
+def threshold(value: float | None) -> str:
+    """Six significant digits, with which a threshold can be applied."""
+    return "–" if value is None else f"{value:.6g}".replace("-", "−")
+
+
 def score(value: float) -> str:
     """A score of one case; 0.9997 is not 1."""
     if 0 < value < 0.001:

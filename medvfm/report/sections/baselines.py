@@ -20,7 +20,7 @@ def build(view: View) -> Markup | None:
     if not others:
         return None
     gaps = {r["baseline"]: r for r in view.rows(metric=name + words.DIFFERENCE, target=target, baseline=...)}
-    lines = [forest.Line(sentences.model_name(view), row, "the model", "diamond")]
+    lines = [forest.Line(sentences.model_name(view), row, "the model" if view.part("model") else "", "diamond")]
     lines += [
         forest.Line(
             words.title(words.baseline(r["baseline"])),

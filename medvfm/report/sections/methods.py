@@ -40,9 +40,8 @@ def _data(view: View) -> list[str]:
         begun, ended = flow[0], flow[-1]
         left = f"; left out were {words.listed(lost)}" if lost else ""
         among = f" of {words.plural(ended['patients'], 'patient')}" if ended.get("patients") else ""
-        said.append(
-            f"Of {words.plural(begun['cases'], 'case')}, {words.count(ended['cases'])}{among} were analysed{left}."
-        )
+        whole = "" if begun["cases"] == ended["cases"] else f"Of {words.plural(begun['cases'], 'case')}, "
+        said.append(f"{whole}{words.plural(ended['cases'], 'case')}{among} were analysed{left}.")
     return said + _splits(view)
 
 
@@ -57,8 +56,8 @@ def _splits(view: View) -> list[str]:
         return []
     split = recipe.get("split") or {}
     if split.get("folds"):
-        return [f"Patients were divided into {split['folds']} folds (seed {recipe.get('seed')}); in the first fold the "
-                f"parts were {words.listed(sizes)}."]  # fmt: skip
+        return [f"Patients were divided into {split['folds']} folds (seed {recipe.get('seed', 0)}); in the first fold "
+                f"the parts were {words.listed(sizes)}."]  # fmt: skip
     if split.get("hold_out"):
         held = [f"{c} {words.listed([str(v) for v in vs], 'or')}" for c, vs in split["hold_out"].items()]
         return [f"Cases with {words.listed(held)} were held out for testing: {words.listed(sizes)}."]
@@ -76,8 +75,8 @@ def _model(view: View) -> list[str]:
         return []
     licence = f", licence {model['licence']}" if model.get("licence") else ""
     digest = f" (sha256 {str(model['sha256'])[:16]}…{licence})" if model.get("sha256") else ""
-    name, adapter = sentences.model_name(view), model.get("adapter")
-    said = [f"The pretrained model was {name}{digest}, used through the adapter {adapter}."]
+    through = f", used through the adapter {model['adapter']}" if model.get("adapter") else ""
+    said = [f"The pretrained model was {sentences.model_name(view)}{digest}{through}."]
     contract = model_section.contract(model.get("contract") or {})
     if contract:
         said.append(f"Pictures were {contract}.")
@@ -114,8 +113,9 @@ def _fitting(view: View) -> list[str]:
             k: v for k, v in (training.get("settings") or {}).items() if isinstance(v, int | float | str) and v != ""
         }
         how = f" ({', '.join(f'{k} {v}'.replace('_', ' ') for k, v in settings.items())})" if settings else ""
+        length = words.plural(len(epochs), "epoch")
         said += [
-            f"Training used AdamW with a linear warm-up and a cosine decay, for {words.plural(len(epochs), 'epoch')}{how}.",
+            f"Training used AdamW with a linear warm-up and a cosine decay, for {length}{how}.",
             f"The weights of epoch {training.get('best_epoch')}, the best by validation {metric}, were kept.",
         ]
     return said
@@ -126,7 +126,9 @@ def _evaluation(view: View) -> list[str]:
     if not rows:
         return []
     said = []
-    if any(e.get("fixed_on") == "val" for t in view.part("thresholds").values() for e in t.values()):
+    if view.record.get("kind") == "run" and any(
+        e.get("fixed_on") == "val" for t in view.part("thresholds").values() for e in t.values()
+    ):
         said.append("Thresholds were fixed on validation data and applied to the test data unchanged.")
     names = list(dict.fromkeys(words.metric(r["metric"]) for r in rows))
     said.append(f"We report {words.listed(names)}.")
@@ -136,8 +138,8 @@ def _evaluation(view: View) -> list[str]:
     if "delong" in used:
         ways.append("the method of DeLong on the logit scale (AUROC)")
     if any(u.startswith("bootstrap") for u in used):
-        drawn = f"{words.count(confidence['resamples'])} " if confidence.get("resamples") else ""
-        ways.append(f"a bootstrap of {drawn}resamples of patients{' (all other metrics)' if ways else ''}")
+        drawn = f" of {words.count(confidence['resamples'])} resamples" if confidence.get("resamples") else ""
+        ways.append(f"a bootstrap over patients{drawn}{' (all other metrics)' if ways else ''}")
     ways += [words.INTERVALS.get(u, u) for u in used if u != "delong" and not u.startswith("bootstrap")]
     if ways:
         said.append(f"Intervals ({words.level(rows[0]).replace('CI', 'confidence')}) are from {words.listed(ways)}.")

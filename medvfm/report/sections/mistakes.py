@@ -36,7 +36,7 @@ def _picture(view: View, entry: dict[str, Any]) -> dict[str, Any] | None:
     if content is None:
         return None
     target, truth, score = str(entry.get("target") or ""), entry.get("truth"), entry.get("score")
-    says = {0: f"no {target}", 1: target}
+    says: dict[Any, str] = {0: f"no {target}", 1: target}
     width, height = struct.unpack(">II", content[16:24])
     return {
         "wide": width > 1.2 * height,

@@ -91,6 +91,7 @@ def _training_curve(training: dict[str, Any]) -> Markup | None:
                 axis.plot(best, values[number.index(best)], marker="D", ms=7, mfc="none", mec=figures.INK, mew=1.3)
         for axis in axes:
             axis.yaxis.set_major_locator(MaxNLocator(4))
+            axis.margins(y=0.15)
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[-1].set_xlabel("Epoch")
 

@@ -25,6 +25,8 @@ def build(view: View) -> Markup | None:
     return markup.fragment(
         "operating",
         points=points,
+        given=view.record.get("kind") == "evaluation",  # nothing was fixed on validation data: there are none
+        other="another class" if view.part("task").get("kind") in EXCLUSIVE else None,
         matrix=matrix,
         several=len(view.targets) > 1,
         level=f"{100 * level:.4g}%",
@@ -66,7 +68,7 @@ def _goal(name: str) -> str:
 
 
 def _shown(cuts: list[float | None]) -> str:
-    return words.listed([words.compact(c) for c in dict.fromkeys(cuts)])
+    return words.listed([words.threshold(c) for c in dict.fromkeys(cuts)])
 
 
 def _achieved(scores: Scores, cuts: list[float], level: float) -> dict[str, Any]:

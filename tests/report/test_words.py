@@ -1,0 +1,162 @@
+"""Sentences hold the numbers of the record; numbers read as a reader expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medvfm.report import sentences, words
+from medvfm.report.sections import data, methods
+from medvfm.report.view import View
+
+
+def view(**record) -> View:
+    return View(Path(), {"kind": "run", **record})
+
+
+def row(value: float | None, low: float | None, high: float | None, **more) -> dict:
+    base = {"metric": "auroc", "target": "lesion", "split": "test", "level": 0.95, "cases": 70, "patients": 70}
+    return base | {"value": value, "low": low, "high": high, "better": "higher"} | more
+
+
+TASK = {"name": "classification", "kind": "binary", "classes": ["lesion"], "unit": "patient"}
+MODEL = {"weights": "facebook/dinov2-base", "method": "linear_probe", "adapter": "dinov2"}
+
+
+def said(found: View) -> str:
+    parts = sentences.answer(found)
+    assert parts is not None
+    return f"{parts['before']} {parts['number']}{parts['after']}"
+
+
+def test_the_answer_in_a_sentence():
+    assert said(view(task=TASK, model=MODEL, metrics=[row(0.8534, 0.7621, 0.9111)])) == (
+        "A linear probe on frozen features of facebook/dinov2-base told lesion from no lesion in 70 patients it had "
+        "never seen, with an AUROC of 0.85 (95% CI 0.76 to 0.91)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "part"),
+    [
+        (TASK | {"unit": "image"}, "in 171 images of 132 patients it had never seen"),
+        ({"kind": "multi_label", "classes": ["a", "b", "c"], "unit": "image"}, "looked for 3 findings (a, b and c)"),
+        ({"kind": "ordinal", "classes": ["0", "1"], "unit": "image"}, "graded on 2 levels (0 and 1)"),
+        ({"kind": "multi_class", "classes": list("abcdefgh"), "unit": "image"}, "told 8 classes apart in 171"),
+    ],
+)
+def test_the_question_in_words(task, part):
+    assert part in said(view(task=task, model=MODEL, metrics=[row(0.8, 0.7, 0.9, cases=171, patients=132)]))
+
+
+def test_a_standalone_evaluation_claims_nothing_unseen():
+    text = said(view(kind="evaluation", task=TASK, metrics=[row(0.8, 0.7, 0.9)]))
+    assert text.startswith("The predictions told lesion") and "never seen" not in text
+
+
+def test_several_targets_answer_with_their_mean():
+    rows = [row(0.9, 0.8, 0.95, target="a"), row(0.7, 0.6, 0.8, target="macro")]
+    text = said(view(task={"kind": "multi_label", "classes": ["a", "b"]}, model=MODEL, metrics=rows))
+    assert "0.70 (95% CI 0.60 to 0.80) on average over the classes." in text
+
+
+@pytest.mark.parametrize(
+    ("better", "gap", "verdict"),
+    [
+        ("higher", (0.2, 0.1, 0.3), "The model was better by 0.20 (95% CI 0.10 to 0.30, paired)."),
+        ("higher", (-0.2, -0.3, -0.1), "The model was worse by 0.20"),
+        ("lower", (-0.2, -0.3, -0.1), "The model was better by 0.20"),
+        ("higher", (0.06, -0.05, 0.17), "The difference of 0.06 (95% CI −0.05 to 0.17, paired) does not tell the two"),
+    ],
+)
+def test_the_strongest_baseline_and_the_verdict(better, gap, verdict):
+    best, worst = (0.6, 0.5) if better == "higher" else (0.5, 0.6)
+    rows = [
+        row(0.8, 0.7, 0.9, better=better),
+        row(worst, 0.4, 0.7, baseline="prevalence", better=better),
+        row(best, 0.4, 0.7, baseline="intensity", better=better),
+        row(*gap, metric="auroc_difference", baseline="intensity", better=better),
+    ]
+    text = sentences.comparison(view(task=TASK, model=MODEL, metrics=rows))
+    assert text is not None
+    assert text.startswith(f"The strongest baseline, voxel intensities, reached {best:.2f} (95% CI 0.40 to 0.70).")
+    assert verdict in text
+
+
+def test_numbers_have_the_digits_of_their_interval():
+    assert words.with_interval(row(0.0612, -0.05, 0.17)) == "0.06 (95% CI −0.05 to 0.17)"
+    assert words.with_interval(row(0.0432, 0.031, 0.0571)) == "0.043 (95% CI 0.031 to 0.057)"
+    assert words.with_interval(row(0.85, None, None)) == "0.85"
+    assert words.with_interval(row(None, None, None, note="one class only")) == "not defined: one class only"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.000"), (-0.001, "−0.001"), (-0.0001, "0.000"), (0.5, "0.50"), (12.345, "12.35"), (123.45, "123.5")],
+)
+def test_number(value, text):
+    assert words.number(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.99991, "> 0.999"), (1.0, "1.000"), (0.00001, "< 0.001"), (3.2, "3.2")])
+def test_a_score_is_not_rounded_to_certainty(value, text):
+    assert words.score(value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sensitivity@specificity=0.9", "sensitivity at 90% specificity"),
+        ("roc_specificity@sensitivity=0.975", "specificity at 97.5% sensitivity, read from the test curve"),
+        ("auroc_difference", "difference in AUROC"),
+        ("hausdorff_95", "hausdorff 95"),
+    ],
+)
+def test_metric_names(name, text):
+    assert words.metric(name) == text
+
+
+def test_dates_and_times():
+    assert words.date("2026-11-23T15:45:40+00:00") == "23 November 2026"
+    assert words.date("soon") == "soon"
+    assert [words.seconds(s) for s in (0.41, 48, 331, 7500)] == ["0.41 s", "48 s", "5 min 31 s", "2 h 5 min"]
+
+
+def test_reasons_hold_no_file_and_no_case():
+    given = [
+        {"case_id": "A-1", "reason": "/data/John Smith/1.dcm: no pixel data; ask the PACS"},
+        {"case_id": "A-2", "reason": "2.nii.gz: no pixel data; ask the PACS"},
+        {"case_id": "A-3", "reason": "no such file: John/x y.nii.gz"},
+        {"case_id": "A-4", "reason": "case A-4 has no mask"},
+    ]
+    found = dict(data.reasons(given))
+    assert found["no pixel data; ask the PACS"] == 2 and found["case … has no mask"] == 1
+    assert not any(name in " ".join(found) for name in ("John", "Smith", "A-"))
+
+
+def test_losses_hang_beside_the_box_that_they_leave():
+    boxes = data.flow(
+        [
+            {"step": "in the table", "cases": 10, "patients": 9},
+            {"step": "unreadable", "cases": -2, "patients": -1},
+            {"step": "analysed", "cases": 8, "patients": 8},
+        ]
+    )
+    assert [b["step"] for b in boxes] == ["in the table", "analysed"]
+    assert boxes[0]["lost"] == [{"step": "unreadable", "cases": 2, "patients": 1}]
+
+
+def test_methods_state_what_the_record_holds():
+    record = {
+        "medvfm": "0.1.0",
+        "data": {"flow": [{"step": "in the table", "cases": 10, "patients": 9}, {"step": "unreadable", "cases": -2},
+                          {"step": "analysed", "cases": 8, "patients": 8}],
+                 "splits": {"train": {"cases": 5, "patients": 5}, "test": {"cases": 3, "patients": 3}}},
+        "recipe": {"seed": 3, "split": {"from": "random"}},
+        "metrics": [row(0.8, 0.7, 0.9, method="delong")],
+    }  # fmt: skip
+    text = str(methods.build(view(**record)))
+    assert "Of 10 cases, 8 cases of 8 patients were analysed; left out were 2 cases (unreadable)." in text
+    assert "at random (seed 3), no patient in two parts, into training (5 cases, 5 patients) and test (3 cases," in text
+    assert "DeLong" in text and "medvfm 0.1.0" in text and "None" not in text
