@@ -230,3 +230,30 @@ def test_codestreams_tell_what_they_are():
     ds, frame = frame_of("MR_small_jp2klossless")
     found = dicom_codestream.jpeg2000(frame)
     assert (found.rows, found.columns, found.precision, found.signed) == (64, 64, 16, True)
+
+
+def test_lossless_colour_whose_components_are_only_numbered(tmp_path):
+    """Without a colour mark, libjpeg takes components 1, 2, 3 for YCbCr; the samples come out as they are stored."""
+    ds, frame = frame_of("SC_rgb_jpeg_gdcm")
+    bare = dicom_codestream.jpeg(frame).bare
+    data = bytearray(frame.replace(b"Adobe", b"Other"))
+    frame_at, scan_at = data.index(b"\xff\xc3"), data.index(b"\xff\xda")
+    for n in range(3):
+        data[frame_at + 10 + 3 * n] = data[scan_at + 5 + 2 * n] = n + 1
+    ds.PixelData = encapsulate([bytes(data)])
+    image = dicom.read_file(save(ds, tmp_path / "c.dcm"))
+    np.testing.assert_array_equal(image.voxels, dicom.read_file(FILES / "SC_rgb_jpeg_gdcm.dcm").voxels)
+    assert bare.count(b"Adobe") == 1
+
+
+def test_no_cut_of_a_jpeg_2000_frame_reaches_a_decoder():
+    """One decoder refuses what is cut, another may fill it: the codestream's own marks tell before."""
+    _, frame = frame_of("MR_small_jp2klossless")
+    whole = frame.rstrip(b"\0")
+    dicom_codestream.jpeg2000(whole)
+    for length in (len(whole) - 1, len(whole) - 2, len(whole) - 50, len(whole) // 2, 150):
+        with pytest.raises(UnreadableImage, match="truncated or damaged"):
+            dicom_codestream.jpeg2000(whole[:length])
+        if length != len(whole) - 2:  # of which the end mark makes it whole again
+            with pytest.raises(UnreadableImage, match="truncated or damaged"):
+                dicom_codestream.jpeg2000(whole[:length] + b"\xff\xd9")
