@@ -111,6 +111,10 @@ class DataSet:
             if rest:
                 raise UnreadableImage(f"{keyword} has {len(raw)} bytes, no whole number of values", where=self.path)
             values = struct.unpack(f"{self.order}{count}{code}", raw)
+            if code not in "fd":
+                return values
+        elif b"_" in raw:  # which Python would take for a separator of thousands
+            raise UnreadableImage(f"{keyword} is no number", where=self.path)
         else:
             try:
                 values = tuple(map(float, raw.decode("latin-1").strip(" \0").split("\\")))

@@ -73,6 +73,8 @@ def pixel_format(header: Header, limit_gib: float) -> PixelFormat:
         kind = header.text("Modality") or "unknown"
         raise UnreadableImage(f"it holds no pixels (modality {kind})", where=where)
     tag, _ = pixels
+    if "SOPInstanceUIDOfConcatenationSource" in header:
+        raise UnreadableImage("one part of an object that is spread over several files", where=where)
     floating = tag != PIXEL_DATA
     allocated = header.integer("BitsAllocated", (64 if tag == DOUBLE_PIXEL_DATA else 32) if floating else None)
     stored = allocated if floating else header.integer("BitsStored", allocated)

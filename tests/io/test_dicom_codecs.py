@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import struct
 
@@ -257,3 +258,27 @@ def test_no_cut_of_a_jpeg_2000_frame_reaches_a_decoder():
         if length != len(whole) - 2:  # of which the end mark makes it whole again
             with pytest.raises(UnreadableImage, match="truncated or damaged"):
                 dicom_codestream.jpeg2000(whole[:length] + b"\xff\xd9")
+
+
+# (i * 3 + j * 5) % 256 of 32 columns and 24 rows, encoded by OpenJPH 0.26, which is none of the decoders here
+HTJ2K = (
+    "/0//UQApQAAAAAAgAAAAGAAAAAAAAAAAAAAAIAAAABgAAAAAAAAAAAABBwEB/1AACAACAAAAAv9SAAwAAgABAAUEBEAB/1wAEyBIUFBQUFBQUFBQUFBQ"
+    "SEhI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAAIwAAf+TwCXzAId0AMASwBKA7ACHdACqAQd0AMATQBIA1v4AAnQA7QozAMATwBUgqvqj"
+    "I8J1ACzLssAAAb62AMAVUAVoJEn+54Cnp0J3AJSIiIj++nJ798nsuADAK2AWsAAAAPn+Kenp6eniegAIAAAAAAD+/3GBJ79knv2Se/ZJ7L8A/9k="
+)
+
+
+@pytest.mark.parametrize("number", [201, 202, 203])
+def test_high_throughput_jpeg_2000(tmp_path, number):
+    rows, columns = np.mgrid[:24, :32]
+    pixels = ((columns * 3 + rows * 5) % 256).astype(np.uint8)
+    ds = dataset(pixels, Modality="OT", RescaleIntercept=0)
+    ds.file_meta.TransferSyntaxUID = f"1.2.840.10008.1.2.4.{number}"
+    frame = base64.b64decode(HTJ2K)
+    ds.PixelData = encapsulate([frame])
+    ds["PixelData"].is_undefined_length = True
+    image = dicom.read_file(save(ds, tmp_path / "h.dcm"))
+    np.testing.assert_array_equal(image.voxels[:, :, 0].T, pixels)
+    ds.PixelData = encapsulate([frame[:-20]])
+    with pytest.raises(UnreadableImage, match="truncated or damaged"):
+        dicom.read_file(save(ds, tmp_path / "h.dcm"))

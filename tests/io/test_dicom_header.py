@@ -223,6 +223,16 @@ def test_sizes_and_formats_that_cannot_be(tmp_path, fields, said):
         dicom.read_file(path)
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "1_0", "0,5", "five", "1e999", "0x1"])
+def test_decimal_strings_that_are_no_finite_number(tmp_path, text):
+    data = save(dataset(noise((5, 7)), RescaleSlope="1.0000000"), tmp_path / "x").read_bytes()
+    assert data.count(b"1.0000000 ") == 1
+    path = tmp_path / "bad.dcm"
+    path.write_bytes(data.replace(b"1.0000000 ", text.encode().ljust(10)))
+    with pytest.raises(UnreadableImage, match=r"RescaleSlope is no (finite )?number"):
+        dicom.read_file(path)
+
+
 def test_huge_frames_take_no_memory(tmp_path):
     ds = dataset(noise((5, 7)), Rows=65535, Columns=65535, NumberOfFrames=1000)
     assert "more than the limit of 4 GiB" in held(save(ds, tmp_path / "huge.dcm"), peak_gib=0.3)

@@ -124,6 +124,13 @@ def test_frames_that_are_no_grid(tmp_path, places, said):
         dicom.read_file(save(enhanced(places), tmp_path / "e.dcm"))
 
 
+def test_a_part_of_a_concatenation_is_not_taken_for_the_whole(tmp_path):
+    ds = enhanced(range(3))
+    ds.SOPInstanceUIDOfConcatenationSource = "1.2.3.9"
+    with pytest.raises(UnreadableImage, match="one part of an object that is spread over several files"):
+        dicom.read_file(save(ds, tmp_path / "e.dcm"))
+
+
 def test_frames_without_spacing_or_place_or_description(tmp_path):
     with pytest.raises(UnreadableImage, match="no pixel spacing"):
         dicom.read_file(save(enhanced(range(3), measures=False), tmp_path / "e.dcm"))
