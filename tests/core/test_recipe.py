@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -123,3 +124,9 @@ def test_the_schema_knows_every_section():
     schema = recipe.json_schema()
     assert {"data", "task", "adapter", "baselines", "evaluate", "split"} <= set(schema["properties"])
     assert schema["additionalProperties"] is False
+
+
+def test_the_schema_that_shipped_recipes_name_is_the_one_in_force():
+    folder = Path(__file__).parents[2] / "recipes"
+    assert json.loads((folder / "recipe.schema.json").read_text()) == recipe.json_schema()
+    assert all("$schema=recipe.schema.json" in f.read_text().partition("\n")[0] for f in folder.glob("*.yaml"))
