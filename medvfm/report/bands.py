@@ -98,9 +98,8 @@ def defined(scores: Scores | None) -> str | None:
     if scores is None:
         return "no unit with a known label"
     try:
-        for fold in np.unique(scores.fold):
-            rows = scores.fold == fold
-            ranking.roc_curve(torch.from_numpy(scores.truth[rows]), torch.from_numpy(scores.score[rows]))
+        for part in scores.by_fold():
+            ranking.roc_curve(torch.from_numpy(part.truth), torch.from_numpy(part.score))
     except Undefined as reason:
         return str(reason)
     return None

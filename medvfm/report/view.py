@@ -35,6 +35,11 @@ class Scores:
         """Every patient has one unit."""
         return len(set(self.patients.tolist())) == len(self.patients)
 
+    def by_fold(self) -> list[Scores]:
+        """Each fold alone: scores of different folds are never pooled."""
+        rows = [self.fold == fold for fold in np.unique(self.fold)]
+        return [Scores(self.truth[r], self.score[r], self.patients[r], self.fold[r]) for r in rows]
+
 
 @dataclass(frozen=True, eq=False)
 class View:

@@ -121,7 +121,7 @@ def write(
         "seconds": {"reading": 20.5, "fitting": 3.0, "total": 61.0},
         "recipe": _recipe(targets, unit, metrics, folds),
         "task": {"name": "classification", "kind": kind, "classes": list(targets), "unit": unit},
-        "data": _data(targets, n),
+        "data": _data(targets, n) | {"folds": folds},
         "model": _model(training),
         "training": _training() if training else None,
         "thresholds": operating.as_record(cuts),

@@ -134,22 +134,27 @@ def test_names_of_classes_are_escaped_everywhere(tmp_path, targets):
 
 
 @pytest.mark.parametrize(
-    "key",
-    ["seconds", "recipe", "task", "data", "model", "training", "thresholds", "previews", "environment", "warnings",
-     "metrics", "title", "created", "hash", "medvfm", "status", "kind"],
-)  # fmt: skip
-def test_any_part_of_the_record_may_be_missing(changed, key):
-    page = changed(lambda record: {k: v for k, v in record.items() if k != key})
-    gone = {"previews": "mistakes", "data": "data", "thresholds": "operating", "model": "model", "metrics": "numbers"}
-    assert gone.get(key) not in page.sections
+    ("keys", "gone"),
+    [
+        (("seconds", "environment", "warnings", "title", "created", "hash", "medvfm", "status", "kind"), None),
+        (("recipe", "training"), None),
+        (("task",), None),
+        (("data",), "data"),
+        (("model",), "model"),
+        (("thresholds", "previews"), "operating"),
+        (("metrics",), "numbers"),
+    ],
+)
+def test_any_part_of_the_record_may_be_missing(changed, keys, gone):
+    page = changed(lambda record: {k: v for k, v in record.items() if k not in keys})
+    assert gone not in page.sections and "methods" in page.sections
     assert "None" not in page.text and "nan" not in page.text.split()
 
 
 @pytest.mark.parametrize("key", ["data", "model", "environment", "task", "recipe", "thresholds", "training"])
 def test_the_inside_of_a_part_may_be_missing_or_null(changed, key):
-    for hollow in (lambda part: {}, lambda part: dict.fromkeys(part or {})):
-        page = changed(lambda record, hollow=hollow: record | {key: hollow(record[key])})
-        assert "numbers" in page.sections and "None" not in page.text
+    page = changed(lambda record: record | {key: dict.fromkeys(record[key] or {})})
+    assert "numbers" in page.sections and "None" not in page.text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from markupsafe import Markup
@@ -16,6 +18,7 @@ from medvfm.report.view import Scores, View
 TITLE = "Calibration"
 BINS = 10
 MOST = 8
+MARKERS = "os^Dv"  # of folds
 METRICS = ("brier", "log_loss", "ece", "ece_equal_mass", "calibration_slope", "calibration_intercept")
 SIZE_IN = (4.3, 4.6)
 
@@ -46,43 +49,55 @@ def _panel(view: View, number: int, target: str, level: float) -> dict:
     if scores is None:
         return {"target": target, "reason": "no unit with a known label"}
     try:
-        bins = calibration.reliability(torch.from_numpy(scores.truth), torch.from_numpy(scores.score), BINS)
+        folds = [_bins(part, level) for part in scores.by_fold()]
     except Undefined as reason:
         return {"target": target, "reason": str(reason)}
-    found = [_bin(scores, low, high, level) for low, high in zip(bins.low.tolist(), bins.high.tolist(), strict=True)]
-    x = bins.probability.numpy()
 
     def paint(figure: Figure) -> None:
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
         top.plot([0, 1], [0, 1], color=figures.MUTED, lw=0.9, ls=(0, (1, 2)))
-        for place, row in zip(x, found, strict=True):
-            if row["low"] is not None:
-                top.plot([place, place], [row["low"], row["high"]], color=figures.BLUE, lw=1.3, alpha=0.55)
-        top.plot(x, [row["value"] for row in found], color=figures.BLUE, lw=0.9, alpha=0.7)
-        areas = [16 + 80 * row["cases"] / len(scores.truth) for row in found]
-        top.scatter(
-            x, [row["value"] for row in found], s=areas, color=figures.BLUE, edgecolor="white", lw=0.8, zorder=3
-        )
+        for number, bins in enumerate(folds):
+            _line(top, bins, MARKERS[number % len(MARKERS)], whiskers=len(folds) == 1)
         figures.unit_square(top, "", "Observed share")
         _histogram(below, scores)
         below.set_xlabel("Predicted probability")
 
     alt = "Calibration plot: " + "; ".join(
-        f"predicted {p:.2f}, observed {row['value']:.2f} in {row['cases']}" for p, row in zip(x, found, strict=True)
+        f"predicted {b['probability']:.2f}, observed {b['row']['value']:.2f} in {b['row']['cases']}"
+        for bins in folds
+        for b in bins
     )
     return {
         "target": target,
         "reason": None,
         "figure": figures.draw(f"calibration{number}", alt, SIZE_IN, paint),
-        "bins": [{"low": lo, "high": hi, "probability": p, "row": row}
-                 for lo, hi, p, row in zip(bins.low.tolist(), bins.high.tolist(), x.tolist(), found, strict=True)],
-    }  # fmt: skip
+        "bins": folds[0] if len(folds) == 1 else None,
+        "folds": len(folds),
+    }
 
 
-def _bin(scores: Scores, low: float, high: float, level: float) -> dict:
-    """Observed share in [low, high), the last bin closed, as in `reliability`."""
-    inside = (scores.score >= low) & ((scores.score < high) | (high >= 1))
-    return shares.share(scores.truth == 1, inside, scores, level)
+def _bins(scores: Scores, level: float) -> list[dict[str, Any]]:
+    """Bins that hold a case, with edges, mean probability and the observed share with its interval."""
+    bins = calibration.reliability(torch.from_numpy(scores.truth), torch.from_numpy(scores.score), BINS)
+    found = []
+    for low, high, probability in zip(bins.low.tolist(), bins.high.tolist(), bins.probability.tolist(), strict=True):
+        inside = (scores.score >= low) & ((scores.score < high) | (high >= 1))  # the last bin is closed
+        row = shares.share(scores.truth == 1, inside, scores, level)
+        found.append({"low": low, "high": high, "probability": probability, "row": row})
+    return found
+
+
+def _line(axes: Axes, bins: list[dict[str, Any]], marker: str, whiskers: bool) -> None:
+    """One fold's bins; the area of a marker grows with its cases."""
+    x, y = [b["probability"] for b in bins], [b["row"]["value"] for b in bins]
+    for place, bin in zip(x, bins, strict=True):
+        if whiskers and bin["row"]["low"] is not None:
+            ends = [bin["row"]["low"], bin["row"]["high"]]
+            axes.plot([place, place], ends, color=figures.BLUE, lw=1.3, alpha=0.55)
+    total = sum(b["row"]["cases"] for b in bins)
+    areas = [16 + 80 * b["row"]["cases"] / total for b in bins]
+    axes.plot(x, y, color=figures.BLUE, lw=0.9, alpha=0.7)
+    axes.scatter(x, y, s=areas, marker=marker, color=figures.BLUE, edgecolor="white", lw=0.8, zorder=3)
 
 
 def _histogram(axes: Axes, scores: Scores) -> None:

@@ -31,7 +31,10 @@ def _data(view: View) -> list[str]:
     if card.get("title"):
         version = f" (version {card['version']})" if card.get("version") else ""
         said.append(_sentence(f"The data were {card['title']}{version}"))
-    said += [_sentence(card[k]) for k in ("statement", "population") if card.get(k)]
+    if card.get("statement"):
+        said.append(_sentence(card["statement"]))
+    if card.get("population"):
+        said.append(_sentence(f"Population: {card['population']}"))
     if card.get("truth"):
         said.append(_sentence(f"The reference standard was: {card['truth']}"))
     flow = data.get("flow") or []

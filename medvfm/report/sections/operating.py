@@ -25,6 +25,7 @@ def build(view: View) -> Markup | None:
     return markup.fragment(
         "operating",
         points=points,
+        folds=view.part("data").get("folds") or 1,
         given=view.record.get("kind") == "evaluation",  # nothing was fixed on validation data: there are none
         other="another class" if view.part("task").get("kind") in EXCLUSIVE else None,
         matrix=matrix,
