@@ -173,7 +173,7 @@ def evaluate_scores(
             "unit": "image",
         },
         "data": {"flow": [{"step": "analysed", "cases": known, "patients": len(set(scored.patients.tolist()))}]},
-        "thresholds": operating.as_record(cuts),
+        "thresholds": operating.as_record(cuts, "given"),
         "environment": describe.environment("cpu"),
         "warnings": notes,
         "metrics": as_records(rows),

@@ -79,11 +79,11 @@ def recalibrated(scored: Scored, platt: np.ndarray) -> Scored:
     return scored.with_scores(1 / (1 + np.exp(-(slope * scored.scores + intercept))), True)
 
 
-def as_record(thresholds: Thresholds) -> dict[str, dict[str, dict[str, Any]]]:
+def as_record(thresholds: Thresholds, fixed_on: str = "val") -> dict[str, dict[str, dict[str, Any]]]:
     """target to metric to its threshold (a list with folds), for run.json."""
     record: dict[str, dict[str, dict[str, Any]]] = {}
     for (metric, target), values in thresholds.items():
         numbers = [float(v) if np.isfinite(v) else None for v in values]
         value = numbers[0] if len(numbers) == 1 else numbers
-        record.setdefault(target, {})[metric] = {"threshold": value, "fixed_on": "val"}
+        record.setdefault(target, {})[metric] = {"threshold": value, "fixed_on": fixed_on}
     return record
