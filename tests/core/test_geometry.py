@@ -5,7 +5,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from medvfm.core import geometry
@@ -30,6 +30,8 @@ def test_spacing_volume_and_orientation_as_nibabel(affine):
     image = nib.Nifti1Image(np.zeros((2, 3, 4), np.uint8), affine)
     assert geometry.spacing_mm(affine) == pytest.approx(nib.affines.voxel_sizes(affine))
     assert geometry.voxel_volume_mm3(affine) == pytest.approx(np.prod(nib.affines.voxel_sizes(affine)))
+    nearest = np.abs(affine[:3, :3] / nib.affines.voxel_sizes(affine)).argmax(axis=0)
+    assume(len(set(nearest)) == 3)  # where two axes lean to one side of the patient, releases of nibabel differ
     codes = nib.orientations.io_orientation(affine)
     assert geometry.axis_directions(affine) == tuple((int(p), int(s)) for p, s in codes)
     assert geometry.orientation(affine) == "".join(nib.aff2axcodes(image.affine))
