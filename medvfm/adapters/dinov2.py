@@ -41,7 +41,7 @@ DEFAULT_METHOD = "linear_probe"
 DEFAULT_WEIGHTS = "facebook/dinov2-base"
 TRAINING = {
     "lora": {
-        "epochs": 4,
+        "epochs": 3,
         "batch_size": 2,
         "accumulate": 4,
         "learning_rate": 2e-3,
