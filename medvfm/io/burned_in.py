@@ -102,10 +102,10 @@ def is_label(dataset: Dataset) -> bool:
     return "LABEL" in {str(k).strip().upper() for k in _several(dataset.get("ImageType"))}
 
 
-def boxes(dataset: Dataset, rules: Iterable[Rule]) -> list[Box]:
-    """What to blank: all around the ultrasound regions (PS3.3, C.8.5.5), and what the rules that match name."""
+def boxes(dataset: Dataset, rules: Iterable[Rule], around: bool = True) -> list[Box]:
+    """What to blank: what the rules that match name, and all around the ultrasound regions (PS3.3, C.8.5.5)."""
     named = [box for rule in rules if _matches(dataset, rule) for box in rule.blank]
-    return named + _around_regions(dataset)
+    return named + (_around_regions(dataset) if around else [])
 
 
 def _matches(dataset: Dataset, rule: Rule) -> bool:

@@ -8,6 +8,7 @@ holds any is left out. Files are named by running numbers and keyed hashes, neve
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import os
@@ -140,7 +141,7 @@ class _Work:
         dataset = _read(path)
         _refuse(dataset)
         risk = burned_in.risk(dataset)
-        boxes = burned_in.boxes(dataset, self.rules) if "PixelData" in dataset else []
+        boxes = burned_in.boxes(dataset, self.rules, around=bool(risk)) if "PixelData" in dataset else []
         if risk and not boxes and self.strict_pixels:
             raise _LeftOut("text may stand in its pixels")
         if boxes:
@@ -217,11 +218,7 @@ def _scan(paths: list[Path], console: Console) -> dict[str, Secrets]:
             mine = secrets_of(dataset)
         except Exception:  # counted with its reason when the file is read whole
             continue
-        known = found.get(patient)
-        if known is None:
-            found[patient] = mine
-        elif not mine.values <= known.values:
-            found[patient] = known.merged(mine)
+        found.setdefault(patient, mine).update(mine)
     return found
 
 
@@ -302,7 +299,7 @@ def _encoded(dataset: FileDataset, cleaner: Cleaner) -> bytes:
         header.set_original_encoding(implicit, little, dataset.original_character_set)
     plain = dataset.file_meta.TransferSyntaxUID
     if plain.is_deflated or plain.is_compressed:  # the search is in the clear
-        header.file_meta = FileMetaDataset(dataset.file_meta)
+        header.file_meta = copy.deepcopy(dataset.file_meta)
         header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     if cleaner.secrets.left_in(_bytes(header), allowed=cleaner.dates):
         raise _LeftOut("an identifying value is left in its header")

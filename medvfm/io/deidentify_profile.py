@@ -77,7 +77,7 @@ IDENTIFYING = _words(
     " PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest ReferringPhysicianAddress"
     " ReferringPhysicianTelephoneNumbers PersonAddress PersonTelephoneNumbers ResponsibleOrganization BarcodeValue"
     " ClinicalTrialSubjectID ClinicalTrialSubjectReadingID ClinicalTrialSponsorName ClinicalTrialSiteName"
-    " ContainerIdentifier SpecimenIdentifier SpecimenAccessionNumber StudyInstanceUID SeriesInstanceUID SOPInstanceUID"
+    " ContainerIdentifier SpecimenIdentifier SpecimenAccessionNumber"
 )
 
 

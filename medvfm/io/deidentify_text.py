@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 
 MARK = "***"
 _SHORTEST_WORD, _SHORTEST_VALUE = 3, 4
@@ -27,6 +28,7 @@ _PATTERNS = [
         r"(?<![\d.])\+?\d[\d ()/-]{4,}\d(?!\.?\d)",
     )
 ]
+_UID = re.compile(r"\b(?!1\.2\.840\.10008\.)\d+(?:\.\d+){5,}")
 _TITLED = re.compile(
     r"\b((?i:dr|prof|mr|mrs|ms|miss|doctor|professor|doktor|herr|frau|signed by|dictated by)\b\.?"
     r"(?:\s*(?i:med|dr)\.)*\s+)"
@@ -39,50 +41,45 @@ class Secrets:
 
     def __init__(self, names: Iterable[str] = (), values: Iterable[str] = ()) -> None:
         self.values: set[str] = set()
-        for name in names:
+        for name in (group for value in names for group in value.split("=")):  # alphabetic, ideographic, phonetic
             self._add(name)
-            self._add(" ".join(re.split(r"[\^=\s]+", name)))
-            for word in re.split(r"[\^=\s,.()]+", name):
+            for word in re.split(r"[\^\s,.()]+", name):
                 if word.casefold() not in _COMMON:
                     self._add(word, _SHORTEST_WORD)
         for value in values:
             self._add(value)
             for number in re.findall(r"\d+", value):
                 self._add(number, _SHORTEST_NUMBER)
-        self._pattern = self._compiled()
 
     def _add(self, value: str, shortest: int = _SHORTEST_VALUE) -> None:
         value = value.strip().strip("\0^=").strip()
         if len(value) >= shortest and value.casefold() not in _COMMON:
             self.values.add(value)
 
-    def merged(self, other: Secrets) -> Secrets:
-        """Both sets: what one file of a patient knows is taken out of all."""
-        both = Secrets()
-        both.values = self.values | other.values
-        both._pattern = both._compiled()
-        return both
+    def update(self, other: Secrets) -> None:
+        """Add what another file of the same patient knows."""
+        if not other.values <= self.values:
+            self.values |= other.values
+            self.__dict__.pop("_pattern", None)
 
-    def _compiled(self) -> re.Pattern[str] | None:
+    @cached_property
+    def _pattern(self) -> re.Pattern[str] | None:
         parts = [_bounded(r"[\s^]+".join(map(re.escape, re.split(r"[\s^]+", v))), v) for v in self._longest_first()]
         return re.compile("|".join(parts), re.IGNORECASE) if parts else None
 
     def _longest_first(self) -> list[str]:
         return sorted(self.values, key=lambda v: (-len(v), v))
 
-    def scrub(self, text: str, mark: str = MARK) -> str:
-        """The text with every identifying value replaced."""
-        return self._pattern.sub(mark, text) if self._pattern else text
+    def scrub(self, text: str) -> str:
+        """The text with every identifying value and every UID replaced."""
+        text = _UID.sub(MARK, text)
+        return self._pattern.sub(MARK, text) if self._pattern else text
 
     def scrub_prose(self, text: str) -> str:
         """As scrub, and without dates, long numbers, addresses and names after a title: more than the header knows."""
         for pattern in _PATTERNS:
             text = pattern.sub(MARK, text)
         return self.scrub(_TITLED.sub(rf"\g<1>{MARK}", text))
-
-    def hit(self, text: str) -> bool:
-        """Whether the text holds an identifying value."""
-        return self._pattern is not None and self._pattern.search(text) is not None
 
     def left_in(self, raw: bytes, allowed: Iterable[str] = (), shortest: int = _SHORTEST_VALUE) -> bool:
         """Whether these bytes hold an identifying value in any usual encoding; `allowed` values may stand there.
@@ -92,7 +89,8 @@ class Secrets:
         exempt, raw = set(allowed), raw.upper()
         kept = [v for v in self.values if v not in exempt and len(v) >= (_SHORTEST_NUMBER if v.isdigit() else shortest)]
         for value in (v for v in kept if len(v) >= _INSIDE or not v.isalpha()):
-            for form in {value.upper().encode(codec, "ignore").upper() for codec in _CODECS}:
+            spelled = (value, value.upper(), value.lower())  # bytes know the case of ASCII letters only
+            for form in {s.encode(codec, "ignore").upper() for codec in _CODECS for s in spelled}:
                 alone = rb"(?<![\d.])" + re.escape(form) + rb"(?![\d.])" if form.isdigit() else re.escape(form)
                 if len(form) >= shortest and form in raw and re.search(alone, raw):
                     return True
