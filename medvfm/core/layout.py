@@ -87,7 +87,7 @@ class Group(Section):
 
     value: Template
     number: bool = Field(False, description="a number, such as an age, and not a name")
-    map: dict[str, str] = Field(default_factory=dict, description="values as they stand to better names")
+    map: dict[str, str] = Field(default_factory=dict, description="values, or bands, to better names")
     bands: Annotated[tuple[Number, ...], Lax] = Field((), description="cuts that make bands of numbers")
 
 
@@ -102,7 +102,9 @@ class Join(Section):
     key: str | Names | None = Field(None, description="column of that table, or several, any of which may match")
     on: Template | None = Field(None, description="template over the row that must equal the key")
     columns: Names = Field((), description="names of the columns, where the table has no header")
+    delimiter: str | None = Field(None, description="of the table; null: by its name")
     file: Template | None = None
+    required: bool = Field(False, description="rows without an entry are left out; else the joined fields are empty")
 
     @model_validator(mode="after")
     def _one_source(self) -> Join:
@@ -153,7 +155,7 @@ class Layout(Section):
     table: str | dict[SplitName, str] | None = Field(
         None,
         description="CSV, TSV, Parquet or JSON, packed with gzip or not; a glob for a table in parts; one a split "
-        "where they come apart",
+        "where they come apart. The field `row` counts the rows of a table",
     )
     delimiter: str | None = Field(None, description="of the table; null: by its name")
     columns: Names = Field((), description="names of the columns, where the table has no header")

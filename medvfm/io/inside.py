@@ -15,6 +15,7 @@ class Inside:
     def __init__(self, folder: Path) -> None:
         self.folder, self._real = folder, folder.resolve()
         self._sound = {folder}  # folders whose links were looked at
+        self._walked: dict[str, dict[str, list[Path]]] = {}
 
     def path(self, name: str) -> Path:
         """The path of that name; DataError for one that leads out. It need not exist."""
@@ -47,6 +48,14 @@ class Inside:
         self.path(pattern)
         found = [p for p in self.folder.glob(pattern) if not p.name.startswith(".")]
         return sorted(self.sound(p) for p in found)
+
+    def named(self, whole: str, name: str) -> list[Path]:
+        """What the glob `whole` finds under that name; the tree is walked once for all names."""
+        if whole not in self._walked:
+            self._walked[whole] = {}
+            for path in self.matches(whole):
+                self._walked[whole].setdefault(path.name, []).append(path)
+        return self._walked[whole].get(name, [])
 
 
 def escaped(value: str) -> str:

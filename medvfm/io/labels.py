@@ -79,14 +79,16 @@ def group(name: str, entry: str | Group, row: Row) -> str | float | None:
     value = row.filled(entry.value)
     if is_unknown(value):
         return None
-    value = entry.map.get(value, value)
     if not entry.number and not entry.bands:
-        return value
+        return entry.map.get(value, value)
     try:
-        number = float(value)
+        number = float(entry.map.get(value, value))
     except ValueError:
         raise DataError(f"column {name} holds {value!r}, and the card says a number", where=row.place) from None
-    return _band(number, entry.bands) if entry.bands else number
+    if not entry.bands:
+        return number
+    band = _band(number, entry.bands)
+    return entry.map.get(band, band)
 
 
 def _band(number: float, cuts: tuple[float, ...]) -> str:

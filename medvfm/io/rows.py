@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,12 @@ def as_text(value: object) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """Named fields, and where they stood."""
+    """Named fields, and where they stood. `lost` names a source that should have an entry for it, and has not."""
 
     fields: Mapping[str, Any]
     place: str
     columns: Collection[str] = ()
+    lost: str | None = None
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.fields:
@@ -49,13 +50,12 @@ class Row:
 
     def plus(self, more: Mapping[str, Any], columns: Collection[str] = ()) -> Row:
         """The row with further fields; those that it has are not replaced."""
-        return Row({**more, **self.fields}, self.place, {*self.columns, *columns} if columns else self.columns)
+        known = {*self.columns, *columns} if columns else self.columns
+        return replace(self, fields={**more, **self.fields}, columns=known)
 
     def filled(self, template: str) -> str:
         """The template with its fields."""
-        for name in fields_of(template):
-            template = template.replace(f"{{{name}}}", as_text(self[name]))
-        return template
+        return _put(template, {name: as_text(self[name]) for name in fields_of(template)})
 
     def files(self, template: str, inside: Inside) -> list[Path] | None:
         """What there is of the path that the template names, one or several for a glob; None where a field is empty.
@@ -68,14 +68,29 @@ class Row:
         own = next(iter(values.values()), None)
         if isinstance(own, Path) and template == f"{{{next(iter(values))}}}":
             return [own]
-        globbing = is_glob(template)
-        for name, value in values.items():
-            text = as_text(value)
-            template = template.replace(f"{{{name}}}", escaped(text) if globbing else text)
-        if globbing:
-            return inside.matches(template)
-        path = inside.path(template)
-        return [path] if exists(path) else []
+        texts = {name: as_text(value).replace("\\", "/") for name, value in values.items()}
+        if not is_glob(template):
+            path = inside.path(_put(template, texts))
+            return [path] if exists(path) else []
+        *_, last = template.split("/")
+        if is_glob(last):
+            return inside.matches(_put(template, {name: escaped(text) for name, text in texts.items()}))
+        found = inside.named(pattern_as_glob(template), _put(last, texts))
+        expression = re.compile(_expression(template, lambda name, _: re.escape(texts[name])))
+        return [path for path in found if expression.fullmatch(path.relative_to(inside.folder).as_posix())]
+
+
+def _put(template: str, texts: Mapping[str, str]) -> str:
+    return "".join(before + (texts[name] if name else "") for before, name, _ in pieces_of(template))
+
+
+def _expression(pattern: str, field: Callable[[str, str | None], str]) -> str:
+    """A path pattern as a regular expression; `field` gives that of a field, from its name and what it allows."""
+    found = ""
+    for before, name, allowed in pieces_of(pattern):
+        found += re.escape(before).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+        found += field(name, allowed) if name is not None else ""
+    return found
 
 
 def is_glob(template: str) -> bool:
@@ -99,7 +114,7 @@ class Rows:
                 row = self._with_joined(row, join, index)
             for join in self.layout.join:
                 if join.file is not None:
-                    row = self._with_file(row, join.file)
+                    row = self._with_file(row, join)
             yield self._with_split(row, splits)
 
     def _source(self) -> Iterator[Row]:
@@ -115,6 +130,7 @@ class Rows:
         layout = self.layout
         parts = layout.table if isinstance(layout.table, dict) else {"": str(layout.table)}
         for split, name in parts.items():
+            counted = 0
             for path in self.inside.matches(name) or [self.inside.path(name)]:
                 place = path.relative_to(self.inside.folder).as_posix()
                 table = table_files.read_table(
@@ -129,7 +145,8 @@ class Rows:
                 if layout.embedded:
                     records = unpack.embedded(records, layout.embedded, path)
                 for number, record in enumerate(records, start=1):
-                    yield Row({**record, **extra}, f"{place}, row {number}", table.columns)
+                    counted += 1
+                    yield Row({"row": counted, **record, **extra}, f"{place}, row {number}", table.columns)
 
     def _index(self, join: Join) -> dict[str, dict[str, Any]]:
         keys = (join.key,) if isinstance(join.key, str) else join.key or ()
@@ -137,7 +154,7 @@ class Rows:
         wanted = self._wanted | set(keys)
         index: dict[str, dict[str, Any]] = {}
         for path in self.inside.matches(name) or [self.inside.path(name)]:
-            table = table_files.read_table(path, wanted=wanted, columns=join.columns)
+            table = table_files.read_table(path, wanted=wanted, columns=join.columns, delimiter=join.delimiter)
             for key in keys:
                 if key not in table.columns:
                     raise DataCardError(f"no column {key!r}; {nearest(key, table.columns)}", where=name)
@@ -151,17 +168,21 @@ class Rows:
 
     def _with_joined(self, row: Row, join: Join, index: dict[str, dict[str, Any]]) -> Row:
         value = row.filled(str(join.on))
-        if value not in index:
-            self.unmatched[str(join.table)] += 1
-        return row.plus(index.get(value, index[""]), index[""])
+        found = index.get(value)
+        return self._joined(row, join, str(join.table), found, index[""]).plus({}, index[""])
 
-    def _with_file(self, row: Row, template: str) -> Row:
+    def _with_file(self, row: Row, join: Join) -> Row:
         """Such files have the fields that they have: what else is wanted is empty."""
-        paths = row.files(template, self.inside) or []
-        found = table_files.read_fields(paths[0]) if len(paths) == 1 else {}
-        if not found:
-            self.unmatched[template] += 1
-        return row.plus({**dict.fromkeys(self._wanted, ""), **found})
+        paths = row.files(str(join.file), self.inside) or []
+        found = table_files.read_fields(paths[0]) if len(paths) == 1 else None
+        empty = dict.fromkeys(self._wanted, "")
+        return self._joined(row, join, str(join.file), None if found is None else {**empty, **found}, empty)
+
+    def _joined(self, row: Row, join: Join, source: str, found: dict[str, Any] | None, empty: dict[str, Any]) -> Row:
+        if found is None:
+            self.unmatched[source] += 1
+            row = replace(row, lost=source if join.required else row.lost)
+        return row.plus(empty if found is None else found)
 
     def _split_lists(self) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -175,21 +196,20 @@ class Rows:
         if not self.layout.split_lists:
             return row
         key = row.filled(self.layout.split_key or self.layout.case_id)
-        return Row({**row.fields, "split": lists.get(key, "")}, row.place, row.columns)
+        return replace(row, fields={**row.fields, "split": lists.get(key, "")})
 
 
 def _found(pattern: str, inside: Inside) -> Iterator[Row]:
     """Paths that match, and what their fields are. A field that stands twice must be the same in both places."""
-    expression = ""
     names: list[str] = []
-    for before, name, allowed in pieces_of(pattern):
-        expression += re.escape(before).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+
+    def field(name: str, allowed: str | None) -> str:
         if name in names:
-            expression += f"(?P=f{names.index(name)})"
-        elif name is not None:
-            expression += f"(?P<f{len(names)}>{allowed or '[^/]+?'})"
-            names.append(name)
-    compiled = re.compile(expression)
+            return f"(?P=f{names.index(name)})"
+        names.append(name)
+        return f"(?P<f{len(names) - 1}>{allowed or '[^/]+?'})"
+
+    compiled = re.compile(_expression(pattern, field))
     for path in inside.matches(pattern_as_glob(pattern)):
         relative = path.relative_to(inside.folder).as_posix()
         match = compiled.fullmatch(relative)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -94,6 +95,8 @@ def _cell(value: Any) -> Any:
 def _text(path: Path, delimiter: str, names: list[str]) -> pd.DataFrame:
     content = io.BytesIO(_content(path, LIMIT_BYTES))
     given: dict[str, Any] = {"names": names, "header": None} if names else {}
+    if delimiter == "\t":
+        given["quoting"] = csv.QUOTE_NONE  # a caption may hold a single quotation mark
     frame = pd.read_csv(
         content, sep=delimiter, dtype=str, na_filter=False, encoding="utf-8-sig", index_col=False, **given
     )

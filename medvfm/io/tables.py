@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +143,13 @@ class _Reader:
         """The row with its extracted fields; rows that the card does not keep are left out first."""
         early = {name: values for name, values in self.layout.keep.items() if name in row.fields}
         _keep(row, early)
+        if row.lost is not None:
+            raise _LeftOut("no entry in a joined source", f"no entry in {row.lost}")
         for value, pattern in self._patterns:
             match = pattern.search(row.filled(value))
             if match is None:
                 raise _LeftOut("pattern not found", f"the pattern {pattern.pattern!r} is not in {value}")
-            row = Row({**row.fields, **{k: v or "" for k, v in match.groupdict().items()}}, row.place, row.columns)
+            row = replace(row, fields={**row.fields, **{k: v or "" for k, v in match.groupdict().items()}})
         _keep(row, {name: values for name, values in self.layout.keep.items() if name not in early})
         return row
 
