@@ -9,6 +9,10 @@ from medvfm.core.errors import UnreadableImage
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MM_MOST = 1e9  # a thousand kilometres: an affine beyond it is damage, and its squares overflow
 _AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))
+# Where the axes of a picture (columns, rows, slices) point as a radiologist sees it: the patient's right at the left
+# edge of axial and coronal pictures, anterior up or superior up, anterior at the left edge of sagittal ones.
+PICTURE_AXES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}
+_PLANE_OF_PATIENT_AXIS = ("sagittal", "coronal", "axial")
 
 
 def checked_affine(affine: np.ndarray) -> np.ndarray:
@@ -117,3 +121,10 @@ def slice_axis(affine: np.ndarray, plane: str) -> int:
         return int(2 - np.argmax(spacing[::-1] >= spacing.max() * 0.99))
     patient = {"sagittal": 0, "coronal": 1, "axial": 2}[plane]
     return next(v for v, (p, _) in enumerate(axis_directions(affine)) if p == patient)
+
+
+def picture_axes(affine: np.ndarray, plane: str) -> str:
+    """Where columns, rows and slices of the pictures of `plane` (axial, coronal, sagittal, native) point."""
+    if plane == "native":
+        plane = _PLANE_OF_PATIENT_AXIS[axis_directions(affine)[slice_axis(affine, "native")][0]]
+    return PICTURE_AXES[plane]

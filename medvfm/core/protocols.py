@@ -103,20 +103,32 @@ class Metric:
     decision     truth (n,) of 0/1, decision (n,) of 0/1, made at a threshold that was fixed on validation data
     class_score  truth (n,) class index, score (n, C); optional `weights` as above
     class        truth (n,) class index, decision (n,) class index; optional `weights` as above
-    label_map    truth and prediction (i, j, k) whole numbers of one case, on the source grid in mm
-    instances    truth and prediction (i, j, k) instance numbers of one case
+    overlap      metrics.overlap.Counts of one case, to (T,): one value a structure
+    surface      metrics.surface.Surfaces of one structure of one case, on the source grid in mm
+    instances    metrics.instances.Matches of the objects of one case
     features     (n, d) features of two sets of images
     answer       texts
 
+    `over_cases` says how the values of cases become the number of a row: their mean, or, for counts of cases, their sum.
     A metric with a `parameter` is written `name@parameter=value` in a recipe: `sensitivity@specificity=0.9`.
     A value that does not exist raises Undefined with the reason; under `weights` it is NaN for that resample.
     """
 
     function: Callable[..., Any]
     takes: Literal[
-        "score", "probability", "decision", "class_score", "class", "label_map", "instances", "features", "answer"
+        "score",
+        "probability",
+        "decision",
+        "class_score",
+        "class",
+        "overlap",
+        "surface",
+        "instances",
+        "features",
+        "answer",
     ]
     better: Literal["higher", "lower", "zero", ""]
     unit: str = ""
     parameter: str | None = None
     summary: str = ""
+    over_cases: Literal["mean", "sum"] = "mean"

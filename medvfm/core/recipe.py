@@ -39,8 +39,10 @@ class Data(Section):
 
 
 class Slices(Section):
-    axis: Literal["axial", "coronal", "sagittal", "native"] = "axial"
-    count: int = Field(13, ge=1, description="slices taken from a volume, evenly spaced")
+    axis: Literal["axial", "coronal", "sagittal", "native"] | None = Field(
+        None, description="null: axial for classification; for segmentation native, the best resolution in plane"
+    )
+    count: int = Field(13, ge=1, description="slices taken from a volume, evenly spaced; segmentation takes all")
     span: Annotated[tuple[Share, Share], Lax] = Field((0.2, 0.8), description="part of the volume they cover")
     pool: Literal["mean", "max", "attention"] = "mean"
 

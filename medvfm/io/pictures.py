@@ -9,6 +9,7 @@ import numpy as np
 
 from medvfm.core import geometry
 from medvfm.core.errors import RecipeError, nearest
+from medvfm.core.geometry import PICTURE_AXES
 from medvfm.core.image import Image
 
 # Radiopaedia, "Windowing (CT)": width and level of each, here as (low, high) = level -/+ width / 2.
@@ -24,10 +25,6 @@ NAMED_WINDOWS_HU: Mapping[str, tuple[float, float]] = {
     "stroke": (20.0, 60.0),  # W 40 L 40
     "temporal_bone": (-800.0, 2000.0),  # W 2800 L 600
 }
-# Where the axes of a picture (columns, rows, slices) point as a radiologist sees it: the patient's right at the left
-# edge of axial and coronal pictures, anterior up or superior up, anterior at the left edge of sagittal ones.
-PICTURE_AXES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}
-_PLANE_OF_PATIENT_AXIS = ("sagittal", "coronal", "axial")
 _SAMPLE = 1 << 20  # voxels that percentiles are taken from
 
 Rule = str | Sequence[float] | Sequence[str] | Mapping[str, Sequence[float]]
@@ -162,10 +159,7 @@ def place_slices(masks: np.ndarray, image: Image, plan: SlicePlan, fill: float =
 def _axes(image: Image, plane: str) -> str | None:
     if not image.is_volume or not image.has_spacing:
         return None
-    if plane == "native":
-        across = geometry.slice_axis(image.affine, "native")
-        plane = _PLANE_OF_PATIENT_AXIS[geometry.axis_directions(image.affine)[across][0]]
-    return PICTURE_AXES[plane]
+    return geometry.picture_axes(image.affine, plane)
 
 
 def _view(voxels: np.ndarray, affine: np.ndarray, axes: str | None) -> tuple[np.ndarray, np.ndarray]:

@@ -42,7 +42,15 @@ class Pictures:
         """Everything that the pixels depend on besides the file."""
         slices = self.prepare.slices
         shape = {k: v for k, v in self.contract.as_record().items() if k not in ("mean", "std", "scale", "origin")}
-        parts = [VERSION, shape, slices.axis, slices.count, slices.span, self._intensity(), self.prepare.invalid]
+        parts = [
+            VERSION,
+            shape,
+            slices.axis or "axial",
+            slices.count,
+            slices.span,
+            intensity_rule(self.prepare, self.windows),
+            self.prepare.invalid,
+        ]
         text = json.dumps([*parts, dict(self.read), self.role], sort_keys=True, default=str)
         return f"pictures-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
@@ -63,16 +71,22 @@ class Pictures:
         """The same for an image that has been read."""
         slices = self.prepare.slices
         stack = pictures.slice_pictures(
-            image, plane=slices.axis, count=slices.count, span=slices.span, intensity=self._intensity()
+            image,
+            plane=slices.axis or "axial",
+            count=slices.count,
+            span=slices.span,
+            intensity=intensity_rule(self.prepare, self.windows),
         )
         with torch.inference_mode():
             return self.contract.fit(torch.from_numpy(stack)).half().numpy()
 
-    def _intensity(self) -> Any:
-        wanted = self.prepare.windows
-        if isinstance(wanted, str) and wanted in self.windows:
-            return self.windows[wanted]
-        return "auto" if wanted is None else wanted
+
+def intensity_rule(prepare: Prepare, windows: Mapping[str, tuple[float, float]]) -> Any:
+    """The rule of io.pictures.intensity_range that a recipe's windows mean; names of the card's windows come first."""
+    wanted = prepare.windows
+    if isinstance(wanted, str) and wanted in windows:
+        return windows[wanted]
+    return "auto" if wanted is None else wanted
 
 
 def as_batch(arrays: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:

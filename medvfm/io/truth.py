@@ -1,0 +1,135 @@
+"""The true masks of a case as one array on the grid of its image, whatever files they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from medvfm.core.case import Case
+from medvfm.core.data_card import DataCard, Label, Masks
+from medvfm.core.errors import UnreadableImage, nearest
+from medvfm.core.image import Image
+from medvfm.io import dicom_seg
+from medvfm.io.read import image_kind, read_image, read_label
+
+_PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class TruthReader:
+    """Reads what the card says of masks into what the question asks for.
+
+    classes  structures in order: value 1 is the first of them
+    kind     semantic: (i, j, k), one structure a voxel, 0 for none of them
+             multi_label: (i, j, k, T) of bool
+             instances: (i, j, k), a number for each object
+    """
+
+    classes: tuple[str, ...]
+    kind: str
+    labels: Mapping[int, Label] = field(default_factory=dict)
+    masks: Masks = field(default_factory=Masks)
+
+    @classmethod
+    def of(cls, card: DataCard, classes: Sequence[str], kind: str) -> TruthReader:
+        return cls(tuple(classes), kind, dict(card.labels), card.masks)
+
+    def files(self, case: Case) -> tuple[Path, ...]:
+        """The files that the truth of a case depends on."""
+        if not case.masks:
+            raise UnreadableImage(f"{case.case_id} has no mask")
+        return tuple(case.masks[name] for name in sorted(case.masks))
+
+    def key(self) -> str:
+        """What the array depends on besides the files."""
+        values = sorted((value, label.name) for value, label in self.labels.items())
+        return f"truth-{self.kind}-{self.classes}-{values}-{self.masks.kind}-{self.masks.above}"
+
+    def __call__(self, case: Case, image: Image) -> np.ndarray:
+        """The truth of a case; refused where it is off the grid of its image or holds what the card does not name."""
+        self.files(case)
+        if self.kind == "instances":
+            return self._instances(_only(case), image)
+        layers = self._layers(case, image)
+        if self.kind == "multi_label":
+            return np.stack([layers.get(name, np.zeros(image.shape_vox, bool)) for name in self.classes], axis=-1)
+        found = np.zeros(image.shape_vox, np.uint8 if len(self.classes) < 256 else np.uint16)
+        for value, name in enumerate(self.classes, 1):
+            if name not in layers:
+                continue
+            if found[layers[name]].any():
+                raise UnreadableImage(
+                    f"{case.case_id}: {name} overlaps another structure, and a semantic mask has one a voxel",
+                    remedy="task.kind=multi_label keeps both",
+                )
+            found[layers[name]] = value
+        return found
+
+    def _layers(self, case: Case, image: Image) -> dict[str, np.ndarray]:
+        """(i, j, k) of bool for each class that is asked for and has a file or a value."""
+        own = {name: path for name, path in case.masks.items() if name in self.classes}
+        found = {name: self._binary(path, image) for name, path in own.items()}
+        if "mask" not in case.masks:
+            return found
+        rest = [name for name in self.classes if name not in own]
+        path = case.masks["mask"]
+        if self.masks.kind == "grey" or (not self.labels and len(rest) == 1):
+            return found | {rest[0]: self._binary(path, image)} if rest else found
+        values = {label.name: value for value, label in self.labels.items()}
+        named = _read(path, image, {0, *self.labels} if self.labels else None)
+        for name in rest:
+            if name not in values:
+                raise UnreadableImage(f"no label {name!r} in the card; {nearest(name, values)}", where=path)
+            found[name] = named == values[name]
+        return found
+
+    def _binary(self, path: Path, image: Image) -> np.ndarray:
+        """A file of one structure: what is not 0, or for `grey` what is brighter than the card says."""
+        if self.masks.kind != "grey":
+            return _read(path, image, None) != 0
+        grey = read_image(path)
+        voxels = grey.voxels if grey.voxels.ndim == 3 else grey.voxels.mean(axis=3)
+        if voxels.shape != image.shape_vox:
+            raise UnreadableImage(
+                f"a mask of {voxels.shape[:2]} pixels for an image of {image.shape_vox[:2]}", where=path
+            )
+        return voxels > self.masks.above
+
+    def _instances(self, path: Path, image: Image) -> np.ndarray:
+        if self.masks.kind == "labels" or not path.is_dir() or image_kind_of_folder(path) == "dicom":
+            return _read(path, image, None).astype(np.int32, copy=False)
+        found = np.zeros(image.shape_vox, np.int32)
+        files = sorted(f for f in path.iterdir() if f.suffix.lower() in _PICTURES)
+        if not files:
+            raise UnreadableImage("the folder holds no pictures of objects", where=path)
+        for number, file in enumerate(files, 1):
+            one = read_image(file).voxels
+            one = one if one.ndim == 3 else one.max(axis=3)
+            if one.shape != image.shape_vox:
+                raise UnreadableImage(
+                    f"an object of {one.shape[:2]} pixels for an image of {image.shape_vox[:2]}", where=file
+                )
+            found[(one > 0) & (found == 0)] = number
+        return found
+
+
+def _only(case: Case) -> Path:
+    if len(case.masks) != 1:
+        raise UnreadableImage(f"{case.case_id}: objects come from one mask, and it has {', '.join(sorted(case.masks))}")
+    return next(iter(case.masks.values()))
+
+
+def image_kind_of_folder(path: Path) -> str:
+    """`dicom` for a folder without pictures."""
+    return "pictures" if any(f.suffix.lower() in _PICTURES for f in path.iterdir()) else "dicom"
+
+
+def _read(path: Path, image: Image, values: set[int] | None) -> np.ndarray:
+    """A label map (i, j, k) on the grid of the image, from any format that holds one."""
+    if path.is_file() and image_kind(path) == "dicom":
+        return dicom_seg.read_segmentation(path, image).voxels
+    label = read_label(path, image, values=values).voxels
+    return label if label.ndim == 3 else label[..., 0]

@@ -1,0 +1,129 @@
+"""From a case to the slices that a segmenter takes, in loader workers: read, window, orient, resample."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvfm.core import geometry
+from medvfm.core.case import Case
+from medvfm.core.errors import UnreadableImage
+from medvfm.core.image import Image
+from medvfm.core.recipe import Prepare
+from medvfm.core.volume import Grid
+from medvfm.io import pictures
+from medvfm.io.read import read_image
+from medvfm.models.preparation import intensity_rule
+
+VERSION = 1  # to be raised when the same settings give other pixels, so that caches start afresh
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A case as a segmenter sees it.
+
+    pixels  (C, S, H, W) float16 in [0, 1], slices as a radiologist sees them; S is 1 for 2D images; may be memory-mapped
+    grid    how they lie in the image, and the way back
+    truth   (S, H, W) whole numbers on the same grid, (T, S, H, W) for multi-label masks; None where it is not shown
+    """
+
+    case_id: str
+    pixels: np.ndarray
+    grid: Grid
+    truth: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """Reads the images of a case into `Prepared.pixels`: one channel a role and gray channel, in the order of `roles`.
+
+    roles  names of the case's images; None takes all of them, which must lie on one grid
+    """
+
+    prepare: Prepare
+    windows: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    read: Mapping[Any, Any] = field(default_factory=dict)
+    roles: tuple[str, ...] | None = None
+    limit_gib: float = 4.0
+
+    def key(self) -> str:
+        """Everything that the pixels depend on besides the files."""
+        p = self.prepare
+        parts = [
+            VERSION,
+            p.slices.axis,
+            p.spacing,
+            intensity_rule(p, self.windows),
+            p.invalid,
+            dict(self.read),
+            self.roles,
+        ]
+        return f"volumes-{hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
+
+    def files(self, case: Case) -> tuple[Path, ...]:
+        """One file or series folder for each role."""
+        found = []
+        for role in self.roles or tuple(case.images):
+            if role not in case.images:
+                raise UnreadableImage(f"{case.case_id} has no image in the role {role!r}")
+            if len(case.images[role]) != 1:
+                raise UnreadableImage(
+                    f"{case.case_id} has {len(case.images[role])} images in the role {role!r}, not one"
+                )
+            found.append(case.images[role][0])
+        return tuple(found)
+
+    def images(self, case: Case) -> list[Image]:
+        """The images of a case, one a role, all on the grid of the first."""
+        found = [
+            read_image(p, limit_gib=self.limit_gib, nan=self.prepare.invalid, **self.read) for p in self.files(case)
+        ]
+        for path, image in zip(self.files(case)[1:], found[1:], strict=True):
+            if image.shape_vox != found[0].shape_vox or not _together(image, found[0]):
+                raise UnreadableImage("does not lie on the grid of the case's first image", where=path)
+        return found
+
+    def grid(self, image: Image) -> Grid:
+        axis = self.prepare.slices.axis or "native"
+        return Grid.of(image.shape_vox, image.affine, image.has_spacing, axis, self.prepare.spacing)
+
+    def __call__(self, case: Case) -> np.ndarray:
+        return self.of_images(self.images(case), case.case_id).pixels
+
+    def of_images(self, images: list[Image], case_id: str) -> Prepared:
+        """The same for images that have been read."""
+        grid = self.grid(images[0])
+        rule = intensity_rule(self.prepare, self.windows)
+        channels = [channel for image in images for channel in _channels(image, grid, rule)]
+        return Prepared(case_id, np.stack(channels), grid)
+
+
+def _channels(image: Image, grid: Grid, rule: Any) -> list[np.ndarray]:
+    """(S, H, W) float16 in [0, 1] of each channel; resampled before the window, so that nothing is clipped twice."""
+    if image.voxels.ndim == 3 or image.unit == "RGB":
+        window = pictures.intensity_range(image, rule)
+        layers = (
+            [image.voxels] if image.voxels.ndim == 3 else [image.voxels[..., c] for c in range(image.voxels.shape[3])]
+        )
+        ranges = [window] * len(layers)
+    else:  # channels that are images of their own, each with its range
+        layers = [image.voxels[..., c] for c in range(image.voxels.shape[3])]
+        ones = [Image(v, image.affine, image.unit, image.has_spacing, header=image.header) for v in layers]
+        ranges = [pictures.intensity_range(one, rule) for one in ones]
+    return [
+        pictures.window(grid.to_model(layer, linear=True), *window).astype(np.float16)
+        for layer, window in zip(layers, ranges, strict=True)
+    ]
+
+
+def _together(image: Image, other: Image) -> bool:
+    if not (image.has_spacing and other.has_spacing):
+        return True
+    apart_mm = geometry.greatest_distance_mm(image.affine, other.affine, image.shape_vox)
+    return apart_mm < 0.1 * min(geometry.spacing_mm(other.affine))

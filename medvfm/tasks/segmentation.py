@@ -1,0 +1,63 @@
+"""Segmentation: one structure a voxel, structures that may overlap, or objects to be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvfm.core.case import Case
+from medvfm.core.data_card import DataCard
+from medvfm.core.errors import RecipeError, nearest
+from medvfm.core.recipe import Task as Settings
+
+KINDS = ("semantic", "multi_label", "instances")
+DEFAULT_METRICS = ("dice", "hd95", "nsd@tolerance=2", "missed", "spurious")
+DEFAULT_METRICS_OF_OBJECTS = ("dice", "aji", "pq", "f1@iou=0.5")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, settled: structures in order (value 1 is the first), and how they share voxels."""
+
+    classes: tuple[str, ...]
+    kind: str
+    unit: str = "image"
+    name: str = "segmentation"
+
+    def labelled(self, case: Case) -> bool:
+        """The case has a mask."""
+        return bool(case.masks)
+
+    def stratify(self) -> tuple[str, ...]:
+        """Masks say nothing of a case before they are read: splits balance only what the recipe names."""
+        return ()
+
+    def truth(self, cases: Sequence[Case]) -> np.ndarray:
+        """(n, T) unknown: the truth of a mask is read case by case."""
+        return np.full((len(cases), len(self.classes)), np.nan)
+
+
+def build(settings: Settings, where: str, card: DataCard) -> Question:
+    """Settle the question; without `classes` all structures of the card are asked for."""
+    kind = settings.kind or ("instances" if card.masks.kind == "instances" else "semantic")
+    if kind not in KINDS:
+        raise RecipeError(f"kind {kind!r} is not of segmentation; {nearest(kind, KINDS)}", where=where)
+    if settings.unit != "image":
+        raise RecipeError(f"segmentation is scored image by image, not by {settings.unit}", where=where)
+    known = [label.name for _, label in sorted(card.labels.items())]
+    own = dict.fromkeys(name for layout in card.layouts for name in layout.masks if name != "mask")
+    structures = list(dict.fromkeys([*known, *own]))
+    if kind == "instances":
+        classes = settings.classes or tuple(structures[:1]) or ("object",)
+        if len(classes) != 1:
+            raise RecipeError(f"objects of one class are told apart, and {len(classes)} are named", where=where)
+        return Question(classes, kind)
+    classes = settings.classes or tuple(structures) or ("foreground",)
+    if len(set(classes)) != len(classes):
+        raise RecipeError("a class stands twice", where=where)
+    unknown = [name for name in classes if structures and name not in structures]
+    if unknown:
+        raise RecipeError(f"the card has no structure {unknown[0]!r}; {nearest(unknown[0], structures)}", where=where)
+    return Question(classes, kind)
