@@ -104,19 +104,34 @@ class Metric:
     class_score  truth (n,) class index, score (n, C); optional `weights` as above
     class        truth (n,) class index, decision (n,) class index; optional `weights` as above
     label_map    truth and prediction (i, j, k) whole numbers of one case, on the source grid in mm
-    instances    truth and prediction (i, j, k) instance numbers of one case
+    overlap      the voxel counts of one case, `overlap.Counts`; gives (T,), NaN where a label's value does not exist
+    surface      the distances between the surfaces of one label of one case, `surface.Surfaces`; NaN as above
+    instances    the objects of one case, `instances.Matches`; NaN as above
     features     (n, d) features of two sets of images
     answer       texts
 
     A metric with a `parameter` is written `name@parameter=value` in a recipe: `sensitivity@specificity=0.9`.
     A value that does not exist raises Undefined with the reason; under `weights` it is NaN for that resample.
+    `over_cases` says how a row's number is made of those of single cases: their mean, or their sum where cases are
+    counted. Cases without a value are left out.
     """
 
     function: Callable[..., Any]
     takes: Literal[
-        "score", "probability", "decision", "class_score", "class", "label_map", "instances", "features", "answer"
+        "score",
+        "probability",
+        "decision",
+        "class_score",
+        "class",
+        "label_map",
+        "overlap",
+        "surface",
+        "instances",
+        "features",
+        "answer",
     ]
     better: Literal["higher", "lower", "zero", ""]
     unit: str = ""
     parameter: str | None = None
     summary: str = ""
+    over_cases: Literal["mean", "sum"] = "mean"
