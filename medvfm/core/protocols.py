@@ -103,15 +103,16 @@ class Metric:
     decision     truth (n,) of 0/1, decision (n,) of 0/1, made at a threshold that was fixed on validation data
     class_score  truth (n,) class index, score (n, C); optional `weights` as above
     class        truth (n,) class index, decision (n,) class index; optional `weights` as above
-    overlap      metrics.overlap.Counts of one case, to (T,): one value a structure
-    surface      metrics.surface.Surfaces of one structure of one case, on the source grid in mm
-    instances    metrics.instances.Matches of the objects of one case
+    overlap      the voxel counts of one case, `overlap.Counts`; gives (T,), NaN where a label's value does not exist
+    surface      the distances between the surfaces of one label of one case, `surface.Surfaces`; NaN as above
+    instances    the objects of one case, `instances.Matches`; NaN as above
     features     (n, d) features of two sets of images
     answer       texts
 
-    `over_cases` says how the values of cases become the number of a row: their mean, or, for counts of cases, their sum.
     A metric with a `parameter` is written `name@parameter=value` in a recipe: `sensitivity@specificity=0.9`.
     A value that does not exist raises Undefined with the reason; under `weights` it is NaN for that resample.
+    `over_cases` says how a row's number is made of those of single cases: their mean, or their sum where cases are
+    counted. Cases without a value are left out.
     """
 
     function: Callable[..., Any]

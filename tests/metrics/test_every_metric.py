@@ -34,9 +34,10 @@ def all_metrics() -> dict[str, Metric]:
     for module in pkgutil.iter_modules(metrics.__path__):
         table = getattr(importlib.import_module(f"medvfm.metrics.{module.name}"), "METRICS", {})
         for name, metric in table.items():
-            assert name not in found, f"{name} stands in two tables"
-            found[name] = metric
-    return {name: metric for name, metric in found.items() if metric.takes in KINDS}
+            if metric.takes in KINDS:  # a Dice of objects may share its name with one of voxels: no task has both
+                assert name not in found, f"{name} stands in two tables"
+                found[name] = metric
+    return found
 
 
 METRICS = all_metrics()
