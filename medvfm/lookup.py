@@ -13,6 +13,10 @@ from medvfm.core.data_card import DataCard, load_card
 from medvfm.core.errors import DataCardError, MedvfmError, RecipeError, nearest
 
 PACKAGE = Path(__file__).parent
+_IMPORT = {
+    "adapters": lambda name: importlib.import_module(f"medvfm.adapters.{name}"),
+    "tasks": lambda name: importlib.import_module(f"medvfm.tasks.{name}"),
+}
 
 
 def modules(room: str) -> list[str]:
@@ -31,7 +35,7 @@ def module(room: str, name: str, where: str) -> ModuleType:
     known = modules(room)
     if name not in known:
         raise RecipeError(f"no {room[:-1]} {name!r}; {nearest(name, known)}", where=where)
-    return importlib.import_module(f"medvfm.{room}.{name}")
+    return _IMPORT[room](name)
 
 
 def card(name: str, where: str | None = None) -> DataCard:

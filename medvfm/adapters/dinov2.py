@@ -18,25 +18,30 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
+from medvfm.adapters._dense import DenseSlices
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.image import Image
 from medvfm.core.protocols import Method
 from medvfm.core.recipe import Adapter as AdapterSettings
 from medvfm.core.recipe import Prepare, Train
-from medvfm.models import encoders, structure
+from medvfm.models import encoders, trainable
 from medvfm.models.encoder import Encoder, Features
 from medvfm.models.preparation import Pictures, as_batch
 from medvfm.nn import heads, knn, losses, probe, state
 
-_TASKS = frozenset({"classification"})
-_LOOP = frozenset(Train.model_fields) - {"loss"}
+_CASES, _PIXELS = frozenset({"classification"}), frozenset({"segmentation"})
+_BOTH = _CASES | _PIXELS
+_LOOP = frozenset(Train.model_fields)
 METHODS = {
-    "knn": Method("nearest neighbours among frozen features", _TASKS, "features"),
-    "linear_probe": Method("logistic regression on frozen features", _TASKS, "features", frozenset({"class_weights"})),
-    "lora": Method("low-rank updates of attention or convolutions, and a head", _TASKS, "weights", _LOOP),
-    "last_blocks": Method("the last blocks of the encoder and a head", _TASKS, "weights", _LOOP),
-    "full": Method("every weight of the encoder and a head", _TASKS, "weights", _LOOP),
+    "knn": Method("nearest neighbours among frozen features", _CASES, "features"),
+    "linear_probe": Method("logistic regression on frozen features", _CASES, "features", frozenset({"class_weights"})),
+    "dense_head": Method("a decoder for every pixel on maps of a frozen encoder", _PIXELS, "weights", _LOOP),
+    "lora": Method("low-rank updates of attention or convolutions, and a head", _BOTH, "weights", _LOOP),
+    "last_blocks": Method("the last blocks of the encoder and a head", _BOTH, "weights", _LOOP),
+    "full": Method("every weight of the encoder and a head", _BOTH, "weights", _LOOP),
 }
+# What only one of the tasks understands of `train`.
+_NOT_OF = {"classification": frozenset({"loss"}), "segmentation": frozenset({"class_weights", "balanced_sampling"})}
 DEFAULT_METHOD = "linear_probe"
 DEFAULT_WEIGHTS = "facebook/dinov2-base"
 TRAINING = {
@@ -49,15 +54,25 @@ TRAINING = {
     "last_blocks": {"epochs": 8, "batch_size": 8, "learning_rate": 3e-4, "patience": 4},
     "full": {"epochs": 10, "batch_size": 8, "learning_rate": 1e-4, "patience": 5},
 }
+TRAINING_OF_PIXELS = {"epochs": 10, "batch_size": 16, "steps": 60, "learning_rate": 1e-3, "weight_decay": 1e-4}
 FROM_SCRATCH = {"learning_rate": 1e-3, "weight_decay": 0.05}
 CHUNK = 16  # pictures that go through the encoder at once
 
 
 class Options(BaseModel):
-    """What `adapter.options` may say. features: which map of a CNN, that before its classifier or its last stage."""
+    """What `adapter.options` may say.
+
+    features    which map of a CNN: that before its classifier, or that of its last stage
+    decoder     segmentation: conv reaches full resolution with the pixels' help, linear shows what the features hold
+    neighbours  segmentation of gray volumes: slices on each side that are further channels (2.5D); 1 fills three
+    roles       segmentation: which images of a case are the channels, in order; null takes all
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     features: Literal["final", "last_stage"] | None = None
+    decoder: Literal["conv", "linear"] = "conv"
+    neighbours: Literal[0, 1] = 1
+    roles: tuple[str, ...] | None = None
 
 
 class SliceClassifier(nn.Module):
@@ -119,34 +134,16 @@ class Dinov2:
             pool = heads.SlicePool(self.slices_pool, encoder.width)
             head: nn.Module = nn.Linear(encoder.width, outputs)
         self.module = SliceClassifier(encoder, patches, pool, head)
-        self._set_trainable(method)
+        self._tuning = tuning(settings)
+        trainable.set_trainable(encoder, method, self._tuning, self._read)
 
     def restage(self, method: str) -> None:
         """Go on with another method from the weights that the last stage left; low-rank updates are merged in."""
-        if self.method == "lora":
-            self.module.encoder.backbone = self._peft().merge_and_unload()
+        trainable.restage(self.module.encoder, self.method, method, self._tuning, self._read)
         self.method = method
-        self._set_trainable(method)
 
-    def _set_trainable(self, method: str) -> None:
-        encoder = self.module.encoder
-        encoder.requires_grad_(method == "full")
-        if method == "lora":
-            from peft import LoraConfig, get_peft_model  # seven seconds that the other methods need not wait
-
-            rank = self.settings.rank or 8
-            config = LoraConfig(
-                r=rank,
-                lora_alpha=int(self.settings.alpha or 2 * rank),
-                target_modules=structure.lora_targets(encoder.backbone),
-            )
-            encoder.backbone = get_peft_model(encoder.backbone, config)
-        if method == "last_blocks":
-            for block in encoder.last_blocks(self.settings.blocks or 2):
-                block.requires_grad_(True)
-        if method in ("full", "last_blocks"):
-            for parameter in encoder.unused(self.module.chosen):
-                parameter.requires_grad_(False)
+    def _read(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        return [self.module.vectors(pixels)]
 
     def collate(self, items: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         return as_batch(items)
@@ -230,34 +227,22 @@ class Dinov2:
 
     # what was trained, on disk
 
-    def _peft(self) -> Any:
-        """The wrapper that LoRA put around the backbone."""
-        return self.module.encoder.backbone
-
     def save(self, folder: Path) -> None:
         """`model.safetensors` holds head and trained blocks; `lora/` is peft's own format, for the plain model."""
-        if self.method == "lora":
-            self._peft().save_pretrained(folder / "lora")
-        state.write(folder / "model.safetensors", self._own_state())
+        if self.method in ("knn", "linear_probe"):
+            head = {f"head.{n}": w.detach().cpu() for n, w in self.module.head.state_dict().items()}
+            state.write(folder / "model.safetensors", head)
+        else:
+            trainable.save(self.module, self.module.encoder, self.method, folder)
 
     def load(self, folder: Path) -> None:
         """Put back what `save` wrote."""
-        own = state.read(folder / "model.safetensors")
-        if self.method in ("knn", "linear_probe"):
-            head = knn.Neighbours if self.method == "knn" else probe.Probe
-            self.module.head = head.from_state({n.removeprefix("head."): w for n, w in own.items()})
+        if self.method not in ("knn", "linear_probe"):
+            trainable.load(self.module, self.module.encoder, self.method, folder)
             return
-        if self.method == "lora":
-            from peft import set_peft_model_state_dict
-
-            adapted = state.read(folder / "lora" / "adapter_model.safetensors")
-            set_peft_model_state_dict(self.module.encoder.backbone, adapted)
-        state.put_trained(self.module, own)
-
-    def _own_state(self) -> dict[str, torch.Tensor]:
-        if self.method in ("knn", "linear_probe"):
-            return {f"head.{n}": w.detach().cpu() for n, w in self.module.head.state_dict().items()}
-        return {n: w for n, w in state.trained(self.module).items() if ".lora_" not in n}
+        own = state.read(folder / "model.safetensors")
+        head = knn.Neighbours if self.method == "knn" else probe.Probe
+        self.module.head = head.from_state({n.removeprefix("head."): w for n, w in own.items()})
 
     def record(self) -> dict[str, Any]:
         encoder = self.module.encoder
@@ -272,7 +257,7 @@ class Dinov2:
         }
 
 
-def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare) -> None:
+def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, question: Any) -> None:
     """What this adapter cannot do, said before data are read or weights are loaded."""
     try:
         Options.model_validate(settings.options)
@@ -301,15 +286,28 @@ def build(
     read: Mapping[Any, Any],
     train: Train,
     seed: int,
-) -> Dinov2:
+) -> Dinov2 | DenseSlices:
     """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
-    weights = settings.weights or DEFAULT_WEIGHTS
-    features = Options.model_validate(settings.options).features
-    if (
-        features is None
-    ):  # of a CNN made for classification, the stage before its last, class-like layer transfers better
+    weights, options = settings.weights or DEFAULT_WEIGHTS, Options.model_validate(settings.options)
+    features = options.features
+    if features is None:  # of a CNN made for classification, the stage before its last, class-like layer is better
         features = "last_stage" if weights.startswith("embedded") else "final"
     encoder = encoders.load_encoder(weights, size_px=_side_px(prepare), seed=seed, features=features)
+    if question is not None and question.name == "segmentation":
+        return DenseSlices(
+            encoder,
+            question,
+            method,
+            prepare,
+            windows=windows,
+            read=read,
+            roles=options.roles,
+            reach=options.neighbours,
+            decoder=options.decoder,
+            loss=train.loss or "dice_ce",
+            tuning=tuning(settings),
+            seed=seed,
+        )
     return Dinov2(
         encoder,
         question,
@@ -323,6 +321,10 @@ def build(
     )
 
 
+def tuning(settings: AdapterSettings) -> trainable.Tuning:
+    return trainable.Tuning(settings.rank or 8, settings.alpha, settings.blocks or 2)
+
+
 def _side_px(prepare: Prepare) -> int | None:
     if prepare.size is None or isinstance(prepare.size, int):
         return prepare.size
@@ -331,13 +333,15 @@ def _side_px(prepare: Prepare) -> int | None:
     return prepare.size[0]
 
 
-def training(method: str, weights: str | None, given: Train) -> dict[str, Any]:
+def training(method: str, weights: str | None, given: Train, task: str = "classification") -> dict[str, Any]:
     """The settings of the training loop: the recipe's, over the method's own."""
+    if task == "segmentation":
+        return {**TRAINING_OF_PIXELS, **{k: v for k, v in given.given().items() if k != "loss"}}
     scratch = FROM_SCRATCH if weights == "tiny" and method == "full" else {}
     return {**TRAINING[method], **scratch, **given.given()}
 
 
-def load(weights: str | None, prepare: Prepare) -> Dinov2:
+def load(weights: str | None, prepare: Prepare) -> Dinov2 | DenseSlices:
     """The encoder without a task, for `encode`."""
     settings = AdapterSettings(name="dinov2", weights=weights)
     return build(settings, None, "linear_probe", prepare, windows={}, read={}, train=Train(), seed=0)

@@ -92,6 +92,42 @@ class Adapter(Protocol):
         ...
 
 
+class Segmenter(Protocol):
+    """An adapter that answers segmentation: it draws masks on the grid of the image.
+
+    `preparer` is models.volumes.Volumes and an item its Prepared. `oracle` says in words which truth of a case its
+    prompts take; it is None for an adapter that sees none, and only then is an item without truth.
+    """
+
+    preparer: Any
+    module: Any
+    oracle: str | None
+
+    def draw(self, item: Any, rng: Any, augment: Callable[[Any, Any], tuple[Any, Any]]) -> Any:
+        """One training example of a case; `augment` moves pixels and labels together."""
+        ...
+
+    def collate(self, examples: Sequence[Any]) -> Batch:
+        """Examples as one batch."""
+        ...
+
+    def loss(self, batch: Batch, truth: Any) -> Any:
+        """The training loss; the truth of a mask lies in the batch, `truth` is a stand-in of its length."""
+        ...
+
+    def segment(self, item: Any, variant: str | None = None) -> Any:
+        """(i, j, k) whole numbers on the grid of the image, or (i, j, k, T) of bool for multi-label questions."""
+        ...
+
+    def variants(self) -> list[str]:
+        """Names of ways to disturb the prompts, such as `box_jitter_px=5`, for curves of robustness."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """What run.json says about the model: weights, hash, contract, parameters."""
+        ...
+
+
 @dataclass(frozen=True)
 class Metric:
     """One row of the table at the foot of a file in `metrics/`.

@@ -15,7 +15,7 @@ import torch
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.recipe import Recipe
-from medvfm.engine.evaluate import Row
+from medvfm.engine.row import Row
 from medvfm.io.run_directory import FORMAT
 from medvfm.tasks.classification import Question
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from medvfm.core.errors import RecipeError, Undefined, nearest
+from medvfm.core.errors import Undefined
 from medvfm.core.protocols import Metric
 from medvfm.core.recipe import Confidence
+from medvfm.engine.row import Row
 from medvfm.engine.scored import Scored
+from medvfm.engine.wanted import Wanted
 from medvfm.metrics import calibration, decision, ranking
 from medvfm.statistics import bootstrap, delong
 from medvfm.statistics.interval import Interval, few_positives
@@ -27,64 +29,6 @@ NO_PROBABILITIES = "scores are no probabilities; evaluate.recalibrate=platt fits
 Weights = torch.Tensor | None
 Thresholds = Mapping[tuple[str, str], np.ndarray]
 Component = Callable[[Weights], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One number of a report, with everything that is needed to read it."""
-
-    metric: str
-    target: str | None
-    split: str
-    group: str | None
-    baseline: str | None
-    value: float | None
-    low: float | None
-    high: float | None
-    level: float
-    method: str | None
-    cases: int
-    patients: int
-    positives: int | None
-    unit: str
-    better: str
-    note: str | None = None
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A metric as a recipe names it: `sensitivity@specificity=0.9`."""
-
-    name: str
-    metric: Metric
-    value: float | None
-
-    @property
-    def arguments(self) -> dict[str, float]:
-        return {} if self.metric.parameter is None or self.value is None else {self.metric.parameter: self.value}
-
-
-def parse(name: str, known: Mapping[str, Metric] = METRICS, where: str | None = None) -> Wanted:
-    """Find a metric by the name that a recipe gives; refuses by naming the choices."""
-    base, at, rest = name.partition("@")
-    parameter, _, text = rest.partition("=")
-    found = next(
-        (m for n, m in known.items() if n in (base, f"{base}@{parameter}") and bool(m.parameter) == bool(at)), None
-    )
-    if found is None:
-        choices = [f"{n.partition('@')[0]}@{m.parameter}=..." if m.parameter else n for n, m in known.items()]
-        raise RecipeError(f"no metric {name!r}; {nearest(name, choices)}", where=where)
-    if not found.parameter:
-        return Wanted(name, found, None)
-    if parameter != found.parameter:
-        raise RecipeError(f"{base} takes {found.parameter}, as in {base}@{found.parameter}=0.9", where=where)
-    try:
-        value = float(text)
-    except ValueError:
-        raise RecipeError(f"{text!r} in {name!r} is no number", where=where) from None
-    if parameter in ("sensitivity", "specificity") and not 0 < value <= 1:
-        raise RecipeError(f"{parameter} lies between 0 and 1, and {name!r} says {text}", where=where)
-    return Wanted(name, found, value)
 
 
 @dataclass(frozen=True)
@@ -310,13 +254,6 @@ class Judge:
         if target in scored.targets:
             return ~np.isnan(scored.truth[:, scored.targets.index(str(target))])
         return ~np.isnan(scored.truth).all(axis=1)
-
-
-def as_records(rows: Sequence[Row]) -> list[dict]:
-    """Plain data for run.json; the model's test rows first."""
-    order = {"test": 0, "val": 2, "train": 3}
-    key = lambda row: (order.get(row.split, 1), row.baseline is not None, row.group is not None)  # noqa: E731
-    return [asdict(row) for row in sorted(rows, key=key)]
 
 
 def _mean_of(parts: list[Component], weights: torch.Tensor) -> np.ndarray:

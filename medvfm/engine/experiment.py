@@ -2,55 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medvfm.core.case import SPLITS, Case
-from medvfm.core.data_card import DataCard
-from medvfm.core.errors import DataError
-from medvfm.core.protocols import Method
-from medvfm.core.recipe import Recipe
-from medvfm.engine import checkpoint, describe, finished, operating, previews
-from medvfm.engine.evaluate import Judge, Row, Wanted, as_records
-from medvfm.engine.learners import Rows, Surroundings
+from medvfm.core.case import Case
+from medvfm.engine import checkpoint, describe, finished, operating, previews, steps
+from medvfm.engine.plan import Plan
+from medvfm.engine.row import Row, as_records
 from medvfm.engine.scored import Scored, concatenated
-from medvfm.io import leakage, ledger, patients, run_directory, splits
+from medvfm.engine.surroundings import Rows, Surroundings
+from medvfm.io import ledger, patients, run_directory, splits
 from medvfm.io.tables import Cases
 from medvfm.tasks import classification
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a run needs, resolved and checked; the engine looks no name up.
-
-    learner makes the adapter, weights loaded; baselines do the same, by the name of their rows.
-    """
-
-    recipe: Recipe
-    card: DataCard
-    question: classification.Question
-    judge: Judge
-    select: Wanted
-    method: Method
-    method_name: str
-    learner: Callable[[], Any]
-    baselines: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """Readable, labelled cases, their truth (n, T), and what happened to the others."""
+    """Readable cases and their truth (n, T)."""
 
     cases: list[Case]
     truth: np.ndarray
-    flow: list[dict[str, Any]]
-    left_out: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,19 +41,16 @@ class _Fitted:
 
 def run(plan: Plan, table: Cases, out: Path, around: Surroundings) -> dict[str, Any]:
     """Fit, score and judge; writes everything but the report and returns the record."""
-    recipe, say, clock = plan.recipe, around.console.say, _Clock()
+    recipe, say, clock = plan.recipe, around.console.say, steps.Clock()
     record = describe.beginning(recipe, plan.card, table.layout, around.device)
     run_directory.write_yaml(out / "recipe.yaml", recipe.as_data())
     run_directory.write_json(out / run_directory.RECORD, record)
 
     learner = plan.learner()
-    data = _read(plan, learner, table, around)
+    readable = steps.read(plan.question, learner, table, around)
+    data = _Data(readable.cases, plan.question.truth(readable.cases))
     clock.lap("reading")
-    folds = splits.split_cases(data.cases, recipe.split, recipe.seed, plan.question.classes)
-    if recipe.split.leaks == "drop":
-        folds = [_without_leaks(data.cases, fold) for fold in folds]
-    for fold in folds:
-        leakage.check(data.cases, fold.assigned)  # raises, naming the cases
+    folds = steps.folds(recipe, data.cases, plan.question.classes)
     fitted = [_fit(plan, plan.learner, learner, data, fold, n, around) for n, fold in enumerate(folds)]
     test, val = _joined(fitted)
     clock.lap("fitting")
@@ -107,7 +80,7 @@ def run(plan: Plan, table: Cases, out: Path, around: Surroundings) -> dict[str, 
         "task": describe.task(plan.question),
         "data": record["data"]
         | describe.cases(data.cases, data.truth, folds[0].assigned, plan.question)
-        | {"flow": data.flow, "left_out": _reasons(data), "folds": len(folds), "test_openings": openings},
+        | {"flow": readable.flow, "left_out": readable.reasons(), "folds": len(folds), "test_openings": openings},
         "model": {"adapter": recipe.adapter.name, "method": plan.method_name, "method_note": plan.method.summary}
         | fitted[0].learner.adapter.record()
         | {key: value for key, value in fitted[0].record.items() if key != "training"},
@@ -132,56 +105,6 @@ def run(plan: Plan, table: Cases, out: Path, around: Surroundings) -> dict[str, 
     return record
 
 
-def _without_leaks(cases: Sequence[Case], fold: splits.Fold) -> splits.Fold:
-    assigned, dropped = leakage.drop(cases, fold.assigned)
-    if not dropped:
-        return fold
-    named = ", ".join(dropped[:5]) + (", ..." if len(dropped) > 5 else "")
-    note = f"{len(dropped)} cases were left out because their pixels occur in another split: {named}."
-    return splits.Fold(assigned, (*fold.warnings, note))
-
-
-class _Clock:
-    """Wall time of the steps."""
-
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
-        self._laps: dict[str, float] = {}
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self._laps[name], self._last = round(now - self._last, 2), now
-
-    def seconds(self) -> dict[str, float]:
-        return {**self._laps, "total": round(time.perf_counter() - self._start, 2)}
-
-
-def _read(plan: Plan, learner: Any, table: Cases, around: Surroundings) -> _Data:
-    """Labelled cases that can be read, and the flow from the table to them."""
-    labelled = [case for case in table.cases if plan.question.labelled(case)]
-    around.console.say(f"reading {len(labelled)} cases")
-    readable, left_out = learner.read(labelled, around)
-    if not readable:
-        first = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""
-        raise DataError(f"no case could be read{first}", remedy="`medvfm data check` lists every problem")
-    flow = [*table.flow]
-    if len(labelled) < len(table.cases):
-        flow.append(_lost("without a label for this question", table.cases, labelled))
-    if left_out:
-        flow.append(_lost("unreadable", labelled, readable))
-    flow.append({"step": "analysed", "cases": len(readable), "patients": len({c.owner for c in readable})})
-    return _Data(readable, plan.question.truth(readable), flow, [*table.left_out, *left_out])
-
-
-def _lost(step: str, before: Sequence[Case], after: Sequence[Case]) -> dict[str, Any]:
-    owners = {c.owner for c in before} - {c.owner for c in after}
-    return {"step": step, "cases": len(after) - len(before), "patients": -len(owners)}
-
-
-def _reasons(data: _Data) -> list[dict[str, str]]:
-    return [{"case_id": case_id, "reason": reason} for case_id, reason in data.left_out]
-
-
 def _fit(
     plan: Plan,
     make: Callable[[], Any],
@@ -196,15 +119,7 @@ def _fit(
     if number:
         learner = make()
         learner.read(data.cases, replace(around, checkpoint=around.checkpoint / f"fold{number}"))
-    rows = {
-        split: np.array([r for r, c in enumerate(data.cases) if fold.assigned.get(c.case_id) == split], dtype=int)
-        for split in SPLITS
-    }
-    for split in ("train", "test"):
-        if not len(rows[split]):
-            raise DataError(
-                f"no case is left in {split}", remedy="look at `split`, and at the cases that were left out"
-            )
+    rows = steps.rows_of(data.cases, fold)
     seen = data.truth.copy()
     seen[rows["test"]] = np.nan  # whoever fits cannot look at a test label, not even by mistake
     has_val = bool(len(rows["val"]))
@@ -252,10 +167,7 @@ def _baseline(
     """Fit and judge a baseline on the same folds; its rows and those of the difference to the model."""
     around = replace(around, checkpoint=around.checkpoint / f"baseline-{name}")
     learner = make()
-    readable, left_out = learner.read(data.cases, around)
-    if len(readable) != len(data.cases):
-        case_id, reason = left_out[0]
-        raise DataError(f"baseline {name} cannot use {len(left_out)} of the cases: {case_id}: {reason}")
+    steps.read_again(learner, data.cases, name, around)
     fitted = [_fit(plan, make, learner, data, fold, n, around) for n, fold in enumerate(folds)]
     test, val = _joined(fitted)
     thresholds = operating.fix(val, plan.judge.wanted)

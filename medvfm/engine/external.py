@@ -14,8 +14,10 @@ import pandas as pd
 from medvfm.core.errors import PredictionError, nearest
 from medvfm.core.recipe import Confidence
 from medvfm.engine import describe, operating
-from medvfm.engine.evaluate import Judge, as_records, parse
+from medvfm.engine.evaluate import METRICS, Judge
+from medvfm.engine.row import as_records
 from medvfm.engine.scored import Scored
+from medvfm.engine.wanted import parse
 from medvfm.io import patients, run_directory
 
 Table = str | Path | pd.DataFrame
@@ -148,7 +150,7 @@ def evaluate_scores(
     """
     scored, notes = match(truth, predictions, allow_missing=allow_missing)
     exclusive = kind in ("multi_class", "ordinal")
-    judge = Judge([parse(m) for m in metrics], exclusive, confidence or Confidence(), seed)
+    judge = Judge([parse(m, METRICS) for m in metrics], exclusive, confidence or Confidence(), seed)
     cuts = {} if threshold is None else {(operating.DECISION, t): np.array([threshold]) for t in scored.targets}
     for column in subgroups:
         if column not in scored.groups:

@@ -16,7 +16,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RunError, WeightsError
 from medvfm.core.recipe import Recipe
 from medvfm.engine import loading
-from medvfm.engine.learners import Surroundings
+from medvfm.engine.surroundings import Surroundings
 from medvfm.io import run_directory
 from medvfm.tasks.classification import Question
 

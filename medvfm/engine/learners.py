@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,34 +16,11 @@ from torch.utils.data import DataLoader
 from medvfm.core.case import Case
 from medvfm.core.protocols import Adapter
 from medvfm.engine import baselines, features, loading, train
+from medvfm.engine.surroundings import Rows, Surroundings
 from medvfm.io.cache import ArrayCache
-from medvfm.io.console import Console
 from medvfm.nn import augment, losses, probe, samplers
 
 Choose = Callable[[np.ndarray], float]  # (n, T) scores of the validation cases to the value that is selected by
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Where and how a run runs; nothing here changes its numbers."""
-
-    checkpoint: Path
-    device: str
-    workers: int
-    strict: bool
-    console: Console
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Row numbers of the readable cases that are fitted on and selected on, and the truth (n, T) of all of them.
-
-    Rows of test cases occur in neither, and whoever fits looks at no other row of the truth.
-    """
-
-    train: np.ndarray
-    val: np.ndarray
-    truth: np.ndarray
 
 
 class Learner(Protocol):

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from medvfm.core.errors import DataError, RecipeError, Undefined
-from medvfm.engine.evaluate import Thresholds, Wanted
+from medvfm.engine.evaluate import Thresholds
 from medvfm.engine.scored import Scored
+from medvfm.engine.wanted import Wanted
 from medvfm.metrics import calibration, ranking
 
 DECISION = "decision"

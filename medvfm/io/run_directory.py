@@ -34,7 +34,8 @@ class Run:
         return pd.DataFrame(self.record["metrics"])
 
 
-def _replace(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
+    """Beside its name first, then moved into place: whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -50,12 +51,12 @@ def _replace(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """UTF-8 text, whole or not at all."""
-    _replace(path, text.encode())
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, data: Any) -> None:
     """JSON without NaN or infinity: a number that does not exist is null."""
-    _replace(path, (json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_bytes(path, (json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def _finite(data: Any) -> Any:
@@ -68,7 +69,7 @@ def _finite(data: Any) -> Any:
 
 def write_yaml(path: Path, data: Any) -> None:
     """YAML with keys in their order."""
-    _replace(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110).encode())
+    write_bytes(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110).encode())
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

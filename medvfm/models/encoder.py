@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,8 +81,8 @@ class Encoder(nn.Module):
             )
         return found[-count:] + structure.tail(self.backbone)
 
-    def unused(self, chosen: Callable[[Features], torch.Tensor | None] | None = None) -> list[nn.Parameter]:
-        """Parameters of the backbone that training leaves alone: those that `chosen` of the features never reads (all
+    def unused(self, read: Callable[[torch.Tensor], Sequence[torch.Tensor | None]] | None = None) -> list[nn.Parameter]:
+        """Parameters of the backbone that training leaves alone: those that `read` of pixels never looks at (all
         features together where it is None), and those that the model itself fixes (MAE's sine positions).
 
         Found by a backward pass of one picture in evaluation mode. Modes, flags and gradients stay as they were.
@@ -95,8 +95,7 @@ class Encoder(nn.Module):
             with torch.enable_grad():
                 for _, parameter in named:
                     parameter.requires_grad_(True)
-                features = self(pixels)
-                outputs = [features.cls, features.pooled, features.patches] if chosen is None else [chosen(features)]
+                outputs = self._all_features(pixels) if read is None else read(pixels)
                 total = torch.stack([o.float().sum() for o in outputs if o is not None]).sum()
                 gradients = torch.autograd.grad(total, [p for _, p in named], allow_unused=True)
         finally:
@@ -105,6 +104,10 @@ class Encoder(nn.Module):
             for module, mode in modes:
                 module.training = mode
         return [p for (name, p), g in zip(named, gradients, strict=True) if g is None or name in self._fixed]
+
+    def _all_features(self, pixels: torch.Tensor) -> list[torch.Tensor | None]:
+        features = self(pixels)
+        return [features.cls, features.pooled, features.patches]
 
 
 def tokens_to_map(tokens: torch.Tensor, size_px: tuple[int, int], patch_px: tuple[int, int]) -> torch.Tensor:

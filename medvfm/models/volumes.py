@@ -28,7 +28,7 @@ VERSION = 1  # to be raised when the same settings give other pixels, so that ca
 class Prepared:
     """A case as a segmenter sees it.
 
-    pixels  (C, S, H, W) float16 in [0, 1], slices as a radiologist sees them; S is 1 for 2D images; may be memory-mapped
+    pixels  (C, S, H, W) float16 in [0, 1], slices as a radiologist sees them; S is 1 for 2D. May be memory-mapped
     grid    how they lie in the image, and the way back
     truth   (S, H, W) whole numbers on the same grid, (T, S, H, W) for multi-label masks; None where it is not shown
     """

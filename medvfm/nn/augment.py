@@ -52,12 +52,39 @@ def build(wanted: Sequence[Any]) -> Augment:
     return apply
 
 
-def _drawn(chain: Callable[[Tensor], Tensor], generator: torch.Generator, image: Tensor) -> Tensor:
+Paired = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+def build_paired(wanted: Sequence[Any]) -> Paired:
+    """(pixels (C, ..., H, W) in [0, 1], labels (..., H, W) whole numbers, generator) to both, moved together.
+
+    Transforms that move pixels move labels by the nearest one; those of intensity leave labels alone. In a volume all
+    slices are moved alike.
+    """
+    transforms = [_transform(dict(entry) if isinstance(entry, dict) else entry.model_dump()) for entry in wanted]
+    if not transforms:
+        return lambda pixels, labels, rng: (pixels, labels)
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    chain = v2.Compose(transforms)
+
+    def apply(pixels: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        image = tv_tensors.Image(torch.from_numpy(np.array(pixels, dtype=np.float32)))
+        mask = tv_tensors.Mask(torch.from_numpy(np.array(labels, dtype=np.int64)))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        moved, mask = _drawn(chain, generator, image, mask)
+        return moved.clamp(0, 1).numpy().astype(pixels.dtype), mask.numpy().astype(labels.dtype)
+
+    return apply
+
+
+def _drawn(chain: Callable[..., Any], generator: torch.Generator, *moved: Tensor) -> Any:
     """torchvision draws from torch's own generator: it is set from the given one, and put back."""
     seed = int(torch.randint(0, 2**62, (1,), generator=generator))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return chain(image)
+        return chain(*moved)
 
 
 def _transform(entry: dict[str, Any]) -> Callable[..., Any]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvfm.core.case import Case
+from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, RecipeError, nearest
 from medvfm.core.recipe import Task as Settings
 
+DEFAULT_METRICS = ("auroc", "auprc", "brier", "ece")
 KINDS = ("binary", "multi_class", "multi_label", "ordinal")
 
 
@@ -27,6 +29,11 @@ class Question:
     unit: str
     pool: str
     name: str = "classification"
+
+    @property
+    def default_metrics(self) -> tuple[str, ...]:
+        """Where the recipe names none; the first is what is selected by."""
+        return DEFAULT_METRICS
 
     @property
     def exclusive(self) -> bool:
@@ -54,8 +61,8 @@ class Question:
         return not (any(unknown) if self.exclusive else all(unknown))
 
 
-def build(settings: Settings, where: str = "task") -> Question:
-    """Settle the question; refuses what it leaves open."""
+def build(settings: Settings, where: str, card: DataCard) -> Question:
+    """Settle the question; refuses what it leaves open. Classes are columns, which the card is asked for later."""
     if not settings.classes:
         raise RecipeError("classification needs `classes`", where=where, remedy="as in classes: [lesion]")
     if len(set(settings.classes)) != len(settings.classes):

@@ -26,6 +26,11 @@ class Question:
     unit: str = "image"
     name: str = "segmentation"
 
+    @property
+    def default_metrics(self) -> tuple[str, ...]:
+        """Where the recipe names none; the first is what is selected by."""
+        return DEFAULT_METRICS_OF_OBJECTS if self.kind == "instances" else DEFAULT_METRICS
+
     def labelled(self, case: Case) -> bool:
         """The case has a mask."""
         return bool(case.masks)

@@ -211,4 +211,4 @@ def test_every_weight_can_be_moved_by_the_features(name, published):
     encoder = load_encoder(str(published[name]))
     assert encoder.unused() == []
     heads = {"siglip": 11, "siglip2": 11, "clip": 2}.get(name, 0)  # read by cls alone
-    assert len(encoder.unused(lambda features: features.pooled)) == heads
+    assert len(encoder.unused(lambda pixels: [encoder(pixels).pooled])) == heads

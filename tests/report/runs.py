@@ -11,9 +11,11 @@ import pandas as pd
 from PIL import Image
 
 from medvfm.core.recipe import Confidence
-from medvfm.engine import operating
-from medvfm.engine.evaluate import Judge, as_records, parse
+from medvfm.engine import evaluate, operating
+from medvfm.engine.evaluate import Judge
+from medvfm.engine.row import as_records
 from medvfm.engine.scored import Scored, concatenated
+from medvfm.engine.wanted import parse
 
 METRICS = ("auroc", "auprc", "sensitivity@specificity=0.9", "specificity@sensitivity=0.9", "brier", "ece")
 CARD = {
@@ -93,7 +95,7 @@ def write(
 
     test, val = draw(1.6, n), draw(1.6, 60)
     unit = "patient" if per_patient == 1 else "image"
-    wanted = [parse(name) for name in metrics]
+    wanted = [parse(name, evaluate.METRICS) for name in metrics]
     judge = Judge(wanted, exclusive, Confidence(resamples=200), seed)
     cuts = operating.fix(val, wanted)
     rows = judge.rows(test, cuts) + judge.subgroups(test, cuts, ["sex", "scanner"]) + judge.rows(val, cuts, split="val")

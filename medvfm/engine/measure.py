@@ -1,0 +1,80 @@
+"""All wanted numbers of one case: a mask beside its truth, on the grid of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medvfm.core import geometry
+from medvfm.core.protocols import Metric
+from medvfm.engine.wanted import Wanted
+from medvfm.metrics import instances, overlap, surface
+
+METRICS: dict[str, Metric] = {**overlap.METRICS, **surface.METRICS}
+METRICS_OF_OBJECTS: dict[str, Metric] = {**instances.METRICS}
+
+
+def metrics_of(kind: str) -> dict[str, Metric]:
+    """The table that a kind of segmentation is judged by."""
+    return METRICS_OF_OBJECTS if kind == "instances" else METRICS
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One case: metric name to (T,) values, NaN where undefined; how much truth and prediction hold of each target.
+
+    sizes are in ml, in voxels where the file states no size, or numbers of objects for instances.
+    """
+
+    values: Mapping[str, np.ndarray]
+    truth_size: np.ndarray
+    predicted_size: np.ndarray
+
+
+def measure(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    affine: np.ndarray | None,
+    wanted: Sequence[Wanted],
+    kind: str,
+    targets: int,
+) -> Measured:
+    """truth and prediction (i, j, k), with a last axis T for multi-label; affine None where no size is known."""
+    if kind == "instances":
+        return _objects(truth, prediction, wanted)
+    voxel_mm3 = None if affine is None else geometry.voxel_volume_mm3(affine)
+    labels = range(1, targets + 1)
+    if kind == "multi_label":
+        counts = overlap.multi_label_counts(truth, prediction, voxel_mm3)
+    else:
+        counts = overlap.counts(truth, prediction, labels, voxel_mm3)
+    values = {w.name: _plain(w.metric.function(counts, **w.arguments)) for w in wanted if w.metric.takes == "overlap"}
+    distances = [w for w in wanted if w.metric.takes == "surface"]
+    values |= {w.name: np.full(targets, np.nan) for w in distances}
+    if distances and affine is not None:
+        for column, found in enumerate(_surfaces(truth, prediction, affine, kind, targets)):
+            for w in distances:
+                values[w.name][column] = float(w.metric.function(found, **w.arguments))
+    scale = 1.0 if voxel_mm3 is None else voxel_mm3 / 1000
+    return Measured(values, _plain(counts.truth) * scale, _plain(counts.prediction) * scale)
+
+
+def _surfaces(truth: np.ndarray, prediction: np.ndarray, affine: np.ndarray, kind: str, targets: int) -> list[Any]:
+    if kind == "multi_label":
+        pairs = [(truth[..., t], prediction[..., t]) for t in range(targets)]
+        return [surface.surfaces(t.astype(np.uint8), p.astype(np.uint8), 1, affine) for t, p in pairs]
+    return list(surface.surfaces_of_labels(truth, prediction, range(1, targets + 1), affine))
+
+
+def _objects(truth: np.ndarray, prediction: np.ndarray, wanted: Sequence[Wanted]) -> Measured:
+    found = instances.matches(truth, prediction)
+    values = {w.name: np.array([float(w.metric.function(found, **w.arguments))]) for w in wanted}
+    count = lambda labels: np.array([float(len(np.setdiff1d(np.unique(labels), 0)))])  # noqa: E731
+    return Measured(values, count(truth), count(prediction))
+
+
+def _plain(tensor: Any) -> np.ndarray:
+    return tensor.double().cpu().numpy()

@@ -1,0 +1,35 @@
+"""The rows of run.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a report, with everything that is needed to read it."""
+
+    metric: str
+    target: str | None
+    split: str
+    group: str | None
+    baseline: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    method: str | None
+    cases: int
+    patients: int
+    positives: int | None
+    unit: str
+    better: str
+    note: str | None = None
+
+
+def as_records(rows: Sequence[Row]) -> list[dict]:
+    """Plain data for run.json; the model's test rows first."""
+    order = {"test": 0, "val": 2, "train": 3}
+    key = lambda row: (order.get(row.split, 1), row.baseline is not None, row.group is not None)  # noqa: E731
+    return [asdict(row) for row in sorted(rows, key=key)]

@@ -1,0 +1,33 @@
+"""Where and how a run runs, and what whoever is fitted may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medvfm.io.console import Console
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where and how a run runs; nothing here changes its numbers."""
+
+    checkpoint: Path
+    device: str
+    workers: int
+    strict: bool
+    console: Console
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Row numbers of the readable cases that are fitted on and selected on, and the truth (n, T) of all of them.
+
+    Rows of test cases occur in neither, and whoever fits looks at no other row of the truth.
+    """
+
+    train: np.ndarray
+    val: np.ndarray
+    truth: np.ndarray

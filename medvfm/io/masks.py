@@ -1,0 +1,52 @@
+"""Masks of cases as files: NIfTI on the grid of the image, PNG for pictures that state no size."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Picture
+
+from medvfm.core.image import Image
+from medvfm.io.run_directory import write_bytes
+from medvfm.io.write import write_nifti
+
+Place = tuple[tuple[int, int, int], np.ndarray, bool]  # shape, affine, whether the image states a size
+
+
+def file_stem(case_id: str) -> str:
+    """A case_id as a file name: letters, digits, dot, dash and underscore."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", case_id).strip("._") or "case"
+
+
+def write_case(folder: Path, case_id: str, mask: np.ndarray, place: Place, question: Any) -> list[Path]:
+    """The mask of a case: one file, or one a structure where structures may overlap (mask (i, j, k, T))."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = file_stem(case_id)
+    if mask.ndim == 4:
+        named = [
+            (f"{stem}_{file_stem(name)}", mask[..., t].astype(np.uint8)) for t, name in enumerate(question.classes)
+        ]
+    else:
+        named = [(stem, mask)]
+    return [write_mask(folder, name, array, place) for name, array in named]
+
+
+def write_mask(folder: Path, stem: str, mask: np.ndarray, place: Place) -> Path:
+    """Whole numbers (i, j, k) as STEM.nii.gz, or as STEM.png where the image is a picture without a size."""
+    _, affine, has_size = place
+    if not has_size and mask.shape[2] == 1:
+        return write_label_png(folder / f"{stem}.png", mask[:, :, 0])
+    return write_nifti(Image(mask, affine, "label", has_size), folder / f"{stem}.nii.gz")
+
+
+def write_label_png(path: Path, labels: np.ndarray) -> Path:
+    """Whole numbers (i, j) as a gray PNG, 16 bits where 8 do not hold them."""
+    kind = np.uint8 if labels.max(initial=0) < 256 else np.uint16
+    out = io.BytesIO()
+    Picture.fromarray(np.ascontiguousarray(labels.T.astype(kind))).save(out, format="PNG", optimize=True)
+    write_bytes(path, out.getvalue())
+    return path

@@ -1,0 +1,168 @@
+"""From a recipe to a run: the only place that resolves names. What it finds goes down to the engine as objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medvfm import lookup
+from medvfm.core.errors import RecipeError
+from medvfm.core.recipe import Prepare, Recipe
+from medvfm.engine import data_check, external, finished, loading, measure
+from medvfm.engine import evaluate as judging
+from medvfm.engine.surroundings import Surroundings
+from medvfm.engine.wanted import shown
+from medvfm.io import roots, run_directory, tables
+from medvfm.io.console import Console
+from medvfm.io.run_directory import Run
+from medvfm.pipeline import planning
+from medvfm.report import html
+
+
+def run(
+    recipe: Recipe,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    device: str | None = None,
+    strict: bool = False,
+    console: Console | None = None,
+) -> Run:
+    """Everything from the recipe to report.html; `out` defaults to runs/TITLE-HASH."""
+    console = console or Console()
+    planned = planning.plan(recipe)
+    root = roots.locate(planned.card, recipe.data.root, recipe.data.options, console)
+    table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
+    directory = Path(out) if out else Path("runs") / f"{_slug(recipe.title)}-{recipe.digest()}"
+    run_directory.open_new(directory, recipe.digest(), resume=resume)
+    around = _surroundings(directory / "checkpoint", device, strict, console)
+    planning.ANSWERING[planned.question.name].run(planned, table, directory, around)
+    html.render(directory)
+    return Run(directory)
+
+
+def check(recipe: Recipe, *, ready: bool, console: Console | None = None) -> list[str]:
+    """What can be known before training, in lines; with `ready`, that data and weights are here as well."""
+    planned = planning.plan(recipe)
+    lines = [f"{recipe.title}: {recipe.adapter.name} {planned.method_name} on {planned.card.name}, as it should be"]
+    if ready:
+        console = console or Console()
+        root = roots.locate(planned.card, recipe.data.root, recipe.data.options, console)
+        table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
+        lines.append(f"data: {len(table.cases)} cases, layout {table.layout}, {len(table.left_out)} left out")
+        record = planned.learner().adapter.record()
+        lines.append(f"weights: {record['weights']}, sha256 {str(record.get('sha256'))[:12]}")
+    return lines
+
+
+def predict(
+    directory: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    device: str | None = None,
+    strict: bool = False,
+    console: Console | None = None,
+) -> tuple[Path, list[tuple[str, str]]]:
+    """A finished run's answers for new images, as predictions.csv; and what could not be read."""
+    folder = directory / "weights"
+    run_directory.read_record(directory)
+    found = finished.describe(folder)
+    recipe = finished.recipe_of(found)
+    planned = planning.plan(recipe)
+    adapters = finished.restore(folder, found, lambda: planned.learner().adapter)
+    around = _surroundings(out, device, strict, console or Console())
+    table, left_out = finished.predict(adapters, found, finished.new_cases(inputs), around)
+    path = out / "predictions.csv"
+    run_directory.write_table(path, table)
+    return path, left_out
+
+
+def check_data(card: str, root: str | None, layout: str | None) -> tuple[data_check.Findings, str]:
+    """Read every case of a card; what was found, and a line that sums it up."""
+    found = lookup.card(card)
+    console = Console()
+    table = tables.read_cases(found, roots.locate(found, root, {}, console), layout=layout)
+    findings = data_check.check(found, table, console, loading.default_workers("cpu"))
+    patients = len({c.owner for c in table.cases})
+    return findings, (
+        f"{found.name}, layout {table.layout}: {len(findings.cases)} cases of {patients} patients read, "
+        f"{len(findings.errors)} errors, {len(findings.warnings)} warnings"
+    )
+
+
+def report(directory: Path) -> Path:
+    """Render report.html again."""
+    run_directory.read_record(directory)
+    return html.render(directory)
+
+
+def _surroundings(checkpoint: Path, device: str | None, strict: bool, console: Console) -> Surroundings:
+    chosen = _device(device)
+    return Surroundings(checkpoint, chosen, loading.default_workers(chosen), strict, console)
+
+
+def _device(asked: str | None) -> str:
+    import torch
+
+    if asked is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked.startswith("cuda") and not torch.cuda.is_available():
+        raise RecipeError("no CUDA device is here", where="--device", remedy="`medvfm doctor` shows what is")
+    try:
+        return str(torch.device(asked))
+    except RuntimeError:
+        raise RecipeError(f"no device {asked!r}; one of: cpu, cuda, cuda:0", where="--device") from None
+
+
+def _slug(title: str) -> str:
+    words = "".join(c.lower() if c.isascii() and c.isalnum() else " " for c in title).split()
+    return "-".join(words)[:60].strip("-") or "run"
+
+
+def evaluate(
+    task: str,
+    *,
+    truth: external.Table,
+    predictions: external.Table,
+    metrics: Sequence[str] = ("auroc", "auprc"),
+    out: str | Path | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Score any model's output, matched by case_id; the rows of run.json as a table. With `out`, a report as well."""
+    lookup.module("tasks", task, "task")
+    record, table = external.evaluate_scores(truth, predictions, metrics, **options)
+    if out is not None:
+        directory = Path(out)
+        run_directory.open_new(directory, record["hash"], resume=False)
+        run_directory.write_table(directory / "predictions.parquet", table)
+        run_directory.write_json(directory / run_directory.RECORD, record)
+        html.render(directory)
+    return pd.DataFrame(record["metrics"])
+
+
+def load_adapter(name: str, weights: str | None = None, **prepare: Any) -> Any:
+    """An adapter without a task, for scripts: `load_adapter("dinov2", weights="embedded").encode([image])`.
+
+    `prepare` takes the keys of a recipe's section of that name, such as size=224 or slices={"pool": "max"}.
+    """
+    return lookup.module("adapters", name, "load_adapter").load(weights, Prepare.model_validate(prepare))
+
+
+def methods() -> list[tuple[str, str]]:
+    """Adapter and method, with what it does."""
+    tables = [(name, lookup.module("adapters", name, name).METHODS) for name in lookup.modules("adapters")]
+    return [(f"{name} {method}", entry.summary) for name, table in tables for method, entry in table.items()]
+
+
+def metrics() -> list[tuple[str, str]]:
+    """Every metric as a recipe writes it, by task."""
+    tables = {
+        "classification": judging.METRICS,
+        "segmentation": measure.METRICS,
+        "segmentation of objects": measure.METRICS_OF_OBJECTS,
+    }
+    return [(shown(row), f"{task}: {row[1].summary}") for task, table in tables.items() for row in table.items()]

@@ -1,0 +1,175 @@
+"""Whole runs of segmentation on small drawn volumes and pictures, as a user would bring them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from medvfm import pipeline
+from medvfm.core import recipe
+from medvfm.core.errors import RecipeError
+
+AFFINE = np.array([[0, -1.2, 0, 40], [-1.2, 0, 0, 30], [0, 0, 3.0, -10], [0, 0, 0, 1.0]])  # columns and rows swapped
+
+
+def volume(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A bright ball and a dark box on noise, (32, 28, 6)."""
+    shape = (32, 28, 6)
+    voxels = rng.normal(100, 12, shape)
+    labels = np.zeros(shape, np.uint8)
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+    centre = np.array([rng.uniform(9, 22), rng.uniform(9, 18), rng.uniform(2, 4)])
+    labels[(((index - centre) * (1.2, 1.2, 3)) ** 2).sum(-1) < 49] = 1
+    corner = rng.integers((2, 2, 0), (24, 20, 4))
+    box = tuple(slice(c, c + s) for c, s in zip(corner, (6, 5, 2), strict=True))
+    labels[box] = np.where(labels[box] == 0, 2, labels[box])
+    return voxels + 90 * (labels == 1) - 70 * (labels == 2), labels
+
+
+class Study:
+    def __init__(self, folder: Path, cases: int = 18) -> None:
+        self.folder, rng = folder, np.random.default_rng(3)
+        for place in ("images", "labels"):
+            (folder / "data" / place).mkdir(parents=True)
+        for n in range(cases):
+            voxels, labels = volume(rng)
+            if n % 6 == 5:
+                labels[labels == 2] = 0  # a structure that not every case has
+            nibabel.save(nibabel.Nifti1Image(voxels.astype(np.float32), AFFINE), self.file("images", n))
+            nibabel.save(nibabel.Nifti1Image(labels, AFFINE), self.file("labels", n))
+        card = {
+            "name": "drawn", "title": "Drawn volumes", "access": "local", "simulated": True,
+            "labels": {1: {"name": "ball"}, 2: {"name": "box"}},
+            "layouts": [
+                {
+                    "name": "images_and_labels", "files": "images/{case_id}.nii.gz", "patient_id": "{case_id}",
+                    "images": {"image": "{path}"}, "masks": {"mask": "labels/{case_id}.nii.gz"},
+                }
+            ],
+        }  # fmt: skip
+        (folder / "drawn.yaml").write_text(yaml.safe_dump(card))
+
+    def file(self, place: str, n: int) -> Path:
+        return self.folder / "data" / place / f"v{n:02d}.nii.gz"
+
+    def recipe(self, **changes):
+        plain = {
+            "title": "Ball and box",
+            "seed": 2,
+            "data": {"card": str(self.folder / "drawn.yaml"), "root": str(self.folder / "data")},
+            "prepare": {"size": 32},
+            "split": {"from": "random", "fractions": [0.6, 0.15, 0.25]},
+            "task": {"name": "segmentation", "classes": ["ball", "box"]},
+            "adapter": {"name": "dinov2", "weights": "tiny", "method": "full"},
+            "train": {"epochs": 4, "steps": 25, "batch_size": 8, "learning_rate": 4e-3},
+            "evaluate": {
+                "metrics": ["dice", "hd95", "nsd@tolerance=2", "missed", "spurious", "volume_error"],
+                "confidence": {"resamples": 200},
+            },
+        }
+        return recipe.from_data({**plain, **changes}, "recipe.yaml")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return Study(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture(scope="module")
+def finished(study):
+    return pipeline.run(study.recipe(baselines=[{"name": "location"}, {"name": "ellipse"}]), study.folder / "run")
+
+
+def rows_of(run, metric, **wanted):
+    return [r for r in run.record["metrics"] if r["metric"] == metric and all(r[k] == v for k, v in wanted.items())]
+
+
+def test_a_segmenter_learns_what_can_be_seen_and_nothing_of_where(finished):
+    dice = {r["target"]: r["value"] for r in rows_of(finished, "dice", split="test", baseline=None)}
+    prior = {r["target"]: r["value"] for r in rows_of(finished, "dice", split="test", baseline="location")}
+    assert set(dice) == {"ball", "box", "mean"}
+    assert dice["ball"] > 0.8 and dice["mean"] > prior["mean"] + 0.2
+    difference = rows_of(finished, "dice_difference", target="mean", baseline="location")[0]
+    assert difference["low"] > 0
+
+
+def test_masks_lie_on_the_voxels_of_their_images(study, finished):
+    table = pd.read_parquet(finished.directory / "predictions.parquet")
+    measures = pd.read_parquet(finished.directory / "measures.parquet")
+    for case_id in table["case_id"].unique():
+        mask = nibabel.load(finished.directory / "masks" / f"{case_id}.nii.gz")
+        truth = nibabel.load(study.file("labels", int(case_id[1:])))
+        assert mask.shape == truth.shape and np.allclose(mask.affine, truth.affine)
+        drawn, true = np.asarray(mask.dataobj), np.asarray(truth.dataobj)
+        for value, name in ((1, "ball"), (2, "box")):
+            row = measures[
+                (measures["case_id"] == case_id)
+                & (measures["target"] == name)
+                & (measures["metric"] == "dice")
+                & (measures["split"] == "test")
+                & measures["baseline"].isna()
+            ]
+            both, sizes = ((drawn == value) & (true == value)).sum(), (drawn == value).sum() + (true == value).sum()
+            expected = 2 * both / sizes if (true == value).any() else np.nan
+            assert row["value"].item() == pytest.approx(expected, nan_ok=True)
+
+
+def test_rows_count_cases_and_say_what_is_missing(finished):
+    box = rows_of(finished, "dice", target="box", split="test", baseline=None)[0]
+    spurious = rows_of(finished, "spurious", target="box", split="test", baseline=None)[0]
+    cases = pd.read_parquet(finished.directory / "predictions.parquet")["case_id"].nunique()
+    assert box["cases"] + spurious["cases"] == cases
+    assert ("no value" in (box["note"] or "")) == (box["cases"] < cases)
+    ellipse = rows_of(finished, "dice", baseline="ellipse")[0]
+    assert "oracle" in ellipse["note"]
+
+
+def test_the_record_names_the_model_and_what_moved(finished):
+    record = json.loads((finished.directory / "run.json").read_text())
+    assert record["status"] == "complete" and record["task"]["name"] == "segmentation"
+    assert record["training"]["audit"]["frozen_moved"] == 0
+    assert record["model"]["decoder"] == "conv"
+    assert (finished.directory / "report.html").is_file()
+
+
+def test_two_runs_are_equal_and_test_masks_stay_unseen(study, finished, tmp_path):
+    again = Study(tmp_path / "scrambled")
+    test = set(pd.read_parquet(finished.directory / "predictions.parquet")["case_id"])
+    rng = np.random.default_rng(0)
+    for case_id in test:
+        file = again.file("labels", int(case_id[1:]))
+        labels = rng.permutation(np.asarray(nibabel.load(file).dataobj).ravel()).reshape(32, 28, 6)
+        nibabel.save(nibabel.Nifti1Image(labels, AFFINE), file)
+    other = pipeline.run(again.recipe(), tmp_path / "run")
+    weights = [(r.directory / "weights" / "model.safetensors").read_bytes() for r in (finished, other)]
+    assert weights[0] == weights[1]
+    val = [rows_of(r, "dice", split="val") for r in (finished, other)]
+    assert val[0] == val[1]
+    assert rows_of(finished, "dice", split="test") != rows_of(other, "dice", split="test")
+
+
+@pytest.mark.parametrize("method", ["dense_head", "lora"])
+def test_frozen_and_low_rank_encoders_run(study, tmp_path, method):
+    adapter = {"name": "dinov2", "weights": "tiny", "method": method}
+    run = pipeline.run(
+        study.recipe(adapter=adapter, train={"epochs": 1, "steps": 3, "batch_size": 4}), tmp_path / "run"
+    )
+    parameters = run.record["model"]["parameters"]
+    assert 0 < parameters["trainable"] < parameters["total"]
+
+
+def test_what_does_not_belong_is_refused_before_data_are_read(study):
+    for changes, said in (
+        ({"evaluate": {"metrics": ["auroc"]}}, "no metric 'auroc'"),
+        ({"task": {"name": "segmentation", "classes": ["bal"]}}, "did you mean 'ball'"),
+        ({"adapter": {"name": "dinov2", "method": "knn"}, "train": {}}, "dense_head"),
+        ({"baselines": [{"name": "elipse"}]}, "did you mean 'ellipse'"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            pipeline.check(study.recipe(**changes), ready=False)
