@@ -1,0 +1,286 @@
+"""Networks of MONAI in 2D and 3D, from scratch or from a bundle: the baseline that every reviewer asks for.
+
+Patches are drawn from volumes, two of three around a structure, and a sliding window puts a volume together again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+
+from medvfm.core.errors import RecipeError, WeightsError, nearest
+from medvfm.core.protocols import Method
+from medvfm.core.recipe import Adapter as AdapterSettings
+from medvfm.core.recipe import Prepare, Train
+from medvfm.models import monai_networks
+from medvfm.models.volumes import Prepared, Volumes
+from medvfm.nn import dense_losses, state
+
+_TASKS = frozenset({"segmentation"})
+_LOOP = frozenset(Train.model_fields) - {"class_weights", "balanced_sampling"}
+METHODS = {
+    "full": Method("every weight of the network, from scratch or from a bundle", _TASKS, "weights", _LOOP),
+    "zero_shot": Method("a bundle as it is", _TASKS, "nothing"),
+}
+DEFAULT_METHOD = "full"
+DEFAULT_WEIGHTS = "scratch"
+TRAINING = {"epochs": 8, "batch_size": 2, "steps": 60, "learning_rate": 2e-3, "weight_decay": 1e-5}
+
+
+class Options(BaseModel):
+    """What `adapter.options` may say.
+
+    network  which of MONAI's; a bundle brings its own
+    dims     3 for volumes, 2 for slices; null: 3 unless the data are pictures (then say 2)
+    patch    voxels (slices, rows, columns), or (rows, columns) in 2D; each side a multiple of 16 (32 for swin_unetr)
+    width    channels of the first level
+    overlap  of neighbouring windows when a volume is put together
+    roles    which images of a case are the channels, in order; null takes all
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    network: Literal["unet", "segresnet", "swin_unetr", "dynunet"] = "unet"
+    dims: Literal[2, 3] = 3
+    patch: tuple[int, ...] | None = None
+    width: int = Field(16, ge=4)
+    overlap: float = Field(0.5, ge=0, lt=1)
+    channels: int = Field(1, ge=1, description="of the images: 3 for colour, the number of roles")
+    roles: tuple[str, ...] | None = None
+
+
+class Monai:
+    """See core.protocols.Segmenter."""
+
+    oracle: str | None = None
+
+    def __init__(
+        self,
+        network: nn.Module,
+        question: Any,
+        prepare: Prepare,
+        options: Options,
+        source: Mapping[str, Any],
+        *,
+        windows: Mapping[str, tuple[float, float]],
+        read: Mapping[Any, Any],
+        loss: str,
+    ) -> None:
+        self.question, self.module, self._options, self._loss = question, network, options, loss
+        self._source = source
+        self.patch = options.patch or ((48, 48, 48) if options.dims == 3 else (128, 128))
+        self.preparer = Volumes(prepare, windows, read, options.roles)
+
+    def restage(self, method: str) -> None:
+        """Another stage trains the same weights on."""
+
+    # training
+
+    def draw(self, item: Prepared, rng: np.random.Generator, augment: Callable[..., Any]) -> dict[str, torch.Tensor]:
+        """A patch: pixels (C, *patch) in [0, 1], labels (*patch) or (T, *patch), ignored beyond the border."""
+        assert item.truth is not None
+        if self._options.dims == 2:
+            index = self._slice_with_something(item.truth, rng)
+            pixels, labels = item.pixels[:, index], item.truth[..., index, :, :]
+        else:
+            pixels, labels = item.pixels, item.truth
+        corner = self._corner(labels, rng)
+        box: Any = (..., *(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True)))
+        pixels, labels = augment(pixels[box].astype(np.float32), np.ascontiguousarray(labels[box]))
+        return {
+            "pixels": torch.from_numpy(_padded(pixels, self.patch, 0.0)),
+            "labels": torch.from_numpy(_padded(labels.astype(np.int64), self.patch, dense_losses.IGNORED)),
+        }
+
+    @staticmethod
+    def _slice_with_something(truth: np.ndarray, rng: np.random.Generator) -> int:
+        index = int(rng.integers(truth.shape[-3]))
+        for _ in range(4 if rng.random() < 2 / 3 else 0):
+            if truth[..., index, :, :].any():
+                break
+            index = int(rng.integers(truth.shape[-3]))
+        return index
+
+    def _corner(self, labels: np.ndarray, rng: np.random.Generator) -> list[int]:
+        """First voxel of a patch; two of three have a voxel of a structure somewhere in them."""
+        shape = labels.shape[-len(self.patch) :]
+        room = [max(0, n - p) for n, p in zip(shape, self.patch, strict=True)]
+        if not any(room):
+            return [0] * len(room)
+        held = None
+        if rng.random() < 2 / 3:
+            held = np.argwhere(labels.any(axis=0) if labels.ndim > len(self.patch) else labels)
+        if held is None or not len(held):
+            return [int(rng.integers(r + 1)) for r in room]
+        voxel = held[rng.integers(len(held))]
+        inside = [int(rng.integers(p)) for p in self.patch]
+        return [int(min(max(v - i, 0), r)) for v, i, r in zip(voxel, inside, room, strict=True)]
+
+    def collate(self, examples: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        return {
+            "pixels": torch.stack([self._with_channels(e["pixels"]) for e in examples]),
+            "labels": torch.stack([e["labels"] for e in examples]),
+        }
+
+    def _with_channels(self, pixels: torch.Tensor) -> torch.Tensor:
+        wanted = self._options.channels
+        if pixels.shape[0] == 1 and wanted > 1:
+            return pixels.expand(wanted, *pixels.shape[1:])
+        if pixels.shape[0] != wanted:
+            raise RecipeError(
+                f"the images give {pixels.shape[0]} channels, and the network takes {wanted}",
+                where="adapter.options.channels",
+                remedy="say how many channels there are, or name the roles",
+            )
+        return pixels
+
+    def loss(self, batch: Mapping[str, torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
+        logits = self.module(monai_networks.normalised(batch["pixels"].to(self._device)))
+        of_kind = dense_losses.overlapping if self.question.kind == "multi_label" else dense_losses.exclusive
+        if isinstance(logits, list | tuple):  # deep supervision: the finest output comes first
+            logits = logits[0]
+        return of_kind(logits, batch["labels"].to(self._device), self._loss)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    # answers
+
+    @torch.inference_mode()
+    def segment(self, item: Prepared, variant: str | None = None) -> np.ndarray:
+        """(i, j, k) on the grid of the image, or (i, j, k, T) of bool."""
+        from monai.inferers.utils import sliding_window_inference
+
+        self.module.eval()
+        pixels = self._with_channels(torch.from_numpy(np.array(item.pixels, dtype=np.float32)))
+        slices = [pixels] if self._options.dims == 3 else list(pixels.transpose(0, 1))
+        found = [
+            sliding_window_inference(
+                monai_networks.normalised(part[None]),
+                self.patch,
+                sw_batch_size=2 if self._options.dims == 3 else 8,
+                predictor=self._finest,
+                overlap=self._options.overlap,
+                mode="gaussian",
+                sw_device=self._device,
+                device=torch.device("cpu"),
+            )[0]
+            for part in slices
+        ]
+        logits = found[0] if self._options.dims == 3 else torch.stack(found, dim=1)
+        scores = logits.float().numpy()
+        return item.grid.above(scores) if self.question.kind == "multi_label" else item.grid.labels_from(scores)
+
+    def _finest(self, pixels: torch.Tensor) -> torch.Tensor:
+        logits = self.module(pixels)
+        return logits[0] if isinstance(logits, list | tuple) else logits
+
+    def variants(self) -> list[str]:
+        return []
+
+    # what was trained, on disk
+
+    def save(self, folder: Path) -> None:
+        state.write(folder / "model.safetensors", state.trained(self.module))
+
+    def load(self, folder: Path) -> None:
+        state.put_trained(self.module, state.read(folder / "model.safetensors"))
+
+    def record(self) -> dict[str, Any]:
+        sizes = [p.numel() for p in self.module.parameters()]
+        return {
+            "weights": self._source["source"],
+            **self._source,
+            "network": self._options.model_dump(mode="json") | {"patch": list(self.patch)},
+            "parameters": {"total": sum(sizes), "trainable": sum(sizes)},
+        }
+
+
+def _padded(array: np.ndarray, shape: tuple[int, ...], fill: float) -> np.ndarray:
+    """The last axes filled up to `shape` at their end."""
+    missing = [(0, 0)] * (array.ndim - len(shape)) + [
+        (0, want - have) for have, want in zip(array.shape[-len(shape) :], shape, strict=True)
+    ]
+    return np.pad(array, missing, constant_values=fill)
+
+
+def _options(settings: AdapterSettings) -> Options:
+    try:
+        found = Options.model_validate(settings.options)
+    except ValidationError as invalid:
+        wrong = invalid.errors()[0]
+        name = str(wrong["loc"][0])
+        known = nearest(name, Options.model_fields) if wrong["type"] == "extra_forbidden" else wrong["msg"]
+        raise RecipeError(f"the option {name!r} of monai: {known}", where="adapter.options") from None
+    step = 32 if found.network == "swin_unetr" else 16
+    if found.patch is not None and (len(found.patch) != found.dims or any(p % step or p <= 0 for p in found.patch)):
+        raise RecipeError(
+            f"patch {list(found.patch)}: {found.dims} sides, each a multiple of {step}", where="adapter.options.patch"
+        )
+    return found
+
+
+def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, question: Any) -> None:
+    """What this adapter cannot do, said before data are read or weights are loaded."""
+    options = _options(settings)
+    scratch = (settings.weights or DEFAULT_WEIGHTS) in ("scratch", "tiny")
+    if scratch and "zero_shot" in methods:
+        raise RecipeError("zero_shot takes a bundle as it is", where="adapter.weights", remedy="give a bundle's folder")
+    if question.kind == "instances":
+        raise RecipeError(
+            "a network of MONAI does not tell objects apart", where="task.kind", remedy="adapter sam does"
+        )
+    if options.roles is not None and options.channels not in (1, len(options.roles)):
+        raise RecipeError(
+            f"{len(options.roles)} roles and {options.channels} channels", where="adapter.options.channels"
+        )
+
+
+def build(
+    settings: AdapterSettings,
+    question: Any,
+    method: str,
+    prepare: Prepare,
+    *,
+    windows: Mapping[str, tuple[float, float]],
+    read: Mapping[Any, Any],
+    train: Train,
+    seed: int,
+) -> Monai:
+    """Make or load the network; the device is chosen later, by moving `module`."""
+    options, weights = _options(settings), settings.weights or DEFAULT_WEIGHTS
+    if options.roles is not None:
+        options = options.model_copy(update={"channels": len(options.roles)})
+    outputs = len(question.classes) + (question.kind == "semantic")
+    if weights in ("scratch", "tiny"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = monai_networks.from_scratch(
+                options.network, options.dims, options.channels, outputs, options.width
+            )
+        digest = hashlib.sha256(json.dumps([options.model_dump(mode="json"), outputs, seed]).encode()).hexdigest()
+        source = {"source": "scratch", "sha256": digest, "licence": None}
+    else:
+        network, source = monai_networks.from_bundle(weights)
+        given = monai_networks.outputs_of(network, options.dims, options.channels)
+        if given != outputs:
+            raise WeightsError(f"the bundle gives {given} outputs, and the question needs {outputs}", where=weights)
+    return Monai(network, question, prepare, options, source, windows=windows, read=read, loss=train.loss or "dice_ce")
+
+
+def training(method: str, weights: str | None, given: Train, task: str = "segmentation") -> dict[str, Any]:
+    """The settings of the training loop: the recipe's, over the method's own."""
+    return {**TRAINING, **{k: v for k, v in given.given().items() if k != "loss"}}
+
+
+def load(weights: str | None, prepare: Prepare) -> Monai:
+    """A network answers nothing without a task."""
+    raise RecipeError("monai gives no features of images", where="load_adapter", remedy="use dinov2, or a recipe")
