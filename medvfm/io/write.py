@@ -31,7 +31,7 @@ def write_nifti(image: Image, path: str | Path) -> Path:
     data = _nifti(image).to_bytes()
     if path.name.endswith(".gz"):  # no name and no time in the gzip header: equal images give equal files
         data = igzip_lib.compress(data, level=igzip_lib.ISAL_BEST_COMPRESSION, flag=igzip_lib.COMP_GZIP)
-    _write_atomically(data, path)
+    write_atomically(data, path)
     return path
 
 
@@ -68,7 +68,8 @@ def _is_sheared(affine: np.ndarray) -> bool:
     return not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
 
 
-def _write_atomically(data: bytes, path: Path) -> None:
+def write_atomically(data: bytes, path: Path) -> None:
+    """The bytes under that name, whole or not at all."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     part = Path(name)
     try:
