@@ -226,7 +226,7 @@ def chosen_volume(
     volume: str | int | None,
     where: Path | None,
 ) -> Volume:
-    """The one volume that is asked for; refused where there are several, with the choices, or where a file is damaged."""
+    """The one volume that is asked for; refused where there are several (named), or where a file is damaged."""
     damaged = [f for f in facts if f.problem is not None and f.has_pixels]
     if series_uid is not None:
         damaged = [f for f in damaged if f.series_uid in ("", series_uid)]
