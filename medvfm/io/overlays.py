@@ -66,7 +66,7 @@ class Layer:
             top, left = int(rows[0]), int(columns[0])
             part = mask[top : rows[-1] + 1, left : columns[-1] + 1]  # only where the mask is
             for line in outlines.outlines(part):
-                whole = line + [left, top]
+                whole = line + np.array([left, top])
                 shared = isinstance(self.colour, tuple) and self.labels.ndim == 2
                 for piece in outlines.not_beside(whole, before) if shared else [whole]:
                     yield piece, colour
