@@ -41,7 +41,7 @@ def _nifti(image: Image) -> nibabel.Nifti1Image:
     nifti = kind(voxels, None, dtype=voxels.dtype)
     header = nifti.header
     header.set_sform(image.affine, code=_SCANNER)
-    header.set_qform(image.affine, code=0 if _is_sheared(image.affine) else _SCANNER, strip_shears=True)
+    header.set_qform(image.affine, code=0 if is_sheared(image.affine) else _SCANNER, strip_shears=True)
     header.set_zooms((*geometry.spacing_mm(image.affine), *header.get_zooms()[3:]))
     header.set_xyzt_units("mm" if image.has_spacing else "unknown")
     header.set_slope_inter(1, 0)
@@ -63,7 +63,8 @@ def _storable(image: Image) -> np.ndarray:
     return voxels[:, :, :, None, :]
 
 
-def _is_sheared(affine: np.ndarray) -> bool:
+def is_sheared(affine: np.ndarray) -> bool:
+    """Whether its axes are not perpendicular to each other."""
     axes = affine[:3, :3] / np.array(geometry.spacing_mm(affine))
     return not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
 
