@@ -225,6 +225,70 @@ def data_check(
         raise typer.Exit(2)
 
 
+@data_app.command("export")
+def data_export(
+    card: Annotated[str, typer.Argument(help="a data card, or the path of one")],
+    out: Annotated[Path, typer.Option(help="folder for the data set: nnUNet_raw")],
+    format: Annotated[str, typer.Option(help="nnunet")] = "nnunet",
+    root: Annotated[str | None, typer.Option(help="folder of the data; default as for a recipe")] = None,
+    layout: Annotated[str | None, typer.Option(help="which of the card's layouts")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="take split, seed and classes from it, so that nnU-Net gets its patients")
+    ] = None,
+    number: Annotated[int, typer.Option(help="nnU-Net's number of the data set, 1 to 999")] = 500,
+    folds: Annotated[int, typer.Option(min=0, help="of the training patients; 0: only train and val of the split")] = 5,
+    strict: Strict = False,
+) -> None:
+    """Write cases for another framework: medvfm data export msd_hippocampus --format nnunet --out nnUNet_raw
+
+    Test cases go to imagesTs. Plan and train with nnU-Net, after nnUNetv2_plan_and_preprocess with our folds:
+    cp Dataset500_NAME/splits_final.json $nnUNet_preprocessed/Dataset500_NAME/. Its answers come back by
+    nnUNetv2_predict -i Dataset500_NAME/imagesTs -o ANSWERS ... and
+    medvfm evaluate segmentation --truth Dataset500_NAME/test.csv --predictions ANSWERS --out eval.
+    """
+    from medvfm import lookup
+    from medvfm.core.errors import RecipeError, nearest
+    from medvfm.core.recipe import Split, Task
+    from medvfm.io import nnunet, roots, tables
+    from medvfm.io.console import Console
+    from medvfm.io.truth import TruthReader
+    from medvfm.tasks import segmentation
+
+    if format != "nnunet":
+        raise RecipeError(f"no format {format!r}; {nearest(format, ['nnunet'])}", where="--format")
+    found, console = lookup.card(card), Console()
+    settings, split, seed, options = Task(name="segmentation"), None, 0, {}
+    if recipe is not None:
+        loaded = _recipe(recipe, None)
+        split, seed, options = loaded.split, loaded.seed, dict(loaded.data.options)
+        root, layout = root or loaded.data.root, layout or loaded.data.layout
+        asked = [task for task in loaded.tasks if task.name == "segmentation"]
+        if lookup.card(loaded.data.card).name != found.name or not asked:
+            raise RecipeError(f"the recipe asks for no segmentation of {found.name}", where=recipe)
+        settings = asked[0]
+    question = segmentation.build(settings, card, found)
+    table = tables.read_cases(found, roots.locate(found, root, options, console), layout=layout)
+    if split is None:  # as a run without a word on it, but the card's own where it has one
+        has_own = {"train", "test"} <= {case.split for case in table.cases}
+        split = Split.model_validate({"from": "card"} if has_own else {})
+    done = nnunet.export(
+        found,
+        table,
+        TruthReader.of(found, question.classes, question.kind),
+        out,
+        number=number,
+        split=split,
+        seed=seed,
+        folds=folds or None,
+        strict=strict,
+        console=console,
+    )
+    for case_id, reason in done.left_out:
+        print(f"left out: {case_id}: {reason}", file=sys.stderr)
+    left = f"; {len(done.left_out)} cases left out" if done.left_out else ""
+    print(f"{done.folder}: {len(done.training)} training and {len(done.test)} test cases{left}")
+
+
 @data_app.command("deidentify")
 def data_deidentify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of DICOM files")],

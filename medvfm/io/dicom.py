@@ -36,7 +36,7 @@ from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_header import Header
 from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
 from medvfm.io.dicom_pixels import read_stored
-from medvfm.io.dicom_series import Volume, list_volumes, listed
+from medvfm.io.dicom_series import Volume, list_volumes
 from medvfm.io.dicom_stack import Slice, read_stack
 
 __all__ = ["Volume", "is_dicom", "list_volumes", "read_file", "read_series"]
@@ -175,7 +175,7 @@ def read_series(
     scanned = {p: s for p in files if (s := dicom_series.scan(p, limit_gib)) is not None}
     facts = [s[0] for s in scanned.values()]
     found = [v for v in dicom_series.volumes_of(facts) if series_uid is None or v.series_uid == series_uid]
-    chosen = _chosen(found, facts, series_uid, volume, where)
+    chosen = dicom_series.chosen_volume(found, facts, series_uid, volume, where)
     if len(chosen.paths) == 1:
         part = chosen.label if chosen.is_part else None
         return read_file(chosen.paths[0], limit_gib=limit_gib, unit=unit, volume=part)
@@ -187,47 +187,3 @@ def read_series(
     where = where or chosen.paths[0].parent
     with dicom_header.damage_named(where):
         return read_stack(slices, where, limit_gib=limit_gib, unit=unit)
-
-
-def _chosen(
-    found: list[Volume],
-    facts: Sequence[dicom_series.FileFacts],
-    series_uid: str | None,
-    volume: str | int | None,
-    where: Path | None,
-) -> Volume:
-    damaged = [f for f in facts if f.problem is not None and f.has_pixels]
-    if series_uid is not None:
-        damaged = [f for f in damaged if f.series_uid in ("", series_uid)]
-    if damaged:
-        first = damaged[0]
-        raise UnreadableImage(
-            f"{len(damaged)} of its DICOM files cannot be read; {first.path.name}: {first.problem}", where=where
-        )
-    images = [v for v in found if v.problem != dicom_series.NO_PIXELS]
-    images = [v for v in images if v.modality != "SEG"] or images
-    if not images:
-        if series_uid is not None and facts:
-            others = dicom_series.volumes_of(facts)
-            raise UnreadableImage(f"no images of series {series_uid}", where=where, remedy=f"it holds {listed(others)}")
-        raise UnreadableImage("the folder holds no DICOM image", where=where)
-    if volume is not None:
-        images = _named(images, volume, where)
-    if len(images) > 1:
-        one_series = len({v.series_uid for v in images}) == 1
-        remedy = "say which with volume=" if one_series else "say which with series_uid="
-        raise UnreadableImage(
-            f"it holds {len(images)} volumes or pictures, and one is asked for: {listed(images)}",
-            where=where,
-            remedy=remedy,
-        )
-    return images[0]
-
-
-def _named(images: list[Volume], volume: str | int, where: Path | None) -> list[Volume]:
-    named = [v for v in images if v.label == volume]
-    if isinstance(volume, int) and 1 <= volume <= len(images):
-        named = [images[volume - 1]]
-    if not named:
-        raise UnreadableImage(f"no volume {volume!r}", where=where, remedy=f"it holds {listed(images)}")
-    return named

@@ -217,3 +217,48 @@ def listed(volumes: Iterable[Volume]) -> str:
     words = [str(v) for v in volumes]
     more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
     return "; ".join(words[:_LISTED]) + more
+
+
+def chosen_volume(
+    found: list[Volume],
+    facts: Sequence[FileFacts],
+    series_uid: str | None,
+    volume: str | int | None,
+    where: Path | None,
+) -> Volume:
+    """The one volume that is asked for; refused where there are several (named), or where a file is damaged."""
+    damaged = [f for f in facts if f.problem is not None and f.has_pixels]
+    if series_uid is not None:
+        damaged = [f for f in damaged if f.series_uid in ("", series_uid)]
+    if damaged:
+        first = damaged[0]
+        raise UnreadableImage(
+            f"{len(damaged)} of its DICOM files cannot be read; {first.path.name}: {first.problem}", where=where
+        )
+    images = [v for v in found if v.problem != NO_PIXELS]
+    images = [v for v in images if v.modality != "SEG"] or images
+    if not images:
+        if series_uid is not None and facts:
+            others = volumes_of(facts)
+            raise UnreadableImage(f"no images of series {series_uid}", where=where, remedy=f"it holds {listed(others)}")
+        raise UnreadableImage("the folder holds no DICOM image", where=where)
+    if volume is not None:
+        images = _named(images, volume, where)
+    if len(images) > 1:
+        one_series = len({v.series_uid for v in images}) == 1
+        remedy = "say which with volume=" if one_series else "say which with series_uid="
+        raise UnreadableImage(
+            f"it holds {len(images)} volumes or pictures, and one is asked for: {listed(images)}",
+            where=where,
+            remedy=remedy,
+        )
+    return images[0]
+
+
+def _named(images: list[Volume], volume: str | int, where: Path | None) -> list[Volume]:
+    named = [v for v in images if v.label == volume]
+    if isinstance(volume, int) and 1 <= volume <= len(images):
+        named = [images[volume - 1]]
+    if not named:
+        raise UnreadableImage(f"no volume {volume!r}", where=where, remedy=f"it holds {listed(images)}")
+    return named

@@ -31,7 +31,7 @@ def write_nifti(image: Image, path: str | Path) -> Path:
     data = _nifti(image).to_bytes()
     if path.name.endswith(".gz"):  # no name and no time in the gzip header: equal images give equal files
         data = igzip_lib.compress(data, level=igzip_lib.ISAL_BEST_COMPRESSION, flag=igzip_lib.COMP_GZIP)
-    _write_atomically(data, path)
+    write_atomically(data, path)
     return path
 
 
@@ -41,7 +41,7 @@ def _nifti(image: Image) -> nibabel.Nifti1Image:
     nifti = kind(voxels, None, dtype=voxels.dtype)
     header = nifti.header
     header.set_sform(image.affine, code=_SCANNER)
-    header.set_qform(image.affine, code=0 if _is_sheared(image.affine) else _SCANNER, strip_shears=True)
+    header.set_qform(image.affine, code=0 if is_sheared(image.affine) else _SCANNER, strip_shears=True)
     header.set_zooms((*geometry.spacing_mm(image.affine), *header.get_zooms()[3:]))
     header.set_xyzt_units("mm" if image.has_spacing else "unknown")
     header.set_slope_inter(1, 0)
@@ -63,12 +63,14 @@ def _storable(image: Image) -> np.ndarray:
     return voxels[:, :, :, None, :]
 
 
-def _is_sheared(affine: np.ndarray) -> bool:
+def is_sheared(affine: np.ndarray) -> bool:
+    """Whether its axes are not perpendicular to each other."""
     axes = affine[:3, :3] / np.array(geometry.spacing_mm(affine))
     return not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
 
 
-def _write_atomically(data: bytes, path: Path) -> None:
+def write_atomically(data: bytes, path: Path) -> None:
+    """The bytes under that name, whole or not at all."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     part = Path(name)
     try:

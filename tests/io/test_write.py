@@ -56,6 +56,30 @@ def test_qform_and_sform_place_voxels_alike(tmp_path, seed):
         assert lps == pytest.approx(other.TransformIndexToPhysicalPoint([int(v) for v in voxel]), abs=1e-3)
 
 
+@pytest.mark.parametrize("form", ["sform", "qform"])
+def test_a_label_map_lies_on_its_image_to_the_bit(tmp_path, form):
+    """What a viewer takes as the place of a label map is what it takes as that of its image."""
+    source = nibabel.Nifti1Image(noise(), None)
+    set_form = source.header.set_sform if form == "sform" else source.header.set_qform
+    set_form(oblique(3).astype(np.float32), code=1)
+    nibabel.save(source, tmp_path / "image.nii.gz")
+    image = read_image(tmp_path / "image.nii.gz")
+    label = Image(np.ones(image.shape_vox, np.uint8), image.affine, "label")
+    theirs = nibabel.load(write_nifti(label, tmp_path / "label.nii.gz"))
+    expected = nibabel.load(tmp_path / "image.nii.gz").affine
+    assert theirs.affine.astype(np.float32).tobytes() == expected.astype(np.float32).tobytes()
+    assert read_image(tmp_path / "label.nii.gz").affine.astype("f4").tobytes() == image.affine.astype("f4").tobytes()
+
+
+def test_real_label_maps_lie_on_their_image_to_the_bit(shared_data, tmp_path):
+    for file in sorted((shared_data / "hippocampus" / "images").glob("*.nii.gz"))[:5]:
+        image = read_image(file)
+        write_nifti(Image(np.ones(image.shape_vox, np.uint8), image.affine, "label"), tmp_path / file.name)
+        theirs, source = nibabel.load(tmp_path / file.name), nibabel.load(file)
+        assert theirs.affine.tobytes() == source.affine.tobytes()
+        assert theirs.header["pixdim"][1:4].tobytes() == source.header["pixdim"][1:4].tobytes()
+
+
 def test_a_sheared_grid_has_no_qform(tmp_path):
     affine = oblique()
     affine[:3, 2] += 0.4 * affine[:3, 1]
