@@ -74,17 +74,16 @@ def predict(
     run: Annotated[Path, typer.Argument(help="a finished run")],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="image files or folders of a DICOM series")],
     out: Annotated[Path, typer.Option(help="folder for the answers")],
-    format: Annotated[str, typer.Option(help="csv")] = "csv",
+    format: Annotated[
+        str | None, typer.Option(help="csv for scores; nifti (default), dicom-seg or png for masks")
+    ] = None,
     device: Device = None,
     strict: Strict = False,
 ) -> None:
     """Ask a finished run about new images: medvfm predict runs/lesion scans/series1 --out answers"""
     from medvfm import pipeline
-    from medvfm.core.errors import RecipeError, nearest
 
-    if format != "csv":
-        raise RecipeError(f"no format {format!r} for scores; {nearest(format, ['csv'])}", where="--format")
-    path, left_out = pipeline.predict(run, inputs, out, device=device, strict=strict)
+    path, left_out = pipeline.predict(run, inputs, out, form=format, device=device, strict=strict)
     for case_id, reason in left_out:
         print(f"left out: {case_id}: {reason}", file=sys.stderr)
     print(f"{path}" + (f"; {len(left_out)} inputs left out" if left_out else ""))

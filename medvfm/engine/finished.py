@@ -147,10 +147,15 @@ def _rows(case_id: str, scores: np.ndarray, found: Mapping[str, Any]) -> list[di
                 "score": float(score),
                 "threshold": threshold,
                 "decision": None if threshold is None else int(score >= threshold),
-                "model": f"{found['hash']}-{found['trained_sha256'][:12]}",
+                "model": name_of(found),
             }
         )
     return rows
+
+
+def name_of(found: Mapping[str, Any]) -> str:
+    """Recipe and trained weights, short."""
+    return f"{found['hash']}-{found['trained_sha256'][:12]}"
 
 
 def _digest(folder: Path) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from medvfm.core.case import Case
-from medvfm.engine import checkpoint, describe, finished, steps
+from medvfm.engine import checkpoint, describe, finished, mask_previews, steps
 from medvfm.engine.casewise import CaseJudge, Cases
 from medvfm.engine.mask_store import MaskStore
 from medvfm.engine.measure import Measured, measure
@@ -79,6 +79,8 @@ def run(plan: Plan, table: Table, out: Path, around: Surroundings) -> dict[str, 
     run_directory.write_table(out / "measures.parquet", pd.concat(frames, ignore_index=True))
     run_directory.write_table(out / "predictions.parquet", _predictions(test, hashed))
     finished.save(out / "weights", recipe, plan.question, [f.learner for f in fitted], {}, None)
+    first = judge.wanted[0]
+    shown = mask_previews.write(out, test, _places(fitted), first.name, first.metric.better)
     truth = _presence(learner.store, plan.question)
     record |= {
         "status": "complete",
@@ -90,6 +92,7 @@ def run(plan: Plan, table: Table, out: Path, around: Surroundings) -> dict[str, 
         | learner.adapter.record()
         | ({"oracle": oracle} if oracle else {}),
         "training": fitted[0].record.get("training"),
+        "examples": shown,
         "warnings": list(
             dict.fromkeys(
                 [

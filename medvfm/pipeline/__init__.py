@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from medvfm import lookup
-from medvfm.core.errors import RecipeError
+from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.recipe import Prepare, Recipe
-from medvfm.engine import data_check, external, finished, loading, measure
+from medvfm.engine import data_check, external, finished, loading, measure, predict_masks
 from medvfm.engine import evaluate as judging
 from medvfm.engine.surroundings import Surroundings
 from medvfm.engine.wanted import shown
@@ -63,11 +63,15 @@ def predict(
     inputs: Sequence[Path],
     out: Path,
     *,
+    form: str | None = None,
     device: str | None = None,
     strict: bool = False,
     console: Console | None = None,
 ) -> tuple[Path, list[tuple[str, str]]]:
-    """A finished run's answers for new images, as predictions.csv; and what could not be read."""
+    """A finished run's answers for new images: predictions.csv, masks beside it; and what could not be read.
+
+    form: csv for scores; nifti, dicom-seg or png for masks.
+    """
     folder = directory / "weights"
     run_directory.read_record(directory)
     found = finished.describe(folder)
@@ -75,10 +79,24 @@ def predict(
     planned = planning.plan(recipe)
     adapters = finished.restore(folder, found, lambda: planned.learner().adapter)
     around = _surroundings(out, device, strict, console or Console())
-    table, left_out = finished.predict(adapters, found, finished.new_cases(inputs), around)
+    cases = finished.new_cases(inputs)
+    if planned.question.name == "segmentation":
+        chosen, model = _form(form, predict_masks.FORMATS), finished.name_of(found)
+        table, left_out = predict_masks.predict(
+            adapters, planned.question, planned.card.labels, cases, out, chosen, model, around
+        )
+    else:
+        _form(form, ("csv",))
+        table, left_out = finished.predict(adapters, found, cases, around)
     path = out / "predictions.csv"
     run_directory.write_table(path, table)
     return path, left_out
+
+
+def _form(asked: str | None, known: Sequence[str]) -> str:
+    if asked is not None and asked not in known:
+        raise RecipeError(f"no format {asked!r} for this run; {nearest(asked, known)}", where="--format")
+    return asked or known[0]
 
 
 def check_data(card: str, root: str | None, layout: str | None) -> tuple[data_check.Findings, str]:

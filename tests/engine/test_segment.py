@@ -13,7 +13,7 @@ import yaml
 
 from medvfm import pipeline
 from medvfm.core import recipe
-from medvfm.core.errors import RecipeError
+from medvfm.core.errors import MedvfmError, RecipeError
 
 AFFINE = np.array([[0, -1.2, 0, 40], [-1.2, 0, 0, 30], [0, 0, 3.0, -10], [0, 0, 0, 1.0]])  # columns and rows swapped
 
@@ -173,3 +173,33 @@ def test_what_does_not_belong_is_refused_before_data_are_read(study):
     ):
         with pytest.raises(RecipeError, match=said):
             pipeline.check(study.recipe(**changes), ready=False)
+
+
+def test_prediction_writes_masks_named_after_their_input(study, finished, tmp_path):
+    path, left_out = pipeline.predict(finished.directory, [study.file("images", 3)], tmp_path / "nifti")
+    assert left_out == []
+    table = pd.read_csv(path)
+    mask = nibabel.load(tmp_path / "nifti" / "v03.nii.gz")
+    drawn = np.asarray(mask.dataobj)
+    assert np.allclose(mask.affine, AFFINE)
+    for value, name in ((1, "ball"), (2, "box")):
+        size_ml = table[table["target"] == name]["size"].item()
+        assert size_ml == pytest.approx((drawn == value).sum() * 1.2 * 1.2 * 3 / 1000)
+    pipeline.predict(finished.directory, [study.file("images", 3)], tmp_path / "png", form="png")
+    assert (tmp_path / "png" / "v03.png").is_file()
+    with pytest.raises(MedvfmError, match="DICOM"):
+        pipeline.predict(finished.directory, [study.file("images", 3)], tmp_path / "seg", form="dicom-seg")
+
+
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        ({"patch": [16, 32, 32], "width": 8}, 0.5),
+        ({"dims": 2, "patch": [32, 32], "network": "segresnet", "width": 8}, 0.3),
+    ],
+)
+def test_networks_of_monai_learn_it_too(study, tmp_path, options, more):
+    adapter = {"name": "monai", "options": options}
+    training = {"epochs": 3, "steps": 30, "batch_size": 4, "learning_rate": 1e-2}
+    run = pipeline.run(study.recipe(adapter=adapter, train=training), tmp_path / "run")
+    assert rows_of(run, "dice", target="ball", split="test")[0]["value"] > more

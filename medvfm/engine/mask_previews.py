@@ -1,0 +1,70 @@
+"""The pictures of a segmentation report: best, median and worst cases, truth and prediction outlined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvfm.engine.casewise import Cases
+from medvfm.io import overlays
+from medvfm.io.run_directory import write_bytes
+from medvfm.models.preparation import intensity_rule
+
+EACH = 2  # of the best, of those around the median, and of the worst
+
+
+def write(out: Path, test: Cases, places: Sequence[tuple[Any, int]], metric: str, better: str) -> list[dict[str, Any]]:
+    """Pictures under previews/, and what the report says of each. `places`: (learner, row) of each test case.
+
+    Cases are ranked by the mean of `metric` over targets; those in which it does not exist are not shown. Names of the
+    files hold no patient data.
+    """
+    with np.errstate(invalid="ignore"):
+        known = ~np.isnan(test.values[metric])
+        scores = np.where(known, test.values[metric], 0).sum(axis=1) / known.sum(axis=1)
+    ranked = [int(r) for r in np.argsort(scores, kind="stable") if known[r].any()]
+    if better == "lower":
+        ranked.reverse()
+    found: list[dict[str, Any]] = []
+    for kind, rows in _chosen(ranked).items():
+        for row in rows:
+            learner, place = places[row]
+            name = f"{len(found):03d}.png"
+            write_bytes(out / "previews" / name, _picture(learner, place))
+            found.append(
+                {
+                    "file": f"previews/{name}",
+                    "kind": kind,
+                    "metric": metric,
+                    "score": float(scores[row]),
+                    "caption": f"case {row + 1} of {len(test.ids)} test cases",
+                }
+            )
+    return found
+
+
+def _chosen(ranked: Sequence[int]) -> dict[str, list[int]]:
+    """Worst first; no case is shown twice."""
+    each = min(EACH, len(ranked) // 3) or 1
+    middle = max(0, (len(ranked) - each) // 2)
+    taken: set[int] = set()
+    found: dict[str, list[int]] = {}
+    for kind, rows in (
+        ("worst", ranked[:each]),
+        ("median", ranked[middle : middle + each]),
+        ("best", ranked[::-1][:each]),
+    ):
+        found[kind] = [r for r in rows if r not in taken]
+        taken |= set(rows)
+    return found
+
+
+def _picture(learner: Any, row: int) -> bytes:
+    volumes = learner.store.volumes
+    image = volumes.images(learner.store.case(row))[0]
+    rule = intensity_rule(volumes.prepare, volumes.windows)
+    shown = overlays.three_planes(image, np.asarray(learner.store.truth(row)), learner.segment(row), intensity=rule)
+    return overlays.png(shown)
