@@ -28,12 +28,13 @@ from torch import Tensor
 
 from medvfm.core.errors import MedvfmError, PredictionError
 from medvfm.core.protocols import Metric
-from medvfm.metrics.label_maps import MOST, LabelMap, checked_pair
+from medvfm.metrics.label_maps import LabelMap, checked_pair
 
 Box = tuple[slice, ...]
 
 # Distances that are equal in exact arithmetic differ by rounding after a rotation; a nanometre decides nothing.
 ROUNDING_MM = 1e-6
+MOST_LABEL = 2**16 - 1  # boxes are listed for every number up to the greatest label
 CHUNK_PAIRS = 2**26  # distances held at once on an accelerator: 512 MiB
 
 
@@ -78,19 +79,26 @@ def surfaces_of_labels(
         truth, prediction = truth[:, :, None], prediction[:, :, None]
     if truth.ndim != 3:
         raise PredictionError(f"label maps of shape {tuple(truth.shape)}: expected (i, j, k)")
-    if not all(0 < label <= MOST for label in labels):
-        raise ValueError(f"labels {list(labels)}: a structure has a number from 1; 0 is the background")
-    if isinstance(truth, Tensor) or isinstance(prediction, Tensor):  # one on an accelerator: both go there
-        device = (truth if isinstance(truth, Tensor) else prediction).device
-        truth, prediction = (torch.as_tensor(a, device=device) for a in (truth, prediction))
+    if not all(0 < label <= MOST_LABEL for label in labels):
+        raise ValueError(f"labels {list(labels)}: a structure has a number from 1 to {MOST_LABEL}; 0 is the background")
+    device = next((a.device for a in (truth, prediction) if isinstance(a, Tensor)), None)
+    if device is not None:  # one lies on an accelerator: both go there
+        truth, prediction = _on_device(truth, device), _on_device(prediction, device)
     flat = tuple(size == 1 for size in truth.shape)
     diagonal = math.nan if affine is None else diagonal_mm(tuple(truth.shape), affine)
     for label, here, there in zip(labels, _boxes(truth, labels), _boxes(prediction, labels), strict=True):
-        ways = (torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float64))
+        from_truth = from_prediction = torch.empty(0, dtype=torch.float64)
         if here and there and affine is not None:
             box = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(here, there, strict=True))
-            ways = _distances_mm(surface(truth[box] == label, flat), surface(prediction[box] == label, flat), affine)
-        yield Surfaces(*ways, diagonal_mm=diagonal, present=here is not None, predicted=there is not None)
+            true, given = (surface(array[box] == label, flat) for array in (truth, prediction))
+            from_truth, from_prediction = _distances_mm(true, given, affine), _distances_mm(given, true, affine)
+        yield Surfaces(
+            from_truth_mm=from_truth,
+            from_prediction_mm=from_prediction,
+            diagonal_mm=diagonal,
+            present=here is not None,
+            predicted=there is not None,
+        )
 
 
 def hd95(surfaces: Surfaces) -> float:
@@ -142,7 +150,7 @@ def diagonal_mm(shape_vox: tuple[int, ...], affine: np.ndarray) -> float:
     As BraTS has it: 373.13 mm for 240 x 240 x 155. An image of a single slice has no thickness.
     """
     extent = np.array([size if size > 1 or max(shape_vox) == 1 else 0 for size in shape_vox])
-    diagonals = np.array([extent * signs for signs in product([1, 1], [1, -1], [1, -1])]) @ np.asarray(affine)[:3, :3].T
+    diagonals = np.array([extent * signs for signs in product([1], [1, -1], [1, -1])]) @ np.asarray(affine)[:3, :3].T
     return float(np.sqrt((diagonals**2).sum(1)).max())
 
 
@@ -160,6 +168,13 @@ def surface(mask: Any, flat: tuple[bool, ...]) -> Any:
         inner[before] &= mask[after]
         inner[first] = inner[last] = False
     return mask & ~inner
+
+
+def _on_device(array: LabelMap, device: torch.device) -> Tensor:
+    """In a type that torch compares with any label: it wraps the label to a byte where the map has bytes."""
+    kind = torch.int64 if array.dtype.itemsize > 4 else torch.int32
+    plain = array if isinstance(array, Tensor) else torch.from_numpy(array.astype(np.int64))
+    return plain.to(device, kind)
 
 
 def _boxes(array: LabelMap, labels: Sequence[int]) -> list[Box | None]:
@@ -182,14 +197,12 @@ def _box(mask: Tensor) -> Box | None:
     return tuple(box)
 
 
-def _distances_mm(truth: Any, prediction: Any, affine: np.ndarray) -> tuple[Tensor, Tensor]:
-    """(n,) and (m,) distances between two sets of voxels, in no order; those of both sets are at 0 without a search."""
-    nearest = _nearest_by_pairs if isinstance(truth, Tensor) else _nearest_by_tree
-    points = [_points_mm(mask, affine) for mask in (truth, prediction)]
-    lone = [_points_mm(mask, affine) for mask in (truth & ~prediction, prediction & ~truth)]
-    shared = torch.zeros(len(points[0]) - len(lone[0]), dtype=torch.float64)
-    ways = [nearest(lone[0], points[1]), nearest(lone[1], points[0])]
-    return torch.cat([shared.to(ways[0].device), ways[0]]), torch.cat([shared.to(ways[1].device), ways[1]])
+def _distances_mm(points: Any, others: Any, affine: np.ndarray) -> Tensor:
+    """(n,) distance of each voxel of a mask, in no order, to the nearest of another: 0 without a search in both."""
+    lone = points & ~others
+    nearest = _nearest_by_pairs if isinstance(lone, Tensor) else _nearest_by_tree
+    found = nearest(_points_mm(lone, affine), _points_mm(others, affine))
+    return torch.cat([found.new_zeros(int(points.sum()) - len(found)), found])
 
 
 def _points_mm(mask: Any, affine: np.ndarray) -> Any:

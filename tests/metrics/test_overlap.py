@@ -130,6 +130,19 @@ def test_how_the_arrays_lie_in_memory_does_not_matter(
         assert counted.total == 30
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(1, 1, 60), (60, 1, 1), (2, 3, 10), (10, 3, 2)])
+def test_chunks_are_small_however_the_axes_lie(
+    shape: tuple[int, ...], order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_maps, "CHUNK_VOXELS", 10)
+    array = np.zeros(shape, np.uint8, order=order)
+    sizes = [len(chunk) for chunk in label_maps._codes(array, array, 256, torch.int32)]
+    assert sum(sizes) == 60
+    slabs = {"C": 60 // shape[0], "F": 60 // shape[2]}  # whole slices of the slowest axis
+    assert max(sizes) <= max(10, 0 if 1 in shape else slabs[order])
+
+
 def test_tensors_and_arrays_mix() -> None:
     truth, prediction = random_maps()
     expected = overlap.counts(truth, prediction, LABELS, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -157,6 +158,14 @@ def test_brats_diagonal() -> None:
     assert surface.diagonal_mm((240, 240, 155), np.eye(4)) == pytest.approx(373.13, abs=0.01)
 
 
+@pytest.mark.parametrize("shear", [-0.8, 0.0, 0.8])
+def test_the_longest_diagonal_of_a_sheared_image(shear: float) -> None:
+    affine = np.array([[1, 0, 0, 5], [0, 1, shear, 0], [0, 0, 2, 0], [0, 0, 0, 1.0]])
+    corners = [affine[:3, :3] @ (np.array(at) * [6, 7, 8]) for at in itertools.product((0, 1), repeat=3)]
+    longest = max(math.dist(one, other) for one, other in itertools.combinations(corners, 2))
+    assert surface.diagonal_mm((6, 7, 8), affine) == pytest.approx(longest)
+
+
 def test_unknown_spacing_leaves_every_distance_undefined() -> None:
     truth, prediction = blobs()
     found = surfaces(truth, prediction, 1, None)
@@ -202,7 +211,7 @@ def test_what_the_image_goes_through_does_not_change_distances(seed: int) -> Non
     assert numbers(surfaces(*roomy, 1, OBLIQUE)) == expected
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "int64", "uint64"])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", ">i2", "int32", "int64", "uint64"])
 def test_labels_of_one_map_agree_with_a_mask_each(dtype: str) -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 4, (6, 7, 5)).astype(dtype)
@@ -221,10 +230,42 @@ def test_labels_of_one_map_agree_with_a_mask_each(dtype: str) -> None:
 def test_comparing_all_pairs_gives_what_the_tree_gives(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surface, "CHUNK_PAIRS", block)
     masks = [surface.surface(mask, (False,) * 3) for mask in blobs((10, 9, 6))]
-    by_tree = surface._distances_mm(*masks, OBLIQUE)
-    by_pairs = surface._distances_mm(*map(torch.from_numpy, masks), OBLIQUE)
-    for tree, pairs in zip(by_tree, by_pairs, strict=True):
-        torch.testing.assert_close(tree.sort().values, pairs.sort().values, rtol=1e-12, atol=1e-12)
+    for these, others in (masks, masks[::-1]):
+        by_tree = surface._distances_mm(these, others, OBLIQUE)
+        by_pairs = surface._distances_mm(torch.from_numpy(these), torch.from_numpy(others), OBLIQUE)
+        assert len(by_tree) == these.sum()
+        torch.testing.assert_close(by_tree.sort().values, by_pairs.sort().values, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.uint16, torch.int64])
+def test_the_way_of_the_accelerator_walked_in_main_memory(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, prediction = blobs((12, 10, 8))
+    expected = pytest.approx(numbers(surfaces(truth, prediction, 1, OBLIQUE)), abs=1e-9)
+    tensors = torch.from_numpy(truth).to(dtype), torch.from_numpy(prediction).to(dtype)
+    monkeypatch.setattr(surface, "checked_pair", lambda truth, prediction: (truth, prediction))
+    assert numbers(surfaces(*tensors, 1, OBLIQUE)) == expected
+    assert numbers(surfaces(tensors[0], prediction[::-1][::-1], 1, OBLIQUE)) == expected
+    one, absent = surfaces_of_labels(*tensors, [1, 257], OBLIQUE)  # 257 is 1 in a byte
+    assert (one.present, absent.present, absent.predicted) == (True, False, False)
+
+
+def test_real_organs_agree_with_monai(shared_data) -> None:
+    """Organs of a CT against those of the same map moved and eaten into, on its own affine."""
+    image = nib.load(shared_data / "totalsegmentator_ct" / "example_seg.nii.gz")
+    truth = np.asarray(image.dataobj).astype(np.uint8)
+    prediction = np.roll(truth, (1, -2, 1), axis=(0, 1, 2))
+    prediction[gaussian_filter(np.random.default_rng(0).normal(size=truth.shape), 3) > 0.06] = 0
+    sizes = np.bincount(truth.ravel(), minlength=256)
+    labels = [int(label) for label in np.argsort(-sizes[1:])[[1, 5, 20]] + 1]
+    spacing = np.sqrt((image.affine[:3, :3] ** 2).sum(0))
+    for label, found in zip(labels, surfaces_of_labels(truth, prediction, labels, image.affine), strict=True):
+        hot = [torch.from_numpy(mask == label)[None, None] for mask in (prediction, truth)]
+        options = {"include_background": True, "spacing": tuple(spacing)}
+        theirs = compute_hausdorff_distance(*hot, percentile=95, **options)
+        assert surface.hd95(found) == pytest.approx(float(theirs), rel=1e-5)
+        assert surface.nsd(found, 3.1) == pytest.approx(
+            float(compute_surface_dice(*hot, class_thresholds=[3.1], **options)), abs=1e-6
+        )
 
 
 @given(small, st.sampled_from([(False,) * 3, (False, True, False)]))
@@ -250,8 +291,9 @@ def test_what_is_no_pair_of_label_maps_is_refused() -> None:
             surfaces(truth, other, 1, SPACING)
     with pytest.raises(PredictionError, match="expected \\(i, j, k\\)"):
         surfaces(truth[0, 0], truth[0, 0], 1, SPACING)
-    with pytest.raises(ValueError, match="0 is the background"):
-        surfaces(truth, truth, 0, SPACING)
+    for label in (0, 2**16):
+        with pytest.raises(ValueError, match="0 is the background"):
+            surfaces(truth, truth, label, SPACING)
     for tolerance in (-1.0, math.nan, math.inf):
         with pytest.raises(MedvfmError, match="is no distance"):
             surface.nsd(surfaces(truth, truth, 1, SPACING), tolerance)
