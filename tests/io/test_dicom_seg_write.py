@@ -369,7 +369,8 @@ def test_what_a_segmentation_cannot_be_made_of(tmp_path, shared_data):
     refused(shared_data / "dicom_seg" / "sm_image.dcm", "whole-slide image.*--format nifti")
     refused(shared_data / "dicom_seg" / "seg_image_ct_binary_single_frame.dcm", "a segmentation itself")
     good = save(dataset(noise((4, 4))), tmp_path / "e.dcm")
-    refused(good, "label values without a name: 9", labels * 9)
+    for value in (9, -3, 2_000_000_000):
+        refused(good, f"label values without a name: {value}", labels.astype(np.int32) * value)
     with pytest.raises(ValueError, match=r"labels of shape \(4, 4, 2\)"):
         write(np.zeros((4, 4, 2), np.uint8), good, tmp_path / "seg.dcm")
 
