@@ -32,6 +32,7 @@ METHODS = {
 }
 DEFAULT_METHOD = "full"
 DEFAULT_WEIGHTS = "scratch"
+SAMPLE = 200_000  # voxels of a case that its mean and deviation are taken from
 TRAINING = {"epochs": 8, "batch_size": 2, "steps": 60, "learning_rate": 2e-3, "weight_decay": 1e-5}
 
 
@@ -75,6 +76,7 @@ class Monai:
     ) -> None:
         self.question, self.module, self._options, self._loss = question, network, options, loss
         self._source = source
+        self._statistics: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.patch = options.patch or ((48, 48, 48) if options.dims == 3 else (128, 128))
         self.preparer = Volumes(prepare, windows, read, options.roles)
 
@@ -84,7 +86,7 @@ class Monai:
     # training
 
     def draw(self, item: Prepared, rng: np.random.Generator, augment: Callable[..., Any]) -> dict[str, torch.Tensor]:
-        """A patch: pixels (C, *patch) in [0, 1], labels (*patch) or (T, *patch), ignored beyond the border."""
+        """A patch: pixels (C, *patch) standardised, labels (*patch) or (T, *patch), ignored beyond the border."""
         assert item.truth is not None
         if self._options.dims == 2:
             index = self._slice_with_something(item.truth, rng)
@@ -95,9 +97,18 @@ class Monai:
         box: Any = (..., *(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True)))
         pixels, labels = augment(pixels[box].astype(np.float32), np.ascontiguousarray(labels[box]))
         return {
-            "pixels": torch.from_numpy(_padded(pixels, self.patch, 0.0)),
+            "pixels": torch.from_numpy(_padded(self._standardised(pixels, item), self.patch, 0.0)),
             "labels": torch.from_numpy(_padded(labels.astype(np.int64), self.patch, dense_losses.IGNORED)),
         }
+
+    def _standardised(self, pixels: np.ndarray, item: Prepared) -> np.ndarray:
+        """(C, ...) float32 with mean 0 and deviation 1 over the whole case, so that padding is its mean."""
+        if item.case_id not in self._statistics:
+            step = max(1, round((item.pixels[0].size / SAMPLE) ** (1 / 3)))
+            sample = np.asarray(item.pixels[:, ::step, ::step, ::step], np.float32).reshape(len(item.pixels), -1)
+            self._statistics[item.case_id] = sample.mean(axis=1), np.maximum(sample.std(axis=1), 1e-3)
+        mean, deviation = (s.reshape(-1, *[1] * (pixels.ndim - 1)) for s in self._statistics[item.case_id])
+        return (pixels - mean) / deviation
 
     @staticmethod
     def _slice_with_something(truth: np.ndarray, rng: np.random.Generator) -> int:
@@ -142,7 +153,7 @@ class Monai:
         return pixels
 
     def loss(self, batch: Mapping[str, torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
-        logits = self.module(monai_networks.normalised(batch["pixels"].to(self._device)))
+        logits = self.module(batch["pixels"].to(self._device))
         of_kind = dense_losses.overlapping if self.question.kind == "multi_label" else dense_losses.exclusive
         if isinstance(logits, list | tuple):  # deep supervision: the finest output comes first
             logits = logits[0]
@@ -160,11 +171,11 @@ class Monai:
         from monai.inferers.utils import sliding_window_inference
 
         self.module.eval()
-        pixels = self._with_channels(torch.from_numpy(np.array(item.pixels, dtype=np.float32)))
+        pixels = self._with_channels(torch.from_numpy(self._standardised(np.asarray(item.pixels, np.float32), item)))
         slices = [pixels] if self._options.dims == 3 else list(pixels.transpose(0, 1))
         found = [
             sliding_window_inference(
-                monai_networks.normalised(part[None]),
+                part[None],
                 self.patch,
                 sw_batch_size=2 if self._options.dims == 3 else 8,
                 predictor=self._finest,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from medvfm.core.errors import WeightsError, nearest
 from medvfm.models.weights import load_strictly, read_state_dict, sha256_of
@@ -27,13 +27,6 @@ _OF_BUNDLES = {
     "FlexibleUNet": "flexible_unet",
 }
 _WEIGHTS = ("model.safetensors", "model.pt")
-
-
-def normalised(pixels: Tensor) -> Tensor:
-    """(B, C, ...) in [0, 1] to mean 0 and deviation 1 over each channel of each patch."""
-    over = list(range(2, pixels.ndim))
-    pixels = pixels.float()
-    return (pixels - pixels.mean(over, keepdim=True)) / pixels.std(over, keepdim=True).clamp_min(1e-3)
 
 
 def from_scratch(name: str, dims: int, channels: int, outputs: int, width: int) -> nn.Module:
