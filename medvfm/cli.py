@@ -91,31 +91,45 @@ def predict(
 
 @app.command()
 def evaluate(
-    task: Annotated[str, typer.Argument(help="what was asked: classification")],
-    truth: Annotated[Path, typer.Option(help="table with case_id, patient_id and one column a class")],
-    predictions: Annotated[Path, typer.Option(help="table with case_id and scores, wide or long")],
+    task: Annotated[str, typer.Argument(help="what was asked: classification or segmentation")],
+    truth: Annotated[
+        Path, typer.Option(help="table with case_id, patient_id and a column a class, or mask; or a folder of masks")
+    ],
+    predictions: Annotated[
+        Path, typer.Option(help="table with case_id and scores or mask; or a folder of masks named after cases")
+    ],
     out: Annotated[Path, typer.Option(help="run directory")],
-    metrics: Annotated[str, typer.Option(help="names, separated by commas")] = "auroc,auprc",
-    kind: Annotated[str | None, typer.Option(help="binary, multi_class, multi_label or ordinal")] = None,
+    metrics: Annotated[str, typer.Option(help="names, separated by commas; default: those of the task")] = "",
+    kind: Annotated[
+        str | None, typer.Option(help="binary, multi_class, multi_label, ordinal; semantic, instances")
+    ] = None,
+    classes: Annotated[str, typer.Option(help="names of a mask's values 1, 2, ..., separated by commas")] = "",
     threshold: Annotated[float | None, typer.Option(help="a decision is score >= threshold")] = None,
     subgroups: Annotated[str, typer.Option(help="columns of the truth, separated by commas")] = "",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="score the cases that match")] = False,
 ) -> None:
-    """Score any model's output: medvfm evaluate classification --truth t.csv --predictions p.csv --out eval"""
-    from medvfm import pipeline
+    """Score any model's output: medvfm evaluate classification --truth t.csv --predictions p.csv --out eval
 
+    Masks likewise: medvfm evaluate segmentation --truth labels --predictions drawn --metrics dice,hd95 --out eval
+    """
+    from medvfm import pipeline
+    from medvfm.core.errors import RecipeError
+
+    if task == "segmentation" and threshold is not None:
+        raise RecipeError("masks have no threshold", where="--threshold")
+    own = {"classes": _list(classes)} if task == "segmentation" else {"threshold": threshold}
     pipeline.evaluate(
         task,
         truth=truth,
         predictions=predictions,
-        metrics=_list(metrics),
+        metrics=_list(metrics) or None,
         out=out,
         kind=kind,
-        threshold=threshold,
         subgroups=_list(subgroups),
         seed=seed,
         allow_missing=allow_missing,
+        **own,
     )
     from medvfm.io.run_directory import read_record
 

@@ -53,17 +53,18 @@ def _read_file(path: Path) -> pd.DataFrame:
 def wide(table: pd.DataFrame, where: object) -> pd.DataFrame:
     """case_id as index, a column a target: long tables (case_id, target, score) are pivoted."""
     if {"target", "score"} <= set(table.columns):
-        _refuse_doubled(table, ["case_id", "target"], where)
+        refuse_doubled(table, ["case_id", "target"], where)
         pivoted = table.pivot(index="case_id", columns="target", values="score")
         return pivoted.rename_axis(columns=None)
-    _refuse_doubled(table, ["case_id"], where)
+    refuse_doubled(table, ["case_id"], where)
     return table.set_index("case_id").drop(columns=[c for c in KNOWN if c in table.columns], errors="ignore")
 
 
-def _refuse_doubled(table: pd.DataFrame, keys: list[str], where: object) -> None:
+def refuse_doubled(table: pd.DataFrame, keys: list[str], where: object) -> None:
+    """A case, or a case and target, stands once."""
     doubled = table.loc[table.duplicated(keys), "case_id"].unique().tolist()
     if doubled:
-        raise PredictionError(f"{len(doubled)} case_id stand more than once: {_some(doubled)}", where=where)
+        raise PredictionError(f"{len(doubled)} case_id stand more than once: {some(doubled)}", where=where)
 
 
 def match(truth_given: Table, predictions_given: Table, *, allow_missing: bool) -> tuple[Scored, list[str]]:
@@ -78,18 +79,18 @@ def match(truth_given: Table, predictions_given: Table, *, allow_missing: bool) 
             f"target {str(unknown[0])!r} is not in the truth; {nearest(unknown[0], map(str, truth.columns))}",
             where=predictions_path,
         )
-    notes = _missing(truth.index, scores.index, predictions_path, allow_missing)
+    notes = missing(truth.index, scores.index, predictions_path, allow_missing)
     kept = [c for c in truth.index if c in set(scores.index)]
     targets = tuple(str(t) for t in scores.columns)
     values = _numbers(scores.loc[kept], predictions_path)
     if np.isnan(values).any():
         bad = [kept[r] for r in np.flatnonzero(np.isnan(values).any(axis=1))]
-        raise PredictionError(f"{len(bad)} cases have no number as a score: {_some(bad)}", where=predictions_path)
+        raise PredictionError(f"{len(bad)} cases have no number as a score: {some(bad)}", where=predictions_path)
     labels = _numbers(truth.loc[kept, list(scores.columns)], truth_path)
     wrong = ~np.isnan(labels) & ~np.isin(labels, (0, 1))
     if wrong.any():
         bad = [kept[r] for r in np.flatnonzero(wrong.any(axis=1))]
-        raise PredictionError(f"{len(bad)} cases have a truth that is neither 0 nor 1: {_some(bad)}", where=truth_path)
+        raise PredictionError(f"{len(bad)} cases have a truth that is neither 0 nor 1: {some(bad)}", where=truth_path)
     people = truth_table.drop_duplicates("case_id").set_index("case_id")
     column = next((c for c in ("patient_id", "patient") if c in people.columns), None)
     if column is None:
@@ -113,13 +114,14 @@ def _numbers(table: pd.DataFrame, where: object) -> np.ndarray:
         raise PredictionError(f"not all values are numbers: {str(broken)[:80]}", where=where) from broken
 
 
-def _missing(truth: pd.Index, given: pd.Index, where: str, allow: bool) -> list[str]:
+def missing(truth: pd.Index, given: pd.Index, where: str, allow: bool) -> list[str]:
+    """Notes on cases without a prediction and predictions without a case; refused unless allowed."""
     without, strange = truth.difference(given).tolist(), given.difference(truth).tolist()
     found = []
     if without:
-        found.append(f"{len(without)} cases have no prediction: {_some(without)}")
+        found.append(f"{len(without)} cases have no prediction: {some(without)}")
     if strange:
-        found.append(f"{len(strange)} predictions have no case: {_some(strange)}")
+        found.append(f"{len(strange)} predictions have no case: {some(strange)}")
     if found and not allow:
         raise PredictionError("; ".join(found), where=where, remedy="--allow-missing scores the others and says so")
     if len(without) == len(truth):
@@ -127,7 +129,8 @@ def _missing(truth: pd.Index, given: pd.Index, where: str, allow: bool) -> list[
     return found
 
 
-def _some(names: Sequence[object]) -> str:
+def some(names: Sequence[object]) -> str:
+    """The first few names."""
     return ", ".join(map(str, names[:LISTED])) + (", ..." if len(names) > LISTED else "")
 
 

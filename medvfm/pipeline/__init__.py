@@ -11,7 +11,7 @@ import pandas as pd
 from medvfm import lookup
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.recipe import Prepare, Recipe
-from medvfm.engine import data_check, external, finished, loading, measure, predict_masks
+from medvfm.engine import data_check, external, external_masks, finished, loading, measure, predict_masks
 from medvfm.engine import evaluate as judging
 from medvfm.engine.surroundings import Surroundings
 from medvfm.engine.wanted import shown
@@ -146,17 +146,21 @@ def evaluate(
     *,
     truth: external.Table,
     predictions: external.Table,
-    metrics: Sequence[str] = ("auroc", "auprc"),
+    metrics: Sequence[str] | None = None,
     out: str | Path | None = None,
     **options: Any,
 ) -> pd.DataFrame:
     """Score any model's output, matched by case_id; the rows of run.json as a table. With `out`, a report as well."""
     lookup.module("tasks", task, "task")
-    record, table = external.evaluate_scores(truth, predictions, metrics, **options)
-    if out is not None:
-        directory = Path(out)
+    directory = Path(out) if out is not None else None
+    if task == "segmentation":
+        record, *written = external_masks.evaluate_masks(truth, predictions, metrics, **options)
+    else:
+        record, *written = external.evaluate_scores(truth, predictions, metrics or ("auroc", "auprc"), **options)
+    if directory is not None:
         run_directory.open_new(directory, record["hash"], resume=False)
-        run_directory.write_table(directory / "predictions.parquet", table)
+        for name, frame in zip(("predictions", "measures"), written, strict=False):
+            run_directory.write_table(directory / f"{name}.parquet", frame)
         run_directory.write_json(directory / run_directory.RECORD, record)
         html.render(directory)
     return pd.DataFrame(record["metrics"])
