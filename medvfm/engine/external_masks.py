@@ -164,7 +164,8 @@ def _measured(
     targets: tuple[str, ...],
 ) -> tuple[list[tuple[str, Measured, bool]], list[tuple[str, str]]]:
     """(case_id, numbers, whether the mask states a size) of the cases that can be scored, and why others cannot."""
-    found, left_out = [], []
+    found: list[tuple[str, Measured, bool]] = []
+    left_out: list[tuple[str, str]] = []
     for case_id, truth, prediction in _pairs(true, given, kept, left_out):
         strange = [] if kind == "instances" else [v for v in np.unique(prediction.voxels) if v > len(targets)]
         if strange:
