@@ -104,6 +104,9 @@ class Task(Section):
     unit: Literal["image", "side", "exam", "patient"] = "image"
     pool: Literal["mean", "max"] = Field("mean", description="how scores of one unit become one")
     metrics: Names | None = Field(None, description="for a list of tasks; null: evaluate.metrics")
+    postprocess: Names = Field(
+        (), description="segmentation, off by default: largest_component, fill_holes, drop_smaller@mm3=10; in order"
+    )
 
 
 class Augmentation(BaseModel):

@@ -101,12 +101,13 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def task(question: Question) -> dict[str, Any]:
+def task(question: Any) -> dict[str, Any]:
     return {
         "name": question.name,
         "kind": question.kind,
         "classes": list(question.classes),
         "unit": question.unit,
+        **({"postprocess": list(question.postprocess)} if getattr(question, "postprocess", ()) else {}),
     }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from medvfm.core.case import Case
-from medvfm.engine import train
+from medvfm.engine import postprocess, train
 from medvfm.engine.mask_store import MaskStore
 from medvfm.engine.surroundings import Surroundings
 from medvfm.io.truth import TruthReader
@@ -34,7 +34,10 @@ class MaskLearner:
         select: str,
         better: str,
         seed: int,
+        after: Sequence[postprocess.Step] = (),
     ) -> None:
+        """after: what is done to each mask that is drawn, where the recipe asks for it."""
+        self._after, self._kind = after, truth.kind
         self.adapter, self.store = adapter, MaskStore(adapter.preparer, truth)
         self._stages, self._select, self._better, self._seed = stages, select, better, seed
         self._around: Surroundings | None = None
@@ -54,7 +57,8 @@ class MaskLearner:
         self.adapter.module.eval()
         item = self.store.item(row, with_truth=self.oracle is not None)
         with torch.inference_mode():
-            return self.adapter.segment(item, variant)
+            drawn = self.adapter.segment(item, variant)
+        return postprocess.apply(drawn, self._after, self._kind, self.store.place(row))
 
     def fit(self, train_rows: np.ndarray, val_rows: np.ndarray, score: Score | None) -> dict[str, Any]:
         """Train on rows, select on rows; `score` is None without validation cases. What run.json says about it."""

@@ -15,6 +15,7 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import Label
 from medvfm.core.errors import DataError, MedvfmError, RunError
 from medvfm.core.image import Image
+from medvfm.engine import postprocess
 from medvfm.engine.surroundings import Surroundings
 from medvfm.io import masks, overlays
 from medvfm.io.dicom_seg_write import write_segmentation
@@ -41,7 +42,7 @@ def predict(
             f"the run's prompts come from the truth ({adapters[0].oracle}), and new images have none",
             remedy="take adapter.prompts.from file, grid or adapter, or the method promptless",
         )
-    names = _named(question, labels)
+    names, after = _named(question, labels), postprocess.parse(question.postprocess, question.kind)
     for adapter in adapters:
         adapter.module.to(around.device).eval()
     rows: list[dict[str, Any]] = []
@@ -50,6 +51,8 @@ def predict(
         try:
             image, prepared = _prepared(adapters[0], case)
             mask = _agreed([_segment(adapter, prepared) for adapter in adapters], question)
+            place = (image.shape_vox, image.affine, image.has_spacing)
+            mask = postprocess.apply(mask, after, question.kind, place)
             files = _written(mask, image, case, question, names, out, form, model, adapters[0])
         except MedvfmError as error:
             if around.strict:

@@ -20,6 +20,7 @@ from medvfm.engine import (
     mask_learner,
     mask_store,
     measure,
+    postprocess,
     segment,
 )
 from medvfm.engine import evaluate as judging
@@ -60,6 +61,7 @@ def plan(recipe: Recipe) -> Plan:
     card = lookup.card(recipe.data.card, recipe.where("data", "card"))
     module = lookup.module("tasks", task.name, recipe.where("task", "name"))
     question = module.build(task, recipe.where("task"), card)
+    postprocess.parse(task.postprocess, question.kind, recipe.where("task", "postprocess"))
     answering = ANSWERING[task.name]
     adapter = lookup.module("adapters", recipe.adapter.name, recipe.where("adapter", "name"))
     stages = _stages(recipe.adapter, recipe.train, adapter)
@@ -197,7 +199,8 @@ def _scores_baseline(context: _Context, baseline: Baseline, keys: Keys) -> Make 
 def _masks_learner(context: _Context, built: Any, loop: Sequence[tuple[str, Mapping[str, Any]]]) -> Any:
     question, select = context.question, context.select
     truth = TruthReader.of(context.card, question.classes, question.kind)
-    return mask_learner.MaskLearner(built, truth, loop, select.name, select.metric.better, context.recipe.seed)
+    after = postprocess.parse(question.postprocess, question.kind)
+    return mask_learner.MaskLearner(built, truth, loop, select.name, select.metric.better, context.recipe.seed, after)
 
 
 def _masks_baseline(context: _Context, baseline: Baseline, keys: Keys) -> Make | None:

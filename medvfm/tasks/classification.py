@@ -67,6 +67,8 @@ def build(settings: Settings, where: str, card: DataCard) -> Question:
         raise RecipeError("classification needs `classes`", where=where, remedy="as in classes: [lesion]")
     if len(set(settings.classes)) != len(settings.classes):
         raise RecipeError("a class stands twice", where=where)
+    if settings.postprocess:
+        raise RecipeError("classification draws no masks to post-process", where=where)
     kind = settings.kind or ("binary" if len(settings.classes) == 1 else None)
     if kind is None:
         raise RecipeError("several classes need a `kind`", where=where, remedy=f"one of: {', '.join(KINDS[1:])}")

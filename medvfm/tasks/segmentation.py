@@ -23,6 +23,7 @@ class Question:
 
     classes: tuple[str, ...]
     kind: str
+    postprocess: tuple[str, ...] = ()
     unit: str = "image"
     name: str = "segmentation"
 
@@ -58,11 +59,11 @@ def build(settings: Settings, where: str, card: DataCard) -> Question:
         classes = settings.classes or tuple(structures[:1]) or ("object",)
         if len(classes) != 1:
             raise RecipeError(f"objects of one class are told apart, and {len(classes)} are named", where=where)
-        return Question(classes, kind)
+        return Question(classes, kind, settings.postprocess)
     classes = settings.classes or tuple(structures) or ("foreground",)
     if len(set(classes)) != len(classes):
         raise RecipeError("a class stands twice", where=where)
     unknown = [name for name in classes if structures and name not in structures]
     if unknown:
         raise RecipeError(f"the card has no structure {unknown[0]!r}; {nearest(unknown[0], structures)}", where=where)
-    return Question(classes, kind)
+    return Question(classes, kind, settings.postprocess)

@@ -235,3 +235,36 @@ def test_what_cannot_run_is_refused_before_data_are_read(study, tmp_path, change
     with pytest.raises(RecipeError, match=said):
         run(recipe, tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_weights_pass_from_stage_to_stage(study, tmp_path):
+    """A second stage that hardly moves must stand where the first one left it; alone, it stands nowhere."""
+    first = {"epochs": 4, "batch_size": 8, "learning_rate": 3e-3}
+    still = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-6, "warmup": 0.0}
+    adapter = {"name": "dinov2", "weights": "tiny", "rank": 4}
+    staged = run(
+        study.recipe(
+            adapter={**adapter, "stages": [{"method": "lora", "train": first}, {"method": "full", "train": still}]}
+        ),
+        tmp_path / "stages",
+    )
+    alone = run(study.recipe(adapter={**adapter, "method": "lora"}, train=first), tmp_path / "lora")
+    never = run(study.recipe(adapter={**adapter, "method": "full"}, train=still), tmp_path / "full")
+    score = {
+        name: pd.read_parquet(r.directory / "predictions.parquet")["score"].to_numpy()
+        for name, r in (("staged", staged), ("alone", alone), ("never", never))
+    }
+    assert np.abs(score["staged"] - score["alone"]).max() < 0.02 < np.abs(score["staged"] - score["never"]).max()
+    stages = staged.record["training"]["stages"]
+    assert [len(s["epochs"]) for s in stages] == [4, 1]
+    assert stages[1]["audit"]["trained_tensors"] > stages[0]["audit"]["trained_tensors"]
+    path, _ = pipeline.predict(
+        staged.directory, [study.root / "c002.png"], tmp_path / "new", device="cpu", console=SILENT
+    )
+    assert pd.read_csv(path)["score"].between(0, 1).all()
+
+
+def test_a_list_of_tasks_is_read_and_refused_with_what_to_do(study, tmp_path):
+    tasks = [{"name": "classification", "classes": ["disc"]}, {"name": "classification", "classes": ["bar"]}]
+    with pytest.raises(RecipeError, match="several tasks"):
+        run(study.recipe(task=tasks), tmp_path / "x")
