@@ -47,7 +47,8 @@ class Looker:
         return [*case.files, *case.masks.values()]
 
     def __call__(self, case: Case) -> Look:
-        images = [read_image(path, **self.card.reading) for path in case.files]
+        reading: dict[Any, Any] = dict(self.card.reading)
+        images = [read_image(path, **reading) for path in case.files]
         first = images[0]
         for name in case.masks:  # one after the other: a hundred structures at once take too much memory
             self._truth(name)(case, first)
