@@ -92,17 +92,24 @@ def check(card: DataCard, table: Cases, console: Console, workers: int) -> Findi
     """Read every case and compare with what the card says."""
     found = Findings(warnings=list(table.warnings))
     found.errors += [f"{case_id}: {reason}" for case_id, reason in table.left_out]
-    items = loading.prepared(table.cases, Looker(card), workers, strict=False)
-    for case, item in zip(table.cases, console.track(items, len(table.cases), "read"), strict=True):
-        if isinstance(item, str):
-            found.errors.append(f"{case.case_id}: {item}")
+    once = {_files(case): case for case in table.cases}  # many questions may share an image
+    items = loading.prepared(list(once.values()), Looker(card), workers, strict=False)
+    looks = dict(zip(once, console.track(items, len(once), "read"), strict=True))
+    for case in table.cases:
+        look = looks[_files(case)]
+        if isinstance(look, str):
+            found.errors.append(f"{case.case_id}: {look}")
             continue
         found.cases.append(case)
-        found.looks.append(item)
+        found.looks.append(look)
     _labels(found, table.cases)
     _counts(found, card, table)
     _leaks(found, table.cases)
     return found
+
+
+def _files(case: Case) -> tuple[object, ...]:
+    return (*sorted(case.images.items()), *sorted(case.masks.items()))
 
 
 def _labels(found: Findings, cases: Sequence[Case]) -> None:

@@ -107,12 +107,22 @@ def _array(held: Any, name: str, path: Path) -> Any:
     if name not in held:
         raise DataError(f"no array {name!r}; there are: {', '.join(held)}", where=path)
     if not isinstance(held, np.lib.npyio.NpzFile):
-        return held[name]  # read image by image
+        return _of_hdf5(held, name, path)
     assert held.zip is not None
     size = held.zip.getinfo(f"{name}.npy").file_size
     if size > LIMIT_BYTES:
         raise DataError(f"the array {name} takes {size:,} bytes, more than {LIMIT_BYTES:,}", where=path)
     return held[name]
+
+
+def _of_hdf5(held: Any, name: str, path: Path) -> Any:
+    """An array that is read image by image; one that another file holds is refused, since a link leads anywhere."""
+    import h5py
+
+    array = held[name] if isinstance(held.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual:
+        raise DataError(f"{name!r} is no array of this file", where=path)
+    return array
 
 
 def _write_out(images: Any, folder: Path, name: str) -> None:

@@ -108,6 +108,7 @@ def test_a_card_states_what_a_reader_needs(name):
     assert card.generator or card.counts
     parts = {"all", "train", "val", "test", *(layout.name for layout in card.layouts)}
     assert set(card.counts) <= parts
+    assert len({entry.layout for entry in card.download}) != 1 or card.download[0].layout is None
     assert {entry.layout for entry in card.download} <= {None, *(layout.name for layout in card.layouts)}
     if card.access in ("registered", "credentialed"):
         assert not card.download
@@ -130,3 +131,21 @@ def test_a_check_reads_every_kind_of_mask(known, tmp_path, name):
     lay(tmp_path, known[name]["official"].files)
     found = data_check.check(CARDS[name], tables.read_cases(CARDS[name], tmp_path), SILENT, 0)
     assert found.errors == []
+
+
+def test_archives_of_the_decathlon_are_those_that_monai_knows():
+    from monai.apps import DecathlonDataset
+
+    entries = [card.download[0] for name, card in CARDS.items() if name.startswith("msd_")]
+    assert {entry.file.removesuffix(".tar"): (entry.url, entry.md5) for entry in entries} == {
+        task: (url, DecathlonDataset.md5[task]) for task, url in DecathlonDataset.resource.items()
+    }
+
+
+def test_questions_on_one_image_are_looked_at_together(known, tmp_path, monkeypatch):
+    lay(tmp_path, known["vqa_rad"]["official"].files)
+    read = []
+    monkeypatch.setattr(data_check, "read_image", lambda path, **more: read.append(path) or medvfm.read_image(path))
+    found = data_check.check(CARDS["vqa_rad"], tables.read_cases(CARDS["vqa_rad"], tmp_path), SILENT, 0)
+    assert len(found.cases) == len(found.looks) == 3
+    assert len(read) == 2

@@ -9,11 +9,13 @@ from tests.cards.files import Mask, Series, Volume
 from tests.cards.made import Known, Made, csv, pairs
 
 
-def decathlon(task: str, values: tuple[int, ...], channels: int = 0) -> dict[str, Known]:
-    names = (f"{task}_001", f"{task}_004")
-    more = {"content": Volume(channels), "extra": {"dataset.json": {"name": task}}}
+def decathlon(folder: str, stem: str, values: tuple[int, ...], channels: int = 0) -> dict[str, Known]:
+    """A task as its archive unpacks; macOS left files that begin with `._` in it."""
+    names = (f"{stem}_001", f"{stem}_004")
+    extra = {f"{folder}/dataset.json": {"name": folder}, f"{folder}/imagesTr/._{stem}_001.nii.gz": "litter"}
+    more = {"content": Volume(channels), "extra": extra}
     return {
-        "official": pairs("imagesTr/*.nii.gz", "labelsTr/*.nii.gz", names, values, **more),
+        "official": pairs(f"{folder}/imagesTr/*.nii.gz", f"{folder}/labelsTr/*.nii.gz", names, values, **more),
         "images_and_labels": pairs("images/*.nii.gz", "labels/*.nii.gz", names, values, content=Volume(channels)),
     }
 
