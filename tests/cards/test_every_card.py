@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.sr.codedict import codes
 
 import medvfm
 from medvfm.core.data_card import load_card
@@ -113,10 +114,15 @@ def test_a_card_states_what_a_reader_needs(name):
     if card.access in ("registered", "credentialed"):
         assert not card.download
         assert card.instructions
-    for label in card.labels.values():
-        assert label.category is None or label.category.value.isdigit()
     nifti_ct = card.modality == ("CT",) and any(".nii" in (layout.files or "") for layout in card.layouts)
     assert not nifti_ct or card.reading.get("unit") == "HU"
+
+
+def test_codes_are_those_that_dicom_uses():
+    """pydicom's dictionary holds the concepts of the standard's context groups."""
+    known = {getattr(codes.SCT, keyword).value for keyword in codes.SCT.dir()}
+    used = {c for card in CARDS.values() for label in card.labels.values() for c in (label.category, label.type) if c}
+    assert {(c.value, c.meaning) for c in used if c.scheme == "SCT" and c.value not in known} == set()
 
 
 def test_a_check_counts_against_the_layout_that_is_there(known, tmp_path):
