@@ -75,7 +75,7 @@ def nih_pneumonia() -> dict[str, Known]:
                 Made("00000010_000.png", "10", "images/00000010_000.png", split="train", targets={"pneumonia": 1.0}),
                 Made("00000011_000.png", "11", "images/00000011_000.png", split="test", targets={"pneumonia": 0.0}),
             ),
-            left_out=1,
+            passed_over=1,
         ),
         "pneumonia_subset": Known(
             own,

@@ -24,10 +24,14 @@ class Made:
 
 @dataclass(frozen=True)
 class Known:
-    """Files of a layout and the cases they hold; `left_out` cases are named and not read."""
+    """Files of a layout and the cases they hold.
+
+    passed_over  rows that are no case; of these `left_out` are named as faults, and the others are not asked for
+    """
 
     files: Mapping[str, Any]
     cases: tuple[Made, ...]
+    passed_over: int = 0
     left_out: int = 0
 
 

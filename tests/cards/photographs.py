@@ -266,7 +266,7 @@ def busi() -> Known:
         )
         for v in ("benign", "malignant", "normal")
     )
-    return Known(files, made, left_out=1)
+    return Known(files, made, passed_over=1, left_out=1)
 
 
 def kvasir() -> dict[str, Known]:

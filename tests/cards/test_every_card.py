@@ -45,7 +45,8 @@ def test_files_become_the_cases_that_they_are(known, tmp_path, name, layout):
     assert found.layout == layout
     cases = {case.case_id: case for case in found.cases}
     assert sorted(cases) == sorted(made.case_id for made in expected.cases)
-    assert found.flow[0]["cases"] - len(cases) == expected.left_out
+    assert found.flow[0]["cases"] - len(cases) == expected.passed_over
+    assert len(found.left_out) == expected.left_out
     for made in expected.cases:
         _same(made, cases[made.case_id], tmp_path)
     assert _classes(found.cases) == _classes_of(card, layout)

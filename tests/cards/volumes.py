@@ -183,5 +183,5 @@ def lidc() -> Known:
             ),
             Made("1.2.1", "LIDC-IDRI-0002", clear, targets={"nodule_3mm": 0.0, "suspicious_nodule": 0.0}),
         ),
-        left_out=1,
+        passed_over=1,
     )
