@@ -136,15 +136,18 @@ class Extract(Section):
 
 
 class Arrays(Section):
-    """Images as arrays in an .npz file: written out once, as PNG (2D) or NIfTI (3D), in the cache.
+    """Images as arrays in an .npz or HDF5 file: written out once, as PNG (2D) or NIfTI (3D), in the cache.
 
     Each row has case_id (`train_000001`), split, image and label; or label_0, label_1, ... where there are several.
+    `{split}` stands for the split's name, in names of files and of arrays.
     """
 
     file: str
     images: str = Field("{split}_images", description="name of the array (n, height, width[, 3]) or (n, d, h, w)")
     labels: str = Field("{split}_labels", description="name of the array (n,) or (n, classes)")
+    labels_file: str | None = Field(None, description="the file of the labels; null: that of the images")
     splits: Annotated[tuple[SplitName, ...], Lax] = ("train", "val", "test")
+    names: dict[SplitName, str] = Field(default_factory=dict, description="our names of the splits to theirs")
 
 
 class Layout(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from medvfm.core.errors import MedvfmError
 from medvfm.engine import loading
 from medvfm.io import leakage, pictures
 from medvfm.io.console import Console
-from medvfm.io.read import read_image, read_label
+from medvfm.io.read import read_image
 from medvfm.io.tables import Cases
+from medvfm.io.truth import TruthReader
 
 THUMB_PX = 24
 LISTED = 20
@@ -35,10 +36,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Looker:
-    """Reads a case's images and masks; runs in loader workers."""
+    """Reads a case's images and masks as the card says; runs in loader workers."""
 
-    reading: Mapping[Any, Any]
-    label_values: tuple[int, ...]
+    card: DataCard
 
     def key(self) -> str:
         return "look"
@@ -47,10 +47,11 @@ class Looker:
         return [*case.files, *case.masks.values()]
 
     def __call__(self, case: Case) -> Look:
-        images = [read_image(path, **self.reading) for path in case.files]
-        for mask in case.masks.values():
-            read_label(mask, images[0], values={0, *self.label_values} if self.label_values else None)
+        reading: dict[Any, Any] = dict(self.card.reading)
+        images = [read_image(path, **reading) for path in case.files]
         first = images[0]
+        for name in case.masks:  # one after the other: a hundred structures at once take too much memory
+            self._truth(name)(case, first)
         return Look(
             first.shape_vox,
             first.spacing_mm,
@@ -58,6 +59,11 @@ class Looker:
             _thumbnail(first),
             tuple(repair for image in images for repair in image.repairs),
         )
+
+    def _truth(self, name: str) -> TruthReader:
+        kind = "instances" if self.card.masks.kind == "instances" else "semantic"
+        labels = [label.name for label in self.card.labels.values()]
+        return TruthReader.of(self.card, labels if name == "mask" else [name], kind)
 
 
 def _thumbnail(image: Any) -> np.ndarray:
@@ -86,18 +92,24 @@ def check(card: DataCard, table: Cases, console: Console, workers: int) -> Findi
     """Read every case and compare with what the card says."""
     found = Findings(warnings=list(table.warnings))
     found.errors += [f"{case_id}: {reason}" for case_id, reason in table.left_out]
-    looker = Looker(card.reading, tuple(card.labels))
-    items = loading.prepared(table.cases, looker, workers, strict=False)
-    for case, item in zip(table.cases, console.track(items, len(table.cases), "read"), strict=True):
-        if isinstance(item, str):
-            found.errors.append(f"{case.case_id}: {item}")
+    once = {_files(case): case for case in table.cases}  # many questions may share an image
+    items = loading.prepared(list(once.values()), Looker(card), workers, strict=False)
+    looks = dict(zip(once, console.track(items, len(once), "read"), strict=True))
+    for case in table.cases:
+        look = looks[_files(case)]
+        if isinstance(look, str):
+            found.errors.append(f"{case.case_id}: {look}")
             continue
         found.cases.append(case)
-        found.looks.append(item)
+        found.looks.append(look)
     _labels(found, table.cases)
     _counts(found, card, table)
     _leaks(found, table.cases)
     return found
+
+
+def _files(case: Case) -> tuple[object, ...]:
+    return (*sorted(case.images.items()), *sorted(case.masks.items()))
 
 
 def _labels(found: Findings, cases: Sequence[Case]) -> None:
@@ -112,7 +124,9 @@ def _labels(found: Findings, cases: Sequence[Case]) -> None:
 
 def _counts(found: Findings, card: DataCard, table: Cases) -> None:
     for split, wanted in card.counts.items():
-        part = [c for c in table.cases if split in ("all", c.split)]
+        if any(layout.name == split for layout in card.layouts) and split != table.layout:
+            continue
+        part = [c for c in table.cases if split in ("all", table.layout, c.split)]
         have = {"cases": len(part), "patients": len({c.owner for c in part})}
         for name, number in (("cases", wanted.cases), ("patients", wanted.patients)):
             if number is not None and have[name] != number:

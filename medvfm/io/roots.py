@@ -13,7 +13,7 @@ import yaml
 
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError
-from medvfm.io import cache, run_directory
+from medvfm.io import cache, download, run_directory
 from medvfm.io.console import Console
 
 
@@ -39,8 +39,13 @@ def remember(card: str, folder: Path) -> None:
     run_directory.write_yaml(_file(), {**known(), card: str(folder.resolve())})
 
 
-def locate(card: DataCard, given: str | None, options: Mapping[str, Any], console: Console) -> Path:
-    """The folder that holds the data of a card; a generated data set is made where it is not there yet."""
+def locate(
+    card: DataCard, given: str | None, options: Mapping[str, Any], console: Console, *, layout: str | None = None
+) -> Path:
+    """The folder that holds the data of a card.
+
+    A generated data set is made where it is not there yet, and one with a download is fetched: what `layout` needs.
+    """
     if given is not None:
         folder = Path(given).expanduser()
         if not folder.is_dir():
@@ -51,6 +56,8 @@ def locate(card: DataCard, given: str | None, options: Mapping[str, Any], consol
     if card.generator is not None:
         return generated(card, card.options_with(options), console)
     downloaded = cache.folder("downloads") / card.name
+    if card.download:
+        return download.fetch(card, downloaded, console, layout=layout)
     if downloaded.is_dir():
         return downloaded
     how = card.instructions or f"get it from {', '.join(card.links) or 'its publisher'}"

@@ -141,7 +141,8 @@ class _Reader:
 
     def _extracted(self, row: Row) -> Row:
         """The row with its extracted fields; rows that the card does not keep are left out first."""
-        early = {name: values for name, values in self.layout.keep.items() if name in row.fields}
+        late = {name for _, pattern in self._patterns for name in pattern.groupindex}
+        early = {n: values for n, values in self.layout.keep.items() if n in row.fields and n not in late}
         _keep(row, early)
         if row.lost is not None:
             raise _LeftOut("no entry in a joined source", f"no entry in {row.lost}")

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +26,46 @@ LIMIT_BYTES = 16 * 2**30  # of one array; they are read one after the other
 
 
 def arrays(wanted: Arrays, inside: Inside) -> Iterator[tuple[dict[str, Any], str]]:
-    """Fields of each image in an .npz file: case_id, split, image (a Path below the cache), label or labels."""
-    path = inside.path(wanted.file)
+    """Fields of each image in an array file: case_id, split, image (a Path below the cache), label or labels."""
+    for split in wanted.splits:
+        named = wanted.names.get(split, split)
+        path = inside.path(wanted.file.format(split=named))
+        files = _images(path, wanted.images, wanted.images.format(split=named))
+        beside = inside.path((wanted.labels_file or wanted.file).format(split=named))
+        with _opened(beside) as held:
+            labels = np.asarray(_array(held, wanted.labels.format(split=named), beside))
+        if len(labels) != len(files):
+            raise DataError(f"{len(labels)} labels for {len(files)} images of {split}", where=beside)
+        for number, (file, label) in enumerate(zip(files, labels.reshape(len(labels), -1), strict=True)):
+            fields = {"label": label[0]} if len(label) == 1 else {f"label_{n}": v for n, v in enumerate(label)}
+            case_id = f"{split}_{number:06d}"
+            plain = {key: value.item() for key, value in fields.items()}
+            yield {"case_id": case_id, "split": split, "image": file, **plain}, case_id
+
+
+def _images(path: Path, key: str, name: str) -> list[Path]:
+    """The written files of one array, in order."""
+    with _opened(path) as held:
+        folder = _folder("arrays", f"{cache.content_key([path])}|{key}")
+        if not (folder / f"{name}.done").is_file():
+            _write_out(_array(held, name, path), folder, name)
+    return sorted((folder / name).iterdir())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An .npz archive, or an HDF5 file, whose arrays come from the disk as they are asked for."""
     if not path.is_file():
         raise DataError("no such file", where=path)
-    folder = _folder("arrays", f"{cache.content_key([path])}|{wanted.images}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for split in wanted.splits:
-                name = wanted.images.format(split=split)
-                if not (folder / f"{name}.done").is_file():
-                    _write_out(_array(archive, name, path), folder, name)
-                labels = _array(archive, wanted.labels.format(split=split), path)
-                files = sorted((folder / name).iterdir())
-                if len(labels) != len(files):
-                    raise DataError(f"{len(labels)} labels for {len(files)} images of {split}", where=path)
-                for number, (file, label) in enumerate(zip(files, labels.reshape(len(labels), -1), strict=True)):
-                    fields = {"label": label[0]} if len(label) == 1 else {f"label_{n}": v for n, v in enumerate(label)}
-                    case_id = f"{split}_{number:06d}"
-                    plain = {key: value.item() for key, value in fields.items()}
-                    yield {"case_id": case_id, "split": split, "image": file, **plain}, case_id
+        if path.suffix in (".h5", ".hdf5"):
+            import h5py
+
+            with h5py.File(path) as file:
+                yield file
+        else:
+            with np.load(path, allow_pickle=False) as archive:
+                yield archive
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as broken:
         raise DataError(f"not readable as arrays: {str(broken)[:100]}", where=path) from broken
 
@@ -81,17 +102,30 @@ def _folder(kind: str, key: str) -> Path:
     return cache.folder("unpacked") / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
-def _array(archive: Any, name: str, path: Path) -> np.ndarray:
+def _array(held: Any, name: str, path: Path) -> Any:
     """One array, after a look at its size; nothing that is not numbers is read."""
-    if name not in archive.files:
-        raise DataError(f"no array {name!r}; there are: {', '.join(archive.files)}", where=path)
-    size = archive.zip.getinfo(f"{name}.npy").file_size
+    if name not in held:
+        raise DataError(f"no array {name!r}; there are: {', '.join(held)}", where=path)
+    if not isinstance(held, np.lib.npyio.NpzFile):
+        return _of_hdf5(held, name, path)
+    assert held.zip is not None
+    size = held.zip.getinfo(f"{name}.npy").file_size
     if size > LIMIT_BYTES:
         raise DataError(f"the array {name} takes {size:,} bytes, more than {LIMIT_BYTES:,}", where=path)
-    return archive[name]
+    return held[name]
 
 
-def _write_out(images: np.ndarray, folder: Path, name: str) -> None:
+def _of_hdf5(held: Any, name: str, path: Path) -> Any:
+    """An array that is read image by image; one that another file holds is refused, since a link leads anywhere."""
+    import h5py
+
+    array = held[name] if isinstance(held.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual:
+        raise DataError(f"{name!r} is no array of this file", where=path)
+    return array
+
+
+def _write_out(images: Any, folder: Path, name: str) -> None:
     """(n, h, w) or (n, h, w, 3) uint8 as PNG files; (n, d, h, w) as NIfTI files in voxels without a spacing."""
     colour = images.ndim == 4 and images.shape[-1] == 3
     if images.ndim not in (3, 4) or images.dtype != np.uint8:

@@ -34,7 +34,7 @@ def run(
     """Everything from the recipe to report.html; `out` defaults to runs/TITLE-HASH."""
     console = console or Console()
     planned = planning.plan(recipe)
-    root = roots.locate(planned.card, recipe.data.root, recipe.data.options, console)
+    root = roots.locate(planned.card, recipe.data.root, recipe.data.options, console, layout=recipe.data.layout)
     table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
     directory = Path(out) if out else Path("runs") / f"{_slug(recipe.title)}-{recipe.digest()}"
     run_directory.open_new(directory, recipe.digest(), resume=resume)
@@ -50,7 +50,7 @@ def check(recipe: Recipe, *, ready: bool, console: Console | None = None) -> lis
     lines = [f"{recipe.title}: {recipe.adapter.name} {planned.method_name} on {planned.card.name}, as it should be"]
     if ready:
         console = console or Console()
-        root = roots.locate(planned.card, recipe.data.root, recipe.data.options, console)
+        root = roots.locate(planned.card, recipe.data.root, recipe.data.options, console, layout=recipe.data.layout)
         table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
         lines.append(f"data: {len(table.cases)} cases, layout {table.layout}, {len(table.left_out)} left out")
         record = planned.learner().adapter.record()
@@ -103,7 +103,7 @@ def check_data(card: str, root: str | None, layout: str | None) -> tuple[data_ch
     """Read every case of a card; what was found, and a line that sums it up."""
     found = lookup.card(card)
     console = Console()
-    table = tables.read_cases(found, roots.locate(found, root, {}, console), layout=layout)
+    table = tables.read_cases(found, roots.locate(found, root, {}, console, layout=layout), layout=layout)
     findings = data_check.check(found, table, console, loading.default_workers("cpu"))
     patients = len({c.owner for c in table.cases})
     return findings, (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 
 from medvfm.core import yaml_source
-from medvfm.core.data_card import DataCard, load_card
+from medvfm.core.data_card import DataCard, json_schema, load_card
 from medvfm.core.errors import DataCardError, DataError
 from medvfm.io import tables
 
@@ -169,6 +170,12 @@ def test_shipped_cards_are_whole(path):
     assert found.truth
     assert found.access == "generated" or found.download or found.instructions or found.links
     assert len({layout.name for layout in found.layouts}) == len(found.layouts)
+
+
+def test_the_schema_that_shipped_cards_name_is_the_one_in_force():
+    shipped = CARDS[0].parent / "card.schema.json"
+    assert json.loads(shipped.read_text()) == json_schema(), "medvfm schema card > data_cards/card.schema.json"
+    assert all("$schema=card.schema.json" in path.read_text().partition("\n")[0] for path in CARDS)
 
 
 def test_a_card_with_an_unknown_key_names_file_line_and_key():
