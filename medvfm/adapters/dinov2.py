@@ -134,7 +134,7 @@ class Dinov2:
             pool = heads.SlicePool(self.slices_pool, encoder.width)
             head: nn.Module = nn.Linear(encoder.width, outputs)
         self.module = SliceClassifier(encoder, patches, pool, head)
-        self._tuning = tuning(settings)
+        self._tuning = tuning(settings, seed)
         trainable.set_trainable(encoder, method, self._tuning, self._read)
 
     def restage(self, method: str) -> None:
@@ -305,7 +305,7 @@ def build(
             reach=options.neighbours,
             decoder=options.decoder,
             loss=train.loss or "dice_ce",
-            tuning=tuning(settings),
+            tuning=tuning(settings, seed),
             seed=seed,
         )
     return Dinov2(
@@ -321,8 +321,8 @@ def build(
     )
 
 
-def tuning(settings: AdapterSettings) -> trainable.Tuning:
-    return trainable.Tuning(settings.rank or 8, settings.alpha, settings.blocks or 2)
+def tuning(settings: AdapterSettings, seed: int) -> trainable.Tuning:
+    return trainable.Tuning(settings.rank or 8, settings.alpha, settings.blocks or 2, seed)
 
 
 def _side_px(prepare: Prepare) -> int | None:

@@ -19,11 +19,12 @@ Read = Callable[[torch.Tensor], Sequence[torch.Tensor | None]]  # what a head re
 
 @dataclass(frozen=True)
 class Tuning:
-    """rank and alpha of LoRA (alpha None: twice the rank); how many last blocks `last_blocks` trains."""
+    """rank and alpha of LoRA (None: twice the rank) and the seed of its draw; how many blocks `last_blocks` trains."""
 
     rank: int = 8
     alpha: float | None = None
     blocks: int = 2
+    seed: int = 0
 
 
 def set_trainable(encoder: Encoder, method: str, tuning: Tuning, read: Read) -> None:
@@ -40,7 +41,9 @@ def set_trainable(encoder: Encoder, method: str, tuning: Tuning, read: Read) -> 
             lora_alpha=int(tuning.alpha or 2 * tuning.rank),
             target_modules=structure.lora_targets(encoder.backbone),
         )
-        encoder.backbone = get_peft_model(encoder.backbone, config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(tuning.seed)
+            encoder.backbone = get_peft_model(encoder.backbone, config)
     if method == "last_blocks":
         for block in encoder.last_blocks(tuning.blocks):
             block.requires_grad_(True)
