@@ -81,8 +81,11 @@ def restore(folder: Path, found: Mapping[str, Any], make: Callable[[], Any]) -> 
     if _digest(folder) != found["trained_sha256"]:
         raise WeightsError("the trained weights are not those that the run wrote", where=folder)
     adapters = []
+    later = [stage["method"] for stage in (found["recipe"]["adapter"].get("stages") or [])[1:]]
     for number in range(found["folds"]):
         adapter = make()
+        for method in later:
+            adapter.restage(method)
         frozen = adapter.record().get("sha256")
         if frozen != found["frozen_sha256"]:
             raise WeightsError(

@@ -52,6 +52,7 @@ class Encoder(nn.Module):
         self.contract, self.width, self.name, self.weights_record = contract, width, name, weights_record
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._read, self._levels = read, levels
+        self.staged = False  # whether more than one stage of training has changed it
         self._fixed = {name for name, parameter in backbone.named_parameters() if not parameter.requires_grad}
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)

@@ -56,14 +56,19 @@ def restage(encoder: Encoder, before: str, method: str, tuning: Tuning, read: Re
     """Go on with another method from the weights that the last one left; low-rank updates are merged in."""
     if before == "lora":
         encoder.backbone = _peft(encoder).merge_and_unload()
+    encoder.staged = True
     set_trainable(encoder, method, tuning, read)
 
 
 def save(module: nn.Module, encoder: Encoder, method: str, folder: Path) -> None:
-    """`model.safetensors` holds head and trained blocks; `lora/` is peft's own format, for the plain model."""
+    """`model.safetensors` holds head and trained blocks; `lora/` is peft's own format, for the plain model.
+
+    After several stages it holds every weight: an earlier stage may have trained what the last one froze.
+    """
     if method == "lora":
         _peft(encoder).save_pretrained(folder / "lora")
-    own = {n: w for n, w in state.trained(module).items() if ".lora_" not in n}
+    kept = module.state_dict() if encoder.staged else state.trained(module)
+    own = {n: w for n, w in kept.items() if ".lora_" not in n}
     state.write(folder / "model.safetensors", own)
 
 

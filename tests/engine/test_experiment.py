@@ -250,6 +250,8 @@ def test_weights_pass_from_stage_to_stage(study, tmp_path):
         tmp_path / "stages",
     )
     alone = run(study.recipe(adapter={**adapter, "method": "lora"}, train=first), tmp_path / "lora")
+    back = [{"method": "full", "train": first}, {"method": "lora", "train": still}]
+    again = run(study.recipe(adapter={**adapter, "stages": back}), tmp_path / "back")
     never = run(study.recipe(adapter={**adapter, "method": "full"}, train=still), tmp_path / "full")
     head = {
         name: state.read(r.directory / "weights" / "model.safetensors")["head.weight"]
@@ -259,10 +261,13 @@ def test_weights_pass_from_stage_to_stage(study, tmp_path):
     stages = staged.record["training"]["stages"]
     assert [len(s["epochs"]) for s in stages] == [4, 1]
     assert stages[1]["audit"]["trained_tensors"] > stages[0]["audit"]["trained_tensors"]
-    path, _ = pipeline.predict(
-        staged.directory, [study.root / "c002.png"], tmp_path / "new", device="cpu", console=SILENT
-    )
-    assert pd.read_csv(path)["score"].between(0, 1).all()
+    for name, finished in (("staged", staged), ("again", again)):
+        table = pd.read_parquet(finished.directory / "predictions.parquet")
+        case_id, score = table[table["split"] == "test"].iloc[0][["case_id", "score"]]
+        path, _ = pipeline.predict(
+            finished.directory, [study.root / f"{case_id}.png"], tmp_path / name, device="cpu", console=SILENT
+        )
+        assert pd.read_csv(path)["score"].item() == pytest.approx(score, abs=1e-6)
 
 
 def test_a_list_of_tasks_is_read_and_refused_with_what_to_do(study, tmp_path):
