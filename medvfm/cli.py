@@ -352,7 +352,7 @@ def _list(text: str) -> list[str]:
 
 
 def _numbers(record: dict) -> None:
-    """The main numbers as a table."""
+    """The main numbers as a table: every metric of the model, and of baselines the first."""
     from rich.console import Console
     from rich.table import Table
 
@@ -362,11 +362,16 @@ def _numbers(record: dict) -> None:
     rows = [
         r
         for r in record["metrics"]
-        if r["split"] == "test" and not r["group"] and not r["metric"].endswith("_difference")
+        if r["split"] == "test"
+        and not r["group"]
+        and not r["metric"].endswith("_difference")
+        and (not r["baseline"] or r["metric"] == record["metrics"][0]["metric"])
     ]
     for row in rows:
         of = " ".join(str(p) for p in (row["target"], f"({row['baseline']})" if row["baseline"] else None) if p)
-        value = "-" if row["value"] is None else f"{row['value']:.3f}"
+        value = (
+            "-" if row["value"] is None else f"{row['value']:.0f}" if row["unit"] == "cases" else f"{row['value']:.3f}"
+        )
         interval = row["note"] or "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
         table.add_row(row["metric"], of, value, interval, str(row["cases"]), str(row["patients"]))
     Console(width=None if sys.stdout.isatty() else 110).print(table)
