@@ -27,7 +27,9 @@ class WeightAudit:
     """Compares every weight and buffer with what it was before the first step.
 
     Frozen ones are checked after the first step and must be equal to the bit. A trained weight may have a zero gradient
-    in the first step (the A of LoRA while B is zero, Hu et al. 2021), so those have three steps to move.
+    in the first step (the A of LoRA while B is zero, Hu et al. 2021), so those have three steps to move. One that the
+    loss does reach, with a gradient too small to move it, is counted and not refused: a bias whose only readers
+    normalise over the batch has no effect, and its gradient is what rounding leaves.
     """
 
     PATIENCE_STEPS = 3
@@ -45,11 +47,12 @@ class WeightAudit:
         self._before |= {n: b.detach().clone() for n, b in module.named_buffers() if n not in live}
         self._frozen |= {n for n, _ in module.named_buffers() if n not in live}
         self._still = set(self._before) - self._frozen
+        self._reached: set[str] = set()
         self._steps = 0
         self._done = False
 
     def after_step(self) -> None:
-        """To be called after each optimizer step; does nothing once all is settled."""
+        """To be called after each step, before gradients are cleared; does nothing once all is settled."""
         if self._done:
             return
         self._steps += 1
@@ -59,12 +62,15 @@ class WeightAudit:
             if moved:
                 raise FrozenMoved(f"{len(moved)} frozen weights moved in the first step: {', '.join(moved[:3])}")
         self._still = {n for n in self._still if torch.equal(now[n].detach(), self._before[n])}
-        if self._still and self._steps >= self.PATIENCE_STEPS:
-            named = ", ".join(sorted(self._still)[:3])
+        gradients = {n: now[n].grad for n in self._still}
+        self._reached |= {n for n, gradient in gradients.items() if gradient is not None and bool(gradient.any())}
+        unreached = self._still - self._reached
+        if unreached and self._steps >= self.PATIENCE_STEPS:
+            named = ", ".join(sorted(unreached)[:3])
             raise FrozenMoved(
-                f"{len(self._still)} weights that should be trained did not move in {self._steps} steps: {named}"
+                f"{len(unreached)} weights that should be trained did not move in {self._steps} steps: {named}"
             )
-        if not self._still:
+        if not self._still or self._steps >= self.PATIENCE_STEPS:
             self._done = True
             self._before = {n: b for n, b in self._before.items() if n not in self._frozen}
 
@@ -73,6 +79,7 @@ class WeightAudit:
         return {
             "trained_tensors": len(trained),
             "moved_tensors": len(trained - self._still),
+            "still_tensors": len(trained & self._still),
             "frozen_tensors": len(self._frozen),
             "frozen_moved": 0,
             "checked_after_steps": self._steps,

@@ -155,8 +155,8 @@ def _epoch(
             accelerator.clip_grad_norm_(module.parameters(), settings.clip)
         optimizer.step()
         schedule.step()
-        optimizer.zero_grad()
         weights.after_step()
+        optimizer.zero_grad()
         waiting = 0
     return total / max(cases, 1)
 

@@ -171,3 +171,26 @@ def test_a_damaged_checkpoint_is_named_and_half_a_one_is_never_there(tmp_path):
     with pytest.raises(RunError, match="damaged"):
         checkpoint.load(tmp_path)
     assert checkpoint.load(tmp_path / "nothing") is None
+
+
+def test_a_weight_that_the_loss_reaches_without_effect_is_counted_and_not_refused():
+    """A bias before normalisation over the batch has no effect: its gradient is what rounding leaves."""
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4, affine=False))
+    found = audits.WeightAudit(net)
+    for _ in range(3):
+        (net(torch.randn(8, 3)) ** 3).sum().backward()
+        net[0].bias.grad.fill_(1e-12)
+        with torch.no_grad():
+            net[0].weight += 0.1
+        found.after_step()
+    assert found.as_record()["still_tensors"] == 1
+    other = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(3, 4))
+    unreached = audits.WeightAudit(other)
+    with pytest.raises(audits.FrozenMoved, match="did not move"):
+        for _ in range(3):
+            other.zero_grad()
+            other[0](torch.randn(8, 3)).sum().backward()
+            with torch.no_grad():
+                other[0].weight += 0.1
+                other[0].bias += 0.1
+            unreached.after_step()
