@@ -175,13 +175,14 @@ def test_a_damaged_checkpoint_is_named_and_half_a_one_is_never_there(tmp_path):
 
 def test_a_weight_that_the_loss_reaches_without_effect_is_counted_and_not_refused():
     """A bias before normalisation over the batch has no effect: its gradient is what rounding leaves."""
-    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4, affine=False))
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     found = audits.WeightAudit(net)
     for _ in range(3):
         (net(torch.randn(8, 3)) ** 3).sum().backward()
         net[0].bias.grad.fill_(1e-12)
         with torch.no_grad():
-            net[0].weight += 0.1
+            for moving in (net[0].weight, net[1].weight, net[1].bias):
+                moving += 0.1
         found.after_step()
     assert found.as_record()["still_tensors"] == 1
     other = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(3, 4))
