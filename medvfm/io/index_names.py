@@ -10,7 +10,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from medvfm.io import patients
 from medvfm.io.dicom_dictionary import TAGS
@@ -26,7 +26,8 @@ IDENTITY = (
     "AccessionNumber",
 )
 _SHORTEST = 3  # shorter ones stand in every other word
-_HEAD_BYTES = 1 << 16
+_LONGEST = 1024  # bytes of a value; a longer one is no name
+HEAD_BYTES = 1 << 16
 Token = tuple[int, str]  # length of a plain word, and its keyed hash
 
 
@@ -35,19 +36,14 @@ def plain(text: str) -> str:
     return "".join(c for c in text.casefold() if c.isalnum())
 
 
-def words_of(header: Header) -> set[str]:
-    """The plain words of a header that identify its patient: parts of names, numbers, the date of birth."""
-    found: set[str] = set()
-    for keyword in IDENTITY:
-        value = header.label(keyword)
-        found |= _words(value)
-    return found
+def values_of(header: Header) -> tuple[str, ...]:
+    """What a header says of its patient's identity: names, numbers, the date of birth."""
+    return tuple(header.label(keyword) for keyword in IDENTITY if keyword in header)
 
 
-def words_in_bytes(head: bytes) -> set[str]:
+def values_in_bytes(head: bytes) -> tuple[str, ...]:
     """The same from the first bytes of a damaged file, whose elements cannot be walked: found by their tags."""
-    found: set[str] = set()
-    head = head[:_HEAD_BYTES]
+    found = []
     for keyword in IDENTITY:
         tag, vr = TAGS[keyword]
         mark = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
@@ -55,21 +51,19 @@ def words_in_bytes(head: bytes) -> set[str]:
         while at >= 0:
             explicit = head[at + 4 : at + 6] == vr
             length = int.from_bytes(head[at + 6 : at + 8] if explicit else head[at + 4 : at + 8], "little")
-            if length <= 1024:
-                value = head[at + 8 : at + 8 + length].decode("latin-1")
-                found |= _words(value)
+            if length <= _LONGEST:
+                found.append(head[at + 8 : at + 8 + length].decode("latin-1"))
             at = head.find(mark, at + 4)
-    return found
+    return tuple(found)
 
 
-def _words(value: str) -> set[str]:
-    """The whole, its parts, and the longer numbers in it."""
-    parts = [value, *re.findall(r"[^\W_]+", value), *re.findall(r"\d{4,}", value)]
-    return {word for word in map(plain, parts) if len(word) >= _SHORTEST}
-
-
-def tokens_of(words: Iterable[str], key: bytes) -> tuple[Token, ...]:
-    """Words as (length, keyed hash), in a fixed order."""
+@lru_cache(1 << 12)  # the files of a patient share them
+def tokens_of(values: tuple[str, ...], key: bytes) -> tuple[Token, ...]:
+    """The plain words in values: each whole, its parts, and the longer numbers in it; as (length, keyed hash)."""
+    words = set()
+    for value in values:
+        parts = [value, *re.findall(r"[^\W_]+", value), *re.findall(r"\d{4,}", value)]
+        words |= {word for word in map(plain, parts) if len(word) >= _SHORTEST}
     return tuple(sorted((len(word), _hash(word, key)) for word in words))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -40,7 +40,7 @@ COLUMNS: Mapping[str, str] = {
 _NAMED = 3  # kinds of problem of one series that are told
 
 
-def table_of(entries: Mapping[str, Entry], root: Path, known: Known | None) -> pd.DataFrame:
+def table_of(entries: Mapping[str, Entry], known: Known | None) -> pd.DataFrame:
     """The table, by path. `known` hides what names a patient; None shows everything as it is."""
     series: dict[str, list[FileFacts]] = {}
     rows: list[dict[str, object]] = []
@@ -49,7 +49,7 @@ def table_of(entries: Mapping[str, Entry], root: Path, known: Known | None) -> p
             series.setdefault(entry.dicom.series_uid, []).append(entry.dicom)
         else:
             rows.append(_file_row(name, entry))
-    rows += [_series_row(files, root) for files in series.values()]
+    rows += [_series_row(files) for files in series.values()]
     rows.sort(key=lambda row: (str(row["path"]), str(row["series"])))
     for row in rows:
         for column in ("path", "modality", "body_part", "problems"):
@@ -88,12 +88,12 @@ def _file_row(name: str, entry: Entry) -> dict[str, object]:
     return found
 
 
-def _series_row(files: Sequence[FileFacts], root: Path) -> dict[str, object]:
+def _series_row(files: Sequence[FileFacts]) -> dict[str, object]:
     volumes = dicom_series.volumes_of(files)
     images = [v for v in volumes if v.shape_vox is not None]
     told = [_problems(volumes, len(files)), *_contradictions(files)]
     return {
-        "path": _place([f.path for f in files], root),
+        "path": _place([f.path for f in files]),
         "format": "dicom",
         **_of_headers(files),
         "files": len(files),
@@ -117,12 +117,11 @@ def _of_headers(files: Sequence[FileFacts]) -> dict[str, object]:
     }
 
 
-def _place(paths: Sequence[Path], root: Path) -> str:
+def _place(paths: Sequence[Path]) -> str:
     """The file, or the folder that holds all of them."""
-    names = [path.relative_to(root).as_posix() for path in paths]
-    if len(names) == 1:
-        return names[0]
-    return os.path.commonpath([str(PurePosixPath(name).parent) for name in names]) or "."
+    if len(paths) == 1:
+        return paths[0].as_posix()
+    return Path(os.path.commonpath({path.parent for path in paths})).as_posix()
 
 
 def _shared(volumes: Sequence[Volume], files: Sequence[FileFacts]) -> dict[str, object]:
