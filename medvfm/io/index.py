@@ -27,7 +27,9 @@ from medvfm.io.run_directory import write_table
 
 _ENDINGS = (".csv", ".parquet")
 _CHUNK = 64  # files that one process describes before it reports
-_WORTH_PROCESSES = 8192  # fewer are read before other processes have started: half a second each, a fifth of a ms a file
+_WORTH_PROCESSES = (
+    8192  # fewer are read before other processes have started: half a second each, a fifth of a ms a file
+)
 _LEADS_OUT = "a link that leads out of the folder, which is not followed"
 _Found = tuple[str, os.stat_result]
 

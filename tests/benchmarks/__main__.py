@@ -33,7 +33,9 @@ def main() -> int:
                 found.append(row)
                 print(_line(row), flush=True)
     if given.json is not None:
-        given.json.write_text(json.dumps({"machine": _machine(), "rows": [r.as_data() for r in found]}, indent=1) + "\n")
+        given.json.write_text(
+            json.dumps({"machine": _machine(), "rows": [r.as_data() for r in found]}, indent=1) + "\n"
+        )
     return 0 if all(row.equal for row in found) else 1
 
 

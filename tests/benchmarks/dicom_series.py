@@ -47,7 +47,7 @@ def rows(folder: Path) -> Iterator[Row]:
     wanted = ours()
     equal = np.array_equal(wanted, plain())
     equal_monai = np.array_equal(wanted, monai())
-    found = fastest({"medvfm": ours, "pydicom": plain, "monai": monai, "floor": floor}, 7, {"monai": 3})
+    found = fastest({"medvfm": ours, "pydicom": plain, "monai": monai, "floor": floor}, 9, {"monai": 3})
     limit = {"limit": found["floor"], "limit_name": "the native pixels read into one array"}
     yield Row("dicom_series", WORKLOAD, "pydicom, a plain loop", found["medvfm"], found["pydicom"], 4, equal, **limit)
     yield Row("dicom_series", WORKLOAD, "MONAI LoadImage", found["medvfm"], found["monai"], 8, equal_monai, **limit)
