@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from medvfm.core.case import Case
-from medvfm.core.data_card import DataCard
+from medvfm.core.data_card import DataCard, Label, Masks
 from medvfm.core.errors import MedvfmError
+from medvfm.core.image import Image
 from medvfm.engine import loading
 from medvfm.io import leakage, pictures
 from medvfm.io.console import Console
-from medvfm.io.read import read_image, read_label
+from medvfm.io.read import read_image
 from medvfm.io.tables import Cases
+from medvfm.io.truth import TruthReader
 
 THUMB_PX = 24
 LISTED = 20
@@ -24,13 +26,18 @@ LISTED = 20
 
 @dataclass(frozen=True)
 class Look:
-    """What one case turned out to be: shapes for the statistics, a thumbnail for likeness."""
+    """What one case turned out to be: shapes for the statistics, a thumbnail for likeness.
+
+    structures  voxels of each structure that its masks hold; objects: how many, where each has a number
+    """
 
     shape_vox: tuple[int, int, int]
     spacing_mm: tuple[float, float, float] | None
     unit: str
     thumbnail: np.ndarray
     repairs: tuple[str, ...]
+    structures: Mapping[str, int]
+    objects: int | None
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,8 @@ class Looker:
     """Reads a case's images and masks; runs in loader workers."""
 
     reading: Mapping[Any, Any]
-    label_values: tuple[int, ...]
+    labels: Mapping[int, Label]
+    masks: Masks
 
     def key(self) -> str:
         return "look"
@@ -48,19 +56,37 @@ class Looker:
 
     def __call__(self, case: Case) -> Look:
         images = [read_image(path, **self.reading) for path in case.files]
-        for mask in case.masks.values():
-            read_label(mask, images[0], values={0, *self.label_values} if self.label_values else None)
         first = images[0]
+        structures, objects = self._truth(case, first) if case.masks else ({}, None)
         return Look(
             first.shape_vox,
             first.spacing_mm,
             first.unit,
             _thumbnail(first),
             tuple(repair for image in images for repair in image.repairs),
+            structures,
+            objects,
         )
 
+    def _truth(self, case: Case, image: Image) -> tuple[dict[str, int], int | None]:
+        """Voxels of each structure, and the number of objects; refused where the masks are not as the card says."""
+        if self.masks.kind == "instances":
+            found = self._read((), "instances", case, image)
+            return {}, len(np.unique(found[found > 0]))
+        named = tuple(label.name for label in self.labels.values())
+        if set(case.masks) == {"mask"}:
+            names = named or ("mask",)
+            counts = np.bincount(self._read(names, "semantic", case, image).ravel(), minlength=len(names) + 1)
+            return dict(zip(names, counts[1:].tolist(), strict=True)), None
+        names = tuple(sorted(set(case.masks) - {"mask"})) + (named if "mask" in case.masks else ())
+        # one by one: structures with files of their own may overlap, and a hundred of a CT would fill the memory
+        return {n: int(self._read((n,), "multi_label", case, image).sum()) for n in dict.fromkeys(names)}, None
 
-def _thumbnail(image: Any) -> np.ndarray:
+    def _read(self, classes: tuple[str, ...], kind: str, case: Case, image: Image) -> np.ndarray:
+        return TruthReader(classes, kind, self.labels, self.masks)(case, image)
+
+
+def _thumbnail(image: Image) -> np.ndarray:
     """The middle slice, averaged down and standardised: (THUMB_PX ** 2,)."""
     picture = pictures.slice_pictures(image, count=1)[0].mean(axis=0)
     rows = np.array_split(np.arange(picture.shape[0]), min(THUMB_PX, picture.shape[0]))
@@ -86,18 +112,29 @@ def check(card: DataCard, table: Cases, console: Console, workers: int) -> Findi
     """Read every case and compare with what the card says."""
     found = Findings(warnings=list(table.warnings))
     found.errors += [f"{case_id}: {reason}" for case_id, reason in table.left_out]
-    looker = Looker(card.reading, tuple(card.labels))
-    items = loading.prepared(table.cases, looker, workers, strict=False)
-    for case, item in zip(table.cases, console.track(items, len(table.cases), "read"), strict=True):
-        if isinstance(item, str):
-            found.errors.append(f"{case.case_id}: {item}")
-            continue
-        found.cases.append(case)
-        found.looks.append(item)
+    looks = _looks(table.cases, Looker(card.reading, card.labels, card.masks), console, workers)
+    for case in table.cases:
+        look = looks[_files(case)]
+        if isinstance(look, str):
+            found.errors.append(f"{case.case_id}: {look}")
+        else:
+            found.cases.append(case)
+            found.looks.append(look)
     _labels(found, table.cases)
     _counts(found, card, table)
     _leaks(found, table.cases)
     return found
+
+
+def _looks(cases: Sequence[Case], looker: Looker, console: Console, workers: int) -> dict[Hashable, Look | str]:
+    """What is in the files of each case, or why it cannot be read: once where several cases (questions) share them."""
+    first = {_files(case): case for case in reversed(cases)}
+    found = loading.prepared(list(first.values()), looker, workers, strict=False)
+    return dict(zip(first, console.track(found, len(first), "read"), strict=True))
+
+
+def _files(case: Case) -> Hashable:
+    return case.files, tuple(sorted(case.masks.items()))
 
 
 def _labels(found: Findings, cases: Sequence[Case]) -> None:
@@ -111,8 +148,11 @@ def _labels(found: Findings, cases: Sequence[Case]) -> None:
 
 
 def _counts(found: Findings, card: DataCard, table: Cases) -> None:
+    layouts = {layout.name for layout in card.layouts}
     for split, wanted in card.counts.items():
-        part = [c for c in table.cases if split in ("all", c.split)]
+        if split in layouts - {table.layout}:
+            continue
+        part = [c for c in table.cases if split in ("all", table.layout, c.split)]
         have = {"cases": len(part), "patients": len({c.owner for c in part})}
         for name, number in (("cases", wanted.cases), ("patients", wanted.patients)):
             if number is not None and have[name] != number:
