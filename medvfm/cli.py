@@ -238,6 +238,21 @@ def data_check(
         raise typer.Exit(2)
 
 
+@data_app.command("show")
+def data_show(
+    card: Annotated[str, typer.Argument(help="a data card, or the path of one")],
+    root: Annotated[str | None, typer.Option(help="folder of the data; default as for a recipe")] = None,
+    layout: Annotated[str | None, typer.Option(help="which of the card's layouts")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the page; default runs/card-NAME")] = None,
+) -> None:
+    """A page about a data set, with counts, sizes, samples and problems: medvfm data show msd_hippocampus"""
+    from medvfm import pipeline
+
+    page, answer = pipeline.show_data(card, root, layout, out)
+    print(answer)
+    print(f"page: {page}")
+
+
 @data_app.command("export")
 def data_export(
     card: Annotated[str, typer.Argument(help="a data card, or the path of one")],

@@ -22,6 +22,7 @@ from medvfm.io.truth import TruthReader
 
 THUMB_PX = 24
 LISTED = 20
+DRAWN = 8  # structures with files of their own, on one picture
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,16 @@ class Looker:
             objects,
         )
 
+    def outlined(self, case: Case, image: Image) -> np.ndarray | None:
+        """What may be drawn on a picture: labels (i, j, k), or (i, j, k, T) booleans; None without masks."""
+        if not case.masks:
+            return None
+        if self.masks.kind == "instances":
+            return self._read((), "instances", case, image)
+        if set(case.masks) == {"mask"}:
+            return self._read(tuple(label.name for label in self.labels.values()) or ("mask",), "semantic", case, image)
+        return self._read(tuple(sorted(set(case.masks) - {"mask"}))[:DRAWN], "multi_label", case, image)
+
     def _truth(self, case: Case, image: Image) -> tuple[dict[str, int], int | None]:
         """Voxels of each structure, and the number of objects; refused where the masks are not as the card says."""
         if self.masks.kind == "instances":
@@ -100,23 +111,39 @@ def _thumbnail(image: Image) -> np.ndarray:
 
 @dataclass
 class Findings:
-    """errors stop (exit 2); warnings are for a person to judge. `looks` belongs to the readable cases, in order."""
+    """errors stop (exit 2); warnings are for a person to judge. `looks` belongs to the readable cases, in order.
 
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    Kept apart so that a page can be made that names nobody: left_out (case_id, reason), leak (names patients), twins
+    (case_id, case_id); faults and notes name no case.
+    """
+
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    leak: str | None = None
+    notes: list[str] = field(default_factory=list)
+    twins: list[tuple[str, str]] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[str]:
+        leak = [] if self.leak is None else [self.leak]
+        return [f"{case_id}: {reason}" for case_id, reason in self.left_out] + self.faults + leak
+
+    @property
+    def warnings(self) -> list[str]:
+        alike = [f"{one} and {other} are more alike than images of different patients are" for one, other in self.twins]
+        return self.notes + alike[:LISTED]
 
 
 def check(card: DataCard, table: Cases, console: Console, workers: int) -> Findings:
     """Read every case and compare with what the card says."""
-    found = Findings(warnings=list(table.warnings))
-    found.errors += [f"{case_id}: {reason}" for case_id, reason in table.left_out]
+    found = Findings(notes=list(table.warnings), left_out=list(table.left_out))
     looks = _looks(table.cases, Looker(card.reading, card.labels, card.masks), console, workers)
     for case in table.cases:
         look = looks[_files(case)]
         if isinstance(look, str):
-            found.errors.append(f"{case.case_id}: {look}")
+            found.left_out.append((case.case_id, look))
         else:
             found.cases.append(case)
             found.looks.append(look)
@@ -142,9 +169,9 @@ def _labels(found: Findings, cases: Sequence[Case]) -> None:
     for name in names:
         values = np.array([case.target(name) for case in cases])
         if np.isnan(values).all():
-            found.errors.append(f"class {name}: no case has a known label")
+            found.faults.append(f"class {name}: no case has a known label")
         elif len(set(values[~np.isnan(values)])) == 1:
-            found.warnings.append(f"class {name}: every known label is {values[~np.isnan(values)][0]:g}")
+            found.notes.append(f"class {name}: every known label is {values[~np.isnan(values)][0]:g}")
 
 
 def _counts(found: Findings, card: DataCard, table: Cases) -> None:
@@ -156,7 +183,9 @@ def _counts(found: Findings, card: DataCard, table: Cases) -> None:
         have = {"cases": len(part), "patients": len({c.owner for c in part})}
         for name, number in (("cases", wanted.cases), ("patients", wanted.patients)):
             if number is not None and have[name] != number:
-                found.warnings.append(f"{split}: {have[name]} {name}, and a complete copy has {number}")
+                found.notes.append(
+                    f"{'' if split == 'all' else f'{split}: '}{have[name]} {name}, and a complete copy has {number}"
+                )
 
 
 def _leaks(found: Findings, cases: Sequence[Case]) -> None:
@@ -166,11 +195,11 @@ def _leaks(found: Findings, cases: Sequence[Case]) -> None:
         try:
             leakage.check(split, {k: str(v) for k, v in assigned.items()})
         except MedvfmError as leak:
-            found.errors.append(str(leak))
-    found.warnings += _alike(found.cases, found.looks)
+            found.leak = str(leak)
+    found.twins = _alike(found.cases, found.looks)
 
 
-def _alike(cases: Sequence[Case], looks: Sequence[Look]) -> list[str]:
+def _alike(cases: Sequence[Case], looks: Sequence[Look]) -> list[tuple[str, str]]:
     """Pairs of different patients more alike than images of different patients are: twins of one image.
 
     The measure is the correlation of thumbnails. Of each case's greatest likeness to another patient, what lies beyond
@@ -189,5 +218,5 @@ def _alike(cases: Sequence[Case], looks: Sequence[Look]) -> list[str]:
     z = np.arctanh(np.clip(best, -0.9999999, 0.9999999))
     low, high = np.percentile(z, [25, 75])
     odd = np.flatnonzero((z > high + 6 * (high - low)) & (best > 0.995))
-    pairs = sorted({tuple(sorted((cases[int(r)].case_id, cases[int(partner[r])].case_id))) for r in odd})
-    return [f"{one} and {other} are more alike than images of different patients are" for one, other in pairs[:LISTED]]
+    pairs = (sorted((cases[int(r)].case_id, cases[int(partner[r])].case_id)) for r in odd)
+    return sorted({(one, other) for one, other in pairs})
