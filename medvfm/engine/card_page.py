@@ -228,7 +228,7 @@ def _samples(card: DataCard, found: Findings, folder: Path) -> list[dict[str, An
             break
         case = found.cases[row]
         try:
-            image = read_image(case.files[0], **card.reading)
+            image = read_image(case.files[0], **looker.reading)
             if str(image.header.get("burned_in", "")).upper() == "YES":
                 continue
             truth = looker.outlined(case, image)
