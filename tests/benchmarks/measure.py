@@ -42,20 +42,27 @@ class Row:
         return asdict(self) | {"ratio": self.ratio, "share_of_limit": self.share_of_limit}
 
 
-def fastest(works: dict[str, Work], rounds: int, fewer: dict[str, int] | None = None) -> dict[str, float]:
+def fastest(
+    works: dict[str, Work], rounds: int, fewer: dict[str, int] | None = None, *, turn_s: float = 0.5
+) -> dict[str, float]:
     """Seconds of each, the least of several rounds that go through all by turns: A B C A B C ...
 
     What else the machine does only ever adds time, so that the least is nearest to the work itself; by turns, so that
-    a busy minute does not fall on one alone. `fewer` rounds for those that take long.
+    a busy minute does not fall on one alone. A turn lasts `turn_s` or one repetition, whichever is longer. `fewer`
+    rounds for those that take long.
     """
     best = dict.fromkeys(works, float("inf"))
     for round_ in range(rounds):
         for name, work in works.items():
             if round_ >= (fewer or {}).get(name, rounds):
                 continue
-            gc.collect()
-            start = time.perf_counter()
-            result = work()
-            best[name] = min(best[name], time.perf_counter() - start)
-            del result
+            ends = time.perf_counter() + turn_s
+            while True:
+                gc.collect()
+                start = time.perf_counter()
+                result = work()
+                best[name] = min(best[name], time.perf_counter() - start)
+                del result
+                if time.perf_counter() >= ends:
+                    break
     return best
