@@ -238,6 +238,21 @@ def data_check(
         raise typer.Exit(2)
 
 
+@data_app.command("show")
+def data_show(
+    card: Annotated[str, typer.Argument(help="a data card, or the path of one")],
+    root: Annotated[str | None, typer.Option(help="folder of the data; default as for a recipe")] = None,
+    layout: Annotated[str | None, typer.Option(help="which of the card's layouts")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the page; default runs/card-NAME")] = None,
+) -> None:
+    """A page about a data set, with counts, sizes, samples and problems: medvfm data show msd_hippocampus"""
+    from medvfm import pipeline
+
+    page, answer = pipeline.show_data(card, root, layout, out)
+    print(answer)
+    print(f"page: {page}")
+
+
 @data_app.command("export")
 def data_export(
     card: Annotated[str, typer.Argument(help="a data card, or the path of one")],
@@ -300,6 +315,28 @@ def data_export(
         print(f"left out: {case_id}: {reason}", file=sys.stderr)
     left = f"; {len(done.left_out)} cases left out" if done.left_out else ""
     print(f"{done.folder}: {len(done.training)} training and {len(done.test)} test cases{left}")
+
+
+@data_app.command("index")
+def data_index(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of DICOM, NIfTI, NRRD, MetaImage or pictures")],
+    out: Annotated[Path, typer.Option(help="the table to write: .csv or .parquet")],
+    with_identifiers: Annotated[
+        bool, typer.Option("--with-identifiers", help="patient IDs, UIDs and paths as they are, not hashed")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
+) -> None:
+    """A folder as a table of its series, headers only: medvfm data index scans --out series.parquet"""
+    from medvfm.io.console import Console
+    from medvfm.io.index import index
+
+    try:
+        done = index(folder, out, identifiers=with_identifiers, workers=workers, console=Console())
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+    passed = f"; {done.passed_by} files that are no images passed by" if done.passed_by else ""
+    print(f"{done.rows} series of {done.files} files in {done.table}, {done.problems} with problems{passed}")
 
 
 @data_app.command("deidentify")

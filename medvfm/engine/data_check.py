@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from medvfm.core.case import Case
-from medvfm.core.data_card import DataCard
+from medvfm.core.data_card import DataCard, Label, Masks
 from medvfm.core.errors import MedvfmError
+from medvfm.core.image import Image
 from medvfm.engine import loading
 from medvfm.io import leakage, pictures
 from medvfm.io.console import Console
@@ -21,24 +22,32 @@ from medvfm.io.truth import TruthReader
 
 THUMB_PX = 24
 LISTED = 20
+DRAWN = 8  # structures with files of their own, on one picture
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one case turned out to be: shapes for the statistics, a thumbnail for likeness."""
+    """What one case turned out to be: shapes for the statistics, a thumbnail for likeness.
+
+    structures  voxels of each structure that its masks hold; objects: how many, where each has a number
+    """
 
     shape_vox: tuple[int, int, int]
     spacing_mm: tuple[float, float, float] | None
     unit: str
     thumbnail: np.ndarray
     repairs: tuple[str, ...]
+    structures: Mapping[str, int]
+    objects: int | None
 
 
 @dataclass(frozen=True)
 class Looker:
-    """Reads a case's images and masks as the card says; runs in loader workers."""
+    """Reads a case's images and masks; runs in loader workers."""
 
-    card: DataCard
+    reading: Mapping[Any, Any]
+    labels: Mapping[int, Label]
+    masks: Masks
 
     def key(self) -> str:
         return "look"
@@ -47,26 +56,48 @@ class Looker:
         return [*case.files, *case.masks.values()]
 
     def __call__(self, case: Case) -> Look:
-        reading: dict[Any, Any] = dict(self.card.reading)
-        images = [read_image(path, **reading) for path in case.files]
+        images = [read_image(path, **self.reading) for path in case.files]
         first = images[0]
-        for name in case.masks:  # one after the other: a hundred structures at once take too much memory
-            self._truth(name)(case, first)
+        structures, objects = self._truth(case, first) if case.masks else ({}, None)
         return Look(
             first.shape_vox,
             first.spacing_mm,
             first.unit,
             _thumbnail(first),
             tuple(repair for image in images for repair in image.repairs),
+            structures,
+            objects,
         )
 
-    def _truth(self, name: str) -> TruthReader:
-        kind = "instances" if self.card.masks.kind == "instances" else "semantic"
-        labels = [label.name for label in self.card.labels.values()]
-        return TruthReader.of(self.card, labels if name == "mask" else [name], kind)
+    def outlined(self, case: Case, image: Image) -> np.ndarray | None:
+        """What may be drawn on a picture: labels (i, j, k), or (i, j, k, T) booleans; None without masks."""
+        if not case.masks:
+            return None
+        if self.masks.kind == "instances":
+            return self._read((), "instances", case, image)
+        if set(case.masks) == {"mask"}:
+            return self._read(tuple(label.name for label in self.labels.values()) or ("mask",), "semantic", case, image)
+        return self._read(tuple(sorted(set(case.masks) - {"mask"}))[:DRAWN], "multi_label", case, image)
+
+    def _truth(self, case: Case, image: Image) -> tuple[dict[str, int], int | None]:
+        """Voxels of each structure, and the number of objects; refused where the masks are not as the card says."""
+        if self.masks.kind == "instances":
+            found = self._read((), "instances", case, image)
+            return {}, len(np.unique(found[found > 0]))
+        named = tuple(label.name for label in self.labels.values())
+        if set(case.masks) == {"mask"}:
+            names = named or ("mask",)
+            counts = np.bincount(self._read(names, "semantic", case, image).ravel(), minlength=len(names) + 1)
+            return dict(zip(names, counts[1:].tolist(), strict=True)), None
+        names = tuple(sorted(set(case.masks) - {"mask"})) + (named if "mask" in case.masks else ())
+        # one by one: structures with files of their own may overlap, and a hundred of a CT would fill the memory
+        return {n: int(self._read((n,), "multi_label", case, image).sum()) for n in dict.fromkeys(names)}, None
+
+    def _read(self, classes: tuple[str, ...], kind: str, case: Case, image: Image) -> np.ndarray:
+        return TruthReader(classes, kind, self.labels, self.masks)(case, image)
 
 
-def _thumbnail(image: Any) -> np.ndarray:
+def _thumbnail(image: Image) -> np.ndarray:
     """The middle slice, averaged down and standardised: (THUMB_PX ** 2,)."""
     picture = pictures.slice_pictures(image, count=1)[0].mean(axis=0)
     rows = np.array_split(np.arange(picture.shape[0]), min(THUMB_PX, picture.shape[0]))
@@ -80,36 +111,57 @@ def _thumbnail(image: Any) -> np.ndarray:
 
 @dataclass
 class Findings:
-    """errors stop (exit 2); warnings are for a person to judge. `looks` belongs to the readable cases, in order."""
+    """errors stop (exit 2); warnings are for a person to judge. `looks` belongs to the readable cases, in order.
 
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    Kept apart so that a page can be made that names nobody: left_out (case_id, reason), leak (names patients), twins
+    (case_id, case_id); faults and notes name no case.
+    """
+
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    leak: str | None = None
+    notes: list[str] = field(default_factory=list)
+    twins: list[tuple[str, str]] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[str]:
+        leak = [] if self.leak is None else [self.leak]
+        return [f"{case_id}: {reason}" for case_id, reason in self.left_out] + self.faults + leak
+
+    @property
+    def warnings(self) -> list[str]:
+        alike = [f"{one} and {other} are more alike than images of different patients are" for one, other in self.twins]
+        return self.notes + alike[:LISTED]
 
 
 def check(card: DataCard, table: Cases, console: Console, workers: int) -> Findings:
     """Read every case and compare with what the card says."""
-    found = Findings(warnings=list(table.warnings))
-    found.errors += [f"{case_id}: {reason}" for case_id, reason in table.left_out]
-    once = {_files(case): case for case in table.cases}  # many questions may share an image
-    items = loading.prepared(list(once.values()), Looker(card), workers, strict=False)
-    looks = dict(zip(once, console.track(items, len(once), "read"), strict=True))
+    found = Findings(notes=list(table.warnings), left_out=list(table.left_out))
+    looks = _looks(table.cases, Looker(card.reading, card.labels, card.masks), console, workers)
     for case in table.cases:
         look = looks[_files(case)]
         if isinstance(look, str):
-            found.errors.append(f"{case.case_id}: {look}")
-            continue
-        found.cases.append(case)
-        found.looks.append(look)
+            found.left_out.append((case.case_id, look))
+        else:
+            found.cases.append(case)
+            found.looks.append(look)
     _labels(found, table.cases)
     _counts(found, card, table)
     _leaks(found, table.cases)
     return found
 
 
-def _files(case: Case) -> tuple[object, ...]:
-    return (*sorted(case.images.items()), *sorted(case.masks.items()))
+def _looks(cases: Sequence[Case], looker: Looker, console: Console, workers: int) -> dict[Hashable, Look | str]:
+    """What is in the files of each case, or why it cannot be read: once where several cases (questions) share them."""
+    first = {_files(case): case for case in reversed(cases)}
+    found = loading.prepared(list(first.values()), looker, workers, strict=False)
+    return dict(zip(first, console.track(found, len(first), "read"), strict=True))
+
+
+def _files(case: Case) -> Hashable:
+    return case.files, tuple(sorted(case.masks.items()))
 
 
 def _labels(found: Findings, cases: Sequence[Case]) -> None:
@@ -117,20 +169,23 @@ def _labels(found: Findings, cases: Sequence[Case]) -> None:
     for name in names:
         values = np.array([case.target(name) for case in cases])
         if np.isnan(values).all():
-            found.errors.append(f"class {name}: no case has a known label")
+            found.faults.append(f"class {name}: no case has a known label")
         elif len(set(values[~np.isnan(values)])) == 1:
-            found.warnings.append(f"class {name}: every known label is {values[~np.isnan(values)][0]:g}")
+            found.notes.append(f"class {name}: every known label is {values[~np.isnan(values)][0]:g}")
 
 
 def _counts(found: Findings, card: DataCard, table: Cases) -> None:
+    layouts = {layout.name for layout in card.layouts}
     for split, wanted in card.counts.items():
-        if any(layout.name == split for layout in card.layouts) and split != table.layout:
+        if split in layouts - {table.layout}:
             continue
         part = [c for c in table.cases if split in ("all", table.layout, c.split)]
         have = {"cases": len(part), "patients": len({c.owner for c in part})}
         for name, number in (("cases", wanted.cases), ("patients", wanted.patients)):
             if number is not None and have[name] != number:
-                found.warnings.append(f"{split}: {have[name]} {name}, and a complete copy has {number}")
+                found.notes.append(
+                    f"{'' if split == 'all' else f'{split}: '}{have[name]} {name}, and a complete copy has {number}"
+                )
 
 
 def _leaks(found: Findings, cases: Sequence[Case]) -> None:
@@ -140,11 +195,11 @@ def _leaks(found: Findings, cases: Sequence[Case]) -> None:
         try:
             leakage.check(split, {k: str(v) for k, v in assigned.items()})
         except MedvfmError as leak:
-            found.errors.append(str(leak))
-    found.warnings += _alike(found.cases, found.looks)
+            found.leak = str(leak)
+    found.twins = _alike(found.cases, found.looks)
 
 
-def _alike(cases: Sequence[Case], looks: Sequence[Look]) -> list[str]:
+def _alike(cases: Sequence[Case], looks: Sequence[Look]) -> list[tuple[str, str]]:
     """Pairs of different patients more alike than images of different patients are: twins of one image.
 
     The measure is the correlation of thumbnails. Of each case's greatest likeness to another patient, what lies beyond
@@ -163,5 +218,5 @@ def _alike(cases: Sequence[Case], looks: Sequence[Look]) -> list[str]:
     z = np.arctanh(np.clip(best, -0.9999999, 0.9999999))
     low, high = np.percentile(z, [25, 75])
     odd = np.flatnonzero((z > high + 6 * (high - low)) & (best > 0.995))
-    pairs = sorted({tuple(sorted((cases[int(r)].case_id, cases[int(partner[r])].case_id))) for r in odd})
-    return [f"{one} and {other} are more alike than images of different patients are" for one, other in pairs[:LISTED]]
+    pairs = (sorted((cases[int(r)].case_id, cases[int(partner[r])].case_id)) for r in odd)
+    return sorted({(one, other) for one, other in pairs})

@@ -68,6 +68,10 @@ def card_summary(card: DataCard) -> dict[str, Any]:
         "licence",
         "access",
         "simulated",
+        "intended_use",
+        "out_of_scope",
+        "instructions",
+        "patients",
         "statement",
         "truth",
         "known_flaws",
@@ -151,21 +155,22 @@ def characteristics(
         values = [case.groups.get(column) for case in cases]
         if any(isinstance(v, int | float) for v in values):
             rows.append(
-                {"name": f"{column}, mean (SD)"} | {s: _mean_sd([values[r] for r in p]) for s, p in parts.items()}
+                {"name": f"{column}, mean (SD)"} | {s: mean_sd([values[r] for r in p]) for s, p in parts.items()}
             )
             continue
         levels = sorted({str(v) for v in values if v not in (None, "")})
         if len(levels) <= 12:
             for level in levels:
-                counts = {s: _share(sum(str(values[r]) == level for r in p), len(p)) for s, p in parts.items()}
+                counts = {s: share(sum(str(values[r]) == level for r in p), len(p)) for s, p in parts.items()}
                 rows.append({"name": f"{column}: {level}"} | counts)
     for column_number, name in enumerate(question.classes):
         positive = {s: int((np.nan_to_num(truth[p, column_number]) > 0.5).sum()) for s, p in parts.items()}
-        rows.append({"name": f"{name}: positive"} | {s: _share(n, len(parts[s])) for s, n in positive.items()})
+        rows.append({"name": f"{name}: positive"} | {s: share(n, len(parts[s])) for s, n in positive.items()})
     return rows
 
 
-def _mean_sd(values: Sequence[Any]) -> str:
+def mean_sd(values: Sequence[Any]) -> str:
+    """Of the numbers among them; how many are unknown."""
     numbers = np.array([v for v in values if isinstance(v, int | float) and not np.isnan(v)], dtype=float)
     if not len(numbers):
         return "unknown"
@@ -173,7 +178,8 @@ def _mean_sd(values: Sequence[Any]) -> str:
     return f"{numbers.mean():.1f} ({numbers.std(ddof=1) if len(numbers) > 1 else 0:.1f}{missing})"
 
 
-def _share(count: int, total: int) -> str:
+def share(count: int, total: int) -> str:
+    """`12 (34%)`."""
     return f"{count} ({100 * count / total:.0f}%)" if total else "0"
 
 

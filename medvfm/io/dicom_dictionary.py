@@ -19,6 +19,7 @@ _LINES = """
 00080031 TM SeriesTime
 00080032 TM AcquisitionTime
 00080033 TM ContentTime
+00080050 SH AccessionNumber
 00080060 CS Modality
 00080070 LO Manufacturer
 0008103E LO SeriesDescription
@@ -30,8 +31,13 @@ _LINES = """
 00089007 CS FrameType
 00089124 SQ DerivationImageSequence
 00089215 SQ DerivationCodeSequence
+00100010 PN PatientName
 00100020 LO PatientID
+00100030 DA PatientBirthDate
 00100040 CS PatientSex
+00101000 LO OtherPatientIDs
+00101001 PN OtherPatientNames
+00101005 PN PatientBirthName
 00101010 AS PatientAge
 00101020 DS PatientSize
 00101030 DS PatientWeight

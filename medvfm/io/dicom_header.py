@@ -133,6 +133,10 @@ class DataSet:
 
     def integer(self, keyword: str, default: int | None = None) -> int:
         """A whole number; refused where it is absent without a default."""
+        tag, known = TAGS[keyword]
+        element = self.elements.get(tag)
+        if element is not None and element[2] == 2 and (element[0] or known) == b"US":  # a header has a dozen of these
+            return int.from_bytes(self.source.data[element[1] : element[1] + 2], "big" if self.big else "little")
         value = self.number(keyword)
         if value is None:
             if default is None:
@@ -205,7 +209,7 @@ def is_dicom(path: Path) -> bool:
 @contextmanager
 def opened(path: Path, *, limit_gib: float = 4.0) -> Iterator[Header]:
     """The header of a file, which stays open for its pixels; whatever is damaged becomes UnreadableImage."""
-    with Source(Path(path), limit_gib) as source, damage_named(path):
+    with Source(path, limit_gib) as source, damage_named(path):
         yield _header(source)
 
 

@@ -96,7 +96,7 @@ def _split_grid(planes: list[Plane]) -> list[Part]:
 
 def _places(planes: list[Plane]) -> list[int]:
     """A number for each plane, equal where planes lie at one place."""
-    along = np.array([np.dot(p.position_mm or (), dicom_geometry.normal(planes[0])) for p in planes])
+    along = np.array([p.position_mm for p in planes], float) @ dicom_geometry.normal(planes[0])
     order = np.argsort(along, kind="stable")
     fresh = np.concatenate([[True], np.diff(along[order]) > _PLACE_MM])
     numbers = np.empty(len(planes), int)

@@ -43,8 +43,13 @@ def findings() -> Iterator[tuple[str, str]]:
             )
     else:
         yield "device", f"cpu, {torch.get_num_threads()} threads; no CUDA device"
-    usage = cache.usage()
-    for kind, files, size in usage:
-        yield f"cache {kind}", f"{files} files, {size / 2**20:.0f} MiB"
+    yield from _cached()
+
+
+def _cached() -> Iterator[tuple[str, str]]:
+    """What lies in the cache, by kind; kinds of arrays are kept below the limit, the others stay until removed."""
+    for kind, files, size in cache.usage():
+        yield f"cache {kind}", f"{files:,} files, {size / 2**20:,.0f} MiB"
     free = shutil.disk_usage(cache.folder("").parent if cache.folder("").exists() else ".").free / 2**30
     yield "cache", f"{cache.folder('')} ({free:.0f} GiB free)"
+    yield "cache limit", f"{cache.LIMIT_GIB:g} GiB of arrays a kind; MEDVFM_CACHE_GIB sets another"

@@ -34,12 +34,7 @@ def read_metaimage(path: str | Path, *, limit_gib: float = 4.0, channel: Channel
     """A volume: voxels (i, j, k), or (i, j, k, channel) where several are kept by `channel="all"`."""
     path = Path(path)
     keys, begins = _header(path)
-    shape = [int(n) for n in _numbers(keys, "DimSize", path)]
-    if keys.get("NDims") != "3" or len(shape) != 3 or min(shape) < 1:
-        raise UnreadableImage(f"its size is {keys.get('DimSize')!r}; three axes are read", where=path)
-    channels = int(_numbers(keys, "ElementNumberOfChannels", path, "1")[0])
-    if channels < 1:
-        raise UnreadableImage(f"it states {channels} channels", where=path)
+    shape, channels = _sizes(keys, path)
     dtype = _dtype(keys, path)
     nbytes = math.prod(shape) * channels * dtype.itemsize
     held = nbytes if dtype.isnative and dtype != np.float64 else 2 * nbytes
@@ -53,6 +48,13 @@ def read_metaimage(path: str | Path, *, limit_gib: float = 4.0, channel: Channel
     if not voxels.dtype.isnative:
         voxels = voxels.astype(voxels.dtype.newbyteorder("="))
     return Image(voxels, affine, header={"format": "metaimage"})
+
+
+def read_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray, int]:
+    """(i, j, k), affine and number of channels; no voxel is read."""
+    keys, _ = _header(path)
+    shape, channels = _sizes(keys, path)
+    return tuple(shape), _affine(keys, path), channels
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -70,6 +72,16 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
         keys[_SAME_KEY.get(name.strip(), name.strip())] = value.strip()
         at = end + 1
     return keys, at
+
+
+def _sizes(keys: dict[str, str], path: Path) -> tuple[list[int], int]:
+    shape = [int(n) for n in _numbers(keys, "DimSize", path)]
+    if keys.get("NDims") != "3" or len(shape) != 3 or min(shape) < 1:
+        raise UnreadableImage(f"its size is {keys.get('DimSize')!r}; three axes are read", where=path)
+    channels = int(_numbers(keys, "ElementNumberOfChannels", path, "1")[0])
+    if channels < 1:
+        raise UnreadableImage(f"it states {channels} channels", where=path)
+    return shape, channels
 
 
 def _numbers(keys: dict[str, str], name: str, path: Path, default: str | None = None) -> list[float]:

@@ -52,9 +52,7 @@ def read_nrrd(path: str | Path, *, limit_gib: float = 4.0, channel: Channel = No
     """A volume: voxels (i, j, k), or (i, j, k, channel) where a fourth axis is kept by `channel="all"`."""
     path = Path(path)
     fields, begins = _header(path)
-    shape = _integers(fields, "sizes", path)
-    if len(shape) != _integers(fields, "dimension", path)[0] or min(shape, default=0) < 1:
-        raise UnreadableImage(f"its sizes are {' x '.join(map(str, shape))}", where=path)
+    shape = _shape(fields, path)
     affine, spatial, repairs = _affine(fields, shape, path)
     dtype = _dtype(fields, path)
     nbytes = math.prod(shape) * dtype.itemsize
@@ -71,6 +69,15 @@ def read_nrrd(path: str | Path, *, limit_gib: float = 4.0, channel: Channel = No
         voxels = voxels.astype(voxels.dtype.newbyteorder("="))
     unit = "RGB" if is_colour and voxels.dtype == np.uint8 and voxels.ndim == 4 else "arbitrary"
     return Image(voxels, affine, unit=unit, repairs=repairs, header={"format": "nrrd"})
+
+
+def read_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray, int, tuple[str, ...]]:
+    """(i, j, k), affine, how many volumes share the grid, and what was assumed; no voxel is read."""
+    fields, _ = _header(path)
+    shape = _shape(fields, path)
+    affine, spatial, repairs = _affine(fields, shape, path)
+    shape_vox = tuple(shape[axis] for axis in spatial)
+    return shape_vox, affine, math.prod(shape) // math.prod(shape_vox), repairs
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -101,6 +108,13 @@ def _integers(fields: dict[str, str], name: str, path: Path) -> list[int]:
         return [int(word) for word in _field(fields, name, path).split()]
     except ValueError as error:
         raise UnreadableImage(f"its {name!r} is no list of whole numbers", where=path) from error
+
+
+def _shape(fields: dict[str, str], path: Path) -> list[int]:
+    shape = _integers(fields, "sizes", path)
+    if len(shape) != _integers(fields, "dimension", path)[0] or min(shape, default=0) < 1:
+        raise UnreadableImage(f"its sizes are {' x '.join(map(str, shape))}", where=path)
+    return shape
 
 
 def _dtype(fields: dict[str, str], path: Path) -> np.dtype:

@@ -39,4 +39,10 @@ def installation_key() -> bytes:
 def hashes(patients: Iterable[str]) -> dict[str, str]:
     """Patient to a hash of 16 hexadecimal digits (HMAC-SHA256)."""
     key = installation_key()
-    return {p: hmac.new(key, p.encode(), hashlib.sha256).hexdigest()[:16] for p in set(patients)}
+    return {p: hashed(p, key) for p in set(patients)}
+
+
+def hashed(value: str, key: bytes, kind: str = "") -> str:
+    """16 hexadecimal digits (HMAC-SHA256); values of another `kind` than a patient have hashes of their own."""
+    text = f"{kind}\0{value}" if kind else value
+    return hmac.new(key, text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:16]

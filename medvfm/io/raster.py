@@ -74,6 +74,14 @@ def read_raster(path: str | Path, *, limit_gib: float = 4.0, label: bool = False
     return pixel_image(pixels, form, repairs, bits=_bits(data, form))
 
 
+def read_size(path: Path, form: str) -> tuple[int, int]:
+    """(columns, rows) as the picture shows them, EXIF orientation applied; no pixel is decoded."""
+    with path.open("rb") as file, _OPENERS[form](file) as picture:  # type: ignore[arg-type]  # any file will do
+        columns, rows = picture.size
+        turn = int(picture.getexif().get(_ORIENTATION_TAG, 1))
+    return (rows, columns) if 5 <= turn <= 8 else (columns, rows)
+
+
 def pixel_image(pixels: np.ndarray, form: str, repairs: list[str], *, bits: int | None = None) -> Image:
     """An Image of pixels (row, column) or (row, column, 3), without spacing."""
     voxels = pixels.T[:, :, None] if pixels.ndim == 2 else pixels.transpose(1, 0, 2)[:, :, None, :]

@@ -51,6 +51,18 @@ def read_tiff(path: str | Path, *, limit_gib: float = 4.0, page: int | None = No
     return Image(stack, PIXEL_AFFINE, image.unit, has_spacing=False, repairs=image.repairs, header=image.header)
 
 
+def read_size(path: Path) -> tuple[int, int, int]:
+    """(columns, rows, pages) of a TIFF whose pages agree; no pixel is decoded."""
+    with tifffile.TiffFile(path) as tiff:
+        pages = _chosen(tiff, None, path)
+        for page in pages:
+            _check_extents(page, path)
+        tag = pages[0].tags.get(274)
+        rows, columns = pages[0].imagelength, pages[0].imagewidth
+        turned = tag is not None and 5 <= int(tag.value) <= 8
+    return (rows, columns, len(pages)) if turned else (columns, rows, len(pages))
+
+
 def _chosen(tiff: tifffile.TiffFile, page: int | None, path: Path) -> list[tifffile.TiffPage]:
     pages = [p.aspage() for p in tiff.pages]
     if not pages:

@@ -82,7 +82,8 @@ class InputContract:
         """What `fit` gave, (N, 1 or channels, *size_px), to model input (N, channels, *size_px)."""
         mean = torch.tensor(self.mean, device=fitted.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=fitted.device).view(1, -1, 1, 1)
-        return ((fitted.float() * self.scale - mean) / std).expand(-1, self.channels, -1, -1).contiguous()
+        scaled = fitted.float() if self.scale == 1 else fitted.float() * self.scale
+        return (scaled - mean).div_(std).expand(-1, self.channels, -1, -1).contiguous()
 
     def _fit(self, pictures: torch.Tensor) -> torch.Tensor:
         height, width = pictures.shape[-2:]

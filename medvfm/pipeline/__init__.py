@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from medvfm import lookup
-from medvfm.core.errors import RecipeError, nearest
+from medvfm.core.errors import DataError, RecipeError, nearest
 from medvfm.core.recipe import Prepare, Recipe
-from medvfm.engine import data_check, external, external_masks, finished, loading, measure, predict_masks
+from medvfm.engine import card_page, data_check, external, external_masks, finished, loading, measure, predict_masks
 from medvfm.engine import evaluate as judging
 from medvfm.engine.surroundings import Surroundings
 from medvfm.engine.wanted import shown
@@ -110,6 +110,24 @@ def check_data(card: str, root: str | None, layout: str | None) -> tuple[data_ch
         f"{found.name}, layout {table.layout}: {len(findings.cases)} cases of {patients} patients read, "
         f"{len(findings.errors)} errors, {len(findings.warnings)} warnings"
     )
+
+
+def show_data(card: str, root: str | None, layout: str | None, out: Path | None) -> tuple[Path, str]:
+    """A page about a card and its data, and what it says in one line; of the card alone where its data are not here."""
+    found, console = lookup.card(card), Console()
+    directory = out if out is not None else Path("runs") / f"card-{found.name}"
+    table = findings = None
+    try:
+        folder = roots.locate(found, root, {}, console)
+    except DataError as missing:
+        if root is not None:
+            raise
+        console.say(f"  {missing}")
+    else:
+        table = tables.read_cases(found, folder, layout=layout)
+        findings = data_check.check(found, table, console, loading.default_workers("cpu"))
+    record = card_page.write(found, table, findings, directory)
+    return html.render(directory), str(record["answer"])
 
 
 def report(directory: Path) -> Path:

@@ -12,12 +12,16 @@ from medvfm.report.sections import (
     calibration,
     curves,
     data,
+    measures,
     methods,
     mistakes,
     model,
     numbers,
     operating,
+    problems,
     record,
+    samples,
+    structures,
     subgroups,
 )
 
@@ -36,6 +40,7 @@ SECTIONS: tuple[ModuleType, ...] = (
     numbers,
     record,
 )
+CARD_SECTIONS: tuple[ModuleType, ...] = (data, samples, structures, measures, problems)  # of `medvfm data show`
 HEADLINE_NUMBERS = 8
 
 
@@ -49,7 +54,8 @@ def render(directory: Path) -> Path:
 
 def page(found: view.View) -> str:
     """The whole document."""
-    built = [(module, module.build(found)) for module in SECTIONS]
+    modules = CARD_SECTIONS if found.record.get("kind") == "card" else SECTIONS
+    built = [(module, module.build(found)) for module in modules]
     sections = [
         {"id": module.__name__.rpartition(".")[2], "title": module.TITLE, "body": body}
         for module, body in built

@@ -12,7 +12,7 @@ from medvfm.report import markup
 from medvfm.report.view import View
 
 TITLE = "Data"
-SPLITS = {"train": "Training", "val": "Validation", "test": "Test"}
+SPLITS = {"train": "Training", "val": "Validation", "test": "Test", "all": "All"}
 MOST_REASONS = 12
 
 
@@ -27,6 +27,7 @@ def build(view: View) -> Markup | None:
     return markup.fragment(
         "data",
         card=data.get("card") or {},
+        full=view.record.get("kind") == "card",
         layout=data.get("layout"),
         flow=flow(data.get("flow") or []),
         splits=[(SPLITS.get(s, s), present[s]) for s in columns if s in present],

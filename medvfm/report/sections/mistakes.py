@@ -32,15 +32,15 @@ def build(view: View) -> Markup | None:
 
 def _picture(view: View, entry: dict[str, Any]) -> dict[str, Any] | None:
     """The file as a data URI, where it is a PNG inside the run directory."""
-    content = _content(view.directory, str(entry.get("file") or ""))
-    if content is None:
+    picture = content(view.directory, str(entry.get("file") or ""))
+    if picture is None:
         return None
     target, truth, score = str(entry.get("target") or ""), entry.get("truth"), entry.get("score")
     says: dict[Any, str] = {0: f"no {target}", 1: target}
-    width, height = struct.unpack(">II", content[16:24])
+    width, height = struct.unpack(">II", picture[16:24])
     return {
         "wide": width > 1.2 * height,
-        "uri": f"data:image/png;base64,{base64.b64encode(content).decode()}",
+        "uri": f"data:image/png;base64,{base64.b64encode(picture).decode()}",
         "kind": str(entry.get("kind") or "picture"),
         "target": target,
         "truth": says.get(truth, str(truth)),
@@ -49,7 +49,8 @@ def _picture(view: View, entry: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _content(directory: Path, name: str) -> bytes | None:
+def content(directory: Path, name: str) -> bytes | None:
+    """The bytes of a PNG inside the run directory."""
     path = (directory / name).resolve()
     if not name or not path.is_relative_to(directory.resolve()) or not path.is_file():
         return None

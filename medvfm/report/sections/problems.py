@@ -1,0 +1,25 @@
+"""What is wrong with a data set, without naming anybody."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from medvfm.report import markup
+from medvfm.report.sections.data import reasons
+from medvfm.report.view import View
+
+TITLE = "Problems"
+
+
+def build(view: View) -> Markup | None:
+    if "problems" not in view.record:
+        return None
+    found = view.part("problems")
+    return markup.fragment(
+        "problems",
+        reasons=reasons(view.part("data").get("left_out") or []),
+        faults=found.get("faults") or [],
+        leak=bool(found.get("leak")),
+        twins=found.get("twins") or 0,
+        notes=found.get("notes") or [],
+    )

@@ -1,0 +1,116 @@
+"""`data check`: masks are read as the card says they are, what is wrong is named, and one image is read once."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from medvfm.core.data_card import DataCard
+from medvfm.engine import data_check
+from medvfm.io import tables
+from medvfm.io.console import SILENT
+
+FOLDERS = {"name": "f", "files": "images/{case_id}.png", "patient_id": "{case_id}", "images": {"image": "{path}"}}
+
+
+def checked(root, files_of_masks, **card):
+    layout = FOLDERS | {"masks": files_of_masks}
+    found = DataCard.model_validate({"name": "c", "title": "C", "layouts": [layout], **card})
+    return data_check.check(found, tables.read_cases(found, root), SILENT, 0)
+
+
+def png(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Picture.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for n in range(3):
+        png(tmp_path / "images" / f"c{n}.png", np.random.default_rng(n).integers(0, 255, (20, 30)).astype(np.uint8))
+    return tmp_path
+
+
+def test_objects_in_a_map_and_as_a_picture_each(pictures):
+    objects = np.zeros((20, 30), np.uint8)
+    objects[2:5, 2:5], objects[8:12, 8:12] = 7, 9
+    for n in range(3):
+        png(pictures / "labels" / f"c{n}.png", objects)
+        for value in (7, 9):
+            png(pictures / "each" / f"c{n}" / f"{value}.png", (objects == value).astype(np.uint8) * 255)
+    card = {"masks": {"kind": "instances"}}
+    for mask in ("labels/{case_id}.png", "each/{case_id}"):
+        found = checked(pictures, {"mask": mask}, **card)
+        assert not found.errors
+        assert [look.objects for look in found.looks] == [2, 2, 2]
+    png(pictures / "each" / "c1" / "wrong.png", objects[:10])
+    assert "c1" in checked(pictures, {"mask": "each/{case_id}"}, **card).errors[0]
+
+
+def test_grey_masks_and_label_maps(pictures):
+    for n in range(3):
+        grey = np.full((20, 30), 100, np.uint8)
+        grey[:4, :5] = 200 + n
+        png(pictures / "grey" / f"c{n}.png", grey)
+        png(pictures / "labels" / f"c{n}.png", (grey > 150).astype(np.uint8) * 2)
+    labels = {1: {"name": "lesion"}}
+    grey = {"masks": {"kind": "grey", "above": 150}}
+    assert [
+        look.structures for look in checked(pictures, {"mask": "grey/{case_id}.png"}, labels=labels, **grey).looks
+    ] == [{"lesion": 20}] * 3
+    assert len(checked(pictures, {"mask": "grey/{case_id}.png"}, labels=labels).errors) == 3
+    assert "2" in checked(pictures, {"mask": "labels/{case_id}.png"}, labels=labels).errors[0]
+    two = checked(pictures, {"mask": "labels/{case_id}.png"}, labels=labels | {2: {"name": "cyst"}})
+    assert two.looks[0].structures == {"lesion": 0, "cyst": 20}
+
+
+def test_structures_with_files_of_their_own_may_overlap(pictures):
+    for n in range(3):
+        for name, wide in (("heart", 4), ("lung", 9)):
+            mask = np.zeros((20, 30), np.uint8)
+            mask[:2, :wide] = 1
+            png(pictures / name / f"c{n}.png", mask)
+    found = checked(pictures, {"heart": "heart/{case_id}.png", "lung": "lung/{case_id}.png"})
+    assert found.looks[0].structures == {"heart": 8, "lung": 18}
+
+
+def test_questions_on_one_image_read_it_once_and_counts_are_of_the_layout(pictures, monkeypatch):
+    rows = "".join(f"q{n},c{n // 4}.png,why\n" for n in range(12))
+    (pictures / "t.csv").write_text("case_id,image,question\n" + rows)
+    plain = {"table": "t.csv", "patient_id": "{image}", "images": {"image": "images/{image}"}}
+    card = DataCard.model_validate(
+        {
+            "name": "c",
+            "title": "C",
+            "counts": {"one": {"cases": 12}, "other": {"cases": 99}},
+            "layouts": [plain | {"name": "one"}, plain | {"name": "other"}],
+        }
+    )
+    seen = []
+    look = data_check.Looker.__call__
+    monkeypatch.setattr(data_check.Looker, "__call__", lambda self, case: (seen.append(case), look(self, case))[1])
+    found = data_check.check(card, tables.read_cases(card, pictures), SILENT, 0)
+    assert len(seen) == 3
+    assert len(found.cases) == len(found.looks) == 12
+    assert not found.warnings or not any("complete copy" in w for w in found.warnings)
+
+
+def test_a_truncated_label_is_named_and_exits_2(tmp_path):
+    for n in range(2):
+        for folder in ("images", "labels"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            voxels = np.random.default_rng(n).integers(0, 3, (12, 12, 12)).astype(np.uint8)
+            nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / folder / f"hippocampus_{n:03d}.nii.gz")
+    cut = tmp_path / "labels" / "hippocampus_001.nii.gz"
+    command = [sys.executable, "-m", "medvfm.cli", "data", "check", "msd_hippocampus", "--root", str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    cut.write_bytes(gzip.compress(gzip.decompress(cut.read_bytes()))[:200])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "hippocampus_001" in done.stderr
