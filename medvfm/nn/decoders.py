@@ -39,7 +39,7 @@ class ConvDecoder(nn.Module):
         self.up = _block(width, fine * 2)
         self.stem = nn.Sequential(_block(channels, fine), _block(fine, fine))
         self.halfway = _block(fine * 2 + fine, fine * 2)
-        self.sharpen = _block(fine * 2 + fine, fine)
+        self.sharpen = nn.Sequential(nn.Conv2d(fine * 2 + fine, fine, 1), _block(fine, fine))
         self.out = nn.Conv2d(fine, outputs, 1)
 
     def forward(self, levels: Sequence[Tensor], pixels: Tensor) -> Tensor:
