@@ -40,8 +40,8 @@ class Options(BaseModel):
     """What `adapter.options` may say.
 
     network  which of MONAI's; a bundle brings its own
-    dims     3 for volumes, 2 for slices; null: 3 unless the data are pictures (then say 2)
-    patch    voxels (slices, rows, columns), or (rows, columns) in 2D; each side a multiple of 16 (32 for swin_unetr)
+    dims     3 for volumes, 2 for slices and pictures
+    patch    voxels (slices, rows, columns), or (rows, columns); multiples of 16, for swin_unetr of 32 from 64 on
     width    channels of the first level
     overlap  of neighbouring windows when a volume is put together
     roles    which images of a case are the channels, in order; null takes all
@@ -77,7 +77,7 @@ class Monai:
         self.question, self.module, self._options, self._loss = question, network, options, loss
         self._source = source
         self._statistics: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.patch = options.patch or ((48, 48, 48) if options.dims == 3 else (128, 128))
+        self.patch = _patch(options)
         self.preparer = Volumes(prepare, windows, read, options.roles)
 
     def restage(self, method: str) -> None:
@@ -231,12 +231,22 @@ def _options(settings: AdapterSettings) -> Options:
         name = str(wrong["loc"][0])
         known = nearest(name, Options.model_fields) if wrong["type"] == "extra_forbidden" else wrong["msg"]
         raise RecipeError(f"the option {name!r} of monai: {known}", where="adapter.options") from None
-    step = 32 if found.network == "swin_unetr" else 16
-    if found.patch is not None and (len(found.patch) != found.dims or any(p % step or p <= 0 for p in found.patch)):
+    step, least = (32, 64) if found.network == "swin_unetr" else (16, 16)
+    patch = _patch(found)
+    if len(patch) != found.dims or any(p % step or p < least for p in patch):
         raise RecipeError(
-            f"patch {list(found.patch)}: {found.dims} sides, each a multiple of {step}", where="adapter.options.patch"
+            f"patch {list(patch)}: {found.dims} sides, each a multiple of {step} from {least} on",
+            where="adapter.options.patch",
         )
     return found
+
+
+def _patch(options: Options) -> tuple[int, ...]:
+    if options.patch is not None:
+        return options.patch
+    if options.dims == 2:
+        return (128, 128)
+    return (64, 64, 64) if options.network == "swin_unetr" else (48, 48, 48)
 
 
 def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, question: Any) -> None:

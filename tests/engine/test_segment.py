@@ -14,6 +14,7 @@ import yaml
 from medvfm import pipeline
 from medvfm.core import recipe
 from medvfm.core.errors import MedvfmError, RecipeError
+from medvfm.engine import train
 
 AFFINE = np.array([[0, -1.2, 0, 40], [-1.2, 0, 0, 30], [0, 0, 3.0, -10], [0, 0, 0, 1.0]])  # columns and rows swapped
 
@@ -203,3 +204,23 @@ def test_networks_of_monai_learn_it_too(study, tmp_path, options, more):
     training = {"epochs": 3, "steps": 30, "batch_size": 4, "learning_rate": 1e-2}
     run = pipeline.run(study.recipe(adapter=adapter, train=training), tmp_path / "run")
     assert rows_of(run, "dice", target="ball", split="test")[0]["value"] > more
+
+
+def test_an_interrupted_segmenter_goes_on_to_the_same_masks(study, tmp_path, monkeypatch):
+    recipe = study.recipe(train={"epochs": 3, "steps": 3, "batch_size": 4})
+    whole = pipeline.run(recipe, tmp_path / "whole")
+    real, calls = train.checkpoint.save, []
+
+    def stopping(folder, state):
+        real(folder, state)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.checkpoint, "save", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(recipe, tmp_path / "stopped")
+    found = pipeline.run(recipe, tmp_path / "stopped", resume=True)
+    assert rows_of(found, "dice") == rows_of(whole, "dice")
+    for mask in (whole.directory / "masks").iterdir():
+        assert mask.read_bytes() == (found.directory / "masks" / mask.name).read_bytes()

@@ -1,0 +1,133 @@
+"""The adapter monai: bundles are read and never run, patches hold what they should, windows meet without a seam."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from medvfm.adapters import monai
+from medvfm.core.errors import RecipeError, WeightsError
+from medvfm.core.recipe import Adapter, Prepare, Train
+from medvfm.core.volume import Grid
+from medvfm.models import monai_networks
+from medvfm.models.volumes import Prepared
+from medvfm.tasks.segmentation import Question
+
+QUESTION = Question(("ball",), "semantic")
+DEFINITION = {
+    "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2],
+}  # fmt: skip
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A bundle as MONAI lays it out, and its network."""
+    from monai.networks.nets import UNet
+
+    torch.manual_seed(0)
+    network = UNet(**{k: v for k, v in DEFINITION.items() if k != "_target_"}).eval()
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "models").mkdir()
+    (tmp_path / "configs" / "inference.json").write_text(json.dumps({"network_def": DEFINITION}))
+    torch.save(network.state_dict(), tmp_path / "models" / "model.pt")
+    return tmp_path, network
+
+
+def adapter(weights=None, method="full", **options):
+    settings = Adapter(name="monai", weights=weights, options=options)
+    monai.refuse(settings, [method], Prepare(), QUESTION)
+    return monai.build(settings, QUESTION, method, Prepare(), windows={}, read={}, train=Train(), seed=0)
+
+
+def item(shape=(20, 24, 18), truth=True):
+    rng = np.random.default_rng(0)
+    grid = Grid.of(shape[::-1], np.diag([-1.0, -1, 2, 1]), True, "axial")
+    labels = np.zeros(shape, np.uint8)
+    labels[4:7, 10:14, 3:6] = 1
+    pixels = (rng.random((1, *shape)) + labels).astype(np.float16) / 2
+    return Prepared("c", pixels, grid, labels if truth else None)
+
+
+def test_a_bundle_gives_what_its_network_gives(bundle):
+    folder, network = bundle
+    found = adapter(str(folder), "zero_shot", patch=[32, 32, 32])
+    one = item(truth=False)
+    pixels = np.asarray(one.pixels[0], np.float32)
+    padded = torch.zeros(1, 1, 32, 32, 32)
+    at = [(32 - n) // 2 for n in one.grid.shape]  # MONAI pads a small volume on both sides
+    box = tuple(slice(a, a + n) for a, n in zip(at, one.grid.shape, strict=True))
+    padded[(0, 0, *box)] = torch.from_numpy((pixels - pixels.mean()) / pixels.std())
+    with torch.inference_mode():
+        logits = network(padded)[(0, slice(None), *box)].numpy()
+    wanted = one.grid.to_source(logits.argmax(axis=0).astype(np.uint8))
+    assert (found.segment(one) == wanted).mean() > 0.995
+    assert 0 < wanted.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"_target_": "os.system"}, "is not made here"),
+        ({"_target_": "UNett"}, "did you mean 'UNet'"),
+        ({"in_channels": "$__import__('os').system('true')"}, "no code of a bundle is run"),
+        ({"channels": [4, 16]}, "shape"),
+    ],
+)
+def test_a_bundle_that_would_run_code_or_does_not_fit_is_refused(bundle, change, said):
+    folder, _ = bundle
+    (folder / "configs" / "inference.json").write_text(json.dumps({"network_def": {**DEFINITION, **change}}))
+    with pytest.raises(WeightsError, match=said):
+        adapter(str(folder), "zero_shot")
+
+
+def test_a_folder_that_is_no_bundle_and_one_without_weights(bundle, tmp_path_factory):
+    with pytest.raises(WeightsError, match=r"configs/inference\.json"):
+        monai_networks.from_bundle(str(tmp_path_factory.mktemp("empty")))
+    (bundle[0] / "models" / "model.pt").unlink()
+    with pytest.raises(WeightsError, match="no weights"):
+        monai_networks.from_bundle(str(bundle[0]))
+
+
+@pytest.mark.parametrize("network", ["unet", "segresnet", "dynunet", "swin_unetr"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_every_network_takes_its_patch(network, dims):
+    patch = [64] * dims if network == "swin_unetr" else [16] * dims
+    found = adapter(network=network, dims=dims, patch=patch, width=8)
+    example = found.draw(item(), np.random.default_rng(0), lambda pixels, labels: (pixels, labels))
+    batch = found.collate([example, example])
+    loss = found.loss(batch, torch.zeros(2))
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
+def test_two_of_three_patches_hold_a_structure_and_the_border_is_ignored():
+    found = adapter(patch=[16, 16, 16])
+    rng = np.random.default_rng(0)
+    held = [(found.draw(item(), rng, lambda p, t: (p, t))["labels"] == 1).any().item() for _ in range(60)]
+    assert 36 <= sum(held) <= 60
+    small = found.draw(item((10, 12, 9)), rng, lambda p, t: (p, t))
+    assert (small["labels"][10:] == 255).all() and (small["labels"][:10, :12, :9] < 2).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"patch": [20, 16, 16]}, "multiple of 16"),
+        ({"network": "unett"}, "network"),
+        ({"pach": [16, 16, 16]}, "did you mean 'patch'"),
+        ({"roles": ["t1", "t2"], "channels": 3}, "2 roles and 3 channels"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, said):
+    with pytest.raises(RecipeError, match=said):
+        adapter(**options)
+
+
+def test_zero_shot_needs_a_bundle_and_objects_another_adapter():
+    with pytest.raises(RecipeError, match="bundle"):
+        adapter(method="zero_shot")
+    with pytest.raises(RecipeError, match="objects apart"):
+        monai.refuse(Adapter(name="monai"), ["full"], Prepare(), Question(("nucleus",), "instances"))
