@@ -27,7 +27,6 @@ SOURCES = {
     "adapter": "Prompts were boxes of a detector{weights}.",
 }
 VOLUMES = {"MR", "CT", "PT", "NM"}
-SURFACES = ("hd95", "assd", "nsd")
 
 
 def network(view: View) -> str | None:
@@ -105,12 +104,14 @@ def prompts(view: View) -> list[str]:
 
 def judging(view: View) -> list[str]:
     """The convention for empty masks, and where numbers were computed."""
-    bases = {r["metric"].partition("@")[0].removesuffix("_detected") for r in view.rows()}
+    names = {r["metric"].partition("@")[0] for r in view.rows()}
     if view.part("task").get("kind") == "instances":
         return ["Objects were matched one to one within each image; values are means over images that hold objects."]
     said = ["Metrics were computed for each structure of each case on the grid of the image, and averaged over the "
             "cases that hold the structure; a missed structure counts with an overlap of 0"]  # fmt: skip
-    if bases & set(SURFACES):
+    if names & {"hd95", "assd"}:
         said[0] += ", and with the diagonal of the image as its distance"
+    if names & {"hd95_detected", "assd_detected"}:
+        said[0] += ", and is left out of distances where detected"
     said[0] += "."
     return said

@@ -214,6 +214,7 @@ def test_the_answer_and_the_comparison(volumes, tmp_path):
     text = rendered(tmp_path).text
     assert "A 3D U-Net of MONAI, trained from scratch, outlined" in text
     assert "With prompts from the truth, which the model did not have: ellipse in the true box." in text
+    assert "Baselines on the same cases were ellipse in the true box (oracle prompt) and location prior" in text
 
 
 def test_patients_are_not_counted_where_none_are_named(volumes, tmp_path):

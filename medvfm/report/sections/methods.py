@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from medvfm.report import markup, outlining, sentences, words
 from medvfm.report.sections import model as model_section
-from medvfm.report.view import View
+from medvfm.report.view import View, is_oracle
 
 TITLE = "Methods, for copying"
 
@@ -150,7 +150,12 @@ def _evaluation(view: View) -> list[str]:
     ways += [words.INTERVALS.get(u, u) for u in used if u != "delong" and not u.startswith("bootstrap")]
     if ways:
         said.append(f"Intervals ({words.level(rows[0]).replace('CI', 'confidence')}) are from {words.listed(ways)}.")
-    others = dict.fromkeys(words.baseline(r["baseline"]) for r in view.rows(baseline=...) if r.get("baseline"))
+    told = {r["baseline"] for r in view.rows(baseline=...) if r.get("baseline") and is_oracle(r.get("note"))}
+    others = dict.fromkeys(
+        words.baseline(r["baseline"]) + (" (oracle prompt)" if r["baseline"] in told else "")
+        for r in view.rows(baseline=...)
+        if r.get("baseline")
+    )
     if others:
         said.append(f"Baselines on the same cases were {words.listed(list(others))}; differences are paired.")
     groups = dict.fromkeys(r["group"].partition("=")[0].replace("_", " ") for r in view.subgroups())
