@@ -28,6 +28,7 @@ def build(view: View) -> Markup | None:
     return markup.fragment(
         "spread",
         tables=[_table(view, metric, shown) for metric in metrics],
+        who="model" if view.part("model") else "predictions",
         baselines=bool(casewise.baselines(view)),
         cases=casewise.count(view),
         unit=view.unit,
