@@ -39,8 +39,8 @@ def table(
     numbers += [] if reference is None else [reference]
     if not numbers:
         numbers = [0.0, 1.0]
-    ticks = _ticks(min(numbers), max(numbers))
-    low, high = ticks[0], ticks[-1]
+    axis = ticks(min(numbers), max(numbers), 5 if extra is None else 4)
+    low, high = axis[0], axis[-1]
 
     def place(number: float | None) -> float | None:
         return None if number is None else round(100 * (number - low) / (high - low), 2)
@@ -64,7 +64,7 @@ def table(
         "forest",
         caption=caption,
         lines=shown,
-        ticks=[{"at": place(t), "text": words.compact(t)} for t in ticks],
+        ticks=[{"at": place(t), "text": words.compact(t)} for t in axis],
         reference=place(reference),
         first=first,
         value=value,
@@ -73,9 +73,9 @@ def table(
     )
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers that hold low and high between them."""
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers that hold low and high between them, in about `most` steps."""
     if high - low < 1e-9:
         low, high = low - 0.05, high + 0.05
-    found: Any = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    found: Any = MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return [round(float(t), 10) + 0.0 for t in found]

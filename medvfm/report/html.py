@@ -8,19 +8,24 @@ from types import ModuleType
 from medvfm.io.run_directory import write_text
 from medvfm.report import markup, sentences, view, words
 from medvfm.report.sections import (
+    agreement,
     baselines,
     calibration,
+    cases,
     curves,
     data,
     measures,
     methods,
+    missed,
     mistakes,
     model,
     numbers,
     operating,
     problems,
     record,
+    robustness,
     samples,
+    spread,
     structures,
     subgroups,
 )
@@ -29,7 +34,12 @@ FILE = "report.html"
 # In the order of the page. Each has a TITLE and `build(View)`, which gives HTML, or None where its data are not there.
 SECTIONS: tuple[ModuleType, ...] = (
     curves,
+    spread,
     baselines,
+    cases,
+    missed,
+    agreement,
+    robustness,
     operating,
     calibration,
     subgroups,
@@ -41,6 +51,8 @@ SECTIONS: tuple[ModuleType, ...] = (
     record,
 )
 CARD_SECTIONS: tuple[ModuleType, ...] = (data, samples, structures, measures, problems)  # of `medvfm data show`
+# Sections whose numbers are an oracle's where prompts come from the truth.
+OF_THE_MODEL = (spread, baselines, cases, missed, agreement, robustness, subgroups, numbers)
 HEADLINE_NUMBERS = 8
 
 
@@ -57,7 +69,12 @@ def page(found: view.View) -> str:
     modules = CARD_SECTIONS if found.record.get("kind") == "card" else SECTIONS
     built = [(module, module.build(found)) for module in modules]
     sections = [
-        {"id": module.__name__.rpartition(".")[2], "title": module.TITLE, "body": body}
+        {
+            "id": module.__name__.rpartition(".")[2],
+            "title": module.TITLE,
+            "body": body,
+            "oracle": found.oracle is not None and module in OF_THE_MODEL,
+        }
         for module, body in built
         if body is not None
     ]
@@ -75,9 +92,11 @@ def page(found: view.View) -> str:
             answer=sentences.answer(found),
             own_answer=record.get("answer"),
             comparison=sentences.comparison(found),
+            oracle=found.oracle,
             warnings=_warnings(found),
             key=_key_rows(found),
             unit=found.unit,
+            several_structures=found.segments and len(found.part("task").get("classes", [])) > 1,
             sections=sections,
         )
         + "\n"
@@ -85,18 +104,21 @@ def page(found: view.View) -> str:
 
 
 def _warnings(found: view.View) -> list[str]:
-    """Those of the record and the card; the one on simulated data stands in its own banner."""
+    """Those of the record and the card; simulated data and prompts from the truth have banners of their own."""
     title = found.part("data", "card").get("title")
     own = f"{title} is simulated" if title and found.part("data", "card").get("simulated") else None
-    said = [str(w) for w in found.record.get("warnings") or [] if own is None or not str(w).startswith(own)]
+    elsewhere = (*([own] if own else []), *(["Prompts come from the truth"] if found.oracle else []))
+    said = [str(w) for w in found.record.get("warnings") or [] if not str(w).startswith(elsewhere)]
     return said + [f"Known confounding: {c}" for c in found.part("data", "card").get("confounders") or []]
 
 
 def _key_rows(found: view.View) -> list[view.Row]:
-    """The numbers that stand large: of all targets together where there are several."""
+    """The numbers that stand large: of all targets together where there are several; then each structure's first."""
     primary = found.primary
     if primary is None:
         return []
-    whole = (None, view.MACRO) if primary.get("target") in (None, view.MACRO) else (primary["target"], None)
+    whole = view.WHOLE if primary.get("target") in view.WHOLE else (primary["target"], None)
     rows = [r for r in found.rows() if r.get("target") in whole]
+    if primary.get("target") == view.MEAN:
+        rows += [r for r in found.rows(metric=primary["metric"]) if r.get("target") not in whole]
     return rows[:HEADLINE_NUMBERS]

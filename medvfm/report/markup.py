@@ -28,6 +28,9 @@ def environment() -> jinja2.Environment:
     )
     made.filters |= {
         "metric": words.metric,
+        "quantity": words.quantity,
+        "structure": words.structure,
+        "variant": words.variant,
         "title_case": words.title,
         "baseline": words.baseline,
         "number": words.number,

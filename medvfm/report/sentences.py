@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from medvfm.report import words
-from medvfm.report.view import Row, View
+from medvfm.report import segmenters, words
+from medvfm.report.view import MACRO, Row, View, is_oracle
 
 HEADS = {
     "linear_probe": "A linear probe on frozen features of {model}",
@@ -17,13 +17,26 @@ HEADS = {
 
 def model_name(view: View) -> str:
     """The weights by the name that their makers gave them."""
+    own = segmenters.name(view) if view.segments else None
+    if own is not None:
+        return own
     model = view.part("model")
     weights = str(model.get("weights") or model.get("adapter") or "the model")
     return weights.removeprefix("embedded:")
 
 
+def label(view: View) -> str:
+    """The model's name at the head of a line; names of weights keep their small letters."""
+    if not view.part("model"):
+        return "Predictions"
+    own = segmenters.name(view) if view.segments else None
+    return model_name(view) if own is None else words.title(own)
+
+
 def subject(view: View) -> str:
     """Who answered: `A linear probe on frozen features of facebook/dinov2-base`."""
+    if view.segments:
+        return segmenters.subject(view)
     model = view.part("model")
     if not model:
         return "The predictions"
@@ -34,6 +47,8 @@ def subject(view: View) -> str:
 
 def deed(view: View) -> str:
     """What was asked: `told lesion from no lesion`."""
+    if view.segments:
+        return segmenters.deed(view)
     task = view.part("task")
     classes, kind = [str(c) for c in task.get("classes", [])], task.get("kind")
     if kind == "binary" and len(classes) == 1:
@@ -54,12 +69,12 @@ def answer(view: View) -> dict[str, str] | None:
     if row is None:
         return None
     seen = " it had never seen" if view.record.get("kind") == "run" and view.split == "test" else ""
-    before = f"{subject(view)} {deed(view)} in {words.units(row, view.unit)}{seen}"
+    among = segmenters.units(view, row) if view.segments else words.units(row, view.unit)
+    before = f"{subject(view)} {deed(view)} in {among}{seen}"
+    name = segmenters.number_name(row) if view.segments else words.quantity(row["metric"])
     if row.get("value") is None:
-        name = words.metric(row["metric"])
         return {"before": f"{before}, and the {name} is", "number": words.with_interval(row), "after": ".", "whole": ""}
-    mean = " on average over the classes" if row.get("target") == "macro" else ""
-    name = words.metric(row["metric"])
+    mean = " on average over the classes" if row.get("target") == MACRO else segmenters.over(view, row)
     return {
         "before": f"{before}, with {'an' if name[0] in 'AEIOaeio' else 'a'} {name} of",
         "number": words.with_interval(row),
@@ -76,8 +91,9 @@ def comparison(view: View) -> str | None:
     best = best_baseline(view)
     if best is None:
         return None
-    name = words.baseline(best["baseline"])
-    sentence = f"The strongest baseline, {name}, reached {words.with_interval(best)}."
+    name = words.baseline(best["baseline"]) + (" (oracle prompt)" if is_oracle(best.get("note")) else "")
+    fair = " without prompts from the truth" if _left_out(view, best) else ""
+    sentence = f"The strongest baseline{fair}, {name}, reached {words.with_interval(best)}."
     paired = f"{row['metric']}{words.DIFFERENCE}"
     found = next(iter(view.rows(metric=paired, target=row.get("target"), baseline=best["baseline"])), None)
     if found is None or found.get("value") is None or found.get("low") is None:
@@ -86,25 +102,42 @@ def comparison(view: View) -> str | None:
 
 
 def best_baseline(view: View) -> Row | None:
-    """The row of the primary metric of the baseline that did best on the same cases."""
+    """The row of the primary metric of the baseline that did best on the same cases.
+
+    A baseline with prompts from the truth is no measure of a model without them: it stands here only where it is alone.
+    """
     row = view.primary
-    if row is None:
+    others = _others(view)
+    if row is None or not others or row.get("better") not in ("higher", "lower"):
         return None
-    others = [
-        r
-        for r in view.rows(metric=row["metric"], target=row.get("target"), baseline=...)
-        if r.get("baseline") and r.get("value") is not None
-    ]
-    if not others or row.get("better") not in ("higher", "lower"):
-        return None
+    if view.oracle is None:
+        others = [r for r in others if not is_oracle(r.get("note"))] or others
     sign = 1 if row["better"] == "higher" else -1
     return max(others, key=lambda r: sign * r["value"])
+
+
+def _others(view: View) -> list[Row]:
+    """Rows of the primary metric of all baselines."""
+    row = view.primary
+    if row is None:
+        return []
+    rows = view.rows(metric=row["metric"], target=row.get("target"), baseline=...)
+    return [r for r in rows if r.get("baseline") and r.get("value") is not None]
+
+
+def _left_out(view: View, best: Row) -> bool:
+    """Another baseline took prompts from the truth, and `best` and the model took none."""
+    if view.oracle is not None or is_oracle(best.get("note")):
+        return False
+    return any(is_oracle(r.get("note")) for r in _others(view))
 
 
 def _verdict(difference: Row) -> str:
     """Better, worse, or not told apart, by where the paired interval lies."""
     value, low, high = difference["value"], difference["low"], difference["high"]
-    gap = f"{words.value(difference).lstrip('−')} ({words.level(difference)} {words.interval(difference)}, paired)"
+    unit = words.UNITS.get(str(difference.get("metric")).removesuffix(words.DIFFERENCE))
+    shown = words.value(difference).lstrip("−") + (f" {unit}" if unit else "")
+    gap = f"{shown} ({words.level(difference)} {words.interval(difference)}, paired)"
     if low <= 0 <= high:
         return f"The difference of {gap} does not tell the two apart."
     higher = difference.get("better") != "lower"

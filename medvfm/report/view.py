@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,13 @@ import numpy as np
 import pandas as pd
 
 from medvfm.io.run_directory import read_record
+from medvfm.report import words
 
 SCORES = {"patient", "split", "target", "truth", "score"}
-MACRO = "macro"
+MEASURES = {"case_id", "patient", "split", "target", "baseline", "metric", "value"}
+MACRO, MEAN = "macro", "mean"
+WHOLE = (None, MACRO, MEAN)  # targets of rows that stand for all classes or structures
+ORACLE = "oracle prompt: "
 Row = Mapping[str, Any]
 EMPTY: dict[str, Any] = dict.fromkeys(
     ("target", "split", "group", "baseline", "value", "low", "high", "method", "positives", "better", "note")
@@ -49,6 +54,7 @@ class View:
     record: Mapping[str, Any]
     predictions: pd.DataFrame | None = None
     baselines: pd.DataFrame | None = None
+    measures: pd.DataFrame | None = None  # values of each case, of a segmentation
 
     def part(self, *keys: str) -> Any:
         """A part of the record by its keys, or an empty mapping where there is none."""
@@ -78,8 +84,32 @@ class View:
         """The first metric's row that stands for the run: over all targets where there are several."""
         rows = self.rows()
         first = [r for r in rows if r["metric"] == rows[0]["metric"]]
-        whole = [r for r in first if r.get("target") in (None, MACRO)]
+        whole = [r for r in first if r.get("target") in WHOLE]
         return next(iter([*whole, *first]), None)
+
+    def subgroups(self, **wanted: Any) -> list[Row]:
+        """Rows of groups of cases."""
+        return [r for r in self.rows(group=..., **wanted) if r.get("group") and not is_variant(r)]
+
+    def variants(self, **wanted: Any) -> list[Row]:
+        """Rows of everyone under another prompt: `box_jitter_px=5`."""
+        return [r for r in self.rows(group=..., **wanted) if is_variant(r)]
+
+    @property
+    def segments(self) -> bool:
+        return self.part("task").get("name") == "segmentation"
+
+    @cached_property
+    def oracle(self) -> str | None:
+        """Which truth the model's prompts took, in words; None where they took none."""
+        notes = [self.part("model").get("oracle"), *(r.get("note") for r in self.rows())]
+        found = next((str(n) for n in notes if is_oracle(n)), None)
+        return None if found is None else found.removeprefix(ORACLE).partition(";")[0]
+
+    @cached_property
+    def names_patients(self) -> bool:
+        """Whether cases are known to be of patients; where not, each counts as one."""
+        return not any(re.search(r"\bnames? no patients\b", str(w)) for w in self.record.get("warnings") or [])
 
     @property
     def unit(self) -> str:
@@ -120,6 +150,16 @@ class View:
         return next((r.get("value") for r in self.rows(metric=metric, **wanted)), None)
 
 
+def is_variant(row: Row) -> bool:
+    """The row is of other prompts, and not of a group of cases."""
+    return str(row.get("group") or "").partition("=")[0] in words.VARIANTS
+
+
+def is_oracle(note: Any) -> bool:
+    """The number took prompts from the truth."""
+    return str(note or "").startswith(ORACLE.rstrip())
+
+
 def load(directory: Path) -> View:
     """Read a run directory; tables that hold no scores, such as those of other tasks, are left to their sections."""
     return View(
@@ -127,6 +167,7 @@ def load(directory: Path) -> View:
         _without_nulls(read_record(directory)),
         _scores(directory / "predictions.parquet", SCORES),
         _scores(directory / "baselines.parquet", SCORES | {"baseline"}),
+        _scores(directory / "measures.parquet", MEASURES),
     )
 
 

@@ -24,6 +24,30 @@ METRICS = {
     "kappa": "Cohen's kappa",
     "quadratic_kappa": "quadratic weighted kappa",
     "mcc": "Matthews correlation",
+    "dice": "Dice",
+    "iou": "IoU",
+    "hd95": "95th percentile Hausdorff distance",
+    "hd95_detected": "95th percentile Hausdorff distance where detected",
+    "assd": "average surface distance",
+    "assd_detected": "average surface distance where detected",
+    "volume_error": "relative volume error",
+    "absolute_volume_error": "absolute relative volume error",
+    "volume_difference_ml": "volume difference",
+    "missed": "missed structures",
+    "spurious": "spurious structures",
+    "aji": "aggregated Jaccard index",
+    "pq": "panoptic quality",
+    "sq": "segmentation quality",
+    "rq": "recognition quality",
+    "count_error": "error in the number of objects",
+}
+UNITS = {  # of metrics whose rows are numbers of a unit, as the table of the metrics has them
+    "hd95": "mm",
+    "hd95_detected": "mm",
+    "assd": "mm",
+    "assd_detected": "mm",
+    "volume_difference_ml": "ml",
+    "false_positive_volume": "ml",
 }
 INTERVALS = {
     "delong": "DeLong, on the logit scale",
@@ -38,7 +62,13 @@ BASELINES = {
     "intensity": "voxel intensities",
     "attributes": "patient attributes",
     "image_and_attributes": "image and attributes",
+    "location": "location prior",
+    "ellipse": "ellipse in the true box",
+    "monai": "MONAI network",
+    "sam": "SAM",
+    "dinov2": "DINOv2",
 }
+VARIANTS = {"box_jitter_px": "box jitter of {} px", "clicks": "{} clicks"}  # of prompts, by what a group is named for
 
 
 MONTHS = (
@@ -48,13 +78,23 @@ MONTHS = (
 
 
 def metric(name: str) -> str:
-    """`sensitivity@specificity=0.9` as "sensitivity at 90% specificity"."""
+    """`sensitivity@specificity=0.9` as "sensitivity at 90% specificity", `hd95` with its mm in brackets."""
+    base = name.removesuffix(DIFFERENCE)
+    return f"{quantity(name)} ({UNITS[base]})" if base in UNITS else quantity(name)
+
+
+def quantity(name: str) -> str:
+    """As `metric`, without the unit: for sentences, where it stands behind the number."""
     if name.endswith(DIFFERENCE):
-        return f"difference in {metric(name.removesuffix(DIFFERENCE))}"
+        return f"difference in {quantity(name.removesuffix(DIFFERENCE))}"
     base, at, rest = name.partition("@")
     if not at:
         return METRICS.get(name, name.replace("_", " "))
     parameter, _, value = rest.partition("=")
+    if (base, parameter) == ("nsd", "tolerance"):
+        return f"surface Dice at {value} mm"
+    if parameter == "iou":
+        return f"{METRICS.get(base, base)} at IoU {value}"
     try:
         value = f"{100 * float(value):.4g}%"
     except ValueError:
@@ -70,6 +110,19 @@ def title(text: str) -> str:
 
 def baseline(name: str) -> str:
     return BASELINES.get(name, name.replace("_", " "))
+
+
+def structure(name: Any) -> str:
+    """A class of a segmentation: `anterior_hippocampus` without its underscore."""
+    return str(name).replace("_", " ")
+
+
+def variant(group: str) -> str:
+    """`box_jitter_px=5` as "box jitter of 5 px"."""
+    name, _, number = group.partition("=")
+    if (name, number) == ("clicks", "1"):
+        return "1 click"
+    return VARIANTS[name].format(number) if name in VARIANTS else group.replace("=", " ").replace("_", " ")
 
 
 def number(value: float | None, digits: int | None = None) -> str:
@@ -109,7 +162,9 @@ def count(value: Any) -> str:
 
 
 def value(row: Mapping[str, Any], digits: int | None = None) -> str:
-    """The number with as many digits as its interval."""
+    """The number with as many digits as its interval; counts of cases as `7 of 48`."""
+    if row.get("unit") == "cases" and row.get("value") is not None:
+        return f"{count(row['value'])} of {count(row.get('cases') or 0)}"
     return number(row.get("value"), _digits(row) if digits is None else digits)
 
 
@@ -134,11 +189,12 @@ def level(row: Mapping[str, Any]) -> str:
 
 
 def with_interval(row: Mapping[str, Any]) -> str:
-    """`0.85 (95% CI 0.76 to 0.91)`, or why there is no number."""
+    """`0.85 (95% CI 0.76 to 0.91)`, `3.2 mm (95% CI ...)`, or why there is no number."""
     if row.get("value") is None:
         return f"not defined: {row.get('note') or 'no reason was recorded'}"
-    found = interval(row)
-    return f"{value(row)} ({level(row)} {found})" if found else value(row)
+    found, unit = interval(row), UNITS.get(str(row.get("metric")))
+    shown = f"{value(row)} {unit}" if unit else value(row)
+    return f"{shown} ({level(row)} {found})" if found else shown
 
 
 def plural(amount: int, noun: str) -> str:

@@ -103,6 +103,6 @@ def test_axes_of_a_forest_plot_hold_every_interval():
     rng = np.random.default_rng(3)
     for _ in range(50):
         low, high = np.sort(rng.normal(scale=10.0 ** rng.integers(-4, 4), size=2))
-        ticks = forest._ticks(low, high)
+        ticks = forest.ticks(low, high)
         assert ticks[0] <= low <= high <= ticks[-1] and 2 <= len(ticks) <= 8
-    assert len(forest._ticks(0.5, 0.5)) >= 2
+    assert len(forest.ticks(0.5, 0.5)) >= 2

@@ -5,10 +5,10 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from medvfm.report import forest, markup, sentences, words
-from medvfm.report.view import Row, View
+from medvfm.report.view import MEAN, Row, View, is_oracle
 
 TITLE = "Beside the baselines"
-CHANCE = {"auroc": 0.5, "macro_auroc": 0.5, "balanced_accuracy": 0.5}
+MOST_STRUCTURES = 12
 
 
 def build(view: View) -> Markup | None:
@@ -19,27 +19,50 @@ def build(view: View) -> Markup | None:
     others = [r for r in view.rows(metric=name, target=target, baseline=...) if r.get("baseline")]
     if not others:
         return None
-    gaps = {r["baseline"]: r for r in view.rows(metric=name + words.DIFFERENCE, target=target, baseline=...)}
-    lines = [forest.Line(sentences.model_name(view), row, "the model" if view.part("model") else "", "diamond")]
-    lines += [
-        forest.Line(
-            words.title(words.baseline(r["baseline"])),
-            r,
-            mark="square",
-            extra=_gap(gaps[r["baseline"]]) if r["baseline"] in gaps else "",
-        )
-        for r in sorted(others, key=lambda r: (r.get("value") is None, -(r.get("value") or 0)))
-    ]
+    several = target == MEAN  # a structure's difference is not that of the mean: each is shown
+    lines = [forest.Line("Mean of the structures")] if several else []
+    lines += _lines(view, row)
+    if several:
+        of_structures = [r for r in view.rows(metric=name) if r.get("target") != MEAN][:MOST_STRUCTURES]
+        for each in of_structures:
+            lines += [forest.Line(words.title(words.structure(each["target"]))), *_lines(view, each)]
+    paired = bool(view.rows(metric=name + words.DIFFERENCE, target=target, baseline=...))
     named = words.title(words.metric(name))
     table = forest.table(
         f"{named} of the model and of every baseline, on the same {words.units(row, view.unit)}.",
         lines,
         first="Who answered",
         value=named,
-        reference=row.get("value"),
-        extra="Model minus baseline" if gaps else None,
+        reference=None if several else row.get("value"),
+        extra="Model minus baseline" if paired else None,
     )
-    return markup.fragment("baselines", table=table, paired=bool(gaps))
+    return markup.fragment("baselines", table=table, paired=paired, line=not several, unfair=_unfair(view, others))
+
+
+def _lines(view: View, row: Row) -> list[forest.Line]:
+    """The model, and every baseline from the best on, of one target."""
+    name, target = row["metric"], row.get("target")
+    others = [r for r in view.rows(metric=name, target=target, baseline=...) if r.get("baseline")]
+    gaps = {r["baseline"]: r for r in view.rows(metric=name + words.DIFFERENCE, target=target, baseline=...)}
+    sign = 1 if row.get("better") == "lower" else -1
+    ranked = sorted(others, key=lambda r: (r.get("value") is None, sign * (r.get("value") or 0)))
+    model = forest.Line(sentences.label(view), row, "the model" if view.part("model") else "", "diamond")
+    return [model] + [
+        forest.Line(
+            words.title(words.baseline(r["baseline"])),
+            r,
+            mark="square",
+            extra=_gap(gaps[r["baseline"]]) if r["baseline"] in gaps else "",
+        )
+        for r in ranked
+    ]
+
+
+def _unfair(view: View, others: list[Row]) -> list[str]:
+    """Baselines that were told by the truth where to look, beside a model that was not."""
+    if view.oracle is not None:
+        return []
+    return [words.baseline(r["baseline"]) for r in others if is_oracle(r.get("note"))]
 
 
 def _gap(row: Row) -> str:

@@ -36,6 +36,8 @@ def build(view: View) -> Markup | None:
         columns=[(s, SPLITS.get(s, s)) for s in columns],
         reasons=reasons(data.get("left_out") or []),
         openings=data.get("test_openings"),
+        holds="Cases that hold each structure" if view.segments else "Positive cases of each class",
+        column="Structure" if view.segments else "Class",
         folds=data.get("folds") or 1,
     )
 

@@ -6,12 +6,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from medvfm.report import markup, sentences, words
+from medvfm.report import markup, outlining, sentences, words
 from medvfm.report.sections import model as model_section
-from medvfm.report.view import View
+from medvfm.report.view import View, is_oracle
 
 TITLE = "Methods, for copying"
-VOLUMES = {"MR", "CT", "PT", "NM"}
 
 
 def build(view: View) -> Markup | None:
@@ -79,27 +78,31 @@ def _model(view: View) -> list[str]:
     licence = f", licence {model['licence']}" if model.get("licence") else ""
     digest = f" (sha256 {str(model['sha256'])[:16]}…{licence})" if model.get("sha256") else ""
     through = f", used through the adapter {model['adapter']}" if model.get("adapter") else ""
-    said = [f"The pretrained model was {sentences.model_name(view)}{digest}{through}."]
+    own = outlining.network(view) if view.segments else None
+    said = [own or f"The pretrained model was {sentences.model_name(view)}{digest}{through}."]
     contract = model_section.contract(model.get("contract") or {})
     if contract:
         said.append(f"Pictures were {contract}.")
     slices = prepare.get("slices") or {}
-    if slices and VOLUMES & set(view.part("data", "card").get("modality") or []):
+    if slices and not view.segments and outlining.VOLUMES & set(view.part("data", "card").get("modality") or []):
         low, high = slices.get("span", (0, 1))
         said.append(
             f"From each volume {slices.get('count')} {slices.get('axis')} slices between {100 * low:.4g}% and "
             f"{100 * high:.4g}% of its extent were encoded and pooled by their {slices.get('pool')}."
         )
+    if view.segments:
+        said += outlining.how(view)
     if model.get("method"):
         note = f" ({model['method_note']})" if model.get("method_note") else ""
         said.append(f"The method of adaptation was {str(model['method']).replace('_', ' ')}{note}.")
-    return said + _fitting(view)
+    return said + (outlining.prompts(view) if view.segments else []) + _fitting(view)
 
 
 def _fitting(view: View) -> list[str]:
     model, training, said = view.part("model"), view.part("training"), []
     sizes, choice, select = model.get("parameters") or {}, model.get("choice") or {}, view.part("recipe", "select")
-    metric = words.metric(select["metric"]) if select.get("metric") else "validation value"
+    name = select.get("metric") or model_section.watched(training)
+    metric = words.quantity(name) if name else "value"
     if sizes.get("total") and training:
         share = 100 * (sizes.get("trainable") or 0) / sizes["total"]
         said.append(f"Of {words.count(sizes['total'])} parameters {words.count(sizes.get('trainable') or 0)} "
@@ -135,6 +138,7 @@ def _evaluation(view: View) -> list[str]:
         said.append("Thresholds were fixed on validation data and applied to the test data unchanged.")
     names = list(dict.fromkeys(words.metric(r["metric"]) for r in rows))
     said.append(f"We report {words.listed(names)}.")
+    said += outlining.judging(view) if view.segments else []
     confidence = view.part("recipe", "evaluate", "confidence")
     used = dict.fromkeys(r["method"] for r in rows if r.get("method"))
     ways = []
@@ -146,12 +150,15 @@ def _evaluation(view: View) -> list[str]:
     ways += [words.INTERVALS.get(u, u) for u in used if u != "delong" and not u.startswith("bootstrap")]
     if ways:
         said.append(f"Intervals ({words.level(rows[0]).replace('CI', 'confidence')}) are from {words.listed(ways)}.")
-    others = dict.fromkeys(words.baseline(r["baseline"]) for r in view.rows(baseline=...) if r.get("baseline"))
+    told = {r["baseline"] for r in view.rows(baseline=...) if r.get("baseline") and is_oracle(r.get("note"))}
+    others = dict.fromkeys(
+        words.baseline(r["baseline"]) + (" (oracle prompt)" if r["baseline"] in told else "")
+        for r in view.rows(baseline=...)
+        if r.get("baseline")
+    )
     if others:
         said.append(f"Baselines on the same cases were {words.listed(list(others))}; differences are paired.")
-    groups = dict.fromkeys(
-        r["group"].partition("=")[0].replace("_", " ") for r in view.rows(group=...) if r.get("group")
-    )
+    groups = dict.fromkeys(r["group"].partition("=")[0].replace("_", " ") for r in view.subgroups())
     if groups:
         said.append(f"The same was computed by {words.listed(list(groups))}.")
     return said

@@ -32,8 +32,39 @@ def build(view: View) -> Markup | None:
         audit=training.get("audit") or {},
         curve=_training_curve(training),
         sweep=_sweep(model.get("choice") or {}),
-        metric=view.part("recipe", "select").get("metric") or "validation value",
+        metric=view.part("recipe", "select").get("metric") or watched(training) or "value",
+        network=_network(model),
     )
+
+
+def watched(training: dict[str, Any]) -> str | None:
+    """The metric of the validation cases that each epoch was judged by."""
+    epochs = training.get("epochs") or []
+    names = [n for e in epochs for n in (e.get("val") or {})] if isinstance(epochs, list) else []
+    return next(iter(names), None)
+
+
+def _network(model: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a segmenter is made of besides its weights."""
+    settings = model.get("network") or {}
+    prompts = model.get("prompts") or {}
+    plane = str(model.get("slices") or "")
+    facts = [
+        ("Network", ", ".join(f"{k} {_plain(v)}" for k, v in settings.items() if v is not None)),
+        ("Decoder", str(model.get("decoder") or "")),
+        ("Slices", "in the plane of best resolution" if plane == "native" else plane),
+        ("Neighbouring slices", f"{model['neighbours']} on either side" if model.get("neighbours") else ""),
+        ("Prompts", ", ".join(f"{k} {_plain(v)}" for k, v in prompts.items() if v not in (None, {}, []))),
+        ("Prompts from the truth", str(model.get("oracle") or "")),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _plain(value: Any) -> str:
+    """Lists as 96 × 96, settings within settings as words."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}".replace("_", " ") for k, v in value.items())
+    return " × ".join(map(str, value)) if isinstance(value, list) else str(value).replace("_", " ")
 
 
 def contract(found: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from medvfm.report import markup, words
-from medvfm.report.view import Row, View
+from medvfm.report.view import Row, View, is_variant
 
 TITLE = "All numbers"
 
@@ -15,7 +15,8 @@ def build(view: View) -> Markup | None:
         return None
     groups: dict[str, list[Row]] = {}
     for row in view.metrics:
-        groups.setdefault(_heading(row), []).append(row)
+        shown = {"variant": words.variant(row["group"]) if is_variant(row) else "", "note": _note(row)}
+        groups.setdefault(_heading(row), []).append({**row, **shown})
     methods = dict.fromkeys(r["method"] for r in view.metrics if r.get("method"))
     return markup.fragment(
         "numbers",
@@ -23,6 +24,7 @@ def build(view: View) -> Markup | None:
         unit=view.unit,
         methods=[words.INTERVALS.get(m, m) for m in methods],
         several=len({r.get("target") for r in view.metrics}) > 1,
+        positive="With it" if view.segments else "Positive",
     )
 
 
@@ -32,6 +34,16 @@ def _heading(row: Row) -> str:
         return f"{split}: model minus {words.baseline(row['baseline'])}"
     if row.get("baseline"):
         return f"{split}: {words.baseline(row['baseline'])}"
+    if is_variant(row):
+        return f"{split}: other prompts from the truth"
     if row.get("group"):
         return f"{split}: {row['group'].replace('=', ' ').replace('_', ' ')}"
     return f"{split}: the model"
+
+
+def _note(row: Row) -> str | None:
+    """Without the number of cases that a count of cases already says: `7 of 48`."""
+    if row.get("unit") != "cases" or not row.get("note"):
+        return row.get("note")
+    said = f"of {row.get('cases')} cases"
+    return "; ".join(part for part in str(row["note"]).split("; ") if part != said)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import struct
-
 from markupsafe import Markup
 
-from medvfm.report import markup
-from medvfm.report.sections.mistakes import content
+from medvfm.report import markup, pictures
 from medvfm.report.view import View
 
 TITLE = "Samples"
@@ -17,11 +13,10 @@ TITLE = "Samples"
 def build(view: View) -> Markup | None:
     found = []
     for entry in view.record.get("samples") or []:
-        picture = content(view.directory, str(entry.get("file") or ""))
+        picture = pictures.read(view.directory, str(entry.get("file") or ""))
         if picture is not None:
-            width, height = struct.unpack(">II", picture[16:24])
-            uri = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-            found.append({"uri": uri, "caption": str(entry.get("caption") or ""), "wide": width > 1.5 * height})
+            caption = str(entry.get("caption") or "")
+            found.append({"uri": picture.uri, "caption": caption, "wide": picture.aspect > 1.5})
     if not found:
         return None
     return markup.fragment(

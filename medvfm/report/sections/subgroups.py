@@ -14,14 +14,14 @@ def build(view: View) -> Markup | None:
     row = view.primary
     if row is None:
         return None
-    found = [r for r in view.rows(metric=row["metric"], target=row.get("target"), group=...) if r.get("group")]
+    found = view.subgroups(metric=row["metric"], target=row.get("target"))
     if not found:
         return None
-    lines = [forest.Line("Everyone", row, _size(row, view.unit), "diamond")]
+    lines = [forest.Line("Everyone", row, _size(view, row), "diamond")]
     for column in dict.fromkeys(r["group"].partition("=")[0] for r in found):
         lines.append(forest.Line(words.title(column.replace("_", " "))))
         lines += [
-            forest.Line(r["group"].partition("=")[2], r, _size(r, view.unit))
+            forest.Line(r["group"].partition("=")[2], r, _size(view, r))
             for r in found
             if r["group"].partition("=")[0] == column
         ]
@@ -36,6 +36,6 @@ def build(view: View) -> Markup | None:
     return markup.fragment("subgroups", table=table, small=any(r.get("note") for r in found))
 
 
-def _size(row: Row, unit: str) -> str:
-    positives = row.get("positives")
-    return words.units(row, unit) + ("" if positives is None else f", {words.count(positives)} positive")
+def _size(view: View, row: Row) -> str:
+    positives = None if view.segments else row.get("positives")
+    return words.units(row, view.unit) + ("" if positives is None else f", {words.count(positives)} positive")

@@ -1,0 +1,52 @@
+"""Best, median and worst cases as pictures, truth and prediction outlined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from medvfm.report import markup, pictures, words
+from medvfm.report.view import View
+
+TITLE = "Best, median and worst cases"
+KINDS = {"worst": "The worst", "median": "Around the median", "best": "The best"}
+MOST = 24
+PLANES = 1.9  # times as wide as high: three planes beside each other
+
+
+def build(view: View) -> Markup | None:
+    several = len(view.part("task").get("classes", [])) > 1
+    shown = [_case(view, entry, several) for entry in (view.record.get("examples") or [])[:MOST]]
+    found = [entry for entry in shown if entry is not None]
+    if not found:
+        return None
+    kinds = dict.fromkeys(entry["kind"] for entry in found)
+    planes = any(e["planes"] for e in found)
+    groups = [(KINDS.get(kind, kind), [e for e in found if e["kind"] == kind]) for kind in kinds]
+    return markup.fragment(
+        "cases",
+        groups=groups if planes else [("", found)],  # pictures stand side by side, planes of volumes one below another
+        planes=planes,
+        metric=words.metric(found[0]["metric"]),
+        several=several,
+        tables=view.predictions is not None,
+    )
+
+
+def _case(view: View, entry: dict[str, Any], several: bool) -> dict[str, Any] | None:
+    found = pictures.read(view.directory, str(entry.get("file") or ""))
+    if found is None:
+        return None
+    score, metric = entry.get("score"), str(entry.get("metric") or "score")
+    unit = words.UNITS.get(metric)
+    return {
+        "uri": found.uri,
+        "planes": found.aspect > PLANES,
+        "kind": str(entry.get("kind") or "picture"),
+        "heading": KINDS.get(str(entry.get("kind")), str(entry.get("kind") or "picture")),
+        "metric": metric,
+        "named": words.title(f"mean {words.quantity(metric)}" if several else words.quantity(metric)),
+        "score": words.number(score) + (f" {unit}" if unit else "") if isinstance(score, int | float) else "",
+        "caption": str(entry.get("caption") or ""),
+    }

@@ -1,0 +1,214 @@
+"""Run directories of segmentations as the engine writes them: true rows by its judge, values of cases drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from medvfm.core.recipe import Confidence
+from medvfm.engine.casewise import CaseJudge, Cases
+from medvfm.engine.measure import metrics_of
+from medvfm.engine.row import as_records
+from medvfm.engine.wanted import parse
+from tests.report import runs
+
+METRICS = ("dice", "hd95", "hd95_detected", "nsd@tolerance=2", "volume_error", "missed", "spurious",
+           "false_positive_volume")  # fmt: skip
+METRICS_OF_OBJECTS = ("dice", "aji", "pq", "f1@iou=0.5", "count_error")
+DIAGONAL_MM = 88.0
+VARIANTS = {f"box_jitter_px={px}": px / 60 for px in (0, 2, 5, 10, 20)} | {f"clicks={n}": 0.3 / n for n in range(1, 11)}
+
+
+def cases(
+    rng: np.random.Generator,
+    targets: tuple[str, ...],
+    n: int,
+    quality: float,
+    *,
+    instances: bool,
+    metrics: tuple[str, ...],
+    per_patient: int = 1,
+    truth: np.ndarray | None = None,
+) -> Cases:
+    """Cases of which one of seven lacks the last structure, where there are several, and one of eight is missed."""
+    t = len(targets)
+    if truth is None:
+        truth = rng.gamma(20, 0.15, (n, t)) if not instances else rng.poisson(30, (n, t)).astype(float) + 1
+        truth[np.arange(n) % 7 == 6, -1] = 0 if t > 1 or instances else truth[np.arange(n) % 7 == 6, -1]
+    present = truth > 0
+    found = rng.random((n, t)) > (0.12 if quality < 0.95 else 0)
+    error = rng.normal(1 - (1 - quality) * 0.4, 1.2 * (1 - quality) + 0.01, (n, t)).clip(0.2)
+    predicted = np.where(present, truth * error * found, np.where(rng.random((n, t)) < 0.4, 0.2, 0.0))
+    predicted = np.round(predicted) if instances else predicted
+    overlap = np.clip(rng.normal(quality, 0.05, (n, t)), 0, 1) * (predicted > 0)
+    distance = np.where(predicted > 0, rng.gamma(4, (1.02 - overlap) * 3), DIAGONAL_MM)
+    nan = np.nan
+    values = {
+        "dice": np.where(present, overlap, nan),
+        "iou": np.where(present, overlap / (2 - overlap), nan),
+        "aji": np.where(present, overlap * 0.9, nan),
+        "pq": np.where(present, overlap * 0.85, nan),
+        "f1@iou=0.5": np.where(present, overlap**0.5, nan),
+        "count_error": predicted - truth,
+        "hd95": np.where(present, distance, nan),
+        "hd95_detected": np.where(present & (predicted > 0), distance, nan),
+        "nsd@tolerance=2": np.where(present, overlap**0.5, nan),
+        "volume_error": np.where(present, predicted / np.where(present, truth, 1) - 1, nan),
+        "missed": np.where(present, predicted == 0, nan),
+        "spurious": np.where(present, nan, predicted > 0),
+        "false_positive_volume": np.where(present, nan, predicted),
+    }
+    return Cases(
+        tuple(f"DOE-JANE-{i}" for i in range(n)),
+        np.array([f"p{i // per_patient}" for i in range(n)], dtype=object),
+        np.zeros(n, dtype=int),
+        targets,
+        {name: values[name].astype(float) for name in metrics},
+        truth,
+        predicted,
+        {"sex": np.array(["FM"[i % 2] for i in range(n)], dtype=object)},
+    )
+
+
+def write(
+    directory: Path,
+    *,
+    targets: tuple[str, ...] = ("anterior_part", "posterior_part"),
+    kind: str = "semantic",
+    n: int = 48,
+    quality: float = 0.86,
+    baselines: Mapping[str, float] = {"location": 0.68, "monai": 0.84},
+    oracle: str | None = None,
+    variants: bool = False,
+    metrics: tuple[str, ...] | None = None,
+    per_patient: int = 1,
+    title: str = "Two parts of a structure on T1 MRI",
+    model: Mapping[str, Any] | None = None,
+    seed: int = 5,
+) -> dict[str, Any]:
+    """A complete run in `directory`; gives the record that was written."""
+    rng = np.random.default_rng(seed)
+    instances = kind == "instances"
+    metrics = metrics or (METRICS_OF_OBJECTS if instances else METRICS)
+    draw = {"instances": instances, "metrics": metrics, "per_patient": per_patient}
+    wanted = [parse(name, metrics_of(kind)) for name in metrics]
+    judge = CaseJudge(wanted, Confidence(resamples=100), seed)
+    test, val = (cases(rng, targets, m, quality, **draw) for m in (n, 12))
+    rows = judge.rows(test, note=oracle) + judge.subgroups(test, ["sex"], oracle)
+    rows += judge.rows(val, split="val", note=oracle)
+    if variants:
+        first = replace(judge, wanted=wanted[:1])
+        for group, worse in VARIANTS.items():
+            values = {k: np.clip(v - worse, 0, 1) for k, v in test.values.items() if k == wanted[0].name}
+            rows += first.rows(replace(test, values=values), group=group, note=oracle)
+    hashed = {p: f"h{p}" for p in {*test.patients, *val.patients}}
+    frames = [test.as_frame("test", hashed), val.as_frame("val", hashed)]
+    for name, level in baselines.items():
+        other = cases(rng, targets, n, level, truth=test.truth_size, **draw)
+        note = "oracle prompt: a true box for each object" if name == "ellipse" else None
+        rows += judge.rows(other, baseline=name, note=note) + judge.differences(test, other, name)
+        frames.append(other.as_frame("test", hashed, name))
+    directory.mkdir(parents=True, exist_ok=True)
+    pd.concat(frames, ignore_index=True).to_parquet(directory / "measures.parquet", index=False)
+    _predictions(test, hashed).to_parquet(directory / "predictions.parquet", index=False)
+    record = runs.write(directory / "plain", n=20, metrics=("auroc",))
+    for file in sorted((directory / "plain").rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    (directory / "plain").rmdir()
+    record |= {
+        "title": title,
+        "task": {"name": "segmentation", "kind": kind, "classes": list(targets), "unit": "image"},
+        "model": {**(model or DENSE), **({"oracle": oracle} if oracle else {})},
+        "training": {
+            "settings": {"epochs": 8, "steps": 100, "batch_size": 8, "learning_rate": 1e-3},
+            "epochs": [{"epoch": e, "loss": 1.1 / e, "learning_rate": 1e-3, "val": {"dice": 0.85 - 0.4 / e}}
+                       for e in range(1, 9)],
+            "best_epoch": 8,
+            "best_value": 0.8,
+            "audit": {"trained_tensors": 80, "moved_tensors": 80, "frozen_tensors": 0, "frozen_moved": 0},
+            "seconds": 341.0,
+        },
+        "warnings": [f"Prompts come from the truth ({oracle}): these numbers are ..."] if oracle else [],
+        "examples": examples(directory, n, volumes=not instances),
+        "metrics": as_records(rows),
+    }  # fmt: skip
+    record["data"]["splits"] = {
+        s: {"cases": m, "patients": m, "positives": dict.fromkeys(targets, m - 1)}
+        for s, m in (("train", 100), ("val", 12), ("test", n))
+    }
+    record["recipe"]["task"] = record["task"]
+    record["recipe"]["select"] = {"metric": "dice", "on": "val"}
+    record["recipe"]["evaluate"]["metrics"] = list(metrics)
+    for part in ("thresholds", "previews"):
+        record.pop(part)
+    runs.save(directory, record)
+    return record
+
+
+DENSE = {
+    "adapter": "dinov2",
+    "weights": "embedded:tf_efficientnet_b0",
+    "sha256": "cd" * 32,
+    "licence": "apache-2.0",
+    "contract": runs.CONTRACT | {"resize": "pad", "resize_px": None, "side_px": 96, "size_px": [96, 96]},
+    "decoder": "conv",
+    "neighbours": 1,
+    "slices": "native",
+    "parameters": {"total": 5_288_548, "trainable": 5_288_548},
+    "method": "full",
+    "method_note": "every weight of the encoder and a head",
+}
+MONAI = {
+    "adapter": "monai",
+    "weights": "scratch",
+    "source": "scratch",
+    "sha256": "ef" * 32,
+    "network": {"network": "unet", "dims": 3, "patch": [48, 48, 48], "width": 16, "overlap": 0.5, "channels": 1},
+    "parameters": {"total": 1_188_000, "trainable": 1_188_000},
+    "method": "full",
+    "method_note": "every weight of the network, from scratch or from a bundle",
+}
+SAM = {
+    "adapter": "sam",
+    "weights": "tiny",
+    "sha256": "01" * 32,
+    "contract": {"contract": "tiny", "side_px": 1024, "multiple": 16},
+    "prompts": {"from": "truth", "kind": "box", "options": {"robustness": True}},
+    "parameters": {"total": 912_000, "trainable": 912_000},
+    "method": "full",
+    "method_note": "encoder and decoder",
+}
+
+
+def examples(directory: Path, n: int, volumes: bool = True) -> list[dict[str, Any]]:
+    """Gradients in place of patients: three planes beside each other, or one picture."""
+    (directory / "previews").mkdir(exist_ok=True)
+    found = []
+    for number, (kind, score) in enumerate((k, s) for k, s in (("worst", 0.41), ("median", 0.87), ("best", 0.95))):
+        width, height = (600, 220) if volumes else (300, 280)
+        pixels = np.linspace(0, 200 + number, width * height).reshape(height, width).astype(np.uint8)
+        name = f"previews/{number:03d}.png"
+        Image.fromarray(pixels).save(directory / name)
+        caption = f"case {number + 3} of {n} test cases"
+        found.append({"file": name, "kind": kind, "metric": "dice", "score": score, "caption": caption})
+    return found
+
+
+def _predictions(test: Cases, hashed: Mapping[str, str]) -> pd.DataFrame:
+    n, t = test.truth_size.shape
+    return pd.DataFrame(
+        {
+            "case_id": np.repeat(np.array(test.ids, dtype=object), t),
+            "patient": np.repeat(np.array([hashed[p] for p in test.patients], dtype=object), t),
+            "split": "test",
+            "target": np.tile(np.array(test.targets, dtype=object), n),
+            "truth": test.truth_size.reshape(-1),
+            "score": test.predicted_size.reshape(-1),
+        }
+    )
