@@ -57,8 +57,9 @@ class Frame:
             return self.side_px, self.side_px
         return _up(int(picture_px[0]), self.multiple), _up(int(picture_px[1]), self.multiple)
 
-    def pixels(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Model input (N, 3, *input_px) from pictures (N, 1 or 3, H, W) in [0, 1].
+    def pixels(self, pictures: torch.Tensor, *, ranged: bool = False) -> torch.Tensor:
+        """Model input (N, 3, *input_px) from pictures (N, 1 or 3, H, W) in [0, 1]. `ranged`: parts of pictures
+        that `in_range` has been applied to as a whole.
 
         The published models were given 8-bit pictures, before and after resizing: so are they here.
         """
@@ -68,17 +69,25 @@ class Frame:
         inner, whole = self.inner_px(pictures.shape[-2:]), self.input_px(pictures.shape[-2:])
         border = (0, whole[1] - inner[1], 0, whole[0] - inner[0])
         if self.contract == "tiny":
-            level = (_to_unit_range(pictures) - 0.5) / 0.25
+            level = ((pictures if ranged else _to_unit_range(pictures)) - 0.5) / 0.25
             return functional.pad(level.expand(-1, 3, -1, -1), border, mode="replicate").contiguous()
         levels = (pictures * 255).round().clamp(0, 255)
         if self.contract == "medsam":
             resized = torch.stack([_spline_resized(levels[i], self.side_px) for i in range(len(levels))])
-            return _to_unit_range(resized).expand(-1, 3, -1, -1).contiguous()
+            return (resized / 255 if ranged else _to_unit_range(resized)).expand(-1, 3, -1, -1).contiguous()
         if tuple(levels.shape[-2:]) != inner:
             levels = functional.interpolate(levels, inner, mode="bilinear", align_corners=False, antialias=True)
             levels = levels.round().clamp(0, 255)
         mean, std = (torch.tensor(values, device=levels.device).view(1, 3, 1, 1) for values in (MEAN, STD))
         return functional.pad((levels / 255 - mean) / std, border)
+
+    def in_range(self, picture: np.ndarray) -> np.ndarray:
+        """A whole picture (C, H, W) from its least and greatest value to 0 and 1, where the contract does that: to be
+        called before a part of it is cut out."""
+        if self.contract in ("sam", "sam2"):
+            return picture
+        low, high = float(picture.min()), float(picture.max())
+        return (picture.astype(np.float32) - low) / max(high - low, 1e-8)
 
     def prompts(self, prompts_picture_px: Prompts, picture_px: Sequence[int]) -> Prompts:
         """Prompts in the model's frame from prompts in the picture's. Masks stay as they are: see `mask_input`."""
@@ -88,24 +97,21 @@ class Frame:
     def mask_input(self, masks_picture: torch.Tensor, picture_px: Sequence[int], side: int) -> torch.Tensor:
         """Logits (M, H, W) over the picture as (M, side, side) over the model's input: the decoder's mask prompt."""
         inner, whole = self.inner_px(picture_px), self.input_px(picture_px)
-        if self.contract == "tiny":
-            border = (0, whole[1] - inner[1], 0, whole[0] - inner[0])
-            return functional.pad(masks_picture[:, None], border, value=-10.0)[:, 0]
         rows, columns = max(1, round(side * inner[0] / whole[0])), max(1, round(side * inner[1] / whole[1]))
         small = functional.interpolate(
             masks_picture[:, None], (rows, columns), mode="bilinear", align_corners=False, antialias=True
         )
         return functional.pad(small, (0, side - columns, 0, side - rows), value=-10.0)[:, 0]
 
-    def masks(self, low_res: torch.Tensor, picture_px: Sequence[int]) -> torch.Tensor:
+    def masks(self, low_res: torch.Tensor, picture_px: Sequence[int], *, as_logits: bool = False) -> torch.Tensor:
         """Logits (M, H, W) at the picture's size from a decoder's (M, h, w), as each model's own code does it:
-        MedSAM resizes probabilities, the others logits."""
+        MedSAM resizes probabilities (unless `as_logits`), the others logits."""
         height, width = int(picture_px[0]), int(picture_px[1])
         inner, whole = self.inner_px(picture_px), self.input_px(picture_px)
         masks = low_res[:, None].float()
         if self.contract == "tiny":
             return masks[:, 0, :height, :width]
-        if self.contract == "medsam":
+        if self.contract == "medsam" and not as_logits:
             shares = functional.interpolate(masks.sigmoid(), (height, width), mode="bilinear", align_corners=False)
             return torch.logit(shares, eps=1e-6)[:, 0]
         if self.contract == "sam":

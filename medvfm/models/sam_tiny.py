@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -24,7 +25,11 @@ FINE, COARSE = 24, 64
 FINE_STRIDE, COARSE_STRIDE, MULTIPLE = 2, 8, 16
 LONGEST_WAVE_PX, SHORTEST_WAVE_PX = 1024.0, 6.0
 REACH_PX = 8.0  # how far a click is felt in the maps
-_DENSE = 8
+ROOM_SHARE = 0.1  # around a box, on each side, of its side
+ROOM_CELLS, WIDE_CELLS = 6, 4  # and in cells of the fine map, for masks, and of the coarse map, for what is around
+CLICK_ROOM_PX = 64.0  # an object that is only clicked on reaches no further
+OUTSIDE = -10.0  # the logit of what no window covers
+_DENSE = 7
 
 
 class TinyImageEncoder(nn.Module):
@@ -95,8 +100,90 @@ class TwoWayBlock(nn.Module):
         return tokens, cells
 
 
+@dataclass(frozen=True, eq=False)
+class Window:
+    """The part of a map that each of M objects is decoded in: its own place, one size.
+
+    rows (M, h) and columns (M, w) in cells of the map; stride  pixels that a cell is wide
+    """
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+    stride: int
+
+    @classmethod
+    def around(cls, prompts: Prompts, size_px: tuple[int, int], stride: int, room_cells: int) -> Window:
+        """Around boxes and clicks, with room for boxes that are off; everything, where an object has neither."""
+        count, device = len(prompts), prompts.picture.device
+        grid = (size_px[0] // stride, size_px[1] // stride)
+        extents = _extents(prompts)
+        if not count or not bool(torch.isfinite(extents).all()):
+            rows, columns = (torch.arange(side, device=device).expand(count, -1) for side in grid)
+            return cls(rows, columns, stride)
+        found = []
+        for axis, side in ((1, grid[0]), (0, grid[1])):
+            low, high = extents[:, axis] / stride, extents[:, axis + 2] / stride
+            size = min(side, math.ceil(float((high - low).max()) * (1 + 2 * ROOM_SHARE)) + 2 * room_cells)
+            first = ((low + high - size) / 2).round().clamp(0, side - size).long()
+            found.append(first[:, None] + torch.arange(size, device=device))
+        return cls(found[0], found[1], stride)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows.shape[1], self.columns.shape[1]
+
+    def centres(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows (M, h) and columns (M, w) of pixels at the centres of cells."""
+        return (self.rows + 0.5) * self.stride - 0.5, (self.columns + 0.5) * self.stride - 0.5
+
+    def pixels(self) -> Window:
+        """The same part, in pixels."""
+        steps = torch.arange(self.stride, device=self.rows.device)
+        rows, columns = ((c[..., None] * self.stride + steps).flatten(1) for c in (self.rows, self.columns))
+        return Window(rows, columns, 1)
+
+    def cut(self, maps: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+        """(M, C, h, w) of maps (N, C, H, W)."""
+        found = maps[picture[:, None, None], :, self.rows[:, :, None], self.columns[:, None, :]]
+        return found.permute(0, 3, 1, 2)
+
+    def sampled_at(self, values: torch.Tensor, finer: Window) -> torch.Tensor:
+        """(M, C, h', w') at the cells of a finer window, from values (M, C, h, w) at those of this one, linear."""
+        places = []
+        for centres, cells in zip(finer.centres(), (self.rows, self.columns), strict=True):
+            inside = (centres + 0.5) / self.stride - cells[:, :1]
+            places.append(inside / cells.shape[1] * 2 - 1)
+        shape = (len(values), *finer.shape)
+        where = torch.stack([places[1][:, None].expand(shape), places[0][:, :, None].expand(shape)], -1)
+        return functional.grid_sample(values, where, padding_mode="border", align_corners=False)
+
+    def placed(self, logits: torch.Tensor, size_px: tuple[int, int]) -> torch.Tensor:
+        """(M, H, W) with logits (M, h, w) in the window and OUTSIDE around it."""
+        if tuple(logits.shape[-2:]) == size_px:
+            return logits
+        whole = logits.new_full((len(logits), *size_px), OUTSIDE)
+        which = torch.arange(len(logits), device=logits.device)
+        return whole.index_put((which[:, None, None], self.rows[:, :, None], self.columns[:, None, :]), logits)
+
+
+def _extents(prompts: Prompts) -> torch.Tensor:
+    """(M, 4) x0, y0, x1, y1: the box, and CLICK_ROOM_PX around clicks; not finite where there is neither."""
+    low = torch.full((len(prompts), 2), math.inf, device=prompts.picture.device)
+    high = -low
+    if prompts.boxes_px is not None:
+        boxed = torch.isfinite(prompts.boxes_px).all(1, keepdim=True)
+        low = torch.where(boxed, prompts.boxes_px[:, :2], low)
+        high = torch.where(boxed, prompts.boxes_px[:, 2:], high)
+    if prompts.points_px is not None and prompts.point_labels is not None:
+        clicked = (prompts.point_labels >= 0)[..., None]
+        before = torch.where(clicked, prompts.points_px - CLICK_ROOM_PX, math.inf).amin(1)
+        after = torch.where(clicked, prompts.points_px + CLICK_ROOM_PX, -math.inf).amax(1)
+        low, high = torch.minimum(low, before), torch.maximum(high, after)
+    return torch.cat([low, high], 1)
+
+
 class TinyPromptEncoder(nn.Module):
-    """Prompts as tokens (M, T, 64) with their places, and as maps (M, 8, H/2, W/2)."""
+    """Prompts as tokens (M, T, 64) with their places, and as maps (M, 7, h, w)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,69 +205,57 @@ class TinyPromptEncoder(nn.Module):
             places.append(torch.zeros(len(prompts), 1, 2, device=device))
             kinds.append(torch.full((len(prompts), 1), 4, device=device))
         kind = torch.cat(kinds, 1)
-        where = waves(torch.cat(places, 1)) * (kind != 4)[..., None]
-        return self.kinds(kind), where
+        return self.kinds(kind), waves(torch.cat(places, 1)) * (kind != 4)[..., None]
 
-    def maps(self, prompts: Prompts, size_px: tuple[int, int]) -> torch.Tensor:
-        """Eight maps: across and down the box (-1 and 1 at its edges), inside it, inside its ellipse; near and wide
-        around positive clicks, near negative ones; and an earlier mask. 0 where there is no such prompt."""
-        grid = (size_px[0] // FINE_STRIDE, size_px[1] // FINE_STRIDE)
-        down, across = _centres(grid, FINE_STRIDE, prompts.picture.device)
-        maps = torch.zeros(len(prompts), _DENSE, *grid, device=prompts.picture.device)
+    def maps(self, prompts: Prompts, window: Window) -> torch.Tensor:
+        """Seven maps: across and down the box (-1 and 1 at its edges), inside it, inside its ellipse; near and wide
+        around positive clicks, near negative ones. 0 where there is no such prompt."""
+        down, across = window.centres()
+        maps = torch.zeros(len(prompts), _DENSE, down.shape[1], across.shape[1], device=down.device)
         if prompts.boxes_px is not None:
             boxed = torch.isfinite(prompts.boxes_px).all(1)
-            u, v = _in_box(prompts.boxes_px[boxed], down, across)
-            maps[boxed, 0] = u.clamp(-2, 2)[:, None].expand(-1, grid[0], -1)
-            maps[boxed, 1] = v.clamp(-2, 2)[:, :, None].expand(-1, -1, grid[1])
+            u, v = _in_box(prompts.boxes_px[boxed], down[boxed], across[boxed])
+            maps[boxed, 0] = u.clamp(-2, 2)[:, None].expand(-1, down.shape[1], -1)
+            maps[boxed, 1] = v.clamp(-2, 2)[:, :, None].expand(-1, -1, across.shape[1])
             maps[boxed, 2] = 2 * ((v.abs() <= 1)[:, :, None] & (u.abs() <= 1)[:, None]).float() - 1
-            maps[boxed, 3] = (1 - u.square()[:, None] - v.square()[:, :, None]).clamp(-2, 1)
+            maps[boxed, 3] = _ellipse(u, v)
         if prompts.points_px is not None and prompts.point_labels is not None:
             maps[:, 4], maps[:, 5], maps[:, 6] = _nearness(prompts.points_px, prompts.point_labels, down, across)
-        if prompts.masks is not None:
-            maps[:, 7] = (
-                functional.interpolate(prompts.masks[:, None].float(), grid, mode="bilinear", align_corners=False)[
-                    :, 0
-                ].clamp(-4, 4)
-                / 4
-            )
         return maps
 
-    def prior(self, prompts: Prompts, size_px: tuple[int, int]) -> torch.Tensor:
-        """(M, H, W): what a mask is without a look at the picture, above 0 inside. The ellipse in the box, or a disc
+    def prior(self, prompts: Prompts, window: Window) -> torch.Tensor:
+        """(M, 2h, 2w): what a mask is without a look at the picture, above 0 inside. The ellipse in the box, or a disc
         around positive clicks; the decoder starts from it, and learns what differs."""
-        device = prompts.picture.device
-        down, across = _centres(size_px, 1, device)
-        prior = torch.zeros(len(prompts), *size_px, device=device)
+        down, across = window.pixels().centres()
+        prior = torch.zeros(len(prompts), down.shape[1], across.shape[1], device=down.device)
         if prompts.points_px is not None and prompts.point_labels is not None:
             near, off, _ = _nearness(prompts.points_px, prompts.point_labels, down, across)
             clicked = (prompts.point_labels >= 0).any(1)[:, None, None]
-            prior += torch.where(clicked, near - 0.5 - off, prior)
+            prior = torch.where(clicked, near - 0.5 - off, prior)
         if prompts.boxes_px is not None:
             boxed = torch.isfinite(prompts.boxes_px).all(1)
-            u, v = _in_box(prompts.boxes_px[boxed], down, across)
-            prior[boxed] = (1 - u.square()[:, None] - v.square()[:, :, None]).clamp(-2, 1)
+            prior[boxed] = _ellipse(*_in_box(prompts.boxes_px[boxed], down[boxed], across[boxed]))
         return prior
 
 
-def _centres(grid: tuple[int, int], stride: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows and columns of pixels at which the cells of a map have their centres."""
-    down, across = (torch.arange(side, device=device, dtype=torch.float32) for side in grid)
-    return (down + 0.5) * stride - 0.5, (across + 0.5) * stride - 0.5
-
-
 def _in_box(boxes_px: torch.Tensor, down: torch.Tensor, across: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(M, W) and (M, H): how far across and down each box, -1 and 1 at its outer edges."""
+    """(M, w) and (M, h): how far across and down each box, -1 and 1 at its outer edges."""
     x0, y0, x1, y1 = boxes_px[:, :, None].unbind(1)
     u = (across - (x0 + x1) / 2) / ((x1 - x0 + 1) / 2).clamp_min(0.5)
     v = (down - (y0 + y1) / 2) / ((y1 - y0 + 1) / 2).clamp_min(0.5)
     return u, v
 
 
+def _ellipse(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """(M, h, w): 1 in the middle of the box, 0 on the ellipse that touches its sides, negative outside."""
+    return (1 - u.square()[:, None] - v.square()[:, :, None]).clamp(-2, 1)
+
+
 def _nearness(
     points_px: torch.Tensor, labels: torch.Tensor, down: torch.Tensor, across: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(M, h, w) each, in [0, 1]: near a positive click, near a negative one, and wide around a positive one."""
-    on, off, wide = (points_px.new_zeros(len(points_px), len(down), len(across)) for _ in range(3))
+    on, off, wide = (points_px.new_zeros(len(points_px), down.shape[1], across.shape[1]) for _ in range(3))
     for click in range(points_px.shape[1]):
         x, y = points_px[:, click].unbind(1)
         squared = (across - x[:, None]).square()[:, None] + (down - y[:, None]).square()[:, :, None]
@@ -193,7 +268,7 @@ def _nearness(
 
 
 class TinyMaskDecoder(nn.Module):
-    """Mask logits (M, 1, H, W) and predicted IoU (M, 1) of M objects."""
+    """Mask logits (M, 2h, 2w) and predicted IoU (M, 1) of M objects."""
 
     def __init__(self, depth: int = 2) -> None:
         super().__init__()
@@ -213,43 +288,50 @@ class TinyMaskDecoder(nn.Module):
         fine: torch.Tensor,
         coarse: torch.Tensor,
         picture: torch.Tensor,
+        window: Window,
+        wide: Window,
         tokens: torch.Tensor,
         places: torch.Tensor,
         maps: torch.Tensor,
         prior: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """fine (N, 24, H/2, W/2), coarse (N, 64, H/8, W/8), picture (M,) which of the N each object lies in, prompts as
-        tokens (M, T, 64), places (M, T, 64) and maps (M, 8, H/2, W/2), and the prior (M, H, W) of the mask."""
+        """fine (N, 24, H/2, W/2), coarse (N, 64, H/8, W/8), picture (M,) which of the N each object lies in, the parts
+        `window` (h, w) of the fine and `wide` of the coarse map that are looked at, prompts as
+        tokens (M, T, 64), places (M, T, 64) and maps (M, 7, h, w), and the prior (M, 2h, 2w) of the mask."""
         count = len(picture)
         tokens = torch.cat([self.own.expand(count, -1, -1), tokens], 1)
         places = torch.cat([places.new_zeros(count, 2, places.shape[2]), places], 1)
-        cells = coarse.flatten(2).transpose(1, 2)[picture]
-        cell_places = cell_waves((coarse.shape[-2], coarse.shape[-1]), coarse.device)
+        cells = wide.cut(coarse, picture).flatten(2).transpose(1, 2)
+        cell_places = cell_waves(wide)
         for block in self.blocks:
             tokens, cells = block(tokens, cells, places, cell_places)
-        near = self.from_cells(cells.transpose(1, 2).unflatten(2, coarse.shape[-2:]))
-        near = functional.interpolate(near, fine.shape[-2:], mode="bilinear", align_corners=False)
-        mixed = self.from_fine(fine)[picture] + near
-        mixed += self.from_prompt(maps)
+        near = wide.sampled_at(self.from_cells(cells.transpose(1, 2).unflatten(2, wide.shape)), window)
+        mixed = window.cut(self.from_fine(fine), picture) + near + self.from_prompt(maps)
         mixed = functional.relu(mixed, inplace=True)
         mixed = functional.relu(self.mix(mixed) + self.shift(tokens[:, 1])[:, :, None, None], inplace=True)
         # One set of weights for each pixel of the cell that an entry of the fine map stands for.
         weights = self.hyper(tokens[:, 1]).unflatten(1, (FINE_STRIDE**2, FINE))
-        logits = (weights @ mixed.flatten(2)).unflatten(2, fine.shape[-2:])
-        logits = functional.pixel_shuffle(logits, FINE_STRIDE) + self.gain * prior[:, None] + self.offset
+        logits = (weights @ mixed.flatten(2)).unflatten(2, maps.shape[-2:])
+        logits = functional.pixel_shuffle(logits, FINE_STRIDE)[:, 0] + self.gain * prior + self.offset
         return logits, self.iou(tokens[:, 0]).sigmoid()
 
 
 class TinySam(nn.Module):
     """Image encoder, prompt encoder and mask decoder. See models.segmenter.Parts."""
 
-    width, mask_side = COARSE, 0
+    width, mask_side = COARSE, 0  # masks are no prompts here
 
     def __init__(self) -> None:
         super().__init__()
         self.vision_encoder, self.prompt_encoder = TinyImageEncoder(), TinyPromptEncoder()
         self.mask_decoder = TinyMaskDecoder()
         self.vision_encoder.to(memory_format=torch.channels_last)
+
+    def beside_encoder(self) -> list[nn.Module]:
+        return []
+
+    def noise(self, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+        return torch.randn(1, FINE, 32, 32, generator=generator), torch.randn(1, COARSE, 8, 8, generator=generator)
 
     def image(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return self.vision_encoder(pixels.contiguous(memory_format=torch.channels_last))
@@ -259,14 +341,18 @@ class TinySam(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         fine, coarse = maps
         size_px = (fine.shape[-2] * FINE_STRIDE, fine.shape[-1] * FINE_STRIDE)
-        dense, prior = (
-            make(prompts_model_px, size_px) for make in (self.prompt_encoder.maps, self.prompt_encoder.prior)
-        )
+        window = Window.around(prompts_model_px, size_px, FINE_STRIDE, ROOM_CELLS)
+        wide = Window.around(prompts_model_px, size_px, COARSE_STRIDE, WIDE_CELLS)
+        encoder = self.prompt_encoder
+        dense, prior = encoder.maps(prompts_model_px, window), encoder.prior(prompts_model_px, window)
         if tokens is None:
-            tokens, places = self.prompt_encoder.tokens(prompts_model_px)
+            tokens, places = encoder.tokens(prompts_model_px)
         else:
             places = torch.zeros_like(tokens)
-        return self.mask_decoder(fine, coarse, prompts_model_px.picture, tokens, places, dense, prior)
+        logits, iou = self.mask_decoder(
+            fine, coarse, prompts_model_px.picture, window, wide, tokens, places, dense, prior
+        )
+        return window.pixels().placed(logits, size_px)[:, None], iou
 
 
 def standing_out(pixels: torch.Tensor) -> torch.Tensor:
@@ -287,11 +373,11 @@ def waves(places_px: torch.Tensor) -> torch.Tensor:
     return torch.cat([phase.sin(), phase.cos()], -1).flatten(-2)
 
 
-def cell_waves(grid: tuple[int, int], device: torch.device) -> torch.Tensor:
-    """(h * w, 64): `waves` at the centres of the coarse map's cells."""
-    down, across = _centres(grid, COARSE_STRIDE, device)
-    y, x = torch.meshgrid(down, across, indexing="ij")
-    return waves(torch.stack([x, y], -1).flatten(0, 1))
+def cell_waves(window: Window) -> torch.Tensor:
+    """(M, h * w, 64): `waves` at the centres of a window's cells."""
+    down, across = window.centres()
+    shape = (len(down), *window.shape)
+    return waves(torch.stack([across[:, None].expand(shape), down[:, :, None].expand(shape)], -1).flatten(1, 2))
 
 
 def make_tiny(seed: int) -> tuple[TinySam, str]:

