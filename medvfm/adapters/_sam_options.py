@@ -56,7 +56,8 @@ class PromptOptions(BaseModel):
     extent        slice: a box a slice; volume: one box for all slices that a structure lies in (from: truth)
     jitter_px     how far the sides of true boxes are off
     clicks        of kind points: the first in the middle, the others where the mask is most wrong (from: truth)
-    propagate     slices: prompt one slice of each structure, and each next slice with the mask of the last
+    propagate     slices: prompt one slice of each structure, and each next slice with the mask of the last;
+                  memory: the same with SAM 2's memory of the slices before (zero_shot, weights for video)
     robustness    measure the masks of shaken boxes and of 1 to 10 clicks too (from: truth)
     points, iou, stability, nms, largest  of automatic masks (from: grid); see models.automatic.Grid
     threshold     least score of a detection (from: adapter)
@@ -68,7 +69,7 @@ class PromptOptions(BaseModel):
     extent: Literal["slice", "volume"] = "slice"
     jitter_px: float = Field(0.0, ge=0)
     clicks: int = Field(1, ge=1, le=20)
-    propagate: Literal["slices"] | None = None
+    propagate: Literal["slices", "memory"] | None = None
     robustness: bool = False
     points: int = Field(32, ge=1, le=128)
     iou: float = Field(0.88, ge=0, le=1)
@@ -121,6 +122,10 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], question: Any) -> 
         )
     if settings.weights == "tiny" and "zero_shot" in methods:
         raise RecipeError("tiny knows nothing before it is trained", where="adapter.method", remedy="take full")
+    if prompt_options(prompts).propagate == "memory" and set(methods) != {"zero_shot"}:
+        raise RecipeError(
+            "SAM 2's memory is used as it is", where="adapter.prompts.options.propagate", remedy="take zero_shot"
+        )
     _refuse_prompts(prompts, settings.weights == "tiny", question)
 
 

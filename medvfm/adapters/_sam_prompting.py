@@ -42,11 +42,22 @@ class Prompting:
     source: Source | None
     options: PromptOptions
     truth: FromTruth | None = None
+    memory: Any = None  # models.sam2_video.VideoMemory
     # Clicks so far of each case and slice, so that the next variant adds one click instead of starting over.
     _clicks: dict[tuple[str, int], list[np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: AdapterSettings, question: Any, seed: int) -> Prompting:
+        found = cls._without_memory(settings, question, seed)
+        if found.options.propagate != "memory":
+            return found
+        from medvfm.models.sam2_video import load_video_memory
+
+        assert settings.weights is not None
+        return replace(found, memory=load_video_memory(settings.weights))
+
+    @classmethod
+    def _without_memory(cls, settings: AdapterSettings, question: Any, seed: int) -> Prompting:
         given = settings.prompts
         assert given is not None
         options, kind = prompt_options(given), given.kind or "box"
@@ -92,7 +103,10 @@ class Prompting:
             return
         source, clicks = self._of_variant(variant)
         if self.options.propagate and item.pixels.shape[1] > 1 and variant is None:
-            yield from _carried(item, source, segmenter, embed)
+            if self.memory is not None:
+                yield from _remembered(item, source, self.memory)
+            else:
+                yield from _carried(item, source, segmenter, embed)
             return
         for s in range(item.pixels.shape[1]):
             asked = source.asked(item, s)
@@ -186,6 +200,19 @@ def _values(found: Sequence[str], names: dict[str, str], question: Any) -> dict[
             remedy="say what it calls each class: {class: its name}",
         )
     return mapped
+
+
+def _remembered(item: Prepared, source: Source, memory: Any) -> Iterator[Found]:
+    """The same with the memory of a video model: structures that are prompted on one slice go together."""
+    together: dict[int, list[Asked]] = {}
+    for _, s, one in _seeds(item, source):
+        together.setdefault(s, []).append(one)
+    for seed, asked in together.items():
+        picture_px = (int(item.pixels.shape[-2]), int(item.pixels.shape[-1]))
+        values = [one.value for one in asked]
+        found = memory.carried(lambda s: np.asarray(item.pixels[:, s]), item.pixels.shape[1], seed, asked, picture_px)
+        for s, logits in found:
+            yield s, values, logits
 
 
 def _carried(item: Prepared, source: Source, segmenter: Segmenter, embed: Embed) -> Iterator[Found]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from medvfm.models import sam_layout
 from medvfm.models.sam_frame import Contract, Frame
 from medvfm.models.segmenter import Segmenter
 from medvfm.models.transformers_encoders import quiet
-from medvfm.models.weights import Weights, account, load_strictly
+from medvfm.models.weights import Weights, account, load_strictly, read_state_dict
 from medvfm.nn.prompts import Prompts
 
 # Of a checkpoint for video, the parts that pictures do not need.
@@ -133,14 +134,14 @@ def _places(parts: Any, grid: Any) -> torch.Tensor:
 
 def load_sam(weights: Weights, contract: Contract) -> Segmenter:
     """SAM or MedSAM from a folder in transformers' format."""
-    model, record = _loaded(transformers.SamModel, weights, may_miss=(_SHARED,), may_leave=())
+    model, record = loaded(transformers.SamModel, weights, may_miss=(_SHARED,), may_leave=())
     frame = Frame(contract, side_px=int(model.config.vision_config.image_size))
     return Segmenter(SamParts(model), frame, name=weights.source, weights_record=record)
 
 
 def load_sam2(weights: Weights) -> Segmenter:
     """SAM 2 or 2.1 for pictures; of a checkpoint for video the memory is left."""
-    model, record = _loaded(transformers.Sam2Model, weights, may_miss=(), may_leave=_VIDEO)
+    model, record = loaded(transformers.Sam2Model, weights, may_miss=(), may_leave=_VIDEO)
     frame = Frame("sam2", side_px=int(model.config.prompt_encoder_config.image_size))
     return Segmenter(Sam2Parts(model), frame, name=weights.source, weights_record=record)
 
@@ -168,20 +169,16 @@ def from_original(
     )
 
 
-def _loaded(
+def loaded(
     kind: Any, weights: Weights, *, may_miss: tuple[str, ...], may_leave: tuple[str, ...]
 ) -> tuple[Any, dict[str, Any]]:
     """The plain model in float32, every key accounted for, and what run.json says of it."""
     try:
         with quiet():
-            ignored, kind._keys_to_ignore_on_load_unexpected = kind._keys_to_ignore_on_load_unexpected, None
-            try:
-                model, info = kind.from_pretrained(
-                    weights.folder, output_loading_info=True, local_files_only=True, trust_remote_code=False,
-                    weights_only=True, dtype=torch.float32,
-                )  # fmt: skip
-            finally:
-                kind._keys_to_ignore_on_load_unexpected = ignored
+            model, info = kind.from_pretrained(
+                weights.folder, output_loading_info=True, local_files_only=True, trust_remote_code=False,
+                weights_only=True, dtype=torch.float32,
+            )  # fmt: skip
     except Exception as error:  # transformers raises many kinds for damaged files; all mean the same to the user
         reason = str(error).strip().splitlines()
         raise WeightsError(
@@ -192,7 +189,7 @@ def _loaded(
     left = account(
         weights.source,
         missing=info["missing_keys"],
-        unexpected=info["unexpected_keys"],
+        unexpected={*info["unexpected_keys"], *_silently_left(model, weights, may_leave)},
         mismatched=(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]),
         may_miss=may_miss,
         may_leave=may_leave,
@@ -203,3 +200,11 @@ def _loaded(
         "keys_left_unused": sorted({key.partition(".")[0] for key in left}),
     }
     return model, record
+
+
+def _silently_left(model: Any, weights: Weights, may_leave: tuple[str, ...]) -> set[str]:
+    """Keys of the files that transformers leaves without a word, as it does with the memory of a video model."""
+    if not may_leave:
+        return set()
+    names = {key for file in weights.files for key in read_state_dict(file)}
+    return {key for key in names - model.state_dict().keys() if any(re.match(p, key) for p in may_leave)}

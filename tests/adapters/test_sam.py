@@ -158,6 +158,35 @@ def test_a_mask_is_carried_from_the_largest_slice_to_the_others():
     assert all((stacked[s] == 1).any() for s in range(10))  # the untrained ellipse never becomes empty
 
 
+def test_the_memory_of_a_video_model_carries_masks_too(monkeypatch):
+    """A memory that paints its prompts' boxes on every slice: each structure is asked for on its largest slice."""
+    from medvfm.adapters import _sam_prompting
+
+    class Painter:
+        seeds: list[tuple[int, list[int]]] = []
+
+        def carried(self, pictures, count, seed, asked, picture_px):
+            self.seeds.append((seed, [a.value for a in asked]))
+            assert pictures(count - 1).shape == (1, *picture_px)
+            for s in range(count):
+                logits = torch.full((len(asked), *picture_px), -5.0)
+                for layer, one in zip(logits, asked, strict=True):
+                    x0, y0, x1, y1 = one.box_px.astype(int)
+                    layer[y0 : y1 + 1, x0 : x1 + 1] = 5.0
+                yield s, logits
+
+    adapter, item = adapted(ORGANS, given={**BOX, "options": {"propagate": "slices"}}), volume()
+    painter = Painter()
+    monkeypatch.setattr(adapter, "_prompting", _sam_prompting.replace(adapter._prompting, memory=painter))
+    found = item.grid.to_model(adapter.segment(item), linear=False)
+    largest = int((item.truth == 1).sum((1, 2)).argmax())
+    assert sorted(painter.seeds) == [(0, [2]), (largest, [1])]
+    x0, y0, x1, y1 = prompts.box_of(item.truth[largest] == 1).astype(int)
+    assert (found[:, y0 : y1 + 1, x0 : x1 + 1] > 0).all()
+    with pytest.raises(RecipeError, match="used as it is"):
+        adapted(ORGANS, given={**BOX, "options": {"propagate": "memory"}})
+
+
 def test_prompts_from_the_truth_need_it_and_others_do_not_see_it():
     item = picture()
     blind = Prepared(item.case_id, item.pixels, item.grid, None)
