@@ -104,7 +104,7 @@ class Prompting:
         source, clicks = self._of_variant(variant)
         if self.options.propagate and item.pixels.shape[1] > 1 and variant is None:
             if self.memory is not None:
-                yield from _remembered(item, source, self.memory)
+                yield from _remembered(item, source, self.memory, segmenter.device)
             else:
                 yield from _carried(item, source, segmenter, embed)
             return
@@ -202,7 +202,7 @@ def _values(found: Sequence[str], names: dict[str, str], question: Any) -> dict[
     return mapped
 
 
-def _remembered(item: Prepared, source: Source, memory: Any) -> Iterator[Found]:
+def _remembered(item: Prepared, source: Source, memory: Any, device: torch.device) -> Iterator[Found]:
     """The same with the memory of a video model: structures that are prompted on one slice go together."""
     together: dict[int, list[Asked]] = {}
     for _, s, one in _seeds(item, source):
@@ -210,7 +210,9 @@ def _remembered(item: Prepared, source: Source, memory: Any) -> Iterator[Found]:
     for seed, asked in together.items():
         picture_px = (int(item.pixels.shape[-2]), int(item.pixels.shape[-1]))
         values = [one.value for one in asked]
-        found = memory.carried(lambda s: np.asarray(item.pixels[:, s]), item.pixels.shape[1], seed, asked, picture_px)
+        found = memory.carried(
+            lambda s: np.asarray(item.pixels[:, s]), item.pixels.shape[1], seed, asked, picture_px, device
+        )
         for s, logits in found:
             yield s, values, logits
 

@@ -48,12 +48,19 @@ class VideoMemory:
 
     @torch.inference_mode()
     def carried(
-        self, pictures: Pictures, count: int, seed: int, asked: Sequence[Asked], picture_px: tuple[int, int]
+        self,
+        pictures: Pictures,
+        count: int,
+        seed: int,
+        asked: Sequence[Asked],
+        picture_px: tuple[int, int],
+        device: torch.device | str = "cpu",
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """(slice, logits (M, H, W)) of every slice of a volume of `count`, from prompts of M structures on one slice.
 
         Slices after the first one come in order, then those before it, backwards, with a memory of their own.
         """
+        self.model.to(device)
         for backwards in (False, True):
             if backwards and seed == 0:
                 return

@@ -163,9 +163,10 @@ def test_the_memory_of_a_video_model_carries_masks_too(monkeypatch):
     from medvfm.adapters import _sam_prompting
 
     class Painter:
-        seeds: list[tuple[int, list[int]]] = []
+        def __init__(self):
+            self.seeds = []
 
-        def carried(self, pictures, count, seed, asked, picture_px):
+        def carried(self, pictures, count, seed, asked, picture_px, device):
             self.seeds.append((seed, [a.value for a in asked]))
             assert pictures(count - 1).shape == (1, *picture_px)
             for s in range(count):
