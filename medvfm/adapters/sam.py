@@ -94,8 +94,7 @@ class Sam:
 
     def restage(self, method: str) -> None:
         """Go on with another method from the weights that the last stage left."""
-        if self.method == "lora":
-            self.module.merge_lora()
+        self.module.end_stage(self.method)
         self.method = method
         self._set_trainable(method)
 
@@ -191,9 +190,6 @@ class Sam:
 
     def load(self, folder: Path) -> None:
         self.module.load(self.method, folder)
-        self._encoder_as_loaded = self.method in ("zero_shot", "decoder") or (
-            self.method == "promptless" and self.module.segmenter.name != "tiny"
-        )
         self._embed.forget()
 
     def record(self) -> dict[str, Any]:

@@ -19,7 +19,8 @@ class Promptable(nn.Module):
 
     def __init__(self, segmenter: Segmenter, classes: int, tokens: int, seed: int) -> None:
         super().__init__()
-        self.segmenter = segmenter
+        self.segmenter, self.seed = segmenter, seed
+        self.staged = False  # an earlier stage has trained what the last one may freeze
         self.class_prompts: nn.Parameter | None = None
         if classes:
             generator = torch.Generator().manual_seed(seed)
@@ -53,7 +54,9 @@ class Promptable(nn.Module):
                 lora_alpha=int(alpha or 2 * rank),
                 target_modules=structure.lora_targets(parts.vision_encoder),
             )
-            parts.vision_encoder = get_peft_model(parts.vision_encoder, config)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                parts.vision_encoder = get_peft_model(parts.vision_encoder, config)
         parts.mask_decoder.requires_grad_(True)
         from_scratch = self.segmenter.name == "tiny"
         if method == "full" or (from_scratch and method == "promptless"):
@@ -99,21 +102,26 @@ class Promptable(nn.Module):
             if gradient is None or (zero_is_unused and not gradient.any()):
                 parameter.requires_grad_(False)
 
-    def merge_lora(self) -> None:
-        """Low-rank updates become part of the weights."""
-        wrapped: Any = self.segmenter.parts.vision_encoder
-        self.segmenter.parts.vision_encoder = wrapped.merge_and_unload()
+    def end_stage(self, method: str) -> None:
+        """To be called before another method is set up: low-rank updates become part of the weights."""
+        self.staged = True
+        if method == "lora":
+            wrapped: Any = self.segmenter.parts.vision_encoder
+            self.segmenter.parts.vision_encoder = wrapped.merge_and_unload()
 
     @property
     def encoder_is_frozen(self) -> bool:
         return not any(p.requires_grad for p in self.segmenter.parts.vision_encoder.parameters())
 
     def save(self, method: str, folder: Path) -> None:
-        """`model.safetensors` holds what was trained; `lora/` is peft's own format, for the plain encoder."""
+        """`model.safetensors` holds what was trained, after several stages every weight; `lora/` is peft's own format,
+        for the plain encoder."""
         if method == "lora":
             wrapped: Any = self.segmenter.parts.vision_encoder
             wrapped.save_pretrained(folder / "lora")
-        state.write(folder / "model.safetensors", {n: w for n, w in state.trained(self).items() if ".lora_" not in n})
+        kept = self.state_dict() if self.staged else state.trained(self)
+        own = {n: w.detach().to("cpu", copy=True) for n, w in kept.items() if ".lora_" not in n}
+        state.write(folder / "model.safetensors", own)
 
     def load(self, method: str, folder: Path) -> None:
         """Put back what `save` wrote."""

@@ -318,7 +318,7 @@ def test_every_method_trains_what_it_says_and_all_of_that(method, family, sam_fo
     assert adapter.record()["contract"]["contract"] == family
 
 
-def test_a_next_stage_goes_on_from_merged_updates(sam_folder):
+def test_a_next_stage_goes_on_from_merged_updates(sam_folder, tmp_path):
     adapter = adapted(method="lora", weights=sam_folder, contract="sam")
     with torch.no_grad():
         for name, parameter in adapter.module.named_parameters():
@@ -330,6 +330,12 @@ def test_a_next_stage_goes_on_from_merged_updates(sam_folder):
     assert adapter.module.encoder_is_frozen
     found = adapter.module.segmenter.encode(torch.full((1, 1, 64, 64), 0.5)).maps[0]
     assert torch.allclose(found, expected, atol=1e-4)
+    item = picture(seed=5)
+    adapter.save(tmp_path)
+    again = adapted(method="lora", weights=sam_folder, contract="sam")
+    again.restage("decoder")
+    again.load(tmp_path)
+    assert np.array_equal(again.segment(item), adapter.segment(item))
 
 
 def test_a_frozen_encoder_sees_each_slice_once(sam_folder, monkeypatch):
