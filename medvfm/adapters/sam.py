@@ -156,7 +156,8 @@ class Sam:
             found = [self._embed(e["picture"], frozen=self._encoder_as_loaded) for e in examples]
             maps = tuple(torch.cat(level).clone() for level in zip(*(f.maps for f in found), strict=True))
             return Embeddings(maps, found[0].picture_px)
-        pictures = np.stack([three_or_one(e["picture"]) for e in examples])
+        # Gray and colour go together: a batch of one kind would teach normalisation layers that kind's statistics.
+        pictures = np.stack([np.broadcast_to(three_or_one(p := e["picture"]), (3, *p.shape[1:])) for e in examples])
         return segmenter.encode(torch.from_numpy(pictures), ranged=bool(examples[0]["ranged"]))
 
     # answers
@@ -227,7 +228,7 @@ def _of_one_size(examples: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str
     """Examples whose pictures can be stacked, in order of first appearance."""
     groups: dict[tuple[int, ...], list[Mapping[str, Any]]] = {}
     for example in examples:
-        groups.setdefault(three_or_one(example["picture"]).shape, []).append(example)
+        groups.setdefault(example["picture"].shape[-2:], []).append(example)
     return list(groups.values())
 
 

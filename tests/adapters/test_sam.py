@@ -516,3 +516,17 @@ def test_zero_shot_trains_nothing_and_answers_as_the_model_does(sam_folder):
 def test_no_nan_box_reaches_a_mask():
     assert math.isnan(prompt_sources.as_prompts([prompt_sources.Asked(1), prompt_sources.Asked(
         2, box_px=np.array([1, 2, 3, 4], np.float32))], (8, 8)).boxes_px[0, 0].item())  # fmt: skip
+
+
+def test_gray_and_colour_pictures_of_one_size_are_encoded_together(monkeypatch):
+    """Normalisation layers see the statistics of the batch: those of all its pictures, not of one kind at a time."""
+    adapter, gray = adapted(), picture()
+    colour = Prepared("colour", np.repeat(gray.pixels, 3, axis=0), gray.grid, gray.truth)
+    seen = []
+    encode = type(adapter.module.segmenter).encode
+    monkeypatch.setattr(
+        type(adapter.module.segmenter), "encode", lambda *a, **k: seen.append(a[1].shape[:2]) or encode(*a, **k)
+    )
+    examples = [adapter.draw(item, np.random.default_rng(0), same) for item in (gray, colour, gray)]
+    adapter.loss(adapter.collate(examples), torch.zeros(3))
+    assert seen == [(3, 3)]
