@@ -93,7 +93,7 @@ def _load(family: Family, weights: Weights) -> tuple[Any, list[str]]:
     """The plain model of transformers in float32, every key accounted for, and the keys that were left."""
     kind = getattr(transformers, family.class_name)
     try:
-        with _quiet():
+        with quiet():
             config = kind.config_class.from_pretrained(weights.folder, local_files_only=True)
             for name in ("pos_embed_shift", "pos_embed_jitter", "pos_embed_rescale"):
                 if hasattr(config, name):  # DINOv3 shakes its positions while it trains, from the global generator
@@ -242,7 +242,7 @@ def _prefixes(keys: list[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """transformers reports keys and progress on standard error; here keys are accounted for, and progress is ours."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -1,0 +1,281 @@
+"""SAM, MedSAM, SAM 2 and a small kin adapted to segmentation, with prompts or with learned ones.
+
+A slice is encoded once and decoded for every object. Volumes go slice by slice. What prompts take from the truth is
+said in `oracle`, and such numbers are an oracle's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medvfm.adapters import _sam_examples, _sam_options
+from medvfm.adapters._sam_examples import Drawing
+from medvfm.adapters._sam_options import Options
+from medvfm.adapters._sam_prompting import Prompting
+from medvfm.core.errors import RecipeError
+from medvfm.core.protocols import Method
+from medvfm.core.recipe import Adapter as AdapterSettings
+from medvfm.core.recipe import Prepare, Train
+from medvfm.models import segmenters
+from medvfm.models.canvas import Canvas
+from medvfm.models.embedder import Embedder, three_or_one
+from medvfm.models.promptable import Promptable
+from medvfm.models.segmenter import Embeddings, Segmenter
+from medvfm.models.volumes import Prepared, Volumes
+from medvfm.nn import mask_losses, prompts
+from medvfm.nn.prompts import Prompts
+
+_TASKS = frozenset({"segmentation"})
+_LOOP = frozenset(Train.model_fields) - {"class_weights", "balanced_sampling", "loss"}
+METHODS = {
+    "zero_shot": Method("the model as it is, with prompts", _TASKS, "nothing", prompted=True),
+    "decoder": Method("the mask decoder, on embeddings of the frozen encoder", _TASKS, "weights", _LOOP, prompted=True),
+    "lora": Method(
+        "low-rank updates of the encoder's attention, and the decoder", _TASKS, "weights", _LOOP, prompted=True
+    ),
+    "full": Method("encoder and decoder", _TASKS, "weights", _LOOP, prompted=True),
+    "promptless": Method("learned prompts of each class, and the decoder", _TASKS, "weights", _LOOP),
+}
+DEFAULT_METHOD = "zero_shot"
+DEFAULT_WEIGHTS = "facebook/sam-vit-base"
+TRAINING: dict[str, dict[str, Any]] = {
+    "decoder": {"epochs": 10, "batch_size": 4, "learning_rate": 1e-4},
+    "lora": {"epochs": 10, "batch_size": 2, "learning_rate": 2e-4},
+    "full": {"epochs": 10, "batch_size": 2, "learning_rate": 1e-5},
+    "promptless": {"epochs": 20, "batch_size": 4, "learning_rate": 2e-4},
+}
+FROM_SCRATCH: dict[str, Any] = {
+    "epochs": 6,
+    "steps": 350,
+    "batch_size": 4,
+    "learning_rate": 2e-3,
+    "warmup": 0.03,
+    "augment": (
+        {"name": "RandomHorizontalFlip"},
+        {"name": "RandomVerticalFlip"},
+        {"name": "ColorJitter", "brightness": 0.3, "contrast": 0.3},
+    ),
+}
+TINY_CROP_PX = 128
+
+
+class Sam:
+    """See core.protocols.Segmenter."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        question: Any,
+        method: str,
+        prepare: Prepare,
+        settings: AdapterSettings,
+        *,
+        windows: Mapping[str, tuple[float, float]],
+        read: Mapping[Any, Any],
+        seed: int,
+    ) -> None:
+        self.question, self.method, self._settings = question, method, settings
+        self._options = _sam_options.options(settings)
+        classes = len(question.classes)
+        promptless = method == "promptless"
+        self.module = Promptable(segmenter, classes if promptless else 0, self._options.tokens, seed)
+        self.preparer = Volumes(prepare, windows, read)
+        self._embed = Embedder(segmenter)
+        self._drawing = _drawing(self._options, settings, question, promptless, segmenter.name == "tiny")
+        self._prompting = None if promptless else Prompting.of(settings, question, seed)
+        self.oracle: str | None = None if self._prompting is None else self._prompting.oracle
+        self._encoder_as_loaded = True
+        self._set_trainable(method)
+
+    def restage(self, method: str) -> None:
+        """Go on with another method from the weights that the last stage left."""
+        self.module.end_stage(self.method)
+        self.method = method
+        self._set_trainable(method)
+
+    def _set_trainable(self, method: str) -> None:
+        self.module.set_trainable(
+            method,
+            rank=self._settings.rank or 8,
+            alpha=self._settings.alpha,
+            with_prompt_encoder=self._options.prompt_encoder,
+        )
+        self._encoder_as_loaded &= self.module.encoder_is_frozen
+        self._embed.forget()
+
+    # training
+
+    def draw(
+        self, item: Prepared, rng: np.random.Generator, augment: Callable[..., Any]
+    ) -> dict[str, np.ndarray | bool]:
+        return _sam_examples.draw(item, rng, augment, self._drawing, self.module.segmenter.frame)
+
+    def collate(self, examples: Sequence[Any]) -> dict[str, Any]:
+        """Pictures differ in size and in their number of objects, so examples stay apart."""
+        return {"examples": list(examples)}
+
+    def loss(self, batch: Mapping[str, Any], truth: torch.Tensor) -> torch.Tensor:
+        """The mean over objects, or over pictures and classes where there are no prompts."""
+        parts = [self._losses(alike) for alike in _of_one_size(batch["examples"])]
+        losses = torch.cat(parts)
+        if not len(losses):  # no object in any picture: a step that changes nothing
+            return torch.stack([p.sum() for p in self.module.parameters() if p.requires_grad]).sum() * 0
+        return losses.mean()
+
+    def _losses(self, examples: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """(M,) of the objects in pictures of one size."""
+        segmenter = self.module.segmenter
+        masks = torch.from_numpy(np.concatenate([e["masks"] for e in examples])).to(segmenter.device)
+        if not len(masks):
+            return torch.zeros(0, device=segmenter.device)
+        embeddings = self._encoded(examples)
+        if self.module.class_prompts is not None:
+            logits = self.module.decode_classes(embeddings, training=True).flatten(0, 1)
+            return self._of_masks(logits, masks)
+        decoded = segmenter.decode(embeddings, _prompts_of(examples), many=False, training=True)
+        right = mask_losses.iou(decoded.logits, masks)
+        weight = self._options.losses.iou
+        return self._of_masks(decoded.logits, masks) + weight * (decoded.iou - right).square()
+
+    def _of_masks(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        weights = self._options.losses
+        per = "object" if self.question.kind == "instances" else "pixel"
+        total = weights.dice * mask_losses.dice(logits, masks)
+        total = total + weights.cross_entropy * mask_losses.cross_entropy(logits, masks, per)
+        return total + weights.focal * mask_losses.focal(logits, masks) if weights.focal else total
+
+    def _encoded(self, examples: Sequence[Mapping[str, Any]]) -> Embeddings:
+        """With gradients where the encoder is trained, else from the cache."""
+        segmenter = self.module.segmenter
+        if self.module.encoder_is_frozen and not examples[0]["ranged"]:
+            found = [self._embed(e["picture"], frozen=self._encoder_as_loaded) for e in examples]
+            maps = tuple(torch.cat(level).clone() for level in zip(*(f.maps for f in found), strict=True))
+            return Embeddings(maps, found[0].picture_px)
+        # Gray and colour go together: a batch of one kind would teach normalisation layers that kind's statistics.
+        pictures = np.stack([np.broadcast_to(three_or_one(p := e["picture"]), (3, *p.shape[1:])) for e in examples])
+        return segmenter.encode(torch.from_numpy(pictures), ranged=bool(examples[0]["ranged"]))
+
+    # answers
+
+    @torch.inference_mode()
+    def segment(self, item: Prepared, variant: str | None = None) -> np.ndarray:
+        """(i, j, k) on the grid of the image, or (i, j, k, T) of bool."""
+        self.module.eval()
+        canvas = Canvas(item.grid, self.question.kind, len(self.question.classes))
+        if self._prompting is None:
+            values = list(range(1, len(self.question.classes) + 1))
+            for s in range(item.pixels.shape[1]):
+                canvas.add(s, values, self.module.decode_classes(self._embeddings(item, s))[0])
+        else:
+            for s, values, logits in self._prompting.masks(item, self.module.segmenter, self._embeddings, variant):
+                canvas.add(s, values, logits)
+        self._embed.forget()
+        return canvas.result()
+
+    def _embeddings(self, item: Prepared, s: int, remember: bool = False) -> Embeddings:
+        frozen = self._encoder_as_loaded and self.module.encoder_is_frozen
+        return self._embed(np.asarray(item.pixels[:, s]), frozen=frozen, remember=remember)
+
+    def variants(self) -> list[str]:
+        return [] if self._prompting is None else self._prompting.variants()
+
+    # what was trained, on disk
+
+    def save(self, folder: Path) -> None:
+        self.module.save(self.method, folder)
+
+    def load(self, folder: Path) -> None:
+        self.module.load(self.method, folder)
+        self._embed.forget()
+
+    def record(self) -> dict[str, Any]:
+        segmenter = self.module.segmenter
+        sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
+        given = self._settings.prompts
+        return {
+            "weights": segmenter.name,
+            **segmenter.weights_record,
+            "contract": segmenter.frame.as_record(),
+            "prompts": None if given is None else given.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "oracle": self.oracle,
+            "options": self._options.model_dump(mode="json"),
+            "parameters": {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, t in sizes if t)},
+        }
+
+
+def _drawing(options: Options, settings: AdapterSettings, question: Any, promptless: bool, tiny: bool) -> Drawing:
+    given = settings.prompts
+    per = "class" if given is None else _sam_options.prompt_options(given).per
+    return Drawing(
+        kind=question.kind,
+        objects=options.objects,
+        crop_px=options.crop_px or (TINY_CROP_PX if tiny else None),
+        exact=options.exact,
+        jitter_share=options.jitter_share,
+        jitter_px=options.jitter_px,
+        points=options.points,
+        per=per,
+        classes=len(question.classes) if promptless else 0,
+    )
+
+
+def _of_one_size(examples: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Examples whose pictures can be stacked, in order of first appearance."""
+    groups: dict[tuple[int, ...], list[Mapping[str, Any]]] = {}
+    for example in examples:
+        groups.setdefault(example["picture"].shape[-2:], []).append(example)
+    return list(groups.values())
+
+
+def _prompts_of(examples: Sequence[Mapping[str, Any]]) -> Prompts:
+    """Prompts of the objects of several pictures."""
+    picture = np.repeat(np.arange(len(examples)), [len(e["masks"]) for e in examples])
+    points = torch.from_numpy(np.concatenate([e["points"] for e in examples]))
+    boxes = torch.from_numpy(np.concatenate([e["boxes"] for e in examples]))
+    labels = points[:, :, 2].long()
+    return Prompts(
+        torch.from_numpy(picture),
+        boxes if bool(torch.isfinite(boxes).any()) else None,
+        points[:, :, :2] if bool((labels != prompts.NO_POINT).any()) else None,
+        labels if bool((labels != prompts.NO_POINT).any()) else None,
+    )
+
+
+def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, question: Any) -> None:
+    """What this adapter cannot do, said before data are read or weights are loaded."""
+    if settings.weights is None and set(methods) - {"zero_shot"}:
+        settings = settings.model_copy(update={"weights": DEFAULT_WEIGHTS})
+    _sam_options.refuse(settings, methods, question)
+
+
+def build(
+    settings: AdapterSettings,
+    question: Any,
+    method: str,
+    prepare: Prepare,
+    *,
+    windows: Mapping[str, tuple[float, float]],
+    read: Mapping[Any, Any],
+    train: Train,
+    seed: int,
+) -> Sam:
+    """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
+    options = _sam_options.options(settings)
+    segmenter = segmenters.load_segmenter(settings.weights or DEFAULT_WEIGHTS, contract=options.contract, seed=seed)
+    return Sam(segmenter, question, method, prepare, settings, windows=windows, read=read, seed=seed)
+
+
+def training(method: str, weights: str | None, given: Train, task: str = "segmentation") -> dict[str, Any]:
+    """The settings of the training loop: the recipe's, over the method's own."""
+    scratch = FROM_SCRATCH if weights == "tiny" else {}
+    return {**TRAINING[method], **scratch, **given.given()}
+
+
+def load(weights: str | None, prepare: Prepare) -> Sam:
+    """A segmenter answers nothing without prompts."""
+    raise RecipeError("sam gives no features of images", where="load_adapter", remedy="use dinov2, or a recipe")

@@ -1,0 +1,83 @@
+"""Encoded slices: kept on disk in half precision while the encoder is frozen, and in memory while a case is at work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+
+import numpy as np
+import torch
+
+from medvfm.io.cache import ArrayCache
+from medvfm.models.segmenter import Embeddings, Segmenter
+
+MEMORY_BYTES = 2**30
+
+
+class Embedder:
+    """Encodes one picture at a time with the weights of the moment."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter, self._disk = segmenter, ArrayCache("embeddings")
+        self._recent: OrderedDict[str, Embeddings] = OrderedDict()
+        weights = segmenter.weights_record["sha256"]
+        self._model = json.dumps([weights, segmenter.frame.as_record()], sort_keys=True)
+
+    def __call__(self, picture: np.ndarray, *, frozen: bool, remember: bool = False) -> Embeddings:
+        """Embeddings of a picture (C, H, W) in [0, 1].
+
+        frozen    the encoder is as it was loaded: what the disk holds is right, and what is made goes there
+        remember  keep it in memory too, for a case whose slices are visited more than once
+        """
+        key = self._key(picture)
+        if remember and key in self._recent:
+            self._recent.move_to_end(key)
+            return self._recent[key].to(self._segmenter.device)
+        found = self._from_disk(key, picture) if frozen and self._segmenter.name != "tiny" else self._made(picture)
+        if remember:
+            self._recent[key] = Embeddings(tuple(m.half().cpu() for m in found.maps), found.picture_px)
+            while len(self._recent) > 1 and sum(map(_bytes, self._recent.values())) > MEMORY_BYTES:
+                self._recent.popitem(last=False)
+        return found
+
+    def forget(self) -> None:
+        """What memory holds; to be called when a case is done, or weights change."""
+        self._recent.clear()
+
+    def _key(self, picture: np.ndarray) -> str:
+        pixels = np.ascontiguousarray(picture, np.float16)
+        return f"{self._model}-{pixels.shape}-{hashlib.sha256(pixels.tobytes()).hexdigest()}"
+
+    def _made(self, picture: np.ndarray) -> Embeddings:
+        pixels = torch.from_numpy(np.array(three_or_one(picture), dtype=np.float32))[None]
+        with torch.inference_mode():
+            return self._segmenter.encode(pixels)
+
+    def _from_disk(self, key: str, picture: np.ndarray) -> Embeddings:
+        size = (int(picture.shape[-2]), int(picture.shape[-1]))
+        maps: list[np.ndarray] = []
+        while (array := self._disk.get(f"{key}-{len(maps)}")) is not None:
+            maps.append(array)
+        done = self._disk.get(f"{key}-count")
+        if done is not None and int(done[0]) == len(maps):
+            return Embeddings.of_arrays(maps, size).to(self._segmenter.device)
+        made = self._made(picture)
+        arrays = made.arrays()
+        for number, array in enumerate(arrays):
+            self._disk.put(f"{key}-{number}", array)
+        self._disk.put(f"{key}-count", np.array([len(arrays)]))
+        # What is read back is what later runs read: the first run rounds to half precision too.
+        return Embeddings.of_arrays(arrays, size).to(self._segmenter.device)
+
+
+def three_or_one(picture: np.ndarray) -> np.ndarray:
+    """(1 or 3, H, W): of two channels, or more than three, the first three, gray where there is a single one."""
+    channels = picture.shape[0]
+    if channels in (1, 3):
+        return picture
+    return np.concatenate([picture, picture[-1:]]) if channels == 2 else picture[:3]
+
+
+def _bytes(embeddings: Embeddings) -> int:
+    return sum(m.numel() * m.element_size() for m in embeddings.maps)

@@ -1,0 +1,304 @@
+"""Where the prompts of a slice come from: the truth, a table of boxes or points, masks of another model, a detector."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from medvfm.core.errors import DataError, UnreadableImage
+from medvfm.io.read import read_image
+from medvfm.io.table_files import read_table
+from medvfm.models.volumes import Prepared
+from medvfm.nn import prompts
+from medvfm.nn.prompts import Prompts
+
+Kind = Literal["box", "point", "points", "mask"]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One object that a slice is asked for.
+
+    value   the structure's value (1 for the first class), or the object's number
+    box_px  (4,) x0, y0, x1, y1; None without a box
+    points  (P, 3) x, y and label (1 on the object, 0 off it)
+    mask    (H, W) of bool, a mask as the prompt
+    truth   (H, W) of bool, for clicks that follow from what was wrong; None where no truth is used
+    """
+
+    value: int
+    box_px: np.ndarray | None = None
+    points: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    truth: np.ndarray | None = None
+
+
+class Source(Protocol):
+    """`oracle` says how much of the truth the prompts take, in words; None for none."""
+
+    @property
+    def oracle(self) -> str | None: ...
+
+    def asked(self, item: Prepared, s: int) -> list[Asked]:
+        """The objects that slice `s` is asked for."""
+        ...
+
+
+def as_prompts(asked: Sequence[Asked], size_px: tuple[int, int]) -> Prompts:
+    """Objects of one picture, in one tensor each; the picture is the batch's first."""
+    count = len(asked)
+    boxes = np.full((count, 4), math.nan, np.float32)
+    longest = max((len(a.points) for a in asked if a.points is not None), default=0)
+    points, labels = np.zeros((count, longest, 2), np.float32), np.full((count, longest), prompts.NO_POINT, np.int64)
+    for row, one in enumerate(asked):
+        if one.box_px is not None:
+            boxes[row] = one.box_px
+        if one.points is not None:
+            points[row, : len(one.points)], labels[row, : len(one.points)] = one.points[:, :2], one.points[:, 2]
+    masks = None
+    if any(a.mask is not None for a in asked):
+        stack = np.stack([np.zeros(size_px, bool) if a.mask is None else a.mask for a in asked])
+        masks = torch.from_numpy(np.where(stack, 10.0, -10.0).astype(np.float32))
+    return Prompts(
+        torch.zeros(count, dtype=torch.long),
+        torch.from_numpy(boxes) if np.isfinite(boxes).any() else None,
+        torch.from_numpy(points) if longest else None,
+        torch.from_numpy(labels) if longest else None,
+        masks,
+    )
+
+
+def structures(truth: np.ndarray, kind: str, per: str) -> list[tuple[int, np.ndarray]]:
+    """(value, mask (H, W)) of every object in a slice of the truth: (H, W) whole numbers, or (T, H, W) of bool.
+
+    per  `class`: all of a structure in a slice is one object; `component`: each connected part of it is
+    """
+    if truth.ndim == 3:
+        found = [(i + 1, layer > 0) for i, layer in enumerate(truth) if layer.any()]
+    else:
+        found = [(int(v), truth == v) for v in np.unique(truth) if v > 0]
+    if kind == "instances" or per == "class":
+        return found
+    parts = []
+    for value, mask in found:
+        labels, count = ndimage.label(mask)
+        parts += [(value, labels == number) for number in range(1, count + 1)]
+    return parts
+
+
+@dataclass(frozen=True)
+class FromTruth:
+    """Prompts that the truth gives: what the model says is then labelled an oracle's.
+
+    prompt      box, point (the centre of the object), points (the centre, then corrections), mask
+    kind, per   as in `structures`
+    extent      slice: a box for each slice; volume: one box for all slices that a structure lies in
+    jitter_px   how far the sides of boxes are off, drawn uniformly
+    """
+
+    prompt: Kind
+    kind: str
+    per: str = "class"
+    extent: str = "slice"
+    jitter_px: float = 0.0
+    clicks: int = 1
+    seed: int = 0
+
+    @property
+    def oracle(self) -> str:
+        what = {
+            "box": "a box" if not self.jitter_px else f"a box off by up to {self.jitter_px:g} px",
+            "point": "a click",
+            "points": f"{self.clicks} clicks, each after the first a correction by the truth",
+            "mask": "the mask itself",
+        }[self.prompt]
+        if self.prompt == "box" and self.extent == "volume":
+            return f"oracle prompt: {what} a volume and structure"
+        return (
+            f"oracle prompt: {what} an object"
+            if self.kind == "instances"
+            else f"oracle prompt: {what} a slice and structure"
+        )
+
+    def asked(self, item: Prepared, s: int) -> list[Asked]:
+        if item.truth is None:
+            raise DataError(f"prompts come from the truth, and {item.case_id} has none", remedy="adapter.prompts.from")
+        truth = np.asarray(item.truth[..., s, :, :])
+        rng = np.random.default_rng([self.seed, zlib.crc32(item.case_id.encode()), s])
+        boxes = self._volume_boxes(item.truth) if self.extent == "volume" else {}
+        found = []
+        for value, mask in structures(truth, self.kind, self.per):
+            one = Asked(value, truth=mask)
+            if self.prompt == "mask":
+                one = replace(one, mask=mask, box_px=prompts.box_of(mask))
+            elif self.prompt == "box":
+                box = boxes.get(value, prompts.box_of(mask))
+                assert box is not None  # structures are not empty
+                shaken = prompts.shaken(box[None], (mask.shape[0], mask.shape[1]), rng, px=self.jitter_px)
+                one = replace(one, box_px=shaken[0])
+            else:
+                one = replace(one, points=np.array([[*prompts.centre_of(mask), prompts.POSITIVE]], np.float32))
+            found.append(one)
+        return found
+
+    def _volume_boxes(self, truth: np.ndarray) -> dict[int, np.ndarray]:
+        """Value to the box (4,) around all of a structure, seen along the slices."""
+        if truth.ndim == 4:
+            flat = {t + 1: layer.any(0) for t, layer in enumerate(truth)}
+        else:
+            flat = {int(v): (truth == v).any(0) for v in np.unique(truth) if v > 0}
+        return {value: box for value, mask in flat.items() if (box := prompts.box_of(mask)) is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class FromTable:
+    """Prompts from a CSV, Parquet or JSON table, one row a box or a point.
+
+    Columns: case_id; slice (from 0, in the order in which slices are shown; may be left out for 2D images); label (a
+    class's name, or an object's number); x0, y0, x1, y1 or x, y in pixels of the slice, with an optional `positive` of
+    0 for a point off the object. Points of one case, slice and label are one prompt. With resampling
+    (prepare.spacing) pixels are those of the resampled slice.
+    """
+
+    rows: dict[tuple[str, int], list[Asked]]
+    oracle: str | None = None
+
+    @classmethod
+    def read(cls, file: Path, classes: Sequence[str], kind: str) -> FromTable:
+        found: dict[tuple[str, int], list[Asked]] = {}
+        for number, row in enumerate(_table(file), 1):
+            where = f"{file.name}, row {number}"
+            here = found.setdefault(
+                (str(_needed(row, "case_id", where)), int(_number(row.get("slice") or 0, "slice", where))), []
+            )
+            value = _value(row.get("label"), classes, kind, where)
+            if row.get("x0") not in (None, ""):
+                box = np.array([_number(row.get(c), c, where) for c in ("x0", "y0", "x1", "y1")], np.float32)
+                if box[2] < box[0] or box[3] < box[1]:
+                    raise DataError(f"a box with x1 < x0 or y1 < y0: {box.tolist()}", where=where)
+                here.append(Asked(value, box_px=box))
+                continue
+            label = prompts.NEGATIVE if str(row.get("positive", "1")) in ("0", "0.0", "False") else prompts.POSITIVE
+            point = np.array([[_number(row.get(c), c, where) for c in ("x", "y")] + [label]], np.float32)
+            before = next((a for a in here if a.value == value and a.points is not None), None)
+            if before is None:
+                here.append(Asked(value, points=point))
+            else:
+                assert before.points is not None
+                here[here.index(before)] = replace(before, points=np.concatenate([before.points, point]))
+        return cls(found)
+
+    def asked(self, item: Prepared, s: int) -> list[Asked]:
+        return self.rows.get((item.case_id, s), [])
+
+
+def _table(file: Path) -> list[dict[str, Any]]:
+    if not file.is_file():
+        raise DataError("no such file of prompts", where=file.name, remedy="adapter.prompts.file")
+    if file.suffix == ".json":
+        try:
+            rows = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as broken:
+            raise DataError(f"cannot be read as JSON ({broken})", where=file.name) from broken
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise DataError("expected a list of objects, one a prompt", where=file.name)
+        return rows
+    return read_table(file).records
+
+
+def _needed(row: dict[str, Any], name: str, where: str) -> Any:
+    if row.get(name) in (None, ""):
+        raise DataError(f"no {name}", where=where)
+    return row[name]
+
+
+def _number(value: Any, name: str, where: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{name} is {value!r}, not a number", where=where)
+    return number
+
+
+def _value(label: Any, classes: Sequence[str], kind: str, where: str) -> int:
+    if kind == "instances":
+        return int(_number(label, "label", where))
+    if label in classes:
+        return list(classes).index(label) + 1
+    if label in (None, "") and len(classes) == 1:
+        return 1
+    raise DataError(f"label {label!r} is none of the classes {', '.join(classes)}", where=where)
+
+
+@dataclass(frozen=True, eq=False)
+class FromMasks:
+    """Boxes or points from label maps of another model: a folder of files named after their cases, such as the masks/
+    of a run."""
+
+    folder: Path
+    prompt: Kind
+    kind: str
+    per: str = "class"
+    oracle: str | None = None
+
+    def asked(self, item: Prepared, s: int) -> list[Asked]:
+        labels = self._labels(item)[s]
+        found = []
+        for value, mask in structures(labels, self.kind, self.per):
+            if self.prompt == "box":
+                found.append(Asked(value, box_px=prompts.box_of(mask)))
+            elif self.prompt == "mask":
+                found.append(Asked(value, box_px=prompts.box_of(mask), mask=mask))
+            else:
+                found.append(Asked(value, points=np.array([[*prompts.centre_of(mask), prompts.POSITIVE]], np.float32)))
+        return found
+
+    def _labels(self, item: Prepared) -> np.ndarray:
+        """(S, H, W) on the model's grid; the last case's are kept, since slices are asked for one after the other."""
+        kept: tuple[str, np.ndarray] | None = self.__dict__.get("_kept")
+        if kept is None or kept[0] != item.case_id:
+            names = [f"{item.case_id}{end}" for end in (".nii.gz", ".nii", ".png")]
+            file = next((f for name in names if (f := self.folder / name).is_file()), None)
+            if file is None:
+                raise UnreadableImage(f"no mask of this case in {self.folder.name}", where=item.case_id)
+            voxels = read_image(file).voxels
+            if voxels.shape != tuple(item.grid.source_shape_vox):
+                raise UnreadableImage(
+                    f"a mask of {voxels.shape} voxels for an image of {item.grid.source_shape_vox}", where=item.case_id
+                )
+            kept = (item.case_id, item.grid.to_model(voxels.astype(np.int64), linear=False))
+            object.__setattr__(self, "_kept", kept)
+        return kept[1]
+
+
+class Detector(Protocol):
+    def boxes(self, picture: np.ndarray) -> list[tuple[str, np.ndarray, float]]:
+        """Name, box (4,) in pixels and score of what is found in a picture (C, H, W) in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FromDetector:
+    """Boxes that a detector finds. `names` maps its names to structures; what it does not name is left. Objects of the
+    kind instances are numbered, best first."""
+
+    detector: Detector
+    names: dict[str, int]
+    numbered: bool = False
+    oracle: str | None = None
+
+    def asked(self, item: Prepared, s: int) -> list[Asked]:
+        found = self.detector.boxes(np.asarray(item.pixels[:, s], np.float32))
+        wanted = [(self.names[name], box) for name, box, _ in found if name in self.names]
+        return [Asked(number if self.numbered else value, box_px=box) for number, (value, box) in enumerate(wanted, 1)]

@@ -1,0 +1,120 @@
+"""SAM 2's video memory on a volume: slices are frames, and what was seen on some of them tells where to look next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
+
+from medvfm.core.errors import WeightsError
+from medvfm.models.embedder import three_or_one
+from medvfm.models.prompt_sources import Asked, as_prompts
+from medvfm.models.sam_frame import Frame
+from medvfm.models.sam_transformers import loaded
+from medvfm.models.weights import locate
+
+_BOX_CORNERS = (2, 3)  # labels of points that are the corners of a box
+
+Pictures = Callable[[int], np.ndarray]  # the picture (C, H, W) in [0, 1] of a slice
+
+
+class _Frames(dict):
+    """Frames of a session that are made when they are asked for: a long volume costs one frame of memory."""
+
+    def __init__(self, pictures: Pictures, count: int, frame: Frame) -> None:
+        super().__init__()
+        self._pictures, self._count, self._frame = pictures, count, frame
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, s: int) -> torch.Tensor:
+        picture = np.array(three_or_one(self._pictures(s)), dtype=np.float32)
+        return self._frame.pixels(torch.from_numpy(picture)[None])[0]
+
+
+class VideoMemory:
+    """A checkpoint of SAM 2 or 2.1 for video."""
+
+    def __init__(self, model: Any, frame: Frame) -> None:
+        self.model, self.frame = model.eval(), frame
+        config = model.config
+        # What a frame looks back at: memories of so many frames, and pointers to the object in so many.
+        self._reach = max(int(config.num_maskmem), int(config.max_object_pointers_in_encoder)) + 1
+
+    @torch.inference_mode()
+    def carried(
+        self,
+        pictures: Pictures,
+        count: int,
+        seed: int,
+        asked: Sequence[Asked],
+        picture_px: tuple[int, int],
+        device: torch.device | str = "cpu",
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """(slice, logits (M, H, W)) of every slice of a volume of `count`, from prompts of M structures on one slice.
+
+        Slices after the first one come in order, then those before it, backwards, with a memory of their own.
+        """
+        self.model.to(device)
+        for backwards in (False, True):
+            if backwards and seed == 0:
+                return
+            session = self._session(pictures, count, seed, asked, picture_px)
+            for output in self.model.propagate_in_video_iterator(session, start_frame_idx=seed, reverse=backwards):
+                s = int(output.frame_idx)
+                self._forget(session, s)
+                if not (backwards and s == seed):
+                    yield s, self.frame.masks(output.pred_masks[:, 0], picture_px)
+
+    def _session(
+        self, pictures: Pictures, count: int, seed: int, asked: Sequence[Asked], picture_px: tuple[int, int]
+    ) -> Any:
+        device = next(self.model.parameters()).device
+        session = Sam2VideoInferenceSession(
+            dtype=torch.float32,
+            video_height=picture_px[0],
+            video_width=picture_px[1],
+            inference_device=device,
+            inference_state_device=device,
+        )
+        session.processed_frames = _Frames(pictures, count, self.frame)
+        for number, one in enumerate(asked):
+            given = self.frame.prompts(as_prompts([one], picture_px), picture_px)
+            points, labels = [], []
+            if given.boxes_px is not None:
+                points.append(given.boxes_px.view(1, 1, 2, 2))
+                labels.append(torch.tensor([[_BOX_CORNERS]], dtype=torch.int32))
+            if given.points_px is not None and given.point_labels is not None:
+                points.append(given.points_px[None])
+                labels.append(given.point_labels[None].int())
+            row = session.obj_id_to_idx(number)
+            session.add_point_inputs(
+                row, seed, {"point_coords": torch.cat(points, 2), "point_labels": torch.cat(labels, 2)}
+            )
+        session.obj_with_new_inputs = list(range(len(asked)))
+        return session
+
+    def _forget(self, session: Any, s: int) -> None:
+        """Outputs that no later frame looks back at."""
+        for outputs in session.output_dict_per_obj.values():
+            kept = outputs["non_cond_frame_outputs"]
+            for old in [f for f in kept if abs(f - s) > self._reach]:
+                del kept[old]
+
+
+def load_video_memory(weights: str) -> VideoMemory:
+    """A hub id or a folder whose config.json says sam2_video, every key accounted for."""
+    found = locate(weights)
+    if found.config().get("model_type") != "sam2_video":
+        raise WeightsError(
+            "these weights hold no memory of video",
+            where=weights,
+            remedy="take a checkpoint of SAM 2 for video, or options.propagate: slices",
+        )
+    model, _ = loaded(transformers.Sam2VideoModel, found, may_miss=(), may_leave=())
+    return VideoMemory(model, Frame("sam2", side_px=int(model.config.prompt_encoder_config.image_size)))

@@ -1,0 +1,149 @@
+"""How pictures become a promptable model's input, and how prompts and masks move between the two frames.
+
+SAM and MedSAM have the same architecture and other inputs. Mixed up they still give masks, only worse ones; so which
+of them weights expect is said, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch.nn import functional
+
+from medvfm.nn.prompts import Prompts
+
+Contract = Literal["sam", "medsam", "sam2", "tiny"]
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The model's frame.
+
+    sam     the longest side to `side_px` (bilinear, antialiased), ImageNet's mean and deviation, then zeros to the
+            right and below; Kirillov et al. 2023
+    medsam  both sides to `side_px` by cubic splines, then the least value to 0 and the greatest to 1; no mean and
+            deviation; Ma et al. 2024
+    sam2    both sides to `side_px` (bilinear, antialiased), ImageNet's mean and deviation; Ravi et al. 2024
+    tiny    the picture's own size, the least value to 0 and the greatest to 1, the border repeated to a multiple of
+            `multiple`
+    """
+
+    contract: Contract
+    side_px: int = 1024
+    multiple: int = 1
+
+    def as_record(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def inner_px(self, picture_px: Sequence[int]) -> tuple[int, int]:
+        """(height, width) in the model's frame that a picture of (height, width) covers."""
+        height, width = int(picture_px[0]), int(picture_px[1])
+        if self.contract == "tiny":
+            return height, width
+        if self.contract == "sam":
+            scale = self.side_px / max(height, width)
+            return int(height * scale + 0.5), int(width * scale + 0.5)
+        return self.side_px, self.side_px
+
+    def input_px(self, picture_px: Sequence[int]) -> tuple[int, int]:
+        """(height, width) of the model's input."""
+        if self.contract != "tiny":
+            return self.side_px, self.side_px
+        return _up(int(picture_px[0]), self.multiple), _up(int(picture_px[1]), self.multiple)
+
+    def pixels(self, pictures: torch.Tensor, *, ranged: bool = False) -> torch.Tensor:
+        """Model input (N, 3, *input_px) from pictures (N, 1 or 3, H, W) in [0, 1]. `ranged`: parts of pictures
+        that `in_range` has been applied to as a whole.
+
+        The published models were given 8-bit pictures, before and after resizing: so are they here.
+        """
+        if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
+            raise ValueError(f"pictures are (N, 1 or 3, H, W), not {tuple(pictures.shape)}")
+        pictures = pictures.float()
+        inner, whole = self.inner_px(pictures.shape[-2:]), self.input_px(pictures.shape[-2:])
+        border = (0, whole[1] - inner[1], 0, whole[0] - inner[0])
+        if self.contract == "tiny":
+            level = ((pictures if ranged else _to_unit_range(pictures)) - 0.5) / 0.25
+            return functional.pad(level.expand(-1, 3, -1, -1), border, mode="replicate").contiguous()
+        levels = (pictures * 255).round().clamp(0, 255)
+        if self.contract == "medsam":
+            resized = torch.stack([_spline_resized(levels[i], self.side_px) for i in range(len(levels))])
+            return (resized / 255 if ranged else _to_unit_range(resized)).expand(-1, 3, -1, -1).contiguous()
+        if tuple(levels.shape[-2:]) != inner:
+            levels = functional.interpolate(levels, inner, mode="bilinear", align_corners=False, antialias=True)
+            levels = levels.round().clamp(0, 255)
+        mean, std = (torch.tensor(values, device=levels.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+        return functional.pad((levels / 255 - mean) / std, border)
+
+    def in_range(self, picture: np.ndarray) -> np.ndarray:
+        """A whole picture (C, H, W) from its least and greatest value to 0 and 1, where the contract does that: to be
+        called before a part of it is cut out."""
+        if self.contract in ("sam", "sam2"):
+            return picture
+        low, high = float(picture.min()), float(picture.max())
+        return (picture.astype(np.float32) - low) / max(high - low, 1e-8)
+
+    def prompts(self, prompts_picture_px: Prompts, picture_px: Sequence[int]) -> Prompts:
+        """Prompts in the model's frame from prompts in the picture's. Masks stay as they are: see `mask_input`."""
+        inner = self.inner_px(picture_px)
+        return prompts_picture_px.scaled(inner[1] / picture_px[1], inner[0] / picture_px[0])
+
+    def mask_input(self, masks_picture: torch.Tensor, picture_px: Sequence[int], side: int) -> torch.Tensor:
+        """Logits (M, H, W) over the picture as (M, side, side) over the model's input: the decoder's mask prompt."""
+        inner, whole = self.inner_px(picture_px), self.input_px(picture_px)
+        rows, columns = max(1, round(side * inner[0] / whole[0])), max(1, round(side * inner[1] / whole[1]))
+        small = functional.interpolate(
+            masks_picture[:, None], (rows, columns), mode="bilinear", align_corners=False, antialias=True
+        )
+        return functional.pad(small, (0, side - columns, 0, side - rows), value=-10.0)[:, 0]
+
+    def masks(self, low_res: torch.Tensor, picture_px: Sequence[int], *, as_logits: bool = False) -> torch.Tensor:
+        """Logits (M, H, W) at the picture's size from a decoder's (M, h, w), as each model's own code does it:
+        MedSAM resizes probabilities (unless `as_logits`), the others logits."""
+        height, width = int(picture_px[0]), int(picture_px[1])
+        inner, whole = self.inner_px(picture_px), self.input_px(picture_px)
+        masks = low_res[:, None].float()
+        if self.contract == "tiny":
+            return masks[:, 0, :height, :width]
+        if self.contract == "medsam" and not as_logits:
+            shares = functional.interpolate(masks.sigmoid(), (height, width), mode="bilinear", align_corners=False)
+            return torch.logit(shares, eps=1e-6)[:, 0]
+        if self.contract == "sam":
+            masks = functional.interpolate(masks, whole, mode="bilinear", align_corners=False)
+            masks = masks[..., : inner[0], : inner[1]]
+        return functional.interpolate(masks, (height, width), mode="bilinear", align_corners=False)[:, 0]
+
+
+def _up(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple
+
+
+def _to_unit_range(pictures: torch.Tensor) -> torch.Tensor:
+    """Each picture (N, C, H, W), all channels together, from its least and greatest value to 0 and 1."""
+    low, high = pictures.amin((1, 2, 3), keepdim=True), pictures.amax((1, 2, 3), keepdim=True)
+    return (pictures - low) / (high - low).clamp_min(1e-8)
+
+
+def _spline_resized(levels: torch.Tensor, side_px: int) -> torch.Tensor:
+    """(C, side, side) whole levels from a picture (C, H, W) of whole levels.
+
+    What MedSAM's preparation asks of scikit-image, `resize(image, (1024, 1024), order=3, preserve_range=True,
+    anti_aliasing=True).astype(uint8)`: a Gaussian of (factor - 1) / 2 where a side shrinks, cubic splines that mirror
+    at the border, clipped to the picture's own range, and levels rounded down. torch's bicubic kernel is another one.
+    """
+    image = levels.cpu().numpy().astype(np.float64)
+    factors = [image.shape[1] / side_px, image.shape[2] / side_px]
+    if image.shape[1:] != (side_px, side_px):
+        low, high = image.min(), image.max()
+        sigma = [0.0, *(max(0.0, (factor - 1) / 2) for factor in factors)]
+        if any(sigma):
+            image = ndimage.gaussian_filter(image, sigma, mode="mirror")
+        zoom = [1.0, *(1 / factor for factor in factors)]
+        image = ndimage.zoom(image, zoom, order=3, mode="mirror", grid_mode=True).clip(low, high)
+    return torch.from_numpy(np.floor(image).astype(np.float32)).to(levels.device)

@@ -1,0 +1,136 @@
+"""Promptable segmenters by name: what a recipe's `weights` says becomes a model with its input contract."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from medvfm.core.errors import WeightsError, nearest
+from medvfm.models.sam_frame import Contract, Frame
+from medvfm.models.segmenter import Segmenter
+from medvfm.models.weights import Weights, locate, read_json, read_state_dict, sha256_of
+
+# transformers is imported where it is needed: it takes seconds.
+
+HUB_CONTRACTS: tuple[tuple[str, Contract], ...] = (
+    ("facebook/sam-vit-", "sam"),
+    ("facebook/sam2", "sam2"),
+    ("wanglab/medsam-", "medsam"),
+)
+# segment-anything names its files after the first letters of their sha256: sam_vit_b_01ec64.pth and so on.
+ORIGINAL_SAM_SHA256 = ("01ec64", "0b3195", "4b8939")
+MARKER = "medvfm_input_contract"  # a key of config.json: what weights that were fine-tuned elsewhere expect
+_CHOICES: dict[str, Contract] = {"sam": "sam", "medsam": "medsam"}
+_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
+
+
+def load_segmenter(weights: str, *, contract: str | None = None, seed: int = 0) -> Segmenter:
+    """A segmenter in evaluation mode, in float32 on the CPU.
+
+    `weights` is one of
+
+    tiny                          a small network from scratch, drawn from `seed`
+    owner/name, owner/name@REV    a hub repository: SAM, MedSAM, SAM 2 or 2.1 in transformers' format
+    a folder                      the same on disk
+    a file (.pth)                 a checkpoint of segment-anything or MedSAM in its original layout
+
+    SAM and MedSAM have one architecture and two input contracts. Which one is meant is, in this order: `contract`;
+    the hub id of the published models; the key `medvfm_input_contract` of a folder's config.json; the sha256 of the
+    three published checkpoints of segment-anything. Otherwise the weights are refused: the processor that
+    MedSAM ships is SAM's, so no file in its folder tells them apart.
+    """
+    if contract not in (None, "sam", "medsam", "sam2"):
+        raise WeightsError(
+            f"no input contract {contract!r}", where=weights, remedy=nearest(contract, ("sam", "medsam"))
+        )
+    if weights == "tiny":
+        return _tiny(seed)
+    file = Path(weights).expanduser()
+    if file.is_file() or file.suffix in _SUFFIXES:
+        return _original(weights, file, contract)
+    found = locate(weights)
+    config = found.config()
+    model_type = str(config.get("model_type"))
+    if model_type not in ("sam", "sam2", "sam2_video"):
+        raise WeightsError(
+            f"no promptable segmenter of model_type {model_type!r} is known",
+            where=weights,
+            remedy=nearest(model_type, ("sam", "sam2", "sam2_video")),
+        )
+    from medvfm.models.sam_transformers import load_sam, load_sam2
+
+    if model_type == "sam":
+        return load_sam(found, _sam_or_medsam(found, config, contract)).eval()
+    _only("sam2", contract, weights)
+    return load_sam2(found).eval()
+
+
+def _sam_or_medsam(found: Weights, config: dict[str, Any], contract: str | None) -> Contract:
+    if contract in _CHOICES:
+        return _CHOICES[contract]
+    if contract is not None:
+        raise WeightsError(f"SAM's architecture does not take the input contract {contract!r}", where=found.source)
+    for prefix, known in HUB_CONTRACTS:
+        if found.source.lower().startswith(prefix) and known != "sam2" and not Path(found.source).is_dir():
+            return known
+    marked = config.get(MARKER)
+    if marked in _CHOICES:
+        return _CHOICES[marked]
+    if marked is not None:
+        raise WeightsError(f"its config.json says {MARKER}: {marked!r}", where=found.source, remedy="sam or medsam")
+    raise _cannot_tell(found.source)
+
+
+def _cannot_tell(source: str) -> WeightsError:
+    return WeightsError(
+        "nothing says whether these weights take SAM's input (longest side 1024, padded, mean and deviation) or "
+        "MedSAM's (square 1024, least to greatest as 0 to 1), and the wrong one gives worse masks without a word",
+        where=source,
+        remedy="set adapter.options.contract to sam or to medsam",
+    )
+
+
+def _only(known: Contract, contract: str | None, weights: str) -> None:
+    if contract not in (None, known):
+        raise WeightsError(f"these weights take the input contract {known}, not {contract}", where=weights)
+
+
+def _original(source: str, file: Path, contract: str | None) -> Segmenter:
+    if not file.is_file():
+        raise WeightsError("no such file", where=source)
+    if file.parent.joinpath("config.json").is_file() and "model_type" in read_json(file.parent / "config.json"):
+        return replace_name(load_segmenter(str(file.parent), contract=contract), source)
+    from medvfm.models import sam_layout
+    from medvfm.models.sam_transformers import from_original
+
+    state = read_state_dict(file)
+    if not sam_layout.is_original(state):
+        raise WeightsError(
+            "neither segment-anything's layout nor transformers' (no config.json beside it)",
+            where=source,
+            remedy="give a checkpoint of segment-anything or MedSAM, or a folder that save_pretrained wrote",
+        )
+    digest = sha256_of((file,))
+    if contract is None and digest.startswith(ORIGINAL_SAM_SHA256):
+        contract = "sam"
+    if contract not in _CHOICES:
+        raise _cannot_tell(source)
+    record = {"source": source, "sha256": digest, "revision": None, "licence": None}
+    return from_original(state, source, _CHOICES[contract], record).eval()
+
+
+def replace_name(segmenter: Segmenter, name: str) -> Segmenter:
+    """The same segmenter under the name that the recipe gives it."""
+    segmenter.name = name
+    segmenter.weights_record = {**segmenter.weights_record, "source": name}
+    return segmenter
+
+
+def _tiny(seed: int) -> Segmenter:
+    from medvfm.models.sam_tiny import MULTIPLE, make_tiny
+
+    net, digest = make_tiny(seed)
+    frame = replace(Frame("tiny"), multiple=MULTIPLE, side_px=0)
+    record = {"source": "tiny", "sha256": digest, "seed": seed, "licence": None}
+    return Segmenter(net, frame, name="tiny", weights_record=record).eval()
