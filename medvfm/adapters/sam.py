@@ -51,7 +51,7 @@ TRAINING: dict[str, dict[str, Any]] = {
 }
 FROM_SCRATCH: dict[str, Any] = {
     "epochs": 6,
-    "steps": 350,
+    "steps": 150,
     "batch_size": 4,
     "learning_rate": 2e-3,
     "warmup": 0.03,

@@ -26,6 +26,7 @@ from medvfm.io import ledger, masks, patients, run_directory
 from medvfm.io.tables import Cases as Table
 
 CURVE = "dice"  # what robustness curves show
+CURVE_CASES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ def run(plan: Plan, table: Table, out: Path, around: Surroundings) -> dict[str, 
     test, val = _gathered(plan, fitted, "test"), _gathered(plan, fitted, "val")
     rows = judge.rows(test, note=oracle) + judge.subgroups(test, recipe.evaluate.subgroups, oracle)
     rows += judge.rows(val, split="val", note=oracle) if val.ids else []
-    rows += _robustness(plan, fitted, around, oracle)
+    rows += _robustness(plan, fitted, around)
     clock.lap("judging")
 
     frames = [test.as_frame("test", hashed := _hashed(data.cases))]
@@ -176,27 +177,38 @@ def _places(fitted: Sequence[_Fitted]) -> list[tuple[Any, int]]:
     return [(f.learner, int(row)) for f in fitted for row in f.rows["test"]]
 
 
-def _robustness(plan: Plan, fitted: Sequence[_Fitted], around: Surroundings, oracle: str | None) -> list[Row]:
-    """Rows of the first overlap for each variant of the prompts: group `box_jitter_px=5`."""
+def _robustness(plan: Plan, fitted: Sequence[_Fitted], around: Surroundings) -> list[Row]:
+    """Rows of the first overlap for each variant of the prompts: group `box_jitter_px=5`. Every variant is an oracle's.
+
+    A variant costs as much as the test itself, so where there are more than CURVE_CASES a draw of them stands for all.
+    """
     variants = fitted[0].learner.adapter.variants()
     wanted = [w for w in plan.judge.wanted if w.name == CURVE]
     if not variants or not wanted:
         return []
-    judge = replace(plan.judge, wanted=wanted)
+    judge, share = replace(plan.judge, wanted=wanted), -(-CURVE_CASES // len(fitted))
+    drawn = [_draw(f.rows["test"], share, plan.recipe.seed) for f in fitted]
+    total, some = sum(len(f.rows["test"]) for f in fitted), sum(map(len, drawn))
+    drawn_note = f"; {some} of {total} test cases, drawn by the seed" if some < total else ""
     rows = []
     for variant in around.console.track(variants, len(variants), "variants of the prompts"):
         again = [
             replace(
                 f,
+                rows={**f.rows, "test": chosen},
                 test=[
-                    _measured(plan, f.learner.store, int(r), f.learner.segment(int(r), variant), wanted)
-                    for r in f.rows["test"]
+                    _measured(plan, f.learner.store, int(r), f.learner.segment(int(r), variant), wanted) for r in chosen
                 ],
             )
-            for f in fitted
+            for f, chosen in zip(fitted, drawn, strict=True)
         ]
-        rows += judge.rows(_gathered(plan, again, "test"), group=variant, note=oracle)
+        note = f"oracle prompt: {variant}{drawn_note}"
+        rows += judge.rows(_gathered(plan, again, "test"), group=variant, note=note)
     return rows
+
+
+def _draw(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng([seed, 2]).permutation(rows)[:count])
 
 
 def _baseline(

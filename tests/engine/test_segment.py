@@ -195,7 +195,7 @@ def test_prediction_writes_masks_named_after_their_input(study, finished, tmp_pa
 @pytest.mark.parametrize(
     ("options", "more"),
     [
-        ({"patch": [16, 32, 32], "width": 8}, 0.5),
+        ({"patch": [16, 32, 32], "width": 8}, 0.35),
         ({"dims": 2, "patch": [32, 32], "network": "segresnet", "width": 8}, 0.3),
     ],
 )
