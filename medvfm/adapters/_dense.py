@@ -18,7 +18,7 @@ from medvfm.models.volumes import Prepared, Volumes
 from medvfm.nn import dense_losses
 
 CHUNK = 16  # slices that go through the network at once
-LOOKS = 4  # how often a draw looks for a slice that holds something
+LOOKS = 8  # how often a draw looks for a slice that holds a structure
 
 
 class DenseSlices:
@@ -84,12 +84,14 @@ class DenseSlices:
         }
 
     def _index(self, truth: np.ndarray, rng: np.random.Generator) -> int:
-        """Two of three draws look for a slice that holds a structure; the others take any."""
+        """Two of three draws look for a slice with a structure, each structure as often as any; the others take any."""
         index = int(rng.integers(truth.shape[-3]))
         if rng.random() < 1 / 3:
             return index
+        number = int(rng.integers(len(self.question.classes)))
         for _ in range(LOOKS):
-            if truth[..., index, :, :].any():
+            held = truth[number, index] if truth.ndim == 4 else truth[index] == number + 1
+            if held.any():
                 break
             index = int(rng.integers(truth.shape[-3]))
         return index
