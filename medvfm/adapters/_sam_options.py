@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from medvfm.core.errors import RecipeError, nearest
+from medvfm.core.options import checked
 from medvfm.core.recipe import Adapter as AdapterSettings
 from medvfm.core.recipe import Prompts as PromptSettings
 
@@ -81,21 +82,11 @@ class PromptOptions(BaseModel):
 
 
 def options(settings: AdapterSettings) -> Options:
-    return _validated(Options, settings.options, "adapter.options")
+    return checked(Options, settings.options, "sam")
 
 
 def prompt_options(prompts: PromptSettings) -> PromptOptions:
-    return _validated(PromptOptions, prompts.options, "adapter.prompts.options")
-
-
-def _validated(kind: Any, given: dict[str, Any], where: str) -> Any:
-    try:
-        return kind.model_validate(given)
-    except ValidationError as invalid:
-        wrong = invalid.errors()[0]
-        name = str(wrong["loc"][0])
-        known = nearest(name, kind.model_fields) if wrong["type"] == "extra_forbidden" else wrong["msg"]
-        raise RecipeError(f"the option {name!r} of sam: {known}", where=where) from None
+    return checked(PromptOptions, prompts.options, "sam", "adapter.prompts.options")
 
 
 def refuse(settings: AdapterSettings, methods: Sequence[str], question: Any) -> None:

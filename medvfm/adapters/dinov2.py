@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from medvfm.adapters._dense import DenseSlices
-from medvfm.core.errors import RecipeError, nearest
+from medvfm.core.errors import RecipeError
 from medvfm.core.image import Image
+from medvfm.core.options import checked
 from medvfm.core.protocols import Method
 from medvfm.core.recipe import Adapter as AdapterSettings
 from medvfm.core.recipe import Prepare, Train
@@ -259,13 +260,7 @@ class Dinov2:
 
 def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, question: Any) -> None:
     """What this adapter cannot do, said before data are read or weights are loaded."""
-    try:
-        Options.model_validate(settings.options)
-    except ValidationError as invalid:
-        wrong = invalid.errors()[0]
-        name = str(wrong["loc"][0])
-        known = nearest(name, Options.model_fields) if wrong["type"] == "extra_forbidden" else wrong["msg"]
-        raise RecipeError(f"the option {name!r} of dinov2: {known}", where="adapter.options") from None
+    checked(Options, settings.options, "dinov2")
     frozen = [m for m in methods if METHODS[m].fits == "features"]
     if prepare.slices.pool == "attention" and frozen:
         raise RecipeError(
@@ -288,7 +283,7 @@ def build(
     seed: int,
 ) -> Dinov2 | DenseSlices:
     """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
-    weights, options = settings.weights or DEFAULT_WEIGHTS, Options.model_validate(settings.options)
+    weights, options = settings.weights or DEFAULT_WEIGHTS, checked(Options, settings.options, "dinov2")
     features = options.features
     if features is None:  # of a CNN made for classification, the stage before its last, class-like layer is better
         features = "last_stage" if weights.startswith("embedded") else "final"

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from medvfm.core.errors import RecipeError, WeightsError, nearest
+from medvfm.core.errors import RecipeError, WeightsError
+from medvfm.core.options import checked
 from medvfm.core.protocols import Method
 from medvfm.core.recipe import Adapter as AdapterSettings
 from medvfm.core.recipe import Prepare, Train
@@ -224,13 +225,7 @@ def _padded(array: np.ndarray, shape: tuple[int, ...], fill: float) -> np.ndarra
 
 
 def _options(settings: AdapterSettings) -> Options:
-    try:
-        found = Options.model_validate(settings.options)
-    except ValidationError as invalid:
-        wrong = invalid.errors()[0]
-        name = str(wrong["loc"][0])
-        known = nearest(name, Options.model_fields) if wrong["type"] == "extra_forbidden" else wrong["msg"]
-        raise RecipeError(f"the option {name!r} of monai: {known}", where="adapter.options") from None
+    found = checked(Options, settings.options, "monai")
     step, least = (32, 64) if found.network == "swin_unetr" else (16, 16)
     patch = _patch(found)
     if len(patch) != found.dims or any(p % step or p < least for p in patch):
