@@ -173,8 +173,9 @@ def _sizes(numbers: np.ndarray, values: np.ndarray, voxels: np.ndarray) -> np.nd
 
 
 def _graph(left: np.ndarray, right: np.ndarray, side: int) -> csr_array:
-    """Edges between objects, as a square matrix of this side."""
-    return csr_array((np.ones(len(left)), (left, right)), shape=(side, side))
+    """Edges between objects, as a square matrix of this side; 32-bit indices, which SciPy before 1.15 insists on."""
+    places = (left.astype(np.int32), right.astype(np.int32))
+    return csr_array((np.ones(len(left)), places), shape=(side, side))
 
 
 METRICS: dict[str, Metric] = {
