@@ -217,10 +217,10 @@ class Monai:
 
 
 def _padded(array: np.ndarray, shape: tuple[int, ...], fill: float) -> np.ndarray:
-    """The last axes filled up to `shape` at their end."""
-    missing = [(0, 0)] * (array.ndim - len(shape)) + [
-        (0, want - have) for have, want in zip(array.shape[-len(shape) :], shape, strict=True)
-    ]
+    """The last axes filled up to `shape` on both sides, as MONAI's sliding window fills up a small volume."""
+    missing = [(0, 0)] * (array.ndim - len(shape))
+    for have, want in zip(array.shape[-len(shape) :], shape, strict=True):
+        missing.append(((want - have) // 2, want - have - (want - have) // 2))
     return np.pad(array, missing, constant_values=fill)
 
 
