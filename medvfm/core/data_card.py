@@ -122,7 +122,7 @@ class DataCard(Section):
     download: Annotated[tuple[Download, ...], Lax] = ()
     instructions: str | None = Field(None, description="how to get the data where a download cannot")
     generator: Generator | None = None
-    layouts: Annotated[tuple[Layout, ...], Lax] = Field(min_length=1)
+    layouts: Annotated[tuple[Layout, ...], Field(strict=False, min_length=1)]
 
     @model_validator(mode="after")
     def _consistent(self) -> DataCard:
