@@ -360,8 +360,13 @@ def data_deidentify(
     strict_pixels: Annotated[
         bool, typer.Option("--strict-pixels", help="leave out images that may hold text and cannot be blanked")
     ] = False,
+    deface: Annotated[
+        bool, typer.Option("--deface", help="remove face and ears from head MR and CT; leave out heads where it fails")
+    ] = False,
 ) -> None:
     """Write DICOM files without their patients (PS3.15 Annex E): medvfm data deidentify scans --out clean"""
+    from collections import Counter
+
     from medvfm.io.console import Console
     from medvfm.io.deidentify import deidentify
 
@@ -375,8 +380,12 @@ def data_deidentify(
         characteristics=keep_characteristics,
         keep_text=keep_text,
         strict_pixels=strict_pixels,
+        deface=deface,
         console=Console(),
     )
+    if deface:
+        series = Counter(done for _, done, _ in report.faces)
+        print("series: " + (", ".join(f"{n} {done}" for done, n in sorted(series.items())) or "none with pixels"))
     if report.flagged:
         print(f"look at {len(report.flagged)} images before you pass them on: text may stand in their pixels")
     print(f"what was done: {out / 'deidentified.json'}")

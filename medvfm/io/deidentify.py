@@ -28,6 +28,7 @@ from medvfm.core.errors import DataError
 from medvfm.io import burned_in
 from medvfm.io.console import SILENT, Console
 from medvfm.io.deidentify_dataset import Cleaner, Settings, secrets_of
+from medvfm.io.deidentify_faces import DEFACED, LEFT_OUT, Faces, Verdict, find_faces
 from medvfm.io.deidentify_keyed import Keyed, read_key
 from medvfm.io.deidentify_profile import EDITION
 from medvfm.io.deidentify_report import (
@@ -63,12 +64,14 @@ def deidentify(
     characteristics: bool = False,
     keep_text: bool = False,
     strict_pixels: bool = False,
+    deface: bool = False,
     console: Console = SILENT,
 ) -> Report:
     """Write every DICOM file under `source` to `out` without its patient; DataError where that cannot be.
 
     `safe_private` names private elements to keep and `rules` regions to blank; `strict_pixels` leaves out images that
-    may hold text and have no region to blank.
+    may hold text and have no region to blank. `deface` removes face and ears from head MR and CT, and leaves out heads
+    in which they cannot be found.
     """
     _refuse_overlap(source, out)
     settings = Settings(shift_dates, characteristics, keep_text, read_safe_private(safe_private))
@@ -79,6 +82,7 @@ def deidentify(
     work.report.files = len(paths)
     with _quiet():
         patients = _scan(paths, console)
+        work.faces = find_faces(paths, console) if deface else None
         for number, path in enumerate(console.track(paths, len(paths), "files"), 1):
             try:
                 work.one(path, patients)
@@ -135,6 +139,7 @@ class _Work:
     strict_pixels: bool
     report: Report
     cleaners: dict[str, Cleaner] = field(default_factory=dict)
+    faces: Faces | None = None
 
     def one(self, path: Path, patients: dict[str, Secrets]) -> None:
         """Read, clean, check and write one file."""
@@ -146,12 +151,13 @@ class _Work:
             raise _LeftOut("text may stand in its pixels")
         if boxes:
             _blank(dataset, boxes)
+        verdict = self._defaced(path, dataset) if self.faces and "PixelData" in dataset else None
         patient = _patient_of(dataset)
         secrets = patients.get(patient) or secrets_of(dataset)
         cleaner = self.cleaners.setdefault(patient, Cleaner(self.keyed, self.settings, patient, secrets))
         row = {"modality": modality(dataset.get("Modality")), "sop_class": class_name(dataset.SOPClassUID)}
         cleaner.clean(dataset)
-        self._mark(dataset, cleaner)
+        self._mark(dataset, cleaner, defaced=verdict is not None and verdict.what == DEFACED)
         _meta(dataset)
         raw = _encoded(dataset, cleaner)
         folder = self._folder(cleaner, dataset)
@@ -159,23 +165,45 @@ class _Work:
         write_bytes(self.report.out / folder / name, raw)
         places = dict(zip(("patient", "study", "series"), folder.parts, strict=True))
         pixels = {"text_in_pixels": risk or "", "blanked_boxes": len(boxes)}
+        if verdict is not None:
+            self.report.faces[places["series"], verdict.what, verdict.why] += 1
+            pixels["face"] = verdict.what
         self.report.written.append({"file": (folder / name).as_posix(), **places, **row, **pixels})
 
-    def _folder(self, cleaner: Cleaner, dataset: Dataset) -> Path:
-        study, series = (str(dataset.get(k) or "") for k in ("StudyInstanceUID", "SeriesInstanceUID"))
-        return Path(
-            cleaner.pseudonym,
-            "study-" + self.keyed.pseudonym("study", study, 8)[1:],
-            "series-" + self.keyed.pseudonym("series", series, 8)[1:],
-        )
+    def _defaced(self, path: Path, dataset: Dataset) -> Verdict:
+        """Take the face out of the pixels; _LeftOut where there may be one that cannot be taken out."""
+        assert self.faces is not None
+        verdict = self.faces.verdicts.get(path)
+        if verdict is None:
+            raise _LeftOut("it may show a face: its series could not be looked at")
+        if verdict.what == LEFT_OUT:
+            self.report.faces[self._series_name(dataset), LEFT_OUT, verdict.why] += 1
+            raise _LeftOut(verdict.why)
+        if verdict.what == DEFACED:
+            try:
+                self.faces.remove(path, dataset)
+            except Exception as failed:
+                raise _LeftOut("a head whose pixels cannot be written anew") from failed
+        return verdict
 
-    def _mark(self, dataset: Dataset, cleaner: Cleaner) -> None:
+    def _folder(self, cleaner: Cleaner, dataset: Dataset) -> Path:
+        study = "study-" + self.keyed.pseudonym("study", str(dataset.get("StudyInstanceUID") or ""), 8)[1:]
+        return Path(cleaner.pseudonym, study, self._series_name(dataset))
+
+    def _series_name(self, dataset: Dataset) -> str:
+        return "series-" + self.keyed.pseudonym("series", str(dataset.get("SeriesInstanceUID") or ""), 8)[1:]
+
+    def _mark(self, dataset: Dataset, cleaner: Cleaner, *, defaced: bool) -> None:
         """Say in the file what was done (PS3.15, E.1.1, steps 6 to 8)."""
         dataset.PatientID = dataset.PatientName = cleaner.pseudonym
         dataset.PatientIdentityRemoved = "YES"
         dataset.LongitudinalTemporalInformationModified = "MODIFIED" if self.settings.shift_dates else "REMOVED"
         dataset.DeidentificationMethod = f"medvfm, DICOM PS3.15 {EDITION} Annex E"
-        dataset.DeidentificationMethodCodeSequence = [method_item(c) for c in method_codes(self.settings)]
+        dataset.DeidentificationMethodCodeSequence = [
+            method_item(c) for c in method_codes(self.settings, defaced=defaced)
+        ]
+        if defaced:
+            dataset.RecognizableVisualFeatures = "NO"  # PS3.15, E.3.2
 
 
 def _refuse_overlap(source: Path, out: Path) -> None:

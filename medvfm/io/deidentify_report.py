@@ -18,13 +18,14 @@ from medvfm.io.deidentify_profile import EDITION
 
 _METHOD_CODES = {  # PS3.16, CID 7050
     "113100": "Basic Application Confidentiality Profile",
+    "113102": "Clean Recognizable Visual Features Option",
     "113104": "Clean Structured Content Option",
     "113105": "Clean Descriptors Option",
     "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
     "113108": "Retain Patient Characteristics Option",
     "113111": "Retain Safe Private Option",
 }
-_COLUMNS = ("file", "patient", "study", "series", "modality", "sop_class", "text_in_pixels", "blanked_boxes")
+_COLUMNS = ("file", "patient", "study", "series", "modality", "sop_class", "text_in_pixels", "blanked_boxes", "face")
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Report:
     left_out: list[tuple[int, str]] = field(default_factory=list)  # running number in the sorted folder, reason
     done: Counter[tuple[str, str]] = field(default_factory=Counter)
     patients: int = 0
+    faces: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # new series name, what was done, why: files
 
     @property
     def flagged(self) -> list[dict[str, object]]:
@@ -47,10 +49,14 @@ class Report:
         return [row for row in self.written if row["blanked_boxes"]]
 
 
-def method_codes(settings: Settings) -> list[str]:
-    """The codes of the profile and of the options that were used."""
+def method_codes(settings: Settings, *, defaced: bool = False) -> list[str]:
+    """The codes of the profile and of the options that were used.
+
+    Defacing is 113102 and not 113101: Clean Pixel Data says of burned-in text that it was removed (PS3.15, E.3.1).
+    """
     used = {
         "113100": True,
+        "113102": defaced,
         "113104": settings.keep_text,
         "113105": settings.keep_text,
         "113107": settings.shift_dates,
@@ -86,9 +92,10 @@ def write_report(report: Report, settings: Settings) -> None:
     attributes: dict[str, dict[str, int]] = {}
     for (keyword, what), count in sorted(report.done.items()):
         attributes.setdefault(keyword, {})[what] = count
+    defaced = any(done == "defaced" for _, done, _ in report.faces)
     summary = {
         "profile": f"DICOM PS3.15 {EDITION} Annex E, table E.1-1",
-        "options": [_METHOD_CODES[c] for c in method_codes(settings)],
+        "options": [_METHOD_CODES[c] for c in method_codes(settings, defaced=defaced)],
         "dates": "shifted by whole days, the same for all files of a patient" if settings.shift_dates else "removed",
         "files": report.files,
         "written": len(report.written),
@@ -97,6 +104,10 @@ def write_report(report: Report, settings: Settings) -> None:
         "left_out_numbers": {str(number): reason for number, reason in report.left_out},
         "text_may_stand_in_pixels": [row["file"] for row in report.flagged],
         "blanked": [row["file"] for row in report.blanked],
+        "faces": [
+            {"series": series, "done": done, **({"why": why} if why else {}), "files": count}
+            for (series, done, why), count in sorted(report.faces.items())
+        ],
         "attributes": attributes,
     }
     write_bytes(report.out / "deidentified.json", (json.dumps(summary, indent=1) + "\n").encode())

@@ -79,8 +79,8 @@ class Head:
 @functools.lru_cache(maxsize=1)
 def template() -> Template:
     """The template with the fields that are derived from it; seconds of work, once for each process."""
-    grey, white = (_carried(name) for name in ("gm", "wm"))
-    brain = _carried("t1") > 0
+    grey, white = (carried(name) for name in ("gm", "wm"))
+    brain = carried("t1") > 0
     csf = 1.0 - grey - white
     origin = np.array([-98.0, -134.0, -72.0])  # of the carried files; their voxels are 1 mm
     ventricles = _lateral_ventricles((csf > 0.5) & brain, origin)
@@ -200,7 +200,7 @@ def random_rotation(rng: np.random.Generator) -> np.ndarray:
     return q * np.sign(np.diag(r))
 
 
-def _carried(name: str) -> np.ndarray:
+def carried(name: str) -> np.ndarray:
     """One of the maps that the package nilearn carries, as shares of 1; nilearn itself is not imported."""
     spec = importlib.util.find_spec("nilearn")
     if spec is None or not spec.submodule_search_locations:
