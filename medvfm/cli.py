@@ -361,7 +361,11 @@ def data_deidentify(
         bool, typer.Option("--strict-pixels", help="leave out images that may hold text and cannot be blanked")
     ] = False,
     deface: Annotated[
-        bool, typer.Option("--deface", help="remove face and ears from head MR and CT; leave out heads where it fails")
+        bool,
+        typer.Option(
+            "--deface",
+            help="remove face and ears of head MR and CT; tried on simulated MR only: look at the results",
+        ),
     ] = False,
 ) -> None:
     """Write DICOM files without their patients (PS3.15 Annex E): medvfm data deidentify scans --out clean"""
@@ -386,6 +390,7 @@ def data_deidentify(
     if deface:
         series = Counter(done for _, done, _ in report.faces)
         print("series: " + (", ".join(f"{n} {done}" for done, n in sorted(series.items())) or "none with pixels"))
+        print("look at every head before you pass it on: defacing has been tried on simulated MR heads only")
     if report.flagged:
         print(f"look at {len(report.flagged)} images before you pass them on: text may stand in their pixels")
     print(f"what was done: {out / 'deidentified.json'}")
