@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from medvfm.core import cores
 from medvfm.core.case import Case
 from medvfm.core.errors import MedvfmError
 from medvfm.core.protocols import Preparer
@@ -29,8 +29,7 @@ class Keyed:
 
 def default_workers(device: str) -> int:
     """One process a core on a CPU, where they share the cores with the model; a few more beside a GPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 2) if device == "cpu" else min(cores, 12)
+    return min(cores.available(), 2 if device == "cpu" else 12)
 
 
 def content_keys(cases: Sequence[Case], preparer: Preparer, strict: bool) -> Keyed:

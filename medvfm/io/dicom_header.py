@@ -33,9 +33,11 @@ from medvfm.io.dicom_source import Source
 Element = tuple[bytes | None, int, int]
 UNDEFINED = 0xFFFFFFFF
 _DEEPEST = 64
+_WALKED_FROM = 16 * _DEEPEST  # bytes; a shorter sequence of defined length cannot nest too deep and is passed by
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _ITEM_LITTLE, _ITEM_BIG = b"\xfe\xff\0\xe0", b"\xff\xfe\xe0\0"
+_PIXEL_GROUP = 0x7FE0
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _BINARY = {b"US": "H", b"SS": "h", b"UL": "L", b"SL": "l", b"FL": "f", b"FD": "d", b"OW": "H", b"UV": "Q", b"SV": "q"}
 _SIZES = {code: struct.calcsize("<" + code) for code in _BINARY.values()}
@@ -117,7 +119,7 @@ class DataSet:
             raise UnreadableImage(f"{keyword} is no number", where=self.path)
         else:
             try:
-                values = tuple(map(float, raw.decode("latin-1").strip(" \0").split("\\")))
+                values = tuple(map(float, raw.strip(b" \0").split(b"\\")))
             except ValueError as error:
                 if not raw.strip(b" \0"):
                     return ()
@@ -297,6 +299,7 @@ def _level(
     unpack, unpack_long = struct.Struct(form).unpack_from, struct.Struct(long_form).unpack_from
     data, have, size = source.data, len(source.data), source.size
     elements: dict[int, Element] = {}
+    short: frozenset[bytes] = _SHORT if explicit else frozenset()
     while end is None or at < end:
         if at + 12 > have:
             source.need(at + 12)
@@ -306,6 +309,10 @@ def _level(
                     raise UnreadableImage("the file ends early, inside its header", where=source.path)
                 break
         group, element, vr, length = unpack(data, at)
+        if vr in short and group < _PIXEL_GROUP and at + 8 + length <= have:  # nearly all: the way that costs least
+            elements[group << 16 | element] = (vr, at + 8, length)
+            at += 8 + length
+            continue
         tag = group << 16 | element
         if tag == _ITEM_END:
             at += 8
@@ -325,7 +332,9 @@ def _level(
         elements[tag] = (vr, start, length)
         if not nested and tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA):
             break
-        if length == UNDEFINED or vr == b"SQ" or (vr is None and length >= 8 and _opens(source, start, big)):
+        if length >= _WALKED_FROM and (
+            length == UNDEFINED or vr == b"SQ" or (vr is None and _opens(source, start, big))
+        ):
             inner = (False, False) if vr == b"UN" else (explicit, big)
             at = _behind_sequence(source, start, length, *inner)
         else:

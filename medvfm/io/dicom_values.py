@@ -114,8 +114,14 @@ def shifted(stored: np.ndarray, intercept: float) -> bool:
     """Add the intercept in place if the sums fit int16, which the array then holds; False, and nothing done, if not.
 
     What `rescaled` does, for a slice that has just been read: while it is in the cache this costs next to nothing.
+    The intercept is negative (`is_shift`), so that only one end of the values has to be looked up.
     """
-    if not _fits(int(stored.min()) + intercept, int(stored.max()) + intercept, True, 2):
+    least, most = -(1 << 15), (1 << 15) - 1
+    if stored.dtype.kind == "u":
+        fits = intercept >= least and int(stored.max()) + intercept <= most
+    else:
+        fits = int(stored.min()) + intercept >= least
+    if not fits:
         return False
     values = stored.view(np.int16)
     values += _wrapped(intercept, values.dtype)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from medvfm.core import cores
 from medvfm.core.errors import DataError
 from medvfm.io import index_facts, index_rows, patients
 from medvfm.io.console import SILENT, Console
@@ -71,7 +72,7 @@ def index(
     missing = [(name, stat) for name, stat in found if journal.get(name, stat) is None]
     describer = Describer(key, identifiers)
     chunks = [missing[at : at + _CHUNK] for at in range(0, len(missing), _CHUNK)]
-    processes = 1 if len(missing) < _WORTH_PROCESSES else (workers or _cores())
+    processes = 1 if len(missing) < _WORTH_PROCESSES else (workers or cores.available())
     described = (file for chunk in _described(root, chunks, describer, processes, journal) for file in chunk)
     for _ in console.track(described, len(missing), "headers read"):
         pass
@@ -94,10 +95,6 @@ def index(
         problems=int(rows["problems"].notna().sum()),
         passed_by=len(found) + len(refused) - len(entries),
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _walked(root: Path, ours: set[Path]) -> tuple[list[_Found], dict[str, str]]:

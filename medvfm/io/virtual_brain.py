@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from medvfm.core import cores
 from medvfm.core.errors import DataError, nearest
 from medvfm.core.image import Image
 from medvfm.io import dicom_write, virtual_cohort, virtual_scanner, virtual_words
@@ -106,8 +106,7 @@ def _fill(
 
 def _in_order(jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[dict, list[virtual_words.Question]]]:
     if workers is None:
-        workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-                      len(jobs) // _PATIENTS_A_WORKER)  # fmt: skip
+        workers = min(cores.available(), len(jobs) // _PATIENTS_A_WORKER)
     if workers <= 1:
         yield from map(_examine, jobs)
         return
