@@ -7,6 +7,7 @@ import numpy as np
 from medvfm.core.errors import UnreadableImage
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_LAST_ROW = np.array([0.0, 0.0, 0.0, 1.0])
 _MM_MOST = 1e9  # a thousand kilometres: an affine beyond it is damage, and its squares overflow
 _AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))
 # Where the axes of a picture (columns, rows, slices) point as a radiologist sees it: the patient's right at the left
@@ -20,7 +21,7 @@ def checked_affine(affine: np.ndarray) -> np.ndarray:
     affine = np.array(affine, dtype=np.float64)
     if affine.shape != (4, 4) or not (np.abs(affine) < _MM_MOST).all():  # NaN is not below either
         raise UnreadableImage("the affine is not a finite 4 x 4 matrix")
-    if not np.allclose(affine[3], [0, 0, 0, 1]) or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    if not (np.abs(affine[3] - _LAST_ROW) <= 1e-5).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise UnreadableImage("the affine is singular: it gives voxels no volume")
     affine.setflags(write=False)
     return affine

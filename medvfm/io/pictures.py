@@ -50,7 +50,8 @@ def window(voxels: np.ndarray, low: float, high: float) -> np.ndarray:
     """float32 in [0, 1]: 0 at `low` and below, 1 at `high` and above, linear between."""
     if not low < high:
         raise ValueError(f"a window from {low} to {high}; low must be below high")
-    out = np.subtract(voxels, np.float32(low), dtype=np.float32)
+    out = voxels.astype(np.float32)
+    out -= np.float32(low)
     out *= np.float32(1.0 / (high - low))
     return np.clip(out, 0.0, 1.0, out=out)
 
@@ -129,7 +130,7 @@ def slice_pictures(
 def pictures_of(image: Image, plan: SlicePlan, intensity: Rule = "auto") -> np.ndarray:
     """Pictures (S, C, H, W) float32 in [0, 1] of the slices of a plan."""
     view, _ = _view(image.voxels, image.affine, plan.axes)
-    chosen = view[:, :, list(plan.indices)]
+    chosen = view[:, :, _selection(plan.indices)]
     chosen = chosen[..., None] if chosen.ndim == 3 else chosen
     stored = chosen.transpose(2, 3, 1, 0)  # (column, row, slice, channel) to (slice, channel, row, column)
     if _is_rule_per_channel(intensity):
@@ -174,6 +175,12 @@ def _spread(length: int, count: int | None, span: tuple[float, float]) -> tuple[
         return tuple(inside)
     middles = low + (np.arange(count) + 0.5) * (high - low) / count
     return tuple(sorted({min(int(m), length - 1) for m in middles}))
+
+
+def _selection(indices: Sequence[int]) -> slice | list[int]:
+    """Neighbouring slices as a range, which numpy takes without a copy."""
+    first, last = indices[0], indices[-1]
+    return slice(first, last + 1) if last - first + 1 == len(indices) else list(indices)
 
 
 def _automatic(image: Image) -> tuple[float, float]:
