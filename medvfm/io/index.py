@@ -27,7 +27,7 @@ from medvfm.io.index_names import Known
 from medvfm.io.run_directory import write_table
 
 _ENDINGS = (".csv", ".parquet")
-_CHUNK = 64  # files that one process describes before it reports
+_CHUNK = 256  # files that one process describes before it reports
 _WORTH_PROCESSES = (
     8192  # fewer are read before other processes have started: half a second each, a fifth of a ms a file
 )
@@ -71,9 +71,8 @@ def index(
     found, refused = _walked(root, {table, journal.path})
     missing = [(name, stat) for name, stat in found if journal.get(name, stat) is None]
     describer = Describer(key, identifiers)
-    chunks = [missing[at : at + _CHUNK] for at in range(0, len(missing), _CHUNK)]
     processes = 1 if len(missing) < _WORTH_PROCESSES else (workers or cores.available())
-    described = (file for chunk in _described(root, chunks, describer, processes, journal) for file in chunk)
+    described = _described(root, missing, describer, processes, journal)
     for _ in console.track(described, len(missing), "headers read"):
         pass
     entries: dict[str, Entry] = {}
@@ -135,18 +134,17 @@ def _leads_inside(link: Path, real: Path) -> bool:
 
 
 def _described(
-    root: Path, chunks: Sequence[Sequence[_Found]], describer: Describer, processes: int, journal: Journal
-) -> Iterator[Sequence[_Found]]:
-    """The chunks whose facts are in the journal now, as they are done."""
-    for chunk, facts in zip(chunks, _mapped(root, chunks, describer, processes), strict=True):
-        journal.add((name, stat, data) for (name, stat), data in zip(chunk, facts, strict=True))
-        yield chunk
+    root: Path, missing: Sequence[_Found], describer: Describer, processes: int, journal: Journal
+) -> Iterator[str]:
+    """Places of files whose facts are in the journal now, as they are done."""
+    chunks = (missing[at : at + _CHUNK] for at in range(0, len(missing), _CHUNK))
+    tasks = ((describer, root, {journal.place(name, stat): name for name, stat in chunk}) for chunk in chunks)
+    for block, packed in _mapped(tasks, processes):
+        journal.add(block, packed)
+        yield from block
 
 
-def _mapped(
-    root: Path, chunks: Sequence[Sequence[_Found]], describer: Describer, processes: int
-) -> Iterator[list[dict]]:
-    tasks = ((describer, root, [name for name, _ in chunk]) for chunk in chunks)
+def _mapped(tasks: Iterator[index_facts.Task], processes: int) -> Iterator[index_facts.Block]:
     if processes == 1:
         yield from map(index_facts.described, tasks)
         return

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from medvfm.io import dicom_series, index_names, patients
+from medvfm.io import dicom_series, index_journal, index_names, patients
 from medvfm.io.dicom_dictionary import NATIVE
 from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_header import Header
@@ -16,6 +16,10 @@ from medvfm.io.dicom_pixel_format import PixelFormat
 from medvfm.io.dicom_series import FileFacts
 from medvfm.io.index_names import Token
 
+# what one process is given, the names of files by their places in the journal, and what it gives back: their data by
+# place, as they are and packed for the journal
+Task = tuple["Describer", Path, Mapping[str, str]]
+Block = tuple[dict[str, dict[str, Any]], bytes]
 _HASHED = {"patient_id": "", "study_uid": "uid", "series_uid": "uid", "instance_uid": "uid"}
 
 
@@ -83,10 +87,11 @@ def _hashed(value: str, key: bytes, kind: str) -> str:
     return patients.hashed(value, key, kind) if value else ""
 
 
-def described(task: tuple[Describer, Path, Iterable[str]]) -> list[dict[str, Any]]:
-    """What one process does of an index: the data of the named files below a root."""
+def described(task: Task) -> Block:
+    """What one process does of an index, for some files below a root."""
     describer, root, names = task
-    return [describer(root / name) for name in names]
+    block = {place: describer(root / name) for place, name in names.items()}
+    return block, index_journal.packed(block)
 
 
 def _cut(header: Header, form: PixelFormat) -> str | None:

@@ -11,7 +11,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +32,21 @@ class Journal:
 
     def get(self, name: str, stat: os.stat_result) -> Mapping[str, Any] | None:
         """What was read of the file `name` (relative to the root) while it was as it is now; {} for no image."""
-        return self._known.get(self._place(name, stat))
+        return self._known.get(self.place(name, stat))
 
-    def add(self, facts: Iterable[tuple[str, os.stat_result, Mapping[str, Any]]]) -> None:
-        """Keep what was read, at once."""
-        block = {self._place(name, stat): data for name, stat, data in facts}
-        if not block:
-            return
+    def add(self, block: Mapping[str, Mapping[str, Any]], packed_block: bytes) -> None:
+        """Keep what was read, by `place`, at once; packed where it was read, so that one process need not pack all."""
         self._known |= block
-        new = b"" if self.path.exists() else _packed(self._head)
+        new = b"" if self.path.exists() else packed(self._head)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as file:
-                file.write(new + _packed(block))
+                file.write(new + packed_block)
         except OSError as failed:
             raise DataError(f"progress cannot be written: {failed.strerror}", where=self.path) from failed
 
-    def _place(self, name: str, stat: os.stat_result) -> str:
+    def place(self, name: str, stat: os.stat_result) -> str:
+        """Under which the facts of a file are kept while it is as it is now."""
         text = f"{name}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}"
         return hashlib.blake2b(os.fsencode(text), key=self._key[:64], digest_size=16).hexdigest()
 
@@ -77,9 +75,10 @@ class Journal:
         return found
 
 
-def _packed(block: Mapping[str, Any]) -> bytes:
-    packed = zlib.compress(json.dumps(block, separators=(",", ":")).encode(), 1)
-    return _LENGTH.pack(len(packed)) + packed
+def packed(block: Mapping[str, Any]) -> bytes:
+    """A block as it is appended."""
+    data = zlib.compress(json.dumps(block, separators=(",", ":")).encode(), 1)
+    return _LENGTH.pack(len(data)) + data
 
 
 def _unpacked(data: bytes, at: int) -> dict[str, Any] | None:
