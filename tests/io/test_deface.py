@@ -19,12 +19,15 @@ from medvfm.core.image import Image
 from medvfm.io import virtual_anatomy, virtual_cohort, virtual_scanner
 from medvfm.io.deface import deface, face_mask
 from medvfm.io.deidentify import deidentify
+from medvfm.io.deidentify_faces import _set_lowest
 from medvfm.io.dicom import read_series
 from medvfm.io.dicom_write import write_mr_series
 from medvfm.io.head_registration import place_head
 from medvfm.io.read import read_image
 from medvfm.io.virtual_brain import _series
+from tests.io.dicom_samples import dataset, save
 
+pytestmark = pytest.mark.slow
 # Anatomy in MNI152 mm, (x, y, z) and radii: painted here, and not taken from the code under test.
 FEATURES = {
     "right eye": ((32, 68, -42), (12, 12, 12)),
@@ -94,6 +97,18 @@ def test_the_brain_is_whole_and_the_features_are_gone(scanner, subjects, masks):
     assert mask.mean() < 0.3
 
 
+def test_a_ct_of_the_same_head_loses_its_face(subjects):
+    one = subjects["A"]
+    spacing_mm = np.linalg.norm(one.image.affine[:3, :3], axis=0)
+    away_mm = ndimage.distance_transform_edt(~one.brain, sampling=spacing_mm)
+    layers = [one.scan.tissues > 1, one.brain, away_mm < 3, away_mm < 9, away_mm < 14]
+    hu = np.select(layers, [38, 12, 10, 900, 45], -1000) + np.random.default_rng(0).normal(0, 8, away_mm.shape)
+    hu[(one.image.voxels != one.scan.stored) & (away_mm > 9)] = 45
+    mask = face_mask(Image(hu.astype(np.int16), one.image.affine, "HU"))
+    assert min(float(mask[true].mean()) for true in one.features.values() if true.sum() > 50) > 0.95
+    assert (mask & one.brain).sum() < 0.001 * one.brain.sum()  # a CT shows less of where the brain ends
+
+
 def test_deface_sets_the_lowest_value_and_nothing_else(subjects, masks):
     image = subjects["B"].image
     done = deface(image)
@@ -141,10 +156,14 @@ def test_a_head_that_is_turned_and_moved_loses_the_same_face(subjects, masks):
     assert min(float(mask[true].mean()) for true in one.features.values() if true.sum() > 50) > 0.85
 
 
-@pytest.mark.parametrize("wrong", [(1, -1, 1), (1, 1, -1), (2, 2, 2)], ids=["front", "top", "size"])
-def test_an_affine_that_lies_about_the_head_is_refused(wrong, subjects):
+@pytest.mark.parametrize(
+    ("scanner", "wrong"),
+    [("A", (1, -1, 1)), ("B", (1, -1, 1)), ("C", (1, -1, 1)), ("C", (1, 1, -1)), ("A", (2, 2, 2))],
+    ids=["front A", "front B", "front C", "top C", "size A"],
+)
+def test_an_affine_that_lies_about_the_head_is_refused(scanner, wrong, subjects):
     """A header that swaps front and back, or top and bottom, would have the wrong end of the head removed."""
-    one = subjects["A"].image
+    one = subjects[scanner].image
     with pytest.raises(DataError, match="face cannot be found"):
         face_mask(replace(one, affine=np.diag([*wrong, 1.0]) @ one.affine))
 
@@ -159,9 +178,42 @@ def test_what_is_no_head_is_refused(shared_data):
 def test_noise_and_balls_are_refused():
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 1000, (64, 64, 64)).astype(np.int16)
-    assert place_head(Image(noise, np.diag([4.0, 4.0, 4.0, 1.0]))).doubts
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    assert place_head(Image(noise, affine)).doubts
+    away_mm = 4 * np.linalg.norm(np.stack(np.indices((64, 64, 64)), -1) - 31.5, axis=-1)
+    for radius_mm in (40, 80, 110):
+        ball = np.where(away_mm < radius_mm, 600, 0) + noise // 50
+        assert place_head(Image(ball.astype(np.int16), affine)).doubts, radius_mm
     with pytest.raises(DataError, match="one value"):
         face_mask(Image(np.zeros((32, 32, 32), np.int16), np.diag([6.0, 6.0, 6.0, 1.0])))
+
+
+# Files of DICOM
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize(
+    ("signed", "slope", "intercept"), [(False, 1, -1024), (True, 1, 0), (False, 2.5, -300), (True, 0.5, 10)]
+)
+def test_stored_values_become_the_lowest_of_the_volume(tmp_path, big, signed, slope, intercept):
+    """Whatever the bytes: what is read again is the lowest value in the mask, and as it was beside it."""
+    kind = np.int16 if signed else np.uint16
+    stored = np.random.default_rng(0).integers(-500 if signed else 0, 2000, (6, 7)).astype(kind)
+    syntax = "1.2.840.10008.1.2.2" if big else "1.2.840.10008.1.2.1"
+    ds = dataset(stored, syntax=syntax, RescaleSlope=str(slope), RescaleIntercept=str(intercept))
+    path = save(ds, tmp_path / "a.dcm")
+    before = read_image(path).voxels
+    data = pydicom.dcmread(path)
+    mask = np.zeros(stored.shape, bool)
+    mask[1:3, 2:5] = True
+    lowest = slope * float(stored.min()) + intercept - 3 * slope  # of a slice elsewhere
+    if not signed:
+        lowest = max(lowest, float(intercept))
+    _set_lowest(data, mask.ravel(), lowest)
+    data.save_as(path)
+    after = read_image(path).voxels
+    np.testing.assert_array_equal(after[..., 0].T[~mask], before[..., 0].T[~mask])
+    assert (after[..., 0].T[mask] == lowest).all()
 
 
 # A folder of DICOM files
