@@ -364,7 +364,7 @@ def data_deidentify(
         bool,
         typer.Option(
             "--deface",
-            help="remove face and ears of head MR and CT; tried on simulated MR only: look at the results",
+            help="remove face and ears of head MR and CT; tried on simulated heads only: look at the results",
         ),
     ] = False,
 ) -> None:
@@ -390,7 +390,7 @@ def data_deidentify(
     if deface:
         series = Counter(done for _, done, _ in report.faces)
         print("series: " + (", ".join(f"{n} {done}" for done, n in sorted(series.items())) or "none with pixels"))
-        print("look at every head before you pass it on: defacing has been tried on simulated MR heads only")
+        print("look at every head before you pass it on: defacing has been tried on simulated heads only")
     if report.flagged:
         print(f"look at {len(report.flagged)} images before you pass them on: text may stand in their pixels")
     print(f"what was done: {out / 'deidentified.json'}")

@@ -18,7 +18,8 @@ class Case:
 
     images   role (`image`, `t1`, `prior`, `lateral`, ...) to its files: one file, one DICOM series folder, or several
     targets  class to 0 or 1 (or between, where the card's policy makes uncertain labels soft); NaN is unknown
-    masks    `mask`, or one entry a class for multi-label masks: file of the truth on the grid of the image
+    masks    `mask`, or one entry a class for multi-label masks: its files on the grid of the image, one or several
+             that are united
     groups   columns that subgroups and attribute baselines use (sex, age, scanner, ...)
     """
 
@@ -26,7 +27,7 @@ class Case:
     patient_id: str | None
     images: Mapping[str, tuple[Path, ...]]
     targets: Mapping[str, float] = field(default_factory=dict)
-    masks: Mapping[str, Path] = field(default_factory=dict)
+    masks: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     text: str | None = None
     question: str | None = None
     answer: str | None = None

@@ -150,6 +150,21 @@ class Arrays(Section):
     names: dict[SplitName, str] = Field(default_factory=dict, description="our names of the splits to theirs")
 
 
+class RunLengths(Section):
+    """Masks that a column of a table holds as text: start and length of each run of pixels, by turns.
+
+    Each is written out once, as a PNG in the cache, whose path becomes the field `mask`. An empty cell is no mask.
+    """
+
+    column: str
+    size_px: Annotated[tuple[int, int], Lax] = Field(description="(height, width) of the pictures")
+    order: Literal["down", "across"] = Field("down", description="columns or rows one after the other")
+    start: Literal["absolute", "relative"] = Field(
+        "absolute", description="absolute: counted from 1; relative: from the end of the run before, the first from 0"
+    )
+    nothing: Values = Field((), description="values of a picture on which there is nothing: its mask is empty")
+
+
 class Layout(Section):
     """One way in which the files lie, and how they become cases."""
 
@@ -185,8 +200,11 @@ class Layout(Section):
         description="role to its file, its DICOM folder, or several; a glob must match one" + SHORT,
     )
     masks: Annotated[dict[str, Template], BeforeValidator(_named)] = Field(
-        default_factory=dict, description="`mask`, or the name of each structure that has a file of its own" + SHORT
+        default_factory=dict,
+        description="`mask`, or the name of each structure that has a file of its own; where the card's masks are "
+        "`grey`, a glob may match several, which are united" + SHORT,
     )
+    run_lengths: RunLengths | None = None
     split: Template | None = None
     splits: dict[str, SplitName] = Field(default_factory=dict, description="their names of the splits to ours")
     split_lists: dict[SplitName, str] = Field(
@@ -214,6 +232,8 @@ class Layout(Section):
             raise ValueError("a layout has either a table, a pattern of files, or arrays")
         if self.table is None and (self.records or self.columns or self.delimiter or self.embedded):
             raise ValueError("records, columns, delimiter and embedded belong to a table")
+        if self.run_lengths and (self.table is None or "mask" in self.masks):
+            raise ValueError("run_lengths belong to a table, and give the mask themselves")
         if self.files is not None:
             for _, name, expression in pieces_of(_template(self.files)):
                 _compiles(expression or "", name)

@@ -53,7 +53,7 @@ class Looker:
         return "look"
 
     def files(self, case: Case) -> Sequence[Path]:
-        return [*case.files, *case.masks.values()]
+        return [*case.files, *(path for files in case.masks.values() for path in files)]
 
     def __call__(self, case: Case) -> Look:
         images = [read_image(path, **self.reading) for path in case.files]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from medvfm.core.errors import DataCardError, DataError, nearest
-from medvfm.core.layout import Class, Group, Join, Layout, fields_of, pieces_of
-from medvfm.io import table_files, unpack
+from medvfm.core.layout import Class, Group, Join, Layout, RunLengths, fields_of, pieces_of
+from medvfm.io import run_lengths, table_files, unpack
 from medvfm.io.inside import Inside, escaped, exists
 
 PLAIN = (
@@ -115,6 +115,8 @@ class Rows:
             for join in self.layout.join:
                 if join.file is not None:
                     row = self._with_file(row, join)
+            if self.layout.run_lengths is not None:
+                row = _with_mask(row, self.layout.run_lengths)
             yield self._with_split(row, splits)
 
     def _source(self) -> Iterator[Row]:
@@ -199,6 +201,12 @@ class Rows:
         return replace(row, fields={**row.fields, "split": lists.get(key, "")})
 
 
+def _with_mask(row: Row, wanted: RunLengths) -> Row:
+    text = row[wanted.column]
+    mask = "" if is_unknown(text) else run_lengths.written(as_text(text), wanted, row.place)
+    return replace(row, fields={**row.fields, "mask": mask})
+
+
 def _found(pattern: str, inside: Inside) -> Iterator[Row]:
     """Paths that match, and what their fields are. A field that stands twice must be the same in both places."""
     names: list[str] = []
@@ -234,4 +242,5 @@ def _wanted(layout: Layout) -> set[str]:
     templates += [t for join in layout.join for t in (join.on, join.file)]
     found = {name for template in templates if template for name in fields_of(template)}
     found |= {c.column if isinstance(c, Class) else c for c in layout.classes.values()}
+    found |= {layout.run_lengths.column} if layout.run_lengths else set()
     return found | set(layout.keep) | set(PLAIN)

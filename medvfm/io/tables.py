@@ -185,7 +185,7 @@ class _Reader:
             patient,
             self._images(row),
             self.labels.of(rows, layout.repeated),
-            self._masks(row),
+            self._masks(rows),
             split=self._split(case_id, row),
             study_date=re.sub(r"^(\d{4})(\d{2})(\d{2})$", r"\1-\2-\3", date) if date else None,
             laterality=_SIDES.get(side.lower(), side) if side else None,
@@ -235,20 +235,30 @@ class _Reader:
             raise _LeftOut("files missing", "it names no image")
         return found
 
-    def _masks(self, row: Row) -> dict[str, Path]:
-        templates = self.layout.masks or ({"mask": "{mask}"} if "mask" in row.fields else {})
-        found = {name: self._file(row, template) for name, template in templates.items()}
-        return {name: path for name, path in found.items() if path is not None}
+    def _masks(self, rows: Sequence[Row]) -> dict[str, tuple[Path, ...]]:
+        """The files of each mask: several only where they can be united, from one row or from all of a case."""
+        can_unite = self.card.masks.kind == "grey"
+        templates = self.layout.masks or ({"mask": "{mask}"} if "mask" in rows[0].fields else {})
+        found = {}
+        for name, template in templates.items():
+            several = [self._files(row, template, can_unite) for row in (rows if can_unite else rows[:1])]
+            if files := tuple(dict.fromkeys(path for files in several for path in files)):
+                found[name] = files
+        return found
 
     def _file(self, row: Row, template: str) -> Path | None:
+        return next(iter(self._files(row, template, False)), None)
+
+    def _files(self, row: Row, template: str, can_unite: bool) -> list[Path]:
+        """What the template names; nothing where a field of it is empty."""
         files = row.files(template, self.inside)
         if files is None:
-            return None
+            return []
         if not files:
             raise _LeftOut("files missing", f"no such file: {row.filled(template)}")
-        if len(files) > 1:
+        if len(files) > 1 and not can_unite:
             raise _LeftOut("several files where one belongs", f"{len(files)} files match {row.filled(template)}")
-        return files[0]
+        return files
 
 
 def _keep(row: Row, wanted: Mapping[str, Sequence[Any]]) -> None:

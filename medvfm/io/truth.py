@@ -41,7 +41,7 @@ class TruthReader:
         """The files that the truth of a case depends on."""
         if not case.masks:
             raise UnreadableImage(f"{case.case_id} has no mask")
-        return tuple(case.masks[name] for name in sorted(case.masks))
+        return tuple(path for name in sorted(case.masks) for path in case.masks[name])
 
     def key(self) -> str:
         """What the array depends on besides the files."""
@@ -52,7 +52,10 @@ class TruthReader:
         """The truth of a case; refused where it is off the grid of its image or holds what the card does not name."""
         self.files(case)
         if self.kind == "instances":
-            return self._instances(_only(case), image)
+            if len(case.masks) != 1:
+                named = ", ".join(sorted(case.masks))
+                raise UnreadableImage(f"{case.case_id}: objects come from one mask, and it has {named}")
+            return self._instances(_only(case, next(iter(case.masks.values()))), image)
         layers = self._layers(case, image)
         if self.kind == "multi_label":
             return np.stack([layers.get(name, np.zeros(image.shape_vox, bool)) for name in self.classes], axis=-1)
@@ -70,14 +73,15 @@ class TruthReader:
 
     def _layers(self, case: Case, image: Image) -> dict[str, np.ndarray]:
         """(i, j, k) of bool for each class that is asked for and has a file or a value."""
-        own = {name: path for name, path in case.masks.items() if name in self.classes}
-        found = {name: self._binary(path, image) for name, path in own.items()}
+        own = {name: files for name, files in case.masks.items() if name in self.classes}
+        found = {name: self._united(files, image) for name, files in own.items()}
         if "mask" not in case.masks:
             return found
         rest = [name for name in self.classes if name not in own]
-        path = case.masks["mask"]
+        files = case.masks["mask"]
         if self.masks.kind == "grey" or (not self.labels and len(rest) == 1):
-            return found | {rest[0]: self._binary(path, image)} if rest else found
+            return found | {rest[0]: self._united(files, image)} if rest else found
+        path = _only(case, files)
         values = {label.name: value for value, label in self.labels.items()}
         named = _read(path, image, {0, *self.labels} if self.labels else None)
         for name in rest:
@@ -85,6 +89,10 @@ class TruthReader:
                 raise UnreadableImage(f"no label {name!r} in the card; {nearest(name, values)}", where=path)
             found[name] = named == values[name]
         return found
+
+    def _united(self, files: Sequence[Path], image: Image) -> np.ndarray:
+        """What is in any of the files of one structure."""
+        return np.logical_or.reduce([self._binary(path, image) for path in files])
 
     def _binary(self, path: Path, image: Image) -> np.ndarray:
         """A file of one structure: what is not 0, or for `grey` what is brighter than the card says."""
@@ -116,10 +124,10 @@ class TruthReader:
         return found
 
 
-def _only(case: Case) -> Path:
-    if len(case.masks) != 1:
-        raise UnreadableImage(f"{case.case_id}: objects come from one mask, and it has {', '.join(sorted(case.masks))}")
-    return next(iter(case.masks.values()))
+def _only(case: Case, files: Sequence[Path]) -> Path:
+    if len(files) != 1:
+        raise UnreadableImage(f"{case.case_id}: {len(files)} files of labels where one belongs")
+    return files[0]
 
 
 def image_kind_of_folder(path: Path) -> str:

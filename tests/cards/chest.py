@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cards.files import Mask
+from tests.cards.files import Mask, Radiograph
 from tests.cards.made import Known, Made, csv
 
 NIH_HEAD = (
@@ -260,11 +260,11 @@ def siim() -> dict[str, Known]:
     stem = "1.2.276.0.7230010.3.1.{}.8323329.{}.1517875201.850819"
     ids = [stem.format(4, n) for n in (6904, 13666)]
     images = [f"dicom-images-train/{stem.format(2, n)}/{stem.format(3, n)}/{i}.dcm" for n, i in enumerate(ids)]
-    table = csv("ImageId, EncodedPixels", f"{ids[0]},-1", f"{ids[1]},557374 2 1015 8", f"{ids[1]},557400 3")
+    table = csv("ImageId, EncodedPixels", f"{ids[0]},557374 2 1015 8", f"{ids[1]},-1", f"{ids[0]},557400 3")
     official = Known(
-        {"train-rle.csv": table, **dict.fromkeys(images)},
+        {"train-rle.csv": table, **dict.fromkeys(images, Radiograph((1024, 1024)))},
         tuple(
-            Made(i, i, image, targets={"pneumothorax": float(n)})
+            Made(i, i, image, None, targets={"pneumothorax": 1.0 - n})
             for n, (i, image) in enumerate(zip(ids, images, strict=True))
         ),
     )

@@ -38,6 +38,13 @@ class Volume:
 
 
 @dataclass(frozen=True)
+class Radiograph:
+    """A DICOM file with so many rows and columns."""
+
+    pixels: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Series:
     """A folder with the slices of a CT."""
 
@@ -74,7 +81,7 @@ def lay(root: Path, files: Mapping[str, Any]) -> None:
         elif isinstance(content, Series):
             dicom_samples.write_series(path, count=3, seed=seed % 1000)
         elif path.suffix in (".dcm", ".dicom"):
-            _radiograph(path, seed)
+            _radiograph(path, seed, content.pixels if isinstance(content, Radiograph) else PIXELS)
         elif path.name.endswith((".nii", ".nii.gz")):
             nibabel.save(nibabel.Nifti1Image(_voxels(content, seed), np.eye(4)), path)
         else:
@@ -90,10 +97,10 @@ def _arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             file[name] = values
 
 
-def _radiograph(path: Path, seed: int) -> None:
+def _radiograph(path: Path, seed: int, pixels: tuple[int, int]) -> None:
     fields = {"Modality": "CR", "ImageType": ["ORIGINAL", "PRIMARY"], "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1"}
     dropped = ("ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "RescaleSlope", "RescaleIntercept")
-    made = dicom_samples.dataset(dicom_samples.noise(PIXELS, seed, np.uint16), drop=dropped, **fields)
+    made = dicom_samples.dataset(dicom_samples.noise(pixels, seed, np.uint16), drop=dropped, **fields)
     made.file_meta.MediaStorageSOPClassUID = fields["SOPClassUID"]
     dicom_samples.save(made, path)
 

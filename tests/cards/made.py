@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ class Made:
     case_id: str
     patient: str | None
     images: Mapping[str, str] | str | None
-    masks: Mapping[str, str] | str | None = field(default_factory=dict)
+    masks: Mapping[str, str] | str | Sequence[str] | None = field(default_factory=dict)
     split: str | None = None
     targets: Mapping[str, float | None] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)

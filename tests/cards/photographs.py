@@ -266,7 +266,9 @@ def busi() -> Known:
         )
         for v in ("benign", "malignant", "normal")
     )
-    return Known(files, made, passed_over=1, left_out=1)
+    several = (place.format("benign", 4, "_mask"), place.format("benign", 4, "_mask_1"))
+    targets = {"benign": 1.0, "malignant": 0.0, "normal": 0.0}
+    return Known(files, (*made, Made("benign (4)", None, place.format("benign", 4, ""), several, targets=targets)))
 
 
 def kvasir() -> dict[str, Known]:

@@ -22,7 +22,7 @@ def known(structures: tuple[str, ...], scratch: Path) -> dict[str, dict[str, Kno
         "brats": {
             "brats2021": volumes.brats("", "BraTS2021_00000", ".nii.gz"),
             "brats2020": volumes.brats("MICCAI_BraTS2020_TrainingData/", "BraTS20_Training_001", ".nii.gz"),
-            "brats2020_unpacked": volumes.brats("MICCAI_BraTS2020_TrainingData/", "BraTS20_Training_001", ".nii"),
+            "brats2020_unpacked": volumes.brats("MICCAI_BraTS2020_TrainingData/", "BraTS20_Training_355", ".nii"),
         },
         "breakhis": {"official": photographs.breakhis()},
         "btcv": volumes.btcv(),

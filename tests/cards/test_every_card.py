@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,11 @@ def _same(made, case, root):
         assert {role: [p.relative_to(root).as_posix() for p in files] for role, files in case.images.items()} == {
             role: [path] for role, path in images.items()
         }
-    masks = {"mask": made.masks} if isinstance(made.masks, str) else made.masks
-    assert {n: p.relative_to(root).as_posix() for n, p in case.masks.items()} == masks
+    if made.masks is not None:
+        masks = made.masks if isinstance(made.masks, Mapping) else {"mask": made.masks}
+        assert {n: [p.relative_to(root).as_posix() for p in files] for n, files in case.masks.items()} == {
+            n: [files] if isinstance(files, str) else list(files) for n, files in masks.items()
+        }
     for target, value in made.targets.items():
         got = case.targets[target]
         assert math.isnan(got) if value is None else got == value, (case.case_id, target, got)

@@ -110,7 +110,8 @@ def lits() -> dict[str, Known]:
 
 def brats(folder: str, name: str, ending: str) -> Known:
     names = {role: f"{folder}{name}/{name}_{role}{ending}" for role in ("t1", "t1ce", "t2", "flair")}
-    mask = f"{folder}{name}/{name}_seg{ending}"
+    own = "W39_1998.09.19_Segm" if name.endswith("_355") else f"{name}_seg"
+    mask = f"{folder}{name}/{own}{ending}"
     return Known({**dict.fromkeys(names.values()), mask: Mask((1, 2, 4))}, (Made(name, name, names, mask),))
 
 

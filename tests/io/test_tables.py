@@ -142,7 +142,7 @@ layouts:
 """
     found = tables.read_cases(card(layout), tmp_path).cases
     assert [(c.case_id, c.patient_id) for c in found] == [("p1_a", "p1"), ("p1_b", "p1"), ("p2_a", "p2")]
-    assert found[0].masks["mask"] == tmp_path / "labels" / "p1_a.nii.gz"
+    assert found[0].masks["mask"] == (tmp_path / "labels" / "p1_a.nii.gz",)
 
 
 def test_the_first_layout_whose_files_are_there_is_taken(root):

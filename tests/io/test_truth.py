@@ -30,7 +30,7 @@ def volume(tmp_path):
 
 
 def case(**masks):
-    return Case("c1", "p1", {}, masks=masks)
+    return Case("c1", "p1", {}, masks={name: (path,) for name, path in masks.items()})
 
 
 def label_map(dtype=np.uint8):
