@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from medvfm import cli_data
+
 app = typer.Typer(
     name="medvfm",
     help="Adapt foundation models to clinical imaging tasks, and report honestly how well they do.",
@@ -16,8 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Data cards and data sets.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
+app.add_typer(cli_data.app, name="data")
 
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe's path, or the name of a shipped one")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="override any dotted key")]
@@ -186,216 +187,6 @@ def doctor() -> None:
 
     for name, value in health.findings():
         print(f"{name:<26} {value}")
-
-
-@data_app.command("root")
-def data_root(
-    card: Annotated[str, typer.Argument(help="a data card")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where its files lie")],
-) -> None:
-    """Say where the data of a card lie: medvfm data root nih_cxr_pneumonia /data/nih"""
-    from medvfm import lookup
-    from medvfm.io import roots
-
-    roots.remember(lookup.card(card).name, folder)
-    print(f"{card}: {folder.resolve()}")
-
-
-@data_app.command("make")
-def data_make(
-    card: Annotated[str, typer.Argument(help="a generated data set")],
-    out: Annotated[Path, typer.Option(help="folder to write")],
-    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="options of the card")] = None,
-) -> None:
-    """Write a generated data set to disk: medvfm data make virtual_brain --out brains patients=20"""
-    from medvfm import lookup
-    from medvfm.core import yaml_source
-    from medvfm.core.errors import RecipeError
-    from medvfm.io import roots
-    from medvfm.io.console import Console
-
-    found = lookup.card(card)
-    given = yaml_source.overridden(yaml_source.Source({}, "command line", {}), options or [], RecipeError).data
-    print(roots.make(found, out, found.options_with(given), Console()))
-
-
-@data_app.command("check")
-def data_check(
-    card: Annotated[str, typer.Argument(help="a data card, or the path of one")],
-    root: Annotated[str | None, typer.Option(help="folder of the data; default as for a recipe")] = None,
-    layout: Annotated[str | None, typer.Option(help="which of the card's layouts")] = None,
-) -> None:
-    """Read everything and say what is wrong: medvfm data check nih_cxr_pneumonia"""
-    from medvfm import pipeline
-
-    found, summary = pipeline.check_data(card, root, layout)
-    for warning in found.warnings:
-        print(f"warning: {warning}")
-    for error in found.errors:
-        print(f"error: {error}", file=sys.stderr)
-    print(summary)
-    if found.errors:
-        raise typer.Exit(2)
-
-
-@data_app.command("show")
-def data_show(
-    card: Annotated[str, typer.Argument(help="a data card, or the path of one")],
-    root: Annotated[str | None, typer.Option(help="folder of the data; default as for a recipe")] = None,
-    layout: Annotated[str | None, typer.Option(help="which of the card's layouts")] = None,
-    out: Annotated[Path | None, typer.Option(help="folder of the page; default runs/card-NAME")] = None,
-) -> None:
-    """A page about a data set, with counts, sizes, samples and problems: medvfm data show msd_hippocampus"""
-    from medvfm import pipeline
-
-    page, answer = pipeline.show_data(card, root, layout, out)
-    print(answer)
-    print(f"page: {page}")
-
-
-@data_app.command("export")
-def data_export(
-    card: Annotated[str, typer.Argument(help="a data card, or the path of one")],
-    out: Annotated[Path, typer.Option(help="folder for the data set: nnUNet_raw")],
-    format: Annotated[str, typer.Option(help="nnunet")] = "nnunet",
-    root: Annotated[str | None, typer.Option(help="folder of the data; default as for a recipe")] = None,
-    layout: Annotated[str | None, typer.Option(help="which of the card's layouts")] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="take split, seed and classes from it, so that nnU-Net gets its patients")
-    ] = None,
-    number: Annotated[int, typer.Option(help="nnU-Net's number of the data set, 1 to 999")] = 500,
-    folds: Annotated[int, typer.Option(min=0, help="of the training patients; 0: only train and val of the split")] = 5,
-    strict: Strict = False,
-) -> None:
-    """Write cases for another framework: medvfm data export msd_hippocampus --format nnunet --out nnUNet_raw
-
-    Test cases go to imagesTs. Plan and train with nnU-Net, after nnUNetv2_plan_and_preprocess with our folds:
-    cp Dataset500_NAME/splits_final.json $nnUNet_preprocessed/Dataset500_NAME/. Its answers come back by
-    nnUNetv2_predict -i Dataset500_NAME/imagesTs -o ANSWERS ... and
-    medvfm evaluate segmentation --truth Dataset500_NAME/test.csv --predictions ANSWERS --out eval.
-    """
-    from medvfm import lookup
-    from medvfm.core.errors import RecipeError, nearest
-    from medvfm.core.recipe import Split, Task
-    from medvfm.io import nnunet, roots, tables
-    from medvfm.io.console import Console
-    from medvfm.io.truth import TruthReader
-    from medvfm.tasks import segmentation
-
-    if format != "nnunet":
-        raise RecipeError(f"no format {format!r}; {nearest(format, ['nnunet'])}", where="--format")
-    found, console = lookup.card(card), Console()
-    settings, split, seed, options = Task(name="segmentation"), None, 0, {}
-    if recipe is not None:
-        loaded = _recipe(recipe, None)
-        split, seed, options = loaded.split, loaded.seed, dict(loaded.data.options)
-        root, layout = root or loaded.data.root, layout or loaded.data.layout
-        asked = [task for task in loaded.tasks if task.name == "segmentation"]
-        if lookup.card(loaded.data.card).name != found.name or not asked:
-            raise RecipeError(f"the recipe asks for no segmentation of {found.name}", where=recipe)
-        settings = asked[0]
-    question = segmentation.build(settings, card, found)
-    table = tables.read_cases(found, roots.locate(found, root, options, console, layout=layout), layout=layout)
-    if split is None:  # as a run without a word on it, but the card's own where it has one
-        has_own = {"train", "test"} <= {case.split for case in table.cases}
-        split = Split.model_validate({"from": "card"} if has_own else {})
-    done = nnunet.export(
-        found,
-        table,
-        TruthReader.of(found, question.classes, question.kind),
-        out,
-        number=number,
-        split=split,
-        seed=seed,
-        folds=folds or None,
-        strict=strict,
-        console=console,
-    )
-    for case_id, reason in done.left_out:
-        print(f"left out: {case_id}: {reason}", file=sys.stderr)
-    left = f"; {len(done.left_out)} cases left out" if done.left_out else ""
-    print(f"{done.folder}: {len(done.training)} training and {len(done.test)} test cases{left}")
-
-
-@data_app.command("index")
-def data_index(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of DICOM, NIfTI, NRRD, MetaImage or pictures")],
-    out: Annotated[Path, typer.Option(help="the table to write: .csv or .parquet")],
-    with_identifiers: Annotated[
-        bool, typer.Option("--with-identifiers", help="patient IDs, UIDs and paths as they are, not hashed")
-    ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
-) -> None:
-    """A folder as a table of its series, headers only: medvfm data index scans --out series.parquet"""
-    from medvfm.io.console import Console
-    from medvfm.io.index import index
-
-    try:
-        done = index(folder, out, identifiers=with_identifiers, workers=workers, console=Console())
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        raise typer.Exit(130) from None
-    passed = f"; {done.passed_by} files that are no images passed by" if done.passed_by else ""
-    print(f"{done.rows} series of {done.files} files in {done.table}, {done.problems} with problems{passed}")
-
-
-@data_app.command("deidentify")
-def data_deidentify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of DICOM files")],
-    out: Annotated[Path, typer.Option(help="a new or empty folder, not inside DIR")],
-    key: Annotated[Path | None, typer.Option(help="file with the secret key; default: this installation's")] = None,
-    keep_private: Annotated[
-        Path | None, typer.Option(help="safe private elements, a line each: gggg,xxee,CREATOR")
-    ] = None,
-    blank: Annotated[Path | None, typer.Option(help="YAML rules that name pixel regions to blank")] = None,
-    remove_dates: Annotated[
-        bool, typer.Option("--remove-dates", help="take dates out instead of shifting them")
-    ] = False,
-    keep_characteristics: Annotated[
-        bool, typer.Option("--keep-characteristics", help="keep sex, age, size, weight")
-    ] = False,
-    keep_text: Annotated[
-        bool, typer.Option("--keep-text", help="keep descriptions and report text, scrubbed of known identifiers")
-    ] = False,
-    strict_pixels: Annotated[
-        bool, typer.Option("--strict-pixels", help="leave out images that may hold text and cannot be blanked")
-    ] = False,
-    deface: Annotated[
-        bool,
-        typer.Option(
-            "--deface",
-            help="remove face and ears of head MR and CT; tried on simulated heads only: look at the results",
-        ),
-    ] = False,
-) -> None:
-    """Write DICOM files without their patients (PS3.15 Annex E): medvfm data deidentify scans --out clean"""
-    from collections import Counter
-
-    from medvfm.io.console import Console
-    from medvfm.io.deidentify import deidentify
-
-    report = deidentify(
-        folder,
-        out,
-        key=key,
-        safe_private=keep_private,
-        rules=blank,
-        shift_dates=not remove_dates,
-        characteristics=keep_characteristics,
-        keep_text=keep_text,
-        strict_pixels=strict_pixels,
-        deface=deface,
-        console=Console(),
-    )
-    if deface:
-        series = Counter(done for _, done, _ in report.faces)
-        print("series: " + (", ".join(f"{n} {done}" for done, n in sorted(series.items())) or "none with pixels"))
-        print("look at every head before you pass it on: defacing has been tried on simulated heads only")
-    if report.flagged:
-        print(f"look at {len(report.flagged)} images before you pass them on: text may stand in their pixels")
-    print(f"what was done: {out / 'deidentified.json'}")
-    left = len(report.left_out)
-    print(f"{len(report.written)} files of {report.patients} patients" + (f"; {left} files left out" if left else ""))
 
 
 def _list(text: str) -> list[str]:

@@ -1,0 +1,64 @@
+"""Cases for another framework, with the split that a recipe of ours has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medvfm import lookup
+from medvfm.core import recipe as recipes
+from medvfm.core.errors import RecipeError, nearest
+from medvfm.core.recipe import Split, Task
+from medvfm.io import nnunet, roots, tables
+from medvfm.io.console import Console
+from medvfm.io.truth import TruthReader
+from medvfm.tasks import segmentation
+
+FORMATS = ("nnunet",)
+
+
+def export(
+    card: str,
+    out: Path,
+    *,
+    format: str = "nnunet",
+    root: str | None = None,
+    layout: str | None = None,
+    recipe: str | None = None,
+    number: int = 500,
+    folds: int = 5,
+    strict: bool = False,
+) -> nnunet.Exported:
+    """Write the cases of a card; split, seed and classes as a run of the recipe has them, or as one that says nothing.
+
+    number  nnU-Net's number of the data set
+    folds   of the training patients; 0: only train and val of the split
+    """
+    if format not in FORMATS:
+        raise RecipeError(f"no format {format!r}; {nearest(format, FORMATS)}", where="--format")
+    found, console = lookup.card(card), Console()
+    settings, split, seed, options = Task(name="segmentation"), None, 0, {}
+    if recipe is not None:
+        loaded = recipes.load(lookup.recipe(recipe), [])
+        split, seed, options = loaded.split, loaded.seed, dict(loaded.data.options)
+        root, layout = root or loaded.data.root, layout or loaded.data.layout
+        asked = [task for task in loaded.tasks if task.name == "segmentation"]
+        if lookup.card(loaded.data.card).name != found.name or not asked:
+            raise RecipeError(f"the recipe asks for no segmentation of {found.name}", where=recipe)
+        settings = asked[0]
+    question = segmentation.build(settings, card, found)
+    table = tables.read_cases(found, roots.locate(found, root, options, console, layout=layout), layout=layout)
+    if split is None:  # as a run without a word on it, but the card's own where it has one
+        has_own = {"train", "test"} <= {case.split for case in table.cases}
+        split = Split.model_validate({"from": "card"} if has_own else {})
+    return nnunet.export(
+        found,
+        table,
+        TruthReader.of(found, question.classes, question.kind),
+        out,
+        number=number,
+        split=split,
+        seed=seed,
+        folds=folds or None,
+        strict=strict,
+        console=console,
+    )
