@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
@@ -235,13 +235,20 @@ def main() -> None:
         sys.exit(_explain(error))
 
 
-def _explain(error: Exception) -> int:
-    import click
+@runtime_checkable
+class _UsageFault(Protocol):
+    """What the parser raises for a wrong command line: known by what it does, as Typer brings its own click."""
 
-    if isinstance(error, click.exceptions.Abort):
+    exit_code: int
+
+    def show(self) -> None: ...
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, typer.Abort):
         print("interrupted", file=sys.stderr)
         return 130
-    if isinstance(error, click.ClickException):
+    if isinstance(error, _UsageFault):
         error.show()
         return error.exit_code
     from medvfm.core.errors import MedvfmError

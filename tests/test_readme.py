@@ -78,3 +78,10 @@ def test_the_users_mistakes_are_one_line_and_exit_2(words, said):
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["data", "idx"], ["data", "index"], ["data", "index", "--nope"]])
+def test_a_wrong_command_line_is_the_users_mistake(words):
+    done = told(*words)
+    assert done.returncode == 2
+    assert "Usage: " in done.stderr and "fault" not in done.stderr
