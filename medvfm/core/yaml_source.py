@@ -41,33 +41,50 @@ class Source:
 
 def read(path: Path, error: type[MedvfmError]) -> Source:
     """The mapping that the file holds; raises `error` naming the line where it is not plain YAML."""
-    try:
-        if path.stat().st_size > LIMIT_BYTES:
-            raise error(f"larger than {LIMIT_BYTES} bytes", where=path)
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as missing:
-        raise error("no such file", where=path) from missing
-    except (OSError, UnicodeDecodeError) as broken:
-        raise error(f"not readable as UTF-8 text: {type(broken).__name__}", where=path) from broken
-    return parse(text, str(path), error)
+    return parse(_text(path, error), str(path), error)
+
+
+def read_list(path: Path, error: type[MedvfmError]) -> list[Any]:
+    """As `read`, of a file that holds a list."""
+    node = _composed(_text(path, error), str(path), error)
+    if not isinstance(node, yaml.SequenceNode):
+        raise error("expected a list", where=f"{path}, line 1")
+    found: list[Any] = _plain(node, (), {}, str(path), error)
+    return found
 
 
 def parse(text: str, file: str, error: type[MedvfmError]) -> Source:
     """As `read`, from text; `file` is what messages call it."""
+    node = _composed(text, file, error)
+    if not isinstance(node, yaml.MappingNode):
+        raise error("expected keys and values", where=f"{file}, line 1")
+    lines: dict[Keys, int] = {}
+    return Source(_plain(node, (), lines, file, error), file, lines)
+
+
+def _text(path: Path, error: type[MedvfmError]) -> str:
+    try:
+        if path.stat().st_size > LIMIT_BYTES:
+            raise error(f"larger than {LIMIT_BYTES} bytes", where=path)
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as missing:
+        raise error("no such file", where=path) from missing
+    except (OSError, UnicodeDecodeError) as broken:
+        raise error(f"not readable as UTF-8 text: {type(broken).__name__}", where=path) from broken
+
+
+def _composed(text: str, file: str, error: type[MedvfmError]) -> yaml.Node | None:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             _refuse_references(event, file, error)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        found: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+        return found
     except yaml.MarkedYAMLError as broken:
         mark = broken.problem_mark or broken.context_mark
         line = f"{file}, line {mark.line + 1}" if mark else file
         raise error(f"broken YAML: {broken.problem or broken.context}", where=line) from broken
     except (yaml.YAMLError, RecursionError) as broken:
         raise error(f"broken YAML: {type(broken).__name__}", where=f"{file}, line 1") from broken
-    if not isinstance(node, yaml.MappingNode):
-        raise error("expected keys and values", where=f"{file}, line 1")
-    lines: dict[Keys, int] = {}
-    return Source(_plain(node, (), lines, file, error), file, lines)
 
 
 def _refuse_references(event: yaml.Event, file: str, error: type[MedvfmError]) -> None:

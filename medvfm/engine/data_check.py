@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from medvfm.core.image import Image
 from medvfm.engine import loading
 from medvfm.io import leakage, pictures
 from medvfm.io.console import Console
+from medvfm.io.inside import Inside
 from medvfm.io.read import read_image
 from medvfm.io.tables import Cases
 from medvfm.io.truth import TruthReader
@@ -30,6 +32,7 @@ class Look:
     """What one case turned out to be: shapes for the statistics, a thumbnail for likeness.
 
     structures  voxels of each structure that its masks hold; objects: how many, where each has a number
+    pixels      a key of the decoded pixels of each image
     """
 
     shape_vox: tuple[int, int, int]
@@ -39,6 +42,7 @@ class Look:
     repairs: tuple[str, ...]
     structures: Mapping[str, int]
     objects: int | None
+    pixels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Looker:
             tuple(repair for image in images for repair in image.repairs),
             structures,
             objects,
+            tuple(leakage.pixel_key(image.voxels) for image in images),
         )
 
     def outlined(self, case: Case, image: Image) -> np.ndarray | None:
@@ -136,8 +141,8 @@ class Findings:
         return self.notes + alike[:LISTED]
 
 
-def check(card: DataCard, table: Cases, console: Console, workers: int) -> Findings:
-    """Read every case and compare with what the card says."""
+def check(card: DataCard, table: Cases, console: Console, workers: int, root: Path | None = None) -> Findings:
+    """Read every case and compare with what the card says; `root` is where the files lie whose checksums it has."""
     found = Findings(notes=list(table.warnings), left_out=list(table.left_out))
     looks = _looks(table.cases, Looker(card.reading, card.labels, card.masks), console, workers)
     for case in table.cases:
@@ -147,6 +152,8 @@ def check(card: DataCard, table: Cases, console: Console, workers: int) -> Findi
         else:
             found.cases.append(case)
             found.looks.append(look)
+    if root is not None:
+        _checksums(found, card, root)
     _labels(found, table.cases)
     _counts(found, card, table)
     _leaks(found, table.cases)
@@ -162,6 +169,19 @@ def _looks(cases: Sequence[Case], looker: Looker, console: Console, workers: int
 
 def _files(case: Case) -> Hashable:
     return case.files, tuple(sorted(case.masks.items()))
+
+
+def _checksums(found: Findings, card: DataCard, root: Path) -> None:
+    inside = Inside(root)
+    for name, wanted in card.checksums.items():
+        try:
+            with inside.path(name).open("rb") as file:
+                have = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            found.faults.append(f"{name}: the card has its checksum, and it cannot be read")
+            continue
+        if have != wanted:
+            found.faults.append(f"{name}: not the file that the card means: its sha256 is {have}, and not {wanted}")
 
 
 def _labels(found: Findings, cases: Sequence[Case]) -> None:
@@ -189,11 +209,14 @@ def _counts(found: Findings, card: DataCard, table: Cases) -> None:
 
 
 def _leaks(found: Findings, cases: Sequence[Case]) -> None:
-    assigned = {c.case_id: c.split for c in cases if c.split is not None}
+    assigned = {c.case_id: str(c.split) for c in cases if c.split is not None}
     split = [c for c in cases if c.split is not None]
     if split:
         try:
-            leakage.check(split, {k: str(v) for k, v in assigned.items()})
+            leakage.check(split, assigned)
+            leakage.studies(split, assigned)
+            pixels = {case.case_id: look.pixels for case, look in zip(found.cases, found.looks, strict=True)}
+            leakage.refuse(leakage.identical_pixels(split, assigned, pixels), assigned)
         except MedvfmError as leak:
             found.leak = str(leak)
     found.twins = _alike(found.cases, found.looks)

@@ -10,6 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from medvfm.core import yaml_source
 from medvfm.core.errors import DataError, nearest
 
 _MODALITIES = frozenset(("US", "IVUS", "SC", "OT", "ES", "XC", "GM", "DOC", "OP", "SM", "BI"))
@@ -37,14 +38,7 @@ class Rule(NamedTuple):
 
 def read_rules(path: Path) -> list[Rule]:
     """A YAML list of {match: {Keyword: value, ...}, blank: [{left, top, right, bottom}, ...]}."""
-    import yaml
-
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as failed:
-        raise DataError("the rules cannot be read as YAML", where=path) from failed
-    if not isinstance(found, list):
-        raise DataError("rules are a list of {match: ..., blank: ...}", where=path)
+    found = yaml_source.read_list(path, DataError)
     return [_rule(entry, f"{path}, rule {n}") for n, entry in enumerate(found, 1)]
 
 

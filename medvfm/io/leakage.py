@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from medvfm.core.case import Case
-from medvfm.core.errors import DataError, MedvfmError
-from medvfm.core.image import Image
+from medvfm.core.errors import DataError
 from medvfm.io import cache
 
 NAMED = 5
+_UID = re.compile(r"\d+(\.\d+){4,}")
 _ORDER = {"train": 0, "val": 1, "test": 2}
 
 
@@ -37,10 +38,14 @@ def _patients(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
     for case in cases:
         if case.case_id in assigned:
             seen.setdefault(case.owner, {}).setdefault(assigned[case.case_id], case.case_id)
+    _refuse_shared(seen, "patients")
+
+
+def _refuse_shared(seen: Mapping[str, Mapping[str, str]], what: str) -> None:
     shared = [splits for splits in seen.values() if len(splits) > 1]
     if shared:
         first = " and ".join(f"{case_id} ({split})" for split, case_id in sorted(shared[0].items()))
-        raise DataError(f"{len(shared)} patients are in two splits, first seen in cases {first}")
+        raise DataError(f"{len(shared)} {what} are in two splits, first seen in cases {first}")
 
 
 def identical(cases: Sequence[Case], assigned: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -60,20 +65,30 @@ def identical(cases: Sequence[Case], assigned: Mapping[str, str]) -> list[tuple[
 
 
 def identical_pixels(
-    cases: Sequence[Case], assigned: Mapping[str, str], read: Callable[[Case], Sequence[Image]]
+    cases: Sequence[Case], assigned: Mapping[str, str], pixels: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str]]:
-    """As `identical`, by decoded pixels: finds one picture in two formats, or under two headers. Reads every image."""
+    """As `identical`, by decoded pixels: finds one picture in two formats, or under two headers.
+
+    pixels  the `pixel_key` of each image of a case; a case that is not there could not be read.
+    """
     marks: dict[str, list[Case]] = {}
     for case in cases:
-        if case.case_id not in assigned:
-            continue
-        try:
-            images = read(case)
-        except MedvfmError:
-            continue  # left out by whoever reads it for use, with its reason
-        for image in images:
-            marks.setdefault(pixel_key(image.voxels), []).append(case)
+        if case.case_id in assigned:
+            for key in pixels.get(case.case_id, ()):
+                marks.setdefault(key, []).append(case)
     return _across(marks, assigned)
+
+
+def studies(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
+    """Raise DataError where one StudyInstanceUID is in two splits: a patient who has two names there.
+
+    Studies are not named; those that are only numbered (`study1`) say nothing beyond their own patient.
+    """
+    seen: dict[str, dict[str, str]] = {}
+    for case in cases:
+        if case.study_id and case.case_id in assigned and _UID.fullmatch(case.study_id):
+            seen.setdefault(case.study_id, {}).setdefault(assigned[case.case_id], case.case_id)
+    _refuse_shared(seen, "studies")
 
 
 def pixel_key(voxels: np.ndarray) -> str:

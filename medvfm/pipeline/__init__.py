@@ -103,8 +103,9 @@ def check_data(card: str, root: str | None, layout: str | None) -> tuple[data_ch
     """Read every case of a card; what was found, and a line that sums it up."""
     found = lookup.card(card)
     console = Console()
-    table = tables.read_cases(found, roots.locate(found, root, {}, console, layout=layout), layout=layout)
-    findings = data_check.check(found, table, console, loading.default_workers("cpu"))
+    folder = roots.locate(found, root, {}, console, layout=layout)
+    table = tables.read_cases(found, folder, layout=layout)
+    findings = data_check.check(found, table, console, loading.default_workers("cpu"), folder)
     patients = len({c.owner for c in table.cases})
     return findings, (
         f"{found.name}, layout {table.layout}: {len(findings.cases)} cases of {patients} patients read, "
@@ -125,7 +126,7 @@ def show_data(card: str, root: str | None, layout: str | None, out: Path | None)
         console.say(f"  {missing}")
     else:
         table = tables.read_cases(found, folder, layout=layout)
-        findings = data_check.check(found, table, console, loading.default_workers("cpu"))
+        findings = data_check.check(found, table, console, loading.default_workers("cpu"), folder)
     record = card_page.write(found, table, findings, directory)
     return html.render(directory), str(record["answer"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image as Picture
 
 from medvfm.core.data_card import DataCard
+from medvfm.core.errors import DataError
 from medvfm.engine import data_check
 from medvfm.io import tables
 from medvfm.io.console import SILENT
@@ -22,7 +24,7 @@ FOLDERS = {"name": "f", "files": "images/{case_id}.png", "patient_id": "{case_id
 def checked(root, files_of_masks, **card):
     layout = FOLDERS | {"masks": files_of_masks}
     found = DataCard.model_validate({"name": "c", "title": "C", "layouts": [layout], **card})
-    return data_check.check(found, tables.read_cases(found, root), SILENT, 0)
+    return data_check.check(found, tables.read_cases(found, root), SILENT, 0, root)
 
 
 def png(path, pixels):
@@ -114,3 +116,47 @@ def test_a_truncated_label_is_named_and_exits_2(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "hippocampus_001" in done.stderr
+
+
+def test_checksums_of_the_card_are_compared(pictures):
+    right = hashlib.sha256((pictures / "images" / "c0.png").read_bytes()).hexdigest()
+    assert not checked(pictures, {}, checksums={"images/c0.png": right}).errors
+    said = checked(pictures, {}, checksums={"images/c1.png": right, "images/gone.png": right}).errors
+    assert [s.partition(":")[0] for s in said] == ["images/c1.png", "images/gone.png"]
+    with pytest.raises(DataError, match="leads out"):
+        checked(pictures, {}, checksums={"../x": right})
+
+
+SPLIT = {"table": "t.csv", "patient_id": "{case_id}", "images": {"image": "images/{image}"}, "split": "{split}"}
+
+
+def by_table(root, layout, **card):
+    found = DataCard.model_validate({"name": "c", "title": "C", "layouts": [SPLIT | layout], **card})
+    return data_check.check(found, tables.read_cases(found, root), SILENT, 0)
+
+
+def test_one_picture_in_two_formats_and_one_study_in_two_splits_are_errors(pictures):
+    copy = Picture.open(pictures / "images" / "c0.png")
+    copy.save(pictures / "images" / "copy.bmp")
+    rows = "a,c0.png,train,1.2.840.5.1\nb,c1.png,test,1.2.840.5.2\nc,{},test,{}\n"
+    table, layout = pictures / "t.csv", {"study_id": "{study}"}
+    for image, study, said in (
+        ("c2.png", "1.2.840.5.2", None),
+        ("copy.bmp", "1.2.840.5.2", "identical in two splits, first a (train) and c (test)"),
+        ("c2.png", "1.2.840.5.1", "studies are in two splits"),
+    ):
+        table.write_text("case_id,image,split,study\n" + rows.format(image, study))
+        errors = by_table(pictures, layout).errors
+        assert (said in errors[0]) if said else not errors
+
+
+def test_a_picture_that_is_nearly_another_patients_is_a_warning(tmp_path):
+    r = np.random.default_rng(0)
+    for n in range(20):
+        png(tmp_path / "images" / f"c{n}.png", r.integers(0, 255, (48, 48)).astype(np.uint8))
+    twin = np.asarray(Picture.open(tmp_path / "images" / "c3.png")).astype(int) + r.integers(-3, 4, (48, 48))
+    png(tmp_path / "images" / "c12.png", twin.clip(0, 255).astype(np.uint8))
+    found = checked(tmp_path, {})
+    assert not found.errors
+    assert found.twins == [("c12", "c3")]
+    assert "more alike" in found.warnings[0]

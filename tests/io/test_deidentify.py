@@ -489,6 +489,21 @@ def test_a_wrong_rule_is_refused(tmp_path, rule, said):
         burned_in.read_rules(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- &a {match: {Modality: US}, blank: []}\n- *a\n", "anchors and aliases"),
+        ("- !!python/object/apply:os.system [ls]\n", "tag"),
+        ("match: {Modality: US}\n", "expected a list"),
+        ("- {match: [\n", "broken YAML"),
+    ],
+)
+def test_rules_are_plain_yaml(tmp_path, text, said):
+    (tmp_path / "rules.yaml").write_text(text)
+    with pytest.raises(DataError, match=said):
+        burned_in.read_rules(tmp_path / "rules.yaml")
+
+
 # Refusals
 
 

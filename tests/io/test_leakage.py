@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,7 +69,8 @@ def test_the_same_pixels_in_two_formats_are_found(tmp_path):
     cases = [Case(n[0], n[0], {"image": (tmp_path / n,)}) for n in ("a.png", "b.tif", "c.png")]
     assigned = {"a": "train", "b": "test", "c": "test"}
     assert leakage.identical(cases, assigned) == []
-    pairs = leakage.identical_pixels(cases, assigned, lambda case: [read_image(f) for f in case.files])
+    pixels = {case.case_id: [leakage.pixel_key(read_image(f).voxels) for f in case.files] for case in cases}
+    pairs = leakage.identical_pixels(cases, assigned, pixels)
     assert pairs == [("a", "b")]
     with pytest.raises(DataError, match=re.escape("identical in two splits, first a (train) and b (test)")):
         leakage.refuse(pairs, assigned)
@@ -79,4 +81,14 @@ def test_an_unreadable_image_does_not_stop_the_search(tmp_path):
     cases = [Case("bad", "p", {"image": (tmp_path / "bad.png",)}), Case("gone", "q", {"image": (tmp_path / "gone",)})]
     assigned = {"bad": "train", "gone": "test"}
     assert leakage.identical(cases, assigned) == []
-    assert leakage.identical_pixels(cases, assigned, lambda case: [read_image(f) for f in case.files]) == []
+    assert leakage.identical_pixels(cases, assigned, {}) == []
+
+
+def test_a_study_in_two_splits_stops_and_is_not_named():
+    """One patient under two names is still known by the study."""
+    cases = [Case(n, f"patient {n}", {"image": ()}, study_id="1.2.840.113619.2.55.3") for n in "ab"]
+    with pytest.raises(DataError, match=r"1 studies are in two splits, first seen in cases b \(test\)") as e:
+        leakage.studies(cases, {"a": "train", "b": "test"})
+    assert "113619" not in str(e.value)
+    leakage.studies(cases, {"a": "test", "b": "test"})
+    leakage.studies([replace(c, study_id="study1") for c in cases], {"a": "train", "b": "test"})
