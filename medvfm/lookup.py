@@ -43,6 +43,11 @@ def card(name: str, where: str | None = None) -> DataCard:
     return load_card(_file(name, "data_cards", DataCardError, f"no data card {name!r}", where))
 
 
+def beside(name: str) -> Path | None:
+    """The folder of a card that is named by its path: its data may lie there too."""
+    return Path(name).parent if name.endswith((".yaml", ".yml")) else None
+
+
 def recipe(name: str) -> Path:
     """A recipe's path, or a shipped one by its name."""
     return _file(name, "recipes", RecipeError, f"no recipe {name!r}", None)

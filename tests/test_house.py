@@ -23,7 +23,6 @@ FLOORS = {
     "report": 5,
     "lookup": 6,
     "pipeline": 6,
-    "cli_data": 7,
     "cli": 7,
 }
 TOP = "medvfm"

@@ -207,8 +207,8 @@ def _problems(found: Findings) -> dict[str, Any]:
     return {
         "left_out": len(found.left_out),
         "faults": found.faults,
-        "leak": found.leak is not None,
-        "twins": len(found.twins),
+        "leak": bool(found.leaks),
+        "twins": len(found.copies) + len(found.twins),
         "notes": found.notes,
     }
 

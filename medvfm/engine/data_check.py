@@ -118,27 +118,28 @@ def _thumbnail(image: Image) -> np.ndarray:
 class Findings:
     """errors stop (exit 2); warnings are for a person to judge. `looks` belongs to the readable cases, in order.
 
-    Kept apart so that a page can be made that names nobody: left_out (case_id, reason), leak (names patients), twins
-    (case_id, case_id); faults and notes name no case.
+    Kept apart so that a page can be made that names nobody: left_out (case_id, reason), leaks (name cases), copies
+    and twins (case_id, case_id); faults and notes name no case.
     """
 
     left_out: list[tuple[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    leak: str | None = None
+    leaks: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    copies: list[tuple[str, str]] = field(default_factory=list)
     twins: list[tuple[str, str]] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
 
     @property
     def errors(self) -> list[str]:
-        leak = [] if self.leak is None else [self.leak]
-        return [f"{case_id}: {reason}" for case_id, reason in self.left_out] + self.faults + leak
+        return [f"{case_id}: {reason}" for case_id, reason in self.left_out] + self.faults + self.leaks
 
     @property
     def warnings(self) -> list[str]:
         alike = [f"{one} and {other} are more alike than images of different patients are" for one, other in self.twins]
-        return self.notes + alike[:LISTED]
+        same = [f"{one} and {other} have the same pixels and different patients" for one, other in self.copies]
+        return self.notes + same[:LISTED] + alike[:LISTED]
 
 
 def check(card: DataCard, table: Cases, console: Console, workers: int, root: Path | None = None) -> Findings:
@@ -212,14 +213,30 @@ def _leaks(found: Findings, cases: Sequence[Case]) -> None:
     assigned = {c.case_id: str(c.split) for c in cases if c.split is not None}
     split = [c for c in cases if c.split is not None]
     if split:
-        try:
-            leakage.check(split, assigned)
-            leakage.studies(split, assigned)
-            pixels = {case.case_id: look.pixels for case, look in zip(found.cases, found.looks, strict=True)}
-            leakage.refuse(leakage.identical_pixels(split, assigned, pixels), assigned)
-        except MedvfmError as leak:
-            found.leak = str(leak)
-    found.twins = _alike(found.cases, found.looks)
+        pixels = {case.case_id: look.pixels for case, look in zip(found.cases, found.looks, strict=True)}
+        for refuse in (
+            lambda: leakage.check(split, assigned),
+            lambda: leakage.studies(split, assigned),
+            lambda: leakage.refuse(leakage.identical_pixels(split, assigned, pixels), assigned),
+        ):
+            try:
+                refuse()
+            except MedvfmError as leak:
+                found.leaks.append(str(leak))
+    found.copies = _copies(found.cases, found.looks)
+    found.twins = [pair for pair in _alike(found.cases, found.looks) if pair not in found.copies]
+
+
+def _copies(cases: Sequence[Case], looks: Sequence[Look]) -> list[tuple[str, str]]:
+    """Pairs of cases with the same pixels that belong to different patients: each case with the first of its kind."""
+    first: dict[str, Case] = {}
+    found = []
+    for case, look in zip(cases, looks, strict=True):
+        for key in look.pixels:
+            other = first.setdefault(key, case)
+            if other.owner != case.owner:
+                found.append((other.case_id, case.case_id))
+    return sorted(set(found))
 
 
 def _alike(cases: Sequence[Case], looks: Sequence[Look]) -> list[tuple[str, str]]:

@@ -25,12 +25,13 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID
 
 from medvfm.core.errors import DataError
-from medvfm.io import burned_in
+from medvfm.io import burned_in, deidentify_read
 from medvfm.io.console import SILENT, Console
 from medvfm.io.deidentify_dataset import Cleaner, Settings, secrets_of
 from medvfm.io.deidentify_faces import DEFACED, LEFT_OUT, Faces, Verdict, find_faces
 from medvfm.io.deidentify_keyed import Keyed, read_key
 from medvfm.io.deidentify_profile import EDITION
+from medvfm.io.deidentify_read import LeftOut
 from medvfm.io.deidentify_report import (
     Report,
     class_name,
@@ -45,12 +46,6 @@ from medvfm.io.deidentify_text import Secrets
 # A root of our own would have to be registered; 2.25 needs none (PS3.5, B.2).
 IMPLEMENTATION_UID = UID("2.25.302171402226839064227184302517066340012")
 _PIXEL_DATA = 0x7FE00010
-_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
-_ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
-
-
-class _LeftOut(Exception):
-    """This file is not written; the message is the reason, without any value."""
 
 
 def deidentify(
@@ -86,7 +81,7 @@ def deidentify(
         for number, path in enumerate(console.track(paths, len(paths), "files"), 1):
             try:
                 work.one(path, patients)
-            except _LeftOut as reason:
+            except LeftOut as reason:
                 work.report.left_out.append((number, str(reason)))
             except OSError as failed:
                 if failed.filename and Path(failed.filename).is_relative_to(out):
@@ -143,12 +138,11 @@ class _Work:
 
     def one(self, path: Path, patients: dict[str, Secrets]) -> None:
         """Read, clean, check and write one file."""
-        dataset = _read(path)
-        _refuse(dataset)
+        dataset = deidentify_read.read(path)
         risk = burned_in.risk(dataset)
         boxes = burned_in.boxes(dataset, self.rules, around=bool(risk)) if "PixelData" in dataset else []
         if risk and not boxes and self.strict_pixels:
-            raise _LeftOut("text may stand in its pixels")
+            raise LeftOut("text may stand in its pixels")
         if boxes:
             _blank(dataset, boxes)
         verdict = self._defaced(path, dataset) if self.faces and "PixelData" in dataset else None
@@ -171,19 +165,19 @@ class _Work:
         self.report.written.append({"file": (folder / name).as_posix(), **places, **row, **pixels})
 
     def _defaced(self, path: Path, dataset: Dataset) -> Verdict:
-        """Take the face out of the pixels; _LeftOut where there may be one that cannot be taken out."""
+        """Take the face out of the pixels; LeftOut where there may be one that cannot be taken out."""
         assert self.faces is not None
         verdict = self.faces.verdicts.get(path)
         if verdict is None:
-            raise _LeftOut("it may show a face: its series could not be looked at")
+            raise LeftOut("it may show a face: its series could not be looked at")
         if verdict.what == LEFT_OUT:
             self.report.faces[self._series_name(dataset), LEFT_OUT, verdict.why] += 1
-            raise _LeftOut(verdict.why)
+            raise LeftOut(verdict.why)
         if verdict.what == DEFACED:
             try:
                 self.faces.remove(path, dataset)
             except Exception as failed:
-                raise _LeftOut("a head whose pixels cannot be written anew") from failed
+                raise LeftOut("a head whose pixels cannot be written anew") from failed
         return verdict
 
     def _folder(self, cleaner: Cleaner, dataset: Dataset) -> Path:
@@ -241,46 +235,13 @@ def _scan(paths: list[Path], console: Console) -> dict[str, Secrets]:
     found: dict[str, Secrets] = {}
     for path in console.track(paths, len(paths), "headers"):
         try:
-            dataset = _read(path, header_only=True)
+            dataset = deidentify_read.read(path, header_only=True)
             patient = _patient_of(dataset)
             mine = secrets_of(dataset)
         except Exception:  # counted with its reason when the file is read whole
             continue
         found.setdefault(patient, mine).update(mine)
     return found
-
-
-def _read(path: Path, header_only: bool = False) -> FileDataset:
-    with path.open("rb") as file:
-        start = file.read(132)
-        if not start:
-            raise _LeftOut("empty")
-        bare = start[:2] in (b"\x08\0", b"\x02\0", b"\0\x08") and start[3:4] in (
-            b"\0",
-            b"\x05",
-            b"\x08",
-            b"\x16",
-            b"\x18",
-        )
-        if start[128:] != b"DICM" and not bare:
-            raise _LeftOut("no DICOM file")
-        file.seek(0)
-        found = pydicom.dcmread(file, force=start[128:] != b"DICM", stop_before_pixels=header_only)
-    if "SOPClassUID" not in found or "SOPInstanceUID" not in found:
-        if getattr(found.file_meta, "MediaStorageSOPClassUID", "") == _MEDIA_DIRECTORY:
-            raise _LeftOut("a DICOMDIR: a directory of old names")
-        raise _LeftOut("no DICOM object")
-    return found
-
-
-def _refuse(dataset: Dataset) -> None:
-    sop_class = str(dataset.SOPClassUID)
-    if sop_class == _MEDIA_DIRECTORY:
-        raise _LeftOut("a DICOMDIR: a directory of old names")
-    if sop_class.startswith(_ENCAPSULATED) or "EncapsulatedDocument" in dataset:
-        raise _LeftOut("an encapsulated document, whose text cannot be cleaned")
-    if burned_in.is_label(dataset):
-        raise _LeftOut("a photograph of a label")
 
 
 def _patient_of(dataset: Dataset) -> str:
@@ -296,7 +257,7 @@ def _blank(dataset: Dataset, boxes: list[burned_in.Box]) -> None:
     try:
         burned_in.blank(dataset, boxes)
     except Exception as failed:
-        raise _LeftOut("text may stand in its pixels, which cannot be blanked") from failed
+        raise LeftOut("text may stand in its pixels, which cannot be blanked") from failed
 
 
 def _meta(dataset: FileDataset) -> None:
@@ -306,7 +267,7 @@ def _meta(dataset: FileDataset) -> None:
     if syntax is None:
         implicit, little = dataset.original_encoding
         if not little and implicit:
-            raise _LeftOut("an encoding that DICOM does not have")
+            raise LeftOut("an encoding that DICOM does not have")
         syntax = UID("1.2.840.10008.1.2" + ("" if implicit else ".1" if little else ".2"))
     meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
@@ -321,7 +282,7 @@ def _encoded(dataset: FileDataset, cleaner: Cleaner) -> bytes:
     header = dataset
     if pixels is not None:
         if cleaner.secrets.left_in(pixels.value or b"", shortest=8):
-            raise _LeftOut("an identifying value stands among its compressed pixels")
+            raise LeftOut("an identifying value stands among its compressed pixels")
         header = FileDataset("", {k: v for k, v in dataset.items() if k != pixels.tag}, b"\0" * 128, dataset.file_meta)
         implicit, little = dataset.original_encoding
         header.set_original_encoding(implicit, little, dataset.original_character_set)
@@ -330,7 +291,7 @@ def _encoded(dataset: FileDataset, cleaner: Cleaner) -> bytes:
         header.file_meta = copy.deepcopy(dataset.file_meta)
         header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     if cleaner.secrets.left_in(_bytes(header), allowed=cleaner.dates):
-        raise _LeftOut("an identifying value is left in its header")
+        raise LeftOut("an identifying value is left in its header")
     header.file_meta = dataset.file_meta
     return _bytes(dataset)
 

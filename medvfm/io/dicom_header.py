@@ -208,6 +208,12 @@ def is_dicom(path: Path) -> bool:
     return head[128:132] == b"DICM" or _bare(head) is not None
 
 
+def is_deflated(path: Path) -> bool:
+    """Whether the file meta information says so; nothing is inflated."""
+    with Source(path, 1.0) as source:
+        return source.data[128:132] == b"DICM" and _meta(source, 132)[0] == DEFLATED
+
+
 @contextmanager
 def opened(path: Path, *, limit_gib: float = 4.0) -> Iterator[Header]:
     """The header of a file, which stays open for its pixels; whatever is damaged becomes UnreadableImage."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import bounded
-from medvfm.io.dicom_dictionary import DOUBLE_PIXEL_DATA, PIXEL_DATA
+from medvfm.io.dicom_dictionary import DOUBLE_PIXEL_DATA, NATIVE, PIXEL_DATA
 from medvfm.io.dicom_header import Header
 
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
@@ -95,6 +95,19 @@ def pixel_format(header: Header, limit_gib: float) -> PixelFormat:
     _check(found, where)
     bounded.refuse_larger(found.count * _bytes_held(header, found), limit_gib, where)
     return found
+
+
+def missing(header: Header, form: PixelFormat) -> str | None:
+    """What is missing of native pixels, told by lengths alone."""
+    pixels, size = header.pixels, header.source.size
+    if pixels is None or size is None or header.syntax not in NATIVE:
+        return None
+    _, at, length = pixels[1]
+    if length < form.native_bytes:
+        return f"its pixel data have {length:,} bytes, and its header announces {form.native_bytes:,}"
+    if at + form.native_bytes > size:
+        return f"the file ends early: {max(0, size - at):,} bytes of {form.native_bytes:,} of the pixels are there"
+    return None
 
 
 def _bytes_held(header: Header, form: PixelFormat) -> int:

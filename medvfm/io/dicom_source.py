@@ -60,6 +60,13 @@ class Source:
         os.lseek(self._file, at, os.SEEK_SET)
         self._inflater, self.size, self._inflated = zlib.decompressobj(-zlib.MAX_WBITS), None, at
 
+    def inflates_within(self, most: int) -> bool:
+        """Inflate the rest of a deflated file, kept nowhere: False as soon as more than `most` bytes have come."""
+        while self._inflated <= most:
+            if not self._more(_CHUNK):
+                return True
+        return False
+
     def need(self, end: int) -> bool:
         """True when `data` reaches to byte `end`; False where the file ends before."""
         if len(self.data) >= end:

@@ -8,8 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from medvfm.io import dicom_series, index_journal, index_names, patients
-from medvfm.io.dicom_dictionary import NATIVE
+from medvfm.io import dicom_pixel_format, dicom_series, index_journal, index_names, patients
 from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_header import Header
 from medvfm.io.dicom_pixel_format import PixelFormat
@@ -66,7 +65,7 @@ class Describer:
     def _dicom(self, path: Path, facts: FileFacts, header: Header | None, form: PixelFormat | None) -> dict[str, Any]:
         data = {k: v for k, v in vars(facts).items() if k != "path"}
         if header is not None and form is not None and facts.problem is None:
-            data["problem"] = _cut(header, form)
+            data["problem"] = dicom_pixel_format.missing(header, form)
         data["planes"] = [{k: v for k, v in vars(plane).items() if v is not None} for plane in facts.planes]
         if self.identifiers:
             return {"kind": "dicom", "dicom": data}
@@ -92,19 +91,6 @@ def described(task: Task) -> Block:
     describer, root, names = task
     block = {place: describer(root / name) for place, name in names.items()}
     return block, index_journal.packed(block)
-
-
-def _cut(header: Header, form: PixelFormat) -> str | None:
-    """What is missing of native pixels, told by lengths alone."""
-    pixels, size = header.pixels, header.source.size
-    if pixels is None or size is None or header.syntax not in NATIVE:
-        return None
-    _, at, length = pixels[1]
-    if length < form.native_bytes:
-        return f"its pixel data have {length:,} bytes, and its header announces {form.native_bytes:,}"
-    if at + form.native_bytes > size:
-        return f"the file ends early: {max(0, size - at):,} bytes of {form.native_bytes:,} of the pixels are there"
-    return None
 
 
 def entry_of(data: Mapping[str, Any], path: Path) -> Entry:

@@ -13,7 +13,7 @@ import yaml
 
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError
-from medvfm.io import cache, download, run_directory
+from medvfm.io import cache, download, run_directory, tables
 from medvfm.io.console import Console
 
 
@@ -40,9 +40,15 @@ def remember(card: str, folder: Path) -> None:
 
 
 def locate(
-    card: DataCard, given: str | None, options: Mapping[str, Any], console: Console, *, layout: str | None = None
+    card: DataCard,
+    given: str | None,
+    options: Mapping[str, Any],
+    console: Console,
+    *,
+    layout: str | None = None,
+    beside: Path | None = None,
 ) -> Path:
-    """The folder that holds the data of a card.
+    """The folder that holds the data of a card; `beside` is that of the card's own file, if its data may lie there.
 
     A generated data set is made where it is not there yet, and one with a download is fetched: what `layout` needs.
     """
@@ -53,6 +59,8 @@ def locate(
         return folder
     if card.name in known() and not options:
         return Path(known()[card.name])
+    if beside is not None and _holds(beside, card):
+        return beside
     if card.generator is not None:
         return generated(card, card.options_with(options), console)
     downloaded = cache.folder("downloads") / card.name
@@ -60,11 +68,21 @@ def locate(
         return download.fetch(card, downloaded, console, layout=layout)
     if downloaded.is_dir():
         return downloaded
-    how = card.instructions or f"get it from {', '.join(card.links) or 'its publisher'}"
+    how = card.instructions or (f"get it from {', '.join(card.links)}" if card.links else "")
+    where = " or beside the card" if beside is not None else ""
+    named = f"`medvfm data root {card.name} DIR`, or --root DIR, or data.root=DIR in a recipe"
     raise DataError(
-        f"the data of {card.name} are not here",
-        remedy=f"{how.rstrip('.')}; then `medvfm data root {card.name} DIR`, or data.root=DIR",
+        f"the data of {card.name} are not here{where}",
+        remedy=f"{how.rstrip('.')}; then {named}" if how else f"say where they lie: {named}",
     )
+
+
+def _holds(folder: Path, card: DataCard) -> bool:
+    try:
+        tables.find_layout(card, folder)
+    except DataCardError:
+        return False
+    return True
 
 
 def generated(card: DataCard, options: Mapping[str, Any], console: Console) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from medvfm import lookup
+from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, RecipeError, nearest
 from medvfm.core.recipe import Prepare, Recipe
 from medvfm.engine import card_page, data_check, external, external_masks, finished, loading, measure, predict_masks
@@ -34,7 +35,7 @@ def run(
     """Everything from the recipe to report.html; `out` defaults to runs/TITLE-HASH."""
     console = console or Console()
     planned = planning.plan(recipe)
-    root = roots.locate(planned.card, recipe.data.root, recipe.data.options, console, layout=recipe.data.layout)
+    root = _root(planned.card, recipe, console)
     table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
     directory = Path(out) if out else Path("runs") / f"{_slug(recipe.title)}-{recipe.digest()}"
     run_directory.open_new(directory, recipe.digest(), resume=resume)
@@ -50,7 +51,7 @@ def check(recipe: Recipe, *, ready: bool, console: Console | None = None) -> lis
     lines = [f"{recipe.title}: {recipe.adapter.name} {planned.method_name} on {planned.card.name}, as it should be"]
     if ready:
         console = console or Console()
-        root = roots.locate(planned.card, recipe.data.root, recipe.data.options, console, layout=recipe.data.layout)
+        root = _root(planned.card, recipe, console)
         table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
         lines.append(f"data: {len(table.cases)} cases, layout {table.layout}, {len(table.left_out)} left out")
         record = planned.learner().adapter.record()
@@ -103,7 +104,7 @@ def check_data(card: str, root: str | None, layout: str | None) -> tuple[data_ch
     """Read every case of a card; what was found, and a line that sums it up."""
     found = lookup.card(card)
     console = Console()
-    folder = roots.locate(found, root, {}, console, layout=layout)
+    folder = roots.locate(found, root, {}, console, layout=layout, beside=lookup.beside(card))
     table = tables.read_cases(found, folder, layout=layout)
     findings = data_check.check(found, table, console, loading.default_workers("cpu"), folder)
     patients = len({c.owner for c in table.cases})
@@ -119,7 +120,7 @@ def show_data(card: str, root: str | None, layout: str | None, out: Path | None)
     directory = out if out is not None else Path("runs") / f"card-{found.name}"
     table = findings = None
     try:
-        folder = roots.locate(found, root, {}, console)
+        folder = roots.locate(found, root, {}, console, layout=layout, beside=lookup.beside(card))
     except DataError as missing:
         if root is not None:
             raise
@@ -135,6 +136,11 @@ def report(directory: Path) -> Path:
     """Render report.html again."""
     run_directory.read_record(directory)
     return html.render(directory)
+
+
+def _root(card: DataCard, recipe: Recipe, console: Console) -> Path:
+    data = recipe.data
+    return roots.locate(card, data.root, data.options, console, layout=data.layout, beside=lookup.beside(data.card))
 
 
 def _surroundings(checkpoint: Path, device: str | None, strict: bool, console: Console) -> Surroundings:

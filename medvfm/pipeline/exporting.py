@@ -46,7 +46,8 @@ def export(
             raise RecipeError(f"the recipe asks for no segmentation of {found.name}", where=recipe)
         settings = asked[0]
     question = segmentation.build(settings, card, found)
-    table = tables.read_cases(found, roots.locate(found, root, options, console, layout=layout), layout=layout)
+    folder = roots.locate(found, root, options, console, layout=layout, beside=lookup.beside(card))
+    table = tables.read_cases(found, folder, layout=layout)
     if split is None:  # as a run without a word on it, but the card's own where it has one
         has_own = {"train", "test"} <= {case.split for case in table.cases}
         split = Split.model_validate({"from": "card"} if has_own else {})

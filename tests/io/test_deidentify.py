@@ -26,6 +26,8 @@ from medvfm.io.deidentify import deidentify
 from medvfm.io.deidentify_dataset import Cleaner, Settings
 from medvfm.io.deidentify_keyed import Keyed, shift
 from medvfm.io.deidentify_text import Secrets
+from tests.io.dicom_samples import dataset, noise
+from tests.io.test_dicom_header import deflated
 
 PLANTED = [
     *("Quillfeather", "ID-7731902", "19481103", "Hasenbein", "ACC55012", "St. Planted Hospital", "Secretprivate"),
@@ -543,3 +545,24 @@ def test_keywords_of_the_vocabularies_exist():
     named = deidentify_profile.IDENTIFYING | deidentify_profile.DESCRIPTORS | deidentify_profile.CHARACTERISTICS
     assert named <= known
     assert {dictionary_keyword(t) for t in (0x00100030, 0x00100032)} == deidentify_profile.BIRTH
+
+
+def test_half_a_picture_and_a_deflated_bomb_are_left_out_and_named(tmp_path):
+    """pydicom reads the first without a word, and inflates the second whole: here in a process with a memory cap."""
+    whole = save(image(), tmp_path / "in" / "whole.dcm").read_bytes()
+    (tmp_path / "in" / "half.dcm").write_bytes(whole[:-70])
+    shutil.copy(deflated(dataset(noise((8, 8))), tmp_path / "small.dcm"), tmp_path / "in")
+    shutil.copy(deflated(dataset(noise((5, 7))), tmp_path / "behind.dcm", zeros_mib=3 << 10), tmp_path / "in")
+    bomb = b"\x09\x10\x10\x10UN\0\0" + (3 << 30).to_bytes(4, "little")
+    shutil.copy(deflated(dataset(noise((5, 7))), tmp_path / "a.dcm", zeros_mib=3 << 10, only=bomb), tmp_path / "in")
+    capped = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({2 << 30}, {2 << 30})); {MAIN}"
+    call = [sys.executable, "-c", capped, "data", "deidentify", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "deidentified.json").read_text())
+    assert report["left_out"] == {
+        "damaged: its deflated header cannot be read": 1,
+        "it inflates to more than 1 GiB": 1,
+        "damaged: the file ends early: 58 bytes of 128 of the pixels are there": 1,
+    }
+    assert len(written(tmp_path / "out")) == 2

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
-from medvfm import cli_data
+from medvfm.cli import data
 
 app = typer.Typer(
     name="medvfm",
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(cli_data.app, name="data")
+app.add_typer(data.app, name="data")
 
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe's path, or the name of a shipped one")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="override any dotted key")]
@@ -258,7 +258,3 @@ def _explain(error: Exception) -> int:
         return 2
     print(f"medvfm: a fault of medvfm itself: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
     return 1
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,7 @@
+"""python -m medvfm.cli is the same as the command medvfm."""
+
+from __future__ import annotations
+
+from medvfm.cli import main
+
+main()
