@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from medvfm import pipeline
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError
 from medvfm.engine import data_check
-from medvfm.io import tables
+from medvfm.io import roots, tables
 from medvfm.io.console import SILENT
 
 FOLDERS = {"name": "f", "files": "images/{case_id}.png", "patient_id": "{case_id}", "images": {"image": "{path}"}}
@@ -148,6 +149,37 @@ def test_one_picture_in_two_formats_and_one_study_in_two_splits_are_errors(pictu
         table.write_text("case_id,image,split,study\n" + rows.format(image, study))
         errors = by_table(pictures, layout).errors
         assert (said in errors[0]) if said else not errors
+
+
+def test_copies_under_two_patients_are_named_in_any_small_set(pictures):
+    Picture.open(pictures / "images" / "c0.png").save(pictures / "images" / "d0.png", optimize=True)
+    found = checked(pictures, {})
+    assert found.copies == [("c0", "d0")] and not found.errors
+    assert "c0 and d0 have the same pixels and different patients" in found.warnings
+
+
+def test_every_kind_of_leak_is_named_at_once(pictures):
+    (pictures / "images" / "c1.png").write_bytes((pictures / "images" / "c0.png").read_bytes())
+    rows = ["case_id,patient_id,image,split", "c0,p0,images/c0.png,train", "c1,p1,images/c1.png,test"]
+    rows += ["c2,p1,images/c2.png,train"]
+    (pictures / "cases.csv").write_text("\n".join(rows))
+    card = DataCard.model_validate({"name": "c", "title": "C", "layouts": [{"table": "cases.csv"}]})
+    found = data_check.check(card, tables.read_cases(card, pictures), SILENT, 0, pictures)
+    said = " ".join(found.errors)
+    assert "1 patients are in two splits" in said and "identical in two splits" in said
+
+
+def test_a_card_finds_its_data_beside_it(pictures, monkeypatch):
+    monkeypatch.setattr(roots, "known", dict)
+    layout = "{files: 'images/{case_id}.png', images: {image: '{path}'}, patient_id: '{case_id}'}"
+    (pictures / "study.yaml").write_text(f"name: study\ntitle: S\nlayouts: [{layout}]\n")
+    card = str(pictures / "study.yaml")
+    findings, summary = pipeline.check_data(card, None, None)
+    assert not findings.errors and "3 cases" in summary
+    for file in (pictures / "images").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match=r"not here or beside the card.*--root DIR"):
+        pipeline.check_data(card, None, None)
 
 
 def test_a_picture_that_is_nearly_another_patients_is_a_warning(tmp_path):
