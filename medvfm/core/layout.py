@@ -157,7 +157,7 @@ class RunLengths(Section):
     """
 
     column: str
-    size_px: Annotated[tuple[int, int], Lax] = Field(description="(height, width) of the pictures")
+    size_px: Annotated[tuple[int, int], Field(strict=False, description="(height, width) of the pictures")]
     order: Literal["down", "across"] = Field("down", description="columns or rows one after the other")
     start: Literal["absolute", "relative"] = Field(
         "absolute", description="absolute: counted from 1; relative: from the end of the run before, the first from 0"
