@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch.nn import functional
 
+from medvfm.models.resizing import lowpass_resized
+
 Resize = Literal["squash", "shortest_then_crop", "squash_then_crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
@@ -104,9 +106,9 @@ class InputContract:
             return pictures
         if self.interpolation == "nearest":  # PIL samples at pixel centres, which torch calls nearest-exact
             return functional.interpolate(pictures, size_px, mode="nearest-exact")
-        return functional.interpolate(
-            pictures, size_px, mode=self.interpolation, align_corners=False, antialias=self.antialias
-        )
+        if self.antialias:
+            return lowpass_resized(pictures, size_px, self.interpolation)
+        return functional.interpolate(pictures, size_px, mode=self.interpolation, align_corners=False)
 
     def _cropped(self, pictures: torch.Tensor) -> torch.Tensor:
         """The central size_px of pictures (N, C, H, W), with borders where they are smaller."""

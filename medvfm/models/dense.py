@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medvfm.models.encoder import Encoder
+from medvfm.models.resizing import lowpass_resized
 from medvfm.nn import decoders
 
 
@@ -46,7 +47,7 @@ class Frame:
 
     def pixels(self, slices: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, side, side), zeros around."""
-        inside = functional.interpolate(slices, self.inside, mode="bilinear", align_corners=False, antialias=True)
+        inside = lowpass_resized(slices, self.inside, "bilinear")
         return self._padded(inside, 0.0)
 
     def labels(self, slices: Tensor, fill: int) -> Tensor:

@@ -20,7 +20,7 @@ from medvfm.io import pictures
 from medvfm.io.read import read_image
 from medvfm.models.contract import InputContract
 
-VERSION = 1  # to be raised when the same settings give other pixels, so that caches start afresh
+VERSION = 2  # to be raised when the same settings give other pixels, so that caches start afresh
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def intensity_rule(prepare: Prepare, windows: Mapping[str, tuple[float, float]])
 def as_batch(arrays: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
     """Cases of different numbers of slices as one batch: pictures (sum of S, C, h, w) and counts (B,)."""
     channels = max(a.shape[1] for a in arrays)
-    wide = [np.repeat(a, channels // a.shape[1], axis=1) for a in arrays]
+    wide = [a if a.shape[1] == channels else np.repeat(a, channels // a.shape[1], axis=1) for a in arrays]
     return {
         "pictures": torch.from_numpy(np.concatenate(wide)),
         "counts": torch.tensor([len(a) for a in arrays]),

@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
+from medvfm.models.resizing import lowpass_resized
 from medvfm.nn.prompts import Prompts
 
 Contract = Literal["sam", "medsam", "sam2", "tiny"]
@@ -76,8 +77,7 @@ class Frame:
             resized = torch.stack([_spline_resized(levels[i], self.side_px) for i in range(len(levels))])
             return (resized / 255 if ranged else _to_unit_range(resized)).expand(-1, 3, -1, -1).contiguous()
         if tuple(levels.shape[-2:]) != inner:
-            levels = functional.interpolate(levels, inner, mode="bilinear", align_corners=False, antialias=True)
-            levels = levels.round().clamp(0, 255)
+            levels = lowpass_resized(levels, inner, "bilinear").round().clamp(0, 255)
         mean, std = (torch.tensor(values, device=levels.device).view(1, 3, 1, 1) for values in (MEAN, STD))
         return functional.pad((levels / 255 - mean) / std, border)
 
@@ -98,9 +98,7 @@ class Frame:
         """Logits (M, H, W) over the picture as (M, side, side) over the model's input: the decoder's mask prompt."""
         inner, whole = self.inner_px(picture_px), self.input_px(picture_px)
         rows, columns = max(1, round(side * inner[0] / whole[0])), max(1, round(side * inner[1] / whole[1]))
-        small = functional.interpolate(
-            masks_picture[:, None], (rows, columns), mode="bilinear", align_corners=False, antialias=True
-        )
+        small = lowpass_resized(masks_picture[:, None], (rows, columns), "bilinear")
         return functional.pad(small, (0, side - columns, 0, side - rows), value=-10.0)[:, 0]
 
     def masks(self, low_res: torch.Tensor, picture_px: Sequence[int], *, as_logits: bool = False) -> torch.Tensor:
