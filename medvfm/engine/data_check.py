@@ -215,9 +215,9 @@ def _leaks(found: Findings, cases: Sequence[Case]) -> None:
     if split:
         pixels = {case.case_id: look.pixels for case, look in zip(found.cases, found.looks, strict=True)}
         for refuse in (
-            lambda: leakage.check(split, assigned),
+            lambda: leakage.patients(split, assigned),
             lambda: leakage.studies(split, assigned),
-            lambda: leakage.refuse(leakage.identical_pixels(split, assigned, pixels), assigned),
+            lambda: leakage.refuse(leakage.identical(split, assigned, pixels), assigned),
         ):
             try:
                 refuse()

@@ -50,7 +50,7 @@ def run(plan: Plan, table: Cases, out: Path, around: Surroundings) -> dict[str, 
     readable = steps.read(plan.question, learner, table, around)
     data = _Data(readable.cases, plan.question.truth(readable.cases))
     clock.lap("reading")
-    folds = steps.folds(recipe, data.cases, plan.question.classes)
+    folds = steps.folds(recipe, data.cases, plan.question.classes, learner, around)
     fitted = [_fit(plan, plan.learner, learner, data, fold, n, around) for n, fold in enumerate(folds)]
     test, val = _joined(fitted)
     clock.lap("fitting")

@@ -12,20 +12,24 @@ import torch
 from medvfm.core.case import Case
 from medvfm.core.protocols import Preparer
 from medvfm.engine import loading
+from medvfm.engine.surroundings import Surroundings
 from medvfm.io.cache import FeatureStore
-from medvfm.io.console import Console
 
 BATCH_CASES = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """values (n, ...) float32 of the readable cases, in their order; the others with the reason."""
+    """values (n, ...) float32 of the readable cases, in the order of `keyed`; the others with the reason."""
 
-    cases: list[Case]
+    keyed: list[tuple[Case, str]]
     values: np.ndarray
     left_out: list[tuple[str, str]]
     computed: int
+
+    @property
+    def cases(self) -> list[Case]:
+        return [case for case, _ in self.keyed]
 
 
 def compute(
@@ -33,24 +37,20 @@ def compute(
     preparer: Preparer,
     key: str,
     embed: Callable[[Sequence[Any]], torch.Tensor],
-    *,
-    workers: int,
-    strict: bool,
-    console: Console,
+    around: Surroundings,
     label: str,
 ) -> Features:
     """Take what the store has and compute the rest; `embed` turns prepared cases into (b, ...) features."""
-    keyed = loading.content_keys(cases, preparer, strict)
+    keyed = loading.content_keys(cases, preparer, around.strict)
     store = FeatureStore(key)
     found = store.get(list({k for _, k in keyed.readable}))
     missing = [(case, k) for case, k in keyed.readable if k not in found]
     left_out = list(keyed.left_out)
     if missing:
-        wanted = {k: case for case, k in missing}  # the same image in two cases is encoded once
+        wanted = {k: (case, k) for case, k in missing}.values()  # the same image in two cases is encoded once
         batch: list[tuple[str, Any]] = []
         fresh: dict[str, np.ndarray] = {}
-        loader = loading.prepared(list(wanted.values()), preparer, workers, strict)
-        for k, item in zip(wanted, console.track(loader, len(wanted), label), strict=True):
+        for _, k, item in loading.made(list(wanted), preparer, around, label):
             if isinstance(item, str):
                 left_out += [(case.case_id, item) for case, other in missing if other == k]
                 continue
@@ -63,7 +63,7 @@ def compute(
         found |= fresh
     kept = [(case, k) for case, k in keyed.readable if k in found]
     values = np.stack([found[k] for _, k in kept]) if kept else np.zeros((0, 1), np.float32)
-    return Features([case for case, _ in kept], values, left_out, len(missing))
+    return Features(kept, values, left_out, len(missing))
 
 
 def _embedded(batch: list[tuple[str, Any]], embed: Callable[[Sequence[Any]], torch.Tensor]) -> dict[str, np.ndarray]:

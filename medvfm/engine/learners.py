@@ -44,6 +44,7 @@ class FeatureLearner:
 
     def __init__(self, adapter: Adapter, seed: int, label: str = "images encoded") -> None:
         self.adapter, self.probabilities, self._seed, self._label = adapter, adapter.probabilities, seed, label
+        self._keyed: list[tuple[Case, str]] = []
         self._values = np.zeros((0, 1), np.float32)
 
     def read(self, cases: Sequence[Case], around: Surroundings) -> tuple[list[Case], list[tuple[str, str]]]:
@@ -53,15 +54,17 @@ class FeatureLearner:
             self.adapter.preparer,
             self.adapter.features_key(),
             lambda items: self.adapter.embed(self.adapter.collate(items)),
-            workers=around.workers,
-            strict=around.strict,
-            console=around.console,
-            label=self._label,
+            around,
+            self._label,
         )
-        self._values = found.values
+        self._keyed, self._values = found.keyed, found.values
         if found.computed < len(found.cases):
             around.console.say(f"  features of {len(found.cases) - found.computed} cases were in the cache")
         return found.cases, found.left_out
+
+    def marks(self, around: Surroundings) -> list[str | None]:
+        """`leakage.mark` of each case that was read."""
+        return loading.marks(self._keyed, self.adapter.preparer, around)
 
     def pooled(self) -> np.ndarray:
         """(n, d) features of the cases that were read."""
@@ -102,16 +105,13 @@ class TrainedLearner:
     def read(self, cases: Sequence[Case], around: Surroundings) -> tuple[list[Case], list[tuple[str, str]]]:
         self._around = around
         self.adapter.module.to(around.device)
-        found = loading.fill(
-            cases,
-            self.adapter.preparer,
-            self._arrays,
-            workers=around.workers,
-            strict=around.strict,
-            console=around.console,
-        )
+        found = loading.fill(cases, self.adapter.preparer, self._arrays, around)
         self._keyed = found.readable
         return [case for case, _ in self._keyed], found.left_out
+
+    def marks(self, around: Surroundings) -> list[str | None]:
+        """`leakage.mark` of each case that was read."""
+        return loading.marks(self._keyed, self.adapter.preparer, around)
 
     def fit(self, rows: Rows, choose: Choose | None) -> dict[str, Any]:
         histories = []
@@ -221,10 +221,8 @@ class ProbeBaseline:
                 self._preparer,
                 self._preparer.key(),
                 lambda items: torch.from_numpy(np.stack(items)),
-                workers=around.workers,
-                strict=around.strict,
-                console=around.console,
-                label="histograms",
+                around,
+                "histograms",
             )
             self._cases, left_out, self._fixed = found.cases, found.left_out, [found.values]
         if self._beside is not None:

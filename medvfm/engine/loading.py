@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from medvfm.core import cores
 from medvfm.core.case import Case
 from medvfm.core.errors import MedvfmError
 from medvfm.core.protocols import Preparer
-from medvfm.io import cache
+from medvfm.engine.surroundings import Surroundings
+from medvfm.io import cache, content, leakage
 from medvfm.io.cache import ArrayCache
-from medvfm.io.console import Console
+
+_MARKS = cache.Notes("marks")  # of prepared cases, by preparer and content
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def content_keys(cases: Sequence[Case], preparer: Preparer, strict: bool) -> Key
             if strict:
                 raise
             found.left_out.append((case.case_id, str(error)))
-    for case, key in zip(asked, cache.content_keys(files), strict=True):
+    for case, key in zip(asked, content.content_keys(files), strict=True):
         if not isinstance(key, Exception):
             found.readable.append((case, key))
         elif strict:
@@ -93,6 +95,34 @@ def prepared(cases: Sequence[Case], preparer: Preparer, workers: int, strict: bo
         yield item
 
 
+def made(
+    keyed: Sequence[tuple[Case, str]], preparer: Preparer, around: Surroundings, label: str
+) -> Iterator[tuple[Case, str, Any]]:
+    """Case, key, and what `prepared` gives; the mark of each is remembered, by which `marks` finds it again."""
+    items = prepared([case for case, _ in keyed], preparer, around.workers, around.strict)
+    try:
+        for (case, key), item in zip(keyed, around.console.track(items, len(keyed), label), strict=True):
+            if not isinstance(item, str):
+                shown = item["pixels"] if isinstance(item, Mapping) else item
+                _MARKS.put(f"{preparer.key()}-{key}", leakage.mark(shown))
+            yield case, key, item
+    finally:
+        _MARKS.save()
+
+
+def marks(keyed: Sequence[tuple[Case, str]], preparer: Preparer, around: Surroundings) -> list[str | None]:
+    """`leakage.mark` of each case as it is prepared; a case is read again only where nothing remembers it.
+
+    None for one that cannot be read any more.
+    """
+    places = [f"{preparer.key()}-{key}" for _, key in keyed]
+    new = [pair for pair, place in zip(keyed, places, strict=True) if _MARKS.get(place) is None]
+    if new:
+        for _ in made(new, preparer, around, "images compared"):
+            pass
+    return [_MARKS.get(place) for place in places]
+
+
 class PreparedCases(Dataset):
     """Prepared arrays from the cache, with their truth: what training reads."""
 
@@ -107,17 +137,14 @@ class PreparedCases(Dataset):
         return self._arrays.get_or_make(f"{self._preparer.key()}-{key}", lambda: self._preparer(case))
 
 
-def fill(
-    cases: Sequence[Case], preparer: Preparer, arrays: ArrayCache, *, workers: int, strict: bool, console: Console
-) -> Keyed:
+def fill(cases: Sequence[Case], preparer: Preparer, arrays: ArrayCache, around: Surroundings) -> Keyed:
     """Prepare every case once, into the cache; what cannot be read is left out before anything is trained."""
-    keyed = content_keys(cases, preparer, strict)
+    keyed = content_keys(cases, preparer, around.strict)
     missing = [(case, key) for case, key in keyed.readable if not arrays.has(f"{preparer.key()}-{key}")]
     if not missing:
         return keyed
     bad: dict[str, str] = {}
-    loader = prepared([case for case, _ in missing], preparer, workers, strict)
-    for (case, key), item in zip(missing, console.track(loader, len(missing), "images prepared"), strict=True):
+    for case, key, item in made(missing, preparer, around, "images prepared"):
         if isinstance(item, str):
             bad[case.case_id] = item
         else:

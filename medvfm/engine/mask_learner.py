@@ -52,6 +52,10 @@ class MaskLearner:
         self.adapter.module.to(around.device)
         return self.store.read(cases, around)
 
+    def marks(self, around: Surroundings) -> list[str | None]:
+        """`leakage.mark` of each case that was read."""
+        return self.store.marks(around)
+
     def segment(self, row: int, variant: str | None = None) -> np.ndarray:
         """The label map of a row, on the grid of its image."""
         self.adapter.module.eval()

@@ -55,9 +55,7 @@ class MaskStore:
         missing = [(case, key) for case, key in keyed.readable if not self._arrays.has(self._name(key, "pixels"))]
         bad: dict[str, str] = {}
         if missing:
-            items = loading.prepared([case for case, _ in missing], self._reader, around.workers, around.strict)
-            tracked = around.console.track(items, len(missing), "images and masks read")
-            for (case, key), item in zip(missing, tracked, strict=True):
+            for case, key, item in loading.made(missing, self._reader, around, "images and masks read"):
                 if isinstance(item, str):
                     bad[case.case_id] = item
                     continue
@@ -65,6 +63,10 @@ class MaskStore:
                     self._arrays.put(self._name(key, part), item[part])
         self._keyed = [(case, key) for case, key in keyed.readable if case.case_id not in bad]
         return [case for case, _ in self._keyed], [*keyed.left_out, *bad.items()]
+
+    def marks(self, around: Surroundings) -> list[str | None]:
+        """`leakage.mark` of each row."""
+        return loading.marks(self._keyed, self._reader, around)
 
     def __len__(self) -> int:
         return len(self._keyed)

@@ -51,7 +51,7 @@ def run(plan: Plan, table: Table, out: Path, around: Surroundings) -> dict[str, 
     learner = plan.learner()
     data = steps.read(plan.question, learner, table, around)
     clock.lap("reading")
-    folds = steps.folds(recipe, data.cases, plan.question.stratify())
+    folds = steps.folds(recipe, data.cases, plan.question.stratify(), learner, around)
     fitted = []
     for number, fold in enumerate(folds):
         one = learner if number == 0 else plan.learner()

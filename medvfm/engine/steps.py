@@ -12,6 +12,7 @@ import numpy as np
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.errors import DataError
 from medvfm.core.recipe import Recipe
+from medvfm.engine import copies
 from medvfm.engine.surroundings import Surroundings
 from medvfm.io import leakage, splits
 from medvfm.io.tables import Cases
@@ -69,13 +70,19 @@ def read_again(learner: Any, cases: Sequence[Case], name: str, around: Surroundi
         raise DataError(f"baseline {name} cannot use {len(left_out)} of the cases: {case_id}: {reason}")
 
 
-def folds(recipe: Recipe, cases: Sequence[Case], balanced: Sequence[str]) -> list[splits.Fold]:
-    """The split or splits, checked for leaks; `balanced` names the classes that are held in balance."""
+def folds(
+    recipe: Recipe, cases: Sequence[Case], balanced: Sequence[str], learner: Any, around: Surroundings
+) -> list[splits.Fold]:
+    """The split or splits, checked for leaks; `balanced` names the classes that are held in balance.
+
+    `learner` has read the cases.
+    """
+    pixels = copies.pixels(cases, learner, around)
     found = splits.split_cases(cases, recipe.split, recipe.seed, balanced)
     if recipe.split.leaks == "drop":
-        found = [_without_leaks(cases, fold) for fold in found]
+        found = [_without_leaks(cases, fold, pixels) for fold in found]
     for fold in found:
-        leakage.check(cases, fold.assigned)  # raises, naming the cases
+        leakage.check(cases, fold.assigned, pixels)  # raises, naming the cases
     return found
 
 
@@ -95,8 +102,8 @@ def _lost(step: str, before: Sequence[Case], after: Sequence[Case]) -> dict[str,
     return {"step": step, "cases": len(after) - len(before), "patients": -len(owners)}
 
 
-def _without_leaks(cases: Sequence[Case], fold: splits.Fold) -> splits.Fold:
-    assigned, dropped = leakage.drop(cases, fold.assigned)
+def _without_leaks(cases: Sequence[Case], fold: splits.Fold, pixels: leakage.Pixels) -> splits.Fold:
+    assigned, dropped = leakage.drop(cases, fold.assigned, pixels)
     if not dropped:
         return fold
     named = ", ".join(dropped[:5]) + (", ..." if len(dropped) > 5 else "")

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,9 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from medvfm.core.errors import DataError, UnreadableImage
+from medvfm.core.errors import DataError
 
 LIMIT_GIB = float(os.environ.get("MEDVFM_CACHE_GIB", "50"))
-_SMALL = 1 << 16
 
 
 def folder(kind: str) -> Path:
@@ -48,101 +47,6 @@ def clear(kind: str) -> None:
     shutil.rmtree(folder(kind), ignore_errors=True)
 
 
-class _Hashes:
-    """Content hashes remembered by (path, size, time of change, inode), so that unchanged files are not read again."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-        self._new: dict[str, str] = {}
-        self._loaded_from: Path | None = None
-
-    def of(self, path: str, stat: os.stat_result) -> str:
-        """sha256 of a file's content; `path` is absolute."""
-        self._load()
-        place = f"{path}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}"
-        key = hashlib.blake2b(place.encode(), digest_size=16).hexdigest()  # paths may name patients
-        if key not in self._known:
-            with open(path, "rb") as file:  # noqa: PTH123 - thousands of files: a Path each takes longer than the rest
-                self._known[key] = self._new[key] = hashlib.file_digest(file, "sha256").hexdigest()
-        return self._known[key]
-
-    def _load(self) -> None:
-        place = folder("hashes") / "table.json"
-        if self._loaded_from == place:
-            return
-        self._loaded_from, self._known = place, {}
-        try:
-            self._known = json.loads(place.read_text())
-        except (FileNotFoundError, ValueError):
-            return
-
-    def save(self) -> None:
-        if not self._new:
-            return
-        place = folder("hashes") / "table.json"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(place.with_suffix(".lock")):
-            try:
-                other = json.loads(place.read_text())
-            except (FileNotFoundError, ValueError):
-                other = {}
-            _moved(place, json.dumps({**other, **self._new}).encode())
-        self._new = {}
-
-
-_HASHES = _Hashes()
-
-
-def content_keys(groups: Iterable[Sequence[Path]]) -> list[str | Exception]:
-    """`content_key` of many, remembering the hashes once at the end; an error stands in its place."""
-    found: list[str | Exception] = []
-    for files in groups:
-        try:
-            found.append(_key(files))
-        except (UnreadableImage, OSError) as error:
-            found.append(
-                error if isinstance(error, UnreadableImage) else UnreadableImage(f"cannot be read: {error.strerror}")
-            )
-    _HASHES.save()
-    return found
-
-
-def content_key(files: Sequence[Path]) -> str:
-    """One hash over the content of files, or of everything in folders; names do not matter, the order of files does."""
-    try:
-        return _key(files)
-    finally:
-        _HASHES.save()
-
-
-def _key(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        try:
-            if path.is_dir():
-                parts = sorted(_HASHES.of(name, stat) for name, stat in _inside(str(path.absolute())))
-                if not parts:
-                    raise UnreadableImage("an empty folder", where=path.name)
-            else:
-                parts = [_HASHES.of(str(path.absolute()), path.stat())]
-        except FileNotFoundError:
-            raise UnreadableImage("no such file or folder", where=path.name) from None
-        except OSError as failed:
-            raise UnreadableImage(f"cannot be read: {failed.strerror}", where=path.name) from failed
-        digest.update("".join(parts).encode())
-    return digest.hexdigest()[:32]
-
-
-def _inside(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file below a folder."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _inside(entry.path)
-            else:
-                yield entry.path, entry.stat()
-
-
 def _moved(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -152,6 +56,43 @@ def _moved(path: Path, content: bytes) -> None:
     except OSError as failed:
         beside.unlink(missing_ok=True)
         raise DataError(f"the cache cannot be written: {failed.strerror}", where=path.parent) from failed
+
+
+class Notes:
+    """Short texts by key in one JSON file, to which several processes add."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._known: dict[str, str] = {}
+        self._new: dict[str, str] = {}
+        self._loaded_from: Path | None = None
+
+    def get(self, key: str) -> str | None:
+        place = folder(self._kind) / "table.json"
+        if self._loaded_from != place:
+            self._loaded_from, self._known = place, _read_notes(place)
+        return self._new.get(key) or self._known.get(key)
+
+    def put(self, key: str, text: str) -> None:
+        """Remember for this process; `save` writes."""
+        self._new[key] = text
+
+    def save(self) -> None:
+        if not self._new:
+            return
+        place = folder(self._kind) / "table.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_suffix(".lock")):
+            self._known = {**_read_notes(place), **self._new}
+            _moved(place, json.dumps(self._known).encode())
+        self._loaded_from, self._new = place, {}
+
+
+def _read_notes(place: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(place.read_text()))
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 class ArrayCache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -10,17 +11,20 @@ import numpy as np
 
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError
-from medvfm.io import cache
+from medvfm.io.content import content_keys
 
 NAMED = 5
 _UID = re.compile(r"\d+(\.\d+){4,}")
 _ORDER = {"train": 0, "val": 1, "test": 2}
+_SAMPLE = 1 << 14  # values of an image that are looked at first
+
+Pixels = Mapping[str, Sequence[str]]  # case_id to the `pixel_key` of its images
 
 
-def check(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
+def check(cases: Sequence[Case], assigned: Mapping[str, str], pixels: Pixels | None = None) -> None:
     """Raise DataError naming the cases; patients are not named."""
-    _patients(cases, assigned)
-    refuse(identical(cases, assigned), assigned)
+    patients(cases, assigned)
+    refuse(identical(cases, assigned, pixels), assigned)
 
 
 def refuse(pairs: Sequence[tuple[str, str]], assigned: Mapping[str, str]) -> None:
@@ -33,7 +37,8 @@ def refuse(pairs: Sequence[tuple[str, str]], assigned: Mapping[str, str]) -> Non
         )
 
 
-def _patients(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
+def patients(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
+    """Raise DataError where one patient is in two splits."""
     seen: dict[str, dict[str, str]] = {}
     for case in cases:
         if case.case_id in assigned:
@@ -48,34 +53,26 @@ def _refuse_shared(seen: Mapping[str, Mapping[str, str]], what: str) -> None:
         raise DataError(f"{len(shared)} {what} are in two splits, first seen in cases {first}")
 
 
-def identical(cases: Sequence[Case], assigned: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Pairs of cases in different splits that have an image file (or a folder of files) of the same content.
+def identical(
+    cases: Sequence[Case], assigned: Mapping[str, str], pixels: Pixels | None = None
+) -> list[tuple[str, str]]:
+    """Pairs of cases in different splits that have an image of the same content, or of the same pixels.
 
-    Each case is named once, with its counterpart in the latest split. Questions on one image share it by intent: they
-    have one owner, and an owner is never split.
+    Content is that of a file, or of a folder of files. Each case is named once, with its counterpart in the latest
+    split. Questions on one image share it by intent: they have one owner, and an owner is never split.
+
+    pixels  `pixel_key` of each image of a case: finds one picture in two formats, or under two headers
     """
     used = [case for case in cases if case.case_id in assigned]
     files = [(case, path) for case in used for path in case.files]
-    keys = cache.content_keys([[path] for _, path in files])
+    keys = content_keys([[path] for _, path in files])
     marks: dict[str, list[Case]] = {}
     for (case, _), key in zip(files, keys, strict=True):
         if not isinstance(key, Exception):  # what cannot be read is left out later, with its reason
             marks.setdefault(key, []).append(case)
-    return _across(marks, assigned)
-
-
-def identical_pixels(
-    cases: Sequence[Case], assigned: Mapping[str, str], pixels: Mapping[str, Sequence[str]]
-) -> list[tuple[str, str]]:
-    """As `identical`, by decoded pixels: finds one picture in two formats, or under two headers.
-
-    pixels  the `pixel_key` of each image of a case; a case that is not there could not be read.
-    """
-    marks: dict[str, list[Case]] = {}
-    for case in cases:
-        if case.case_id in assigned:
-            for key in pixels.get(case.case_id, ()):
-                marks.setdefault(key, []).append(case)
+    for case in used:
+        for key in (pixels or {}).get(case.case_id, ()):
+            marks.setdefault(f"pixels {key}", []).append(case)
     return _across(marks, assigned)
 
 
@@ -93,14 +90,24 @@ def studies(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
 
 def pixel_key(voxels: np.ndarray) -> str:
     """A hash of shape and values. The type does not matter: 8-bit pixels stored in 16 bits are the same pixels."""
-    values = np.ascontiguousarray(voxels)
-    if values.dtype.kind in "iub":
-        values = values.astype(np.int64)
-    elif values.dtype.kind == "f":
-        values = values.astype(np.float64) + 0.0  # -0.0 is 0.0
-        if np.array_equal(values, np.rint(values)) and np.abs(values).max(initial=0) < 2**53:
-            values = values.astype(np.int64)
-    return hashlib.sha256(str(values.shape).encode() + values.tobytes()).hexdigest()[:32]
+    values = _in_one_type(np.ascontiguousarray(voxels))
+    return hashlib.sha256(f"{values.shape} {values.dtype}".encode() + values.tobytes()).hexdigest()[:32]
+
+
+def mark(voxels: np.ndarray) -> str:
+    """A hash of shape and of some of the values, evenly spread: equal for equal arrays, and cheap for large ones."""
+    step = max(1, math.ceil((voxels.size / _SAMPLE) ** (1 / voxels.ndim)))
+    return pixel_key(voxels[(slice(None, None, step),) * voxels.ndim])[:16] + f"-{voxels.shape}"
+
+
+def _in_one_type(values: np.ndarray) -> np.ndarray:
+    """The same numbers in a type that depends on them alone."""
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if values.dtype.kind == "f" and not (np.array_equal(values, np.rint(values)) and max(-low, high) < 2**53):
+        return values.astype(np.float64) + 0.0  # -0.0 is 0.0
+    kinds = (np.uint8, np.int16, np.uint16, np.int32)
+    fits = [kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max]
+    return values.astype(fits[0] if fits else np.int64)
 
 
 def _across(marks: Mapping[str, Sequence[Case]], assigned: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -113,7 +120,9 @@ def _across(marks: Mapping[str, Sequence[Case]], assigned: Mapping[str, str]) ->
     return [pairs[case_id] for case_id in sorted(pairs)]
 
 
-def drop(cases: Sequence[Case], assigned: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+def drop(
+    cases: Sequence[Case], assigned: Mapping[str, str], pixels: Pixels | None = None
+) -> tuple[dict[str, str], list[str]]:
     """The assignment without training and validation cases whose pixels occur in a later split; and those cases."""
-    dropped = sorted({earlier for earlier, _ in identical(cases, assigned)})
+    dropped = sorted({earlier for earlier, _ in identical(cases, assigned, pixels)})
     return {c: s for c, s in assigned.items() if c not in dropped}, dropped

@@ -104,6 +104,8 @@ def export(
         if not found.training:
             first = found.left_out[0][1] if found.left_out else "the split has none"
             raise DataError(f"no training case can be written: {first}", where=card.name)
+        for assigned in parts.apart:  # once more, now that every image has been decoded
+            leakage.check([*found.training, *found.test], assigned, writer.pixels)
         writer.finish(found, parts, table.layout, seed)
         part.chmod(0o755)
         part.replace(folder)
@@ -114,29 +116,32 @@ def export(
 
 @dataclass(frozen=True)
 class _Parts:
-    """Training and test cases, and (train, val) case_ids of nnU-Net's folds."""
+    """Training and test cases, (train, val) case_ids of nnU-Net's folds, and the splits that must share no pixels."""
 
     training: list[Case]
     test: list[Case]
     folds: list[tuple[list[str], list[str]]]
+    apart: list[Mapping[str, str]]
 
     @classmethod
     def of(cls, cases: Sequence[Case], split: Split, seed: int, folds: int | None) -> _Parts:
         found = splits.split_cases(cases, split, seed, ())
-        if split.leaks == "stop":
-            for fold in found:
-                leakage.check(cases, fold.assigned)
+        if split.leaks == "drop":
+            found = [splits.Fold(leakage.drop(cases, fold.assigned)[0], fold.warnings) for fold in found]
+        checked = [fold.assigned for fold in found]
+        for assigned in checked:
+            leakage.check(cases, assigned)
         ordered = sorted(cases, key=lambda case: case.case_id)
         if len(found) > 1:
-            return cls(ordered, [], [_without_test(fold.assigned) for fold in found])
-        assigned = found[0].assigned
+            return cls(ordered, [], [_without_test(assigned) for assigned in checked], checked)
+        assigned = checked[0]
         test = [c for c in ordered if assigned.get(c.case_id) == "test"]
         training = [c for c in ordered if assigned.get(c.case_id) in ("train", "val")]
         if folds is None:
             by_split = {name: [c.case_id for c in training if assigned[c.case_id] == name] for name in ("train", "val")}
-            return cls(training, test, [(by_split["train"], by_split["val"])])
+            return cls(training, test, [(by_split["train"], by_split["val"])], checked)
         inner = splits.split_cases(training, Split(folds=folds), seed, ())
-        return cls(training, test, [_without_test(fold.assigned) for fold in inner])
+        return cls(training, test, [_without_test(fold.assigned) for fold in inner], checked)
 
 
 def _without_test(assigned: Mapping[str, str]) -> tuple[list[str], list[str]]:
@@ -167,6 +172,7 @@ class _Writer:
         self.ending = ""
         self.roles: tuple[str, ...] = ()
         self.channels: tuple[str, ...] = ()
+        self.pixels: dict[str, list[str]] = {}
         for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
             (folder / name).mkdir()
 
@@ -183,6 +189,7 @@ class _Writer:
             raise UnreadableImage(f"{len(channels)} channels, and the first case has {len(self.channels)}")
         if ending != self.ending and self.ending == PICTURE:
             raise UnreadableImage("no picture of 8 or 16 bits, as the first case is one")
+        self.pixels[case.case_id] = [leakage.pixel_key(image.voxels) for image in images]
         name = self.name_of[case.case_id]
         files = [part for image in images for part in (_channels(image) if self.ending == VOLUME else [image])]
         for n, image in enumerate(files):

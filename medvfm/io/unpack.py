@@ -19,6 +19,7 @@ from medvfm.core.errors import DataError
 from medvfm.core.image import Image
 from medvfm.core.layout import Arrays
 from medvfm.io import cache
+from medvfm.io.content import content_key
 from medvfm.io.inside import Inside
 from medvfm.io.write import write_nifti
 
@@ -46,7 +47,7 @@ def arrays(wanted: Arrays, inside: Inside) -> Iterator[tuple[dict[str, Any], str
 def _images(path: Path, key: str, name: str) -> list[Path]:
     """The written files of one array, in order."""
     with _opened(path) as held:
-        folder = _folder("arrays", f"{cache.content_key([path])}|{key}")
+        folder = _folder("arrays", f"{content_key([path])}|{key}")
         if not (folder / f"{name}.done").is_file():
             _write_out(_array(held, name, path), folder, name)
     return sorted((folder / name).iterdir())

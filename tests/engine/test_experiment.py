@@ -12,6 +12,7 @@ from PIL import Image
 from medvfm import pipeline
 from medvfm.core.errors import DataError, RecipeError, RunError, WeightsError
 from medvfm.engine import train
+from medvfm.io import cache
 from medvfm.io.console import SILENT
 from medvfm.nn import state
 
@@ -138,6 +139,22 @@ def test_leaks_stop_the_run(study, tmp_path):
     test_row["patient_id"] = train_row["patient_id"]
     with pytest.raises(DataError, match="patients are in two splits"):
         run(study.recipe(), tmp_path / "c")
+
+
+def test_the_same_pixels_in_another_format_stop_the_run(study, tmp_path):
+    train_row = next(r for r in study.rows if r["split"] == "train")
+    test_row = next(r for r in study.rows if r["split"] == "test")
+    (study.root / test_row["image"]).unlink()
+    test_row["image"] = "other.tif"
+    Image.open(study.root / train_row["image"]).save(study.root / "other.tif")
+    for folder in ("a", "b"):  # the second time features are taken from the cache
+        with pytest.raises(DataError, match=f"identical.*{train_row['case_id']}.*{test_row['case_id']}"):
+            run(study.recipe(), tmp_path / folder)
+    cache.clear("marks")
+    with pytest.raises(DataError, match="identical"):
+        run(study.recipe(), tmp_path / "c")
+    dropped = run(study.recipe(split={"from": "card", "leaks": "drop"}), tmp_path / "d").record
+    assert any(train_row["case_id"] in w for w in dropped["warnings"])
 
 
 def test_predictions_for_new_images_equal_those_of_the_run(study, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import cache
+from medvfm.io.content import content_key
 
 
 @pytest.fixture(autouse=True)
@@ -54,17 +55,17 @@ def test_a_key_follows_content_and_not_names(folder):
     one.mkdir(), two.mkdir()
     (one / "a").write_bytes(b"x"), (one / "b").write_bytes(b"y")
     (two / "1").write_bytes(b"y"), (two / "2").write_bytes(b"x")
-    key = cache.content_key([one])
-    assert key == cache.content_key([two])
+    key = content_key([one])
+    assert key == content_key([two])
     (two / "2").write_bytes(b"z")
     os.utime(two / "2", (1, 1))
-    assert key != cache.content_key([two])
-    assert cache.content_key([one / "a", one / "b"]) != cache.content_key([one / "b", one / "a"])
+    assert key != content_key([two])
+    assert content_key([one / "a", one / "b"]) != content_key([one / "b", one / "a"])
     with pytest.raises(UnreadableImage, match="no such file"):
-        cache.content_key([folder / "gone"])
+        content_key([folder / "gone"])
     (folder / "empty").mkdir()
     with pytest.raises(UnreadableImage, match="empty folder"):
-        cache.content_key([folder / "empty"])
+        content_key([folder / "empty"])
 
 
 def test_features_are_found_again_and_damage_costs_only_time(folder):

@@ -70,10 +70,27 @@ def test_the_same_pixels_in_two_formats_are_found(tmp_path):
     assigned = {"a": "train", "b": "test", "c": "test"}
     assert leakage.identical(cases, assigned) == []
     pixels = {case.case_id: [leakage.pixel_key(read_image(f).voxels) for f in case.files] for case in cases}
-    pairs = leakage.identical_pixels(cases, assigned, pixels)
-    assert pairs == [("a", "b")]
+    assert leakage.identical(cases, assigned, pixels) == [("a", "b")]
     with pytest.raises(DataError, match=re.escape("identical in two splits, first a (train) and b (test)")):
-        leakage.refuse(pairs, assigned)
+        leakage.check(cases, assigned, pixels)
+    assert leakage.drop(cases, assigned, pixels) == ({"b": "test", "c": "test"}, ["a"])
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.int16, np.uint16, np.int32, np.int64, np.float16, np.float32, np.float64]
+)
+def test_pixels_are_the_same_in_every_type(dtype):
+    voxels = np.random.default_rng(0).integers(0, 100, (300, 280, 2))
+    for key in (leakage.pixel_key, leakage.mark):
+        assert key(voxels.astype(dtype)) == key(np.asfortranarray(voxels))
+        assert key(voxels.astype(dtype)) != key(voxels[:-1].astype(dtype))
+        assert key(voxels.astype(dtype).reshape(280, 300, 2)) != key(voxels)
+        halves = voxels.astype(np.float64) + 0.5
+        assert key(halves) == key(halves.astype(np.float32)) != key(voxels)
+        assert key(-0.0 * voxels.astype(np.float32)) == key(0 * voxels)
+    one = voxels.copy()
+    one[1, 1, 1] += 1
+    assert leakage.pixel_key(one) != leakage.pixel_key(voxels)
 
 
 def test_an_unreadable_image_does_not_stop_the_search(tmp_path):
@@ -81,7 +98,7 @@ def test_an_unreadable_image_does_not_stop_the_search(tmp_path):
     cases = [Case("bad", "p", {"image": (tmp_path / "bad.png",)}), Case("gone", "q", {"image": (tmp_path / "gone",)})]
     assigned = {"bad": "train", "gone": "test"}
     assert leakage.identical(cases, assigned) == []
-    assert leakage.identical_pixels(cases, assigned, {}) == []
+    assert leakage.identical(cases, assigned, {}) == []
 
 
 def test_a_study_in_two_splits_stops_and_is_not_named():

@@ -250,3 +250,17 @@ def test_nnunets_own_check(tmp_path):
 
     found = exported(card_of(), volumes(tmp_path / "data"), tmp_path / "raw")
     verify_dataset_integrity(str(found.folder), 1)
+
+
+def test_a_copy_of_a_test_case_is_not_written_among_the_training_cases(tmp_path):
+    card, root = card_of(), volumes(tmp_path / "data", patients=6, visits=1)
+    cases = tables.read_cases(card, root).cases
+    assigned = nnunet.splits.split_cases(cases, Split(), 0, ())[0].assigned
+    files = {
+        split: next(c.images["t1"][0] for c in cases if assigned[c.case_id] == split) for split in assigned.values()
+    }
+    grid = read_image(files["test"]).affine  # another header: the files have other bytes
+    write_nifti(Image(read_image(files["train"]).voxels, grid), files["test"])
+    with pytest.raises(DataError, match="1 images are identical in two splits"):
+        exported(card, root, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
