@@ -8,7 +8,11 @@ from typing import Annotated
 
 import typer
 
+from medvfm.core.words import plural
+
 Strict = Annotated[bool, typer.Option("--strict", help="stop at the first case that cannot be read")]
+
+REASONS = 5  # that are told on the screen
 
 app = typer.Typer(help="Data cards and data sets.", no_args_is_help=True)
 
@@ -106,8 +110,8 @@ def data_export(
     )
     for case_id, reason in done.left_out:
         print(f"left out: {case_id}: {reason}", file=sys.stderr)
-    left = f"; {len(done.left_out)} cases left out" if done.left_out else ""
-    print(f"{done.folder}: {len(done.training)} training and {len(done.test)} test cases{left}")
+    left = f"; {plural(len(done.left_out), 'case')} left out" if done.left_out else ""
+    print(f"{done.folder}: {len(done.training)} training and {plural(len(done.test), 'test case')}{left}")
 
 
 @app.command("index")
@@ -128,8 +132,9 @@ def data_index(
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None
-    passed = f"; {done.passed_by} files that are no images passed by" if done.passed_by else ""
-    print(f"{done.rows} series of {done.files} files in {done.table}, {done.problems} with problems{passed}")
+    passed = f"; {plural(done.passed_by, 'file')} passed by, no image" if done.passed_by else ""
+    read = f"{done.rows:,} series of {plural(done.files, 'file')} in {done.table}"
+    print(f"{read}, {done.problems:,} with problems{passed}")
 
 
 @app.command("deidentify")
@@ -185,7 +190,13 @@ def data_deidentify(
         print("series: " + (", ".join(f"{n} {done}" for done, n in sorted(series.items())) or "none with pixels"))
         print("look at every head before you pass it on: defacing has been tried on simulated heads only")
     if report.flagged:
-        print(f"look at {len(report.flagged)} images before you pass them on: text may stand in their pixels")
+        flagged = plural(len(report.flagged), "image")
+        print(f"look at {flagged} before you pass them on: text may stand in their pixels")
+    reasons = Counter(reason for _, reason in report.left_out)
+    for reason, files in reasons.most_common(REASONS):
+        print(f"left out, {plural(files, 'file')}: {reason}", file=sys.stderr)
+    if len(reasons) > REASONS:
+        print(f"left out for {plural(len(reasons) - REASONS, 'other reason')}: see the record", file=sys.stderr)
     print(f"what was done: {out / 'deidentified.json'}")
-    left = len(report.left_out)
-    print(f"{len(report.written)} files of {report.patients} patients" + (f"; {left} files left out" if left else ""))
+    left = f"; {plural(len(report.left_out), 'file')} left out" if report.left_out else ""
+    print(f"{plural(len(report.written), 'file')} of {plural(report.patients, 'patient')}{left}")

@@ -20,6 +20,7 @@ from PIL import Image as Picture
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import MedvfmError, RunError
+from medvfm.core.words import plural
 from medvfm.engine import describe
 from medvfm.engine.data_check import Findings, Look, Looker
 from medvfm.io import overlays, run_directory
@@ -73,15 +74,12 @@ def _claim(directory: Path) -> None:
 def _answer(table: Cases, found: Findings) -> str:
     owners = len({case.owner for case in table.cases})
     known = any(case.patient_id is not None for case in table.cases)
-    whose = f" of {owners:,} patients" if known else ""
+    whose = f" of {plural(owners, 'patient')}" if known else ""
     errors, warnings = (
-        _plural(len(told), word) for told, word in ((found.errors, "error"), (found.warnings, "warning"))
+        plural(len(told), word) if told else f"no {word}s"
+        for told, word in ((found.errors, "error"), (found.warnings, "warning"))
     )
-    return f"{len(found.cases):,} cases{whose} can be read; {errors}, {warnings}."
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}" if count else f"no {word}s"
+    return f"{plural(len(found.cases), 'case')}{whose} can be read; {errors}, {warnings}."
 
 
 def _parts(cases: Sequence[Case]) -> dict[str, list[Case]]:

@@ -43,6 +43,7 @@ class Look:
     structures: Mapping[str, int]
     objects: int | None
     pixels: tuple[str, ...]
+    uids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Looker:
             structures,
             objects,
             tuple(leakage.pixel_key(image.voxels) for image in images),
+            tuple(sorted({uid for image in images for uid in _uids(image)})),
         )
 
     def outlined(self, case: Case, image: Image) -> np.ndarray | None:
@@ -100,6 +102,12 @@ class Looker:
 
     def _read(self, classes: tuple[str, ...], kind: str, case: Case, image: Image) -> np.ndarray:
         return TruthReader(classes, kind, self.labels, self.masks)(case, image)
+
+
+def _uids(image: Image) -> list[str]:
+    """Of the study and the series that an image is of, as its header says."""
+    stated = image.header.get("uids")
+    return [uid for name, uid in stated.items() if name in ("study", "series")] if isinstance(stated, dict) else []
 
 
 def _thumbnail(image: Image) -> np.ndarray:
@@ -214,9 +222,10 @@ def _leaks(found: Findings, cases: Sequence[Case]) -> None:
     split = [c for c in cases if c.split is not None]
     if split:
         pixels = {case.case_id: look.pixels for case, look in zip(found.cases, found.looks, strict=True)}
+        uids = {case.case_id: look.uids for case, look in zip(found.cases, found.looks, strict=True)}
         for refuse in (
             lambda: leakage.patients(split, assigned),
-            lambda: leakage.studies(split, assigned),
+            lambda: leakage.studies(split, assigned, uids),
             lambda: leakage.refuse(leakage.identical(split, assigned, pixels), assigned),
         ):
             try:

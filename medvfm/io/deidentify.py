@@ -87,6 +87,8 @@ def deidentify(
                 if failed.filename and Path(failed.filename).is_relative_to(out):
                     raise DataError(f"cannot be written: {failed.strerror}", where=out) from failed
                 work.report.left_out.append((number, "cannot be read"))
+            except RecursionError:
+                work.report.left_out.append((number, "its sequences are nested too deep"))
             except Exception as failed:  # its message may hold values of the file
                 work.report.left_out.append((number, f"damaged: {type(failed).__name__}"))
     work.report.patients = len({row["patient"] for row in work.report.written})

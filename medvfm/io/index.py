@@ -63,7 +63,7 @@ def index(
     """
     root, table = Path(folder), Path(out)
     if not root.is_dir():
-        raise DataError("no such folder", where=root)
+        raise DataError("a file, and a folder is asked for" if root.exists() else "no such folder", where=root)
     if table.suffix not in _ENDINGS:
         raise DataError("the table's name must end in .csv or .parquet", where=table)
     key = patients.installation_key()
@@ -73,7 +73,9 @@ def index(
     describer = Describer(key, identifiers)
     processes = 1 if len(missing) < _WORTH_PROCESSES else (workers or cores.available())
     described = _described(root, missing, describer, processes, journal)
-    for _ in console.track(described, len(missing), "headers read"):
+    if not missing:
+        console.say(f"  every header has been read before, as {journal.path.name} says")
+    for _ in console.track(described, len(missing), "headers read") if missing else ():
         pass
     entries: dict[str, Entry] = {}
     for name, stat in found:

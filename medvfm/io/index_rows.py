@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from medvfm.core.words import plural
 from medvfm.io import dicom_series
 from medvfm.io.dicom_series import FileFacts, Volume
 from medvfm.io.index_facts import Entry
@@ -18,6 +19,7 @@ from medvfm.io.index_names import Known
 # column and type, in the order of the table
 COLUMNS: Mapping[str, str] = {
     "path": "string",
+    "first_file": "string",
     "format": "string",
     "patient": "string",
     "study": "string",
@@ -37,6 +39,11 @@ COLUMNS: Mapping[str, str] = {
     "transfer_syntax": "string",
     "problems": "string",
 }
+# objects that are no images: reports, structures, plans, presentation states, registrations, curves
+_WITHOUT_PIXELS = (
+    *("SR", "KO", "PR", "RTSTRUCT", "RTPLAN", "RTRECORD", "RTINTENT", "REG", "FID", "RWV", "DOC", "PLAN"),
+    *("ECG", "HD", "EPS", "AU", "RESP", "SMR", "ANN", "M3D", "STAIN"),
+)
 _NAMED = 3  # kinds of problem of one series that are told
 
 
@@ -52,7 +59,7 @@ def table_of(entries: Mapping[str, Entry], known: Known | None) -> pd.DataFrame:
     rows += [_series_row(files) for files in series.values()]
     rows.sort(key=lambda row: (str(row["path"]), str(row["series"])))
     for row in rows:
-        for column in ("path", "modality", "body_part", "problems"):
+        for column in ("path", "first_file", "modality", "body_part", "problems"):
             row[column] = _shown(row[column], column, known)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype(dict(COLUMNS))
@@ -66,15 +73,16 @@ def _shown(value: object, column: str, known: Known | None) -> str | None:
         return text
     if column == "problems":  # our own words, and now and then the name of a file, which is no word of letters alone
         return " ".join(word if word.isalpha() else known.safe(word, "/") for word in text.split(" "))
-    return known.safe(text, "/" if column == "path" else " ")
+    return known.safe(text, "/" if column in ("path", "first_file") else " ")
 
 
 def _file_row(name: str, entry: Entry) -> dict[str, object]:
     facts = entry.dicom
     problem = entry.problem if facts is None else facts.problem
     found: dict[str, object] = {
-        "path": name, "format": entry.kind or None, "series": None, "modality": None, "body_part": None, "files": 1,
-        "slices": None, "volumes": None, "problems": "; ".join(filter(None, (problem, *entry.notes))),
+        "path": name, "first_file": name, "format": entry.kind or None, "series": None, "modality": None,
+        "body_part": None, "files": 1, "slices": None, "volumes": None,
+        "problems": "; ".join(filter(None, (problem, *entry.notes))),
     }  # fmt: skip
     if facts is not None:
         found |= _of_headers([facts])
@@ -94,6 +102,7 @@ def _series_row(files: Sequence[FileFacts]) -> dict[str, object]:
     told = [_problems(volumes, len(files)), *_contradictions(files)]
     return {
         "path": _place([f.path for f in files]),
+        "first_file": min(f.path for f in files).as_posix(),
         "format": "dicom",
         **_of_headers(files),
         "files": len(files),
@@ -156,11 +165,12 @@ def _problems(volumes: Sequence[Volume], files: int) -> str:
     """Each kind of problem once, with how many files it concerns where not all."""
     counts: Counter[str] = Counter()
     for volume in volumes:
-        if volume.problem is not None:
+        no_image = volume.problem == dicom_series.NO_PIXELS and volume.modality in _WITHOUT_PIXELS
+        if volume.problem is not None and not no_image:
             counts[volume.problem] += len(volume.paths)
     told = [p if n == files else f"{n} of {files} files: {p}" for p, n in counts.most_common(_NAMED)]
     more = len(counts) - _NAMED
-    return "; ".join([*told, *([f"and {more} other problems"] if more > 0 else [])])
+    return "; ".join([*told, *([f"and {plural(more, 'other problem')}"] if more > 0 else [])])
 
 
 def _contradictions(files: Sequence[FileFacts]) -> list[str]:
@@ -172,5 +182,5 @@ def _contradictions(files: Sequence[FileFacts]) -> list[str]:
     instances = Counter(f.instance_uid for f in files if f.instance_uid)
     twice = sum(count > 1 for count in instances.values())
     if twice:
-        found.append(f"{twice} SOPInstanceUIDs stand in more than one file")
+        found.append(f"{plural(twice, 'SOPInstanceUID')} in more than one file")
     return found

@@ -11,6 +11,7 @@ import numpy as np
 
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError
+from medvfm.core.words import plural
 from medvfm.io.content import content_keys
 
 NAMED = 5
@@ -24,6 +25,7 @@ Pixels = Mapping[str, Sequence[str]]  # case_id to the `pixel_key` of its images
 def check(cases: Sequence[Case], assigned: Mapping[str, str], pixels: Pixels | None = None) -> None:
     """Raise DataError naming the cases; patients are not named."""
     patients(cases, assigned)
+    studies(cases, assigned)
     refuse(identical(cases, assigned, pixels), assigned)
 
 
@@ -32,7 +34,7 @@ def refuse(pairs: Sequence[tuple[str, str]], assigned: Mapping[str, str]) -> Non
     if pairs:
         named = "; ".join(" and ".join(f"{c} ({assigned[c]})" for c in pair) for pair in pairs[:NAMED])
         raise DataError(
-            f"{len(pairs)} images are identical in two splits, first {named}",
+            f"{plural(len(pairs), 'image')} identical in two splits, first {named}",
             remedy="remove one of each, or say split.leaks=drop",
         )
 
@@ -43,14 +45,14 @@ def patients(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
     for case in cases:
         if case.case_id in assigned:
             seen.setdefault(case.owner, {}).setdefault(assigned[case.case_id], case.case_id)
-    _refuse_shared(seen, "patients")
+    _refuse_shared(seen, "patient")
 
 
 def _refuse_shared(seen: Mapping[str, Mapping[str, str]], what: str) -> None:
     shared = [splits for splits in seen.values() if len(splits) > 1]
     if shared:
         first = " and ".join(f"{case_id} ({split})" for split, case_id in sorted(shared[0].items()))
-        raise DataError(f"{len(shared)} {what} are in two splits, first seen in cases {first}")
+        raise DataError(f"{plural(len(shared), what)} in two splits, first seen in cases {first}")
 
 
 def identical(
@@ -76,16 +78,21 @@ def identical(
     return _across(marks, assigned)
 
 
-def studies(cases: Sequence[Case], assigned: Mapping[str, str]) -> None:
+def studies(
+    cases: Sequence[Case], assigned: Mapping[str, str], uids: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Raise DataError where one StudyInstanceUID is in two splits: a patient who has two names there.
 
     Studies are not named; those that are only numbered (`study1`) say nothing beyond their own patient.
+
+    uids  case_id to the UIDs of studies and series that the headers of its images state
     """
     seen: dict[str, dict[str, str]] = {}
     for case in cases:
-        if case.study_id and case.case_id in assigned and _UID.fullmatch(case.study_id):
-            seen.setdefault(case.study_id, {}).setdefault(assigned[case.case_id], case.case_id)
-    _refuse_shared(seen, "studies")
+        for uid in {case.study_id or "", *(uids or {}).get(case.case_id, ())}:
+            if case.case_id in assigned and _UID.fullmatch(uid):
+                seen.setdefault(uid, {}).setdefault(assigned[case.case_id], case.case_id)
+    _refuse_shared(seen, "study")
 
 
 def pixel_key(voxels: np.ndarray) -> str:

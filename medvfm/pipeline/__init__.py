@@ -12,6 +12,7 @@ from medvfm import lookup
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, RecipeError, nearest
 from medvfm.core.recipe import Prepare, Recipe
+from medvfm.core.words import plural
 from medvfm.engine import card_page, data_check, external, external_masks, finished, loading, measure, predict_masks
 from medvfm.engine import evaluate as judging
 from medvfm.engine.surroundings import Surroundings
@@ -109,8 +110,8 @@ def check_data(card: str, root: str | None, layout: str | None) -> tuple[data_ch
     findings = data_check.check(found, table, console, loading.default_workers("cpu"), folder)
     patients = len({c.owner for c in table.cases})
     return findings, (
-        f"{found.name}, layout {table.layout}: {len(findings.cases)} cases of {patients} patients read, "
-        f"{len(findings.errors)} errors, {len(findings.warnings)} warnings"
+        f"{found.name}, layout {table.layout}: {plural(len(findings.cases), 'case')} of {plural(patients, 'patient')} "
+        f"read, {plural(len(findings.errors), 'error')}, {plural(len(findings.warnings), 'warning')}"
     )
 
 

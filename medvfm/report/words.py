@@ -6,6 +6,8 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medvfm.core.words import in_number
+
 DIFFERENCE = "_difference"
 METRICS = {
     "auroc": "AUROC",
@@ -199,9 +201,7 @@ def with_interval(row: Mapping[str, Any]) -> str:
 
 def plural(amount: int, noun: str) -> str:
     """`1 patient`, `70 patients`, `2 studies`."""
-    if amount == 1:
-        return f"1 {noun}"
-    return f"{count(amount)} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
+    return f"{count(amount)} {in_number(amount, noun)}"
 
 
 def listed(items: Sequence[str], word: str = "and") -> str:

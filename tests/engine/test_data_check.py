@@ -18,6 +18,7 @@ from medvfm.core.errors import DataError
 from medvfm.engine import data_check
 from medvfm.io import roots, tables
 from medvfm.io.console import SILENT
+from tests.io.dicom_samples import write_series
 
 FOLDERS = {"name": "f", "files": "images/{case_id}.png", "patient_id": "{case_id}", "images": {"image": "{path}"}}
 
@@ -144,7 +145,7 @@ def test_one_picture_in_two_formats_and_one_study_in_two_splits_are_errors(pictu
     for image, study, said in (
         ("c2.png", "1.2.840.5.2", None),
         ("copy.bmp", "1.2.840.5.2", "identical in two splits, first a (train) and c (test)"),
-        ("c2.png", "1.2.840.5.1", "studies are in two splits"),
+        ("c2.png", "1.2.840.5.1", "1 study in two splits"),
     ):
         table.write_text("case_id,image,split,study\n" + rows.format(image, study))
         errors = by_table(pictures, layout).errors
@@ -158,6 +159,17 @@ def test_copies_under_two_patients_are_named_in_any_small_set(pictures):
     assert "c0 and d0 have the same pixels and different patients" in found.warnings
 
 
+def test_a_study_that_only_headers_state_is_found_in_two_splits(tmp_path):
+    for name, study, series in (("a", "1.2.3.4.5.1", "1.2.3.4.6.1"), ("b", "1.2.3.4.5.1", "1.2.3.4.6.2"),
+                                ("c", "1.2.3.4.5.2", "1.2.3.4.6.3")):  # fmt: skip
+        folder = write_series(tmp_path / name, 3, seed=ord(name), StudyInstanceUID=study, SeriesInstanceUID=series)
+        assert folder.is_dir()
+    layout = {"table": "t.csv", "patient_id": "{case_id}", "images": {"image": "{case_id}"}, "split": "{split}"}
+    for split, said in (("test", ["1 study in two splits, first seen in cases b (test) and a (train)"]), ("train", [])):
+        (tmp_path / "t.csv").write_text(f"case_id,split\na,train\nb,{split}\nc,test\n")
+        assert by_table(tmp_path, layout).errors == said
+
+
 def test_every_kind_of_leak_is_named_at_once(pictures):
     (pictures / "images" / "c1.png").write_bytes((pictures / "images" / "c0.png").read_bytes())
     rows = ["case_id,patient_id,image,split", "c0,p0,images/c0.png,train", "c1,p1,images/c1.png,test"]
@@ -166,7 +178,7 @@ def test_every_kind_of_leak_is_named_at_once(pictures):
     card = DataCard.model_validate({"name": "c", "title": "C", "layouts": [{"table": "cases.csv"}]})
     found = data_check.check(card, tables.read_cases(card, pictures), SILENT, 0, pictures)
     said = " ".join(found.errors)
-    assert "1 patients are in two splits" in said and "identical in two splits" in said
+    assert "1 patient in two splits" in said and "identical in two splits" in said
 
 
 def test_a_card_finds_its_data_beside_it(pictures, monkeypatch):

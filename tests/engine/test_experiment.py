@@ -137,7 +137,7 @@ def test_leaks_stop_the_run(study, tmp_path):
     dropped = run(study.recipe(split={"from": "card", "leaks": "drop"}), tmp_path / "b").record
     assert any(train_row["case_id"] in w for w in dropped["warnings"])
     test_row["patient_id"] = train_row["patient_id"]
-    with pytest.raises(DataError, match="patients are in two splits"):
+    with pytest.raises(DataError, match="1 patient in two splits"):
         run(study.recipe(), tmp_path / "c")
 
 

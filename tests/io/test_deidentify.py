@@ -466,7 +466,7 @@ def test_images_that_may_hold_text_are_flagged_or_left_out(tmp_path):
     screen.ImageType, clean.BurnedInAnnotation = ["DERIVED", "SECONDARY", "SCREEN SAVE"], "NO"
     save(screen, tmp_path / "in" / "a")
     save(clean, tmp_path / "in" / "b")
-    assert "look at 1 images" in command(tmp_path / "in", "--out", tmp_path / "out").stdout
+    assert "look at 1 image before" in command(tmp_path / "in", "--out", tmp_path / "out").stdout
     report = deidentify(tmp_path / "in", tmp_path / "strict", strict_pixels=True)
     assert report.left_out == [(1, "text may stand in its pixels")]
     assert burned_in.risk(clean) is None
@@ -566,3 +566,12 @@ def test_half_a_picture_and_a_deflated_bomb_are_left_out_and_named(tmp_path):
         "damaged: the file ends early: 58 bytes of 128 of the pixels are there": 1,
     }
     assert len(written(tmp_path / "out")) == 2
+
+
+def test_the_screen_says_why_files_were_left_out(tmp_path):
+    save(image(), tmp_path / "in" / "good")
+    for n in range(3):
+        (tmp_path / "in" / f"{n}.txt").write_text("no image")
+    done = command(tmp_path / "in", "--out", tmp_path / "out")
+    assert "left out, 3 files: " in done.stderr and "no DICOM file" in done.stderr
+    assert done.stdout.endswith("1 file of 1 patient; 3 files left out\n")

@@ -211,7 +211,34 @@ def test_no_link_is_followed(tmp_path):
     assert len(index(folder, folder / "t.csv").table.read_text().splitlines()) == 4  # not a row for the table itself
 
 
+def test_objects_that_are_no_images_are_no_problem_and_series_of_one_folder_are_told_apart(tmp_path):
+    folder = write_series(tmp_path / "in", 3, SeriesInstanceUID="1.2.826.1")
+    other = write_series(tmp_path / "other", 2, SeriesInstanceUID="1.2.826.2")
+    for file in sorted(other.iterdir()):
+        file.rename(folder / f"other-{file.name}")
+    for modality in ("RTSTRUCT", "CT"):
+        report = pydicom.dcmread(next(folder.glob("other-*")))
+        del report.PixelData
+        report.Modality, report.SeriesInstanceUID, report.SOPInstanceUID = modality, f"1.2.826.3{len(modality)}", "1.2"
+        report.save_as(folder / f"object-{modality}.dcm")
+    table = rows(index(folder, tmp_path / "t.csv", identifiers=True).table).set_index("series")
+    assert table.loc["1.2.826.38", "problems"] != table.loc["1.2.826.38", "problems"]  # empty
+    assert table.loc["1.2.826.32", "problems"] == "it holds no pixels"
+    assert set(table.loc[["1.2.826.1", "1.2.826.2"], "path"]) == {"."}
+    assert table.loc["1.2.826.2", "first_file"].startswith("other-")
+
+
+def test_a_repeated_index_says_that_nothing_was_read(tmp_path, capsys):
+    write_series(tmp_path / "in", 2)
+    for said in ("headers read: 2/2", "every header has been read before"):
+        index(tmp_path / "in", tmp_path / "t.csv", console=Console())
+        assert said in capsys.readouterr().err
+
+
 def test_the_users_mistakes(tmp_path):
+    (tmp_path / "file.dcm").write_bytes(b"")
+    with pytest.raises(DataError, match="a file, and a folder is asked for"):
+        index(tmp_path / "file.dcm", tmp_path / "t.csv")
     with pytest.raises(DataError, match="no such folder"):
         index(tmp_path / "nowhere", tmp_path / "t.csv")
     with pytest.raises(DataError, match=r"\.csv or \.parquet"):

@@ -19,7 +19,7 @@ from medvfm.io.read import read_image
 def test_a_patient_in_two_splits_stops_and_is_not_named():
     cases = [Case("a", "Secret^Name", {"image": ()}), Case("b", "Secret^Name", {"image": ()})]
     with pytest.raises(
-        DataError, match=r"1 patients are in two splits, first seen in cases b \(test\) and a \(train\)"
+        DataError, match=r"1 patient in two splits, first seen in cases b \(test\) and a \(train\)"
     ) as e:
         leakage.check(cases, {"a": "train", "b": "test"})
     assert "Secret" not in str(e.value)
@@ -104,7 +104,7 @@ def test_an_unreadable_image_does_not_stop_the_search(tmp_path):
 def test_a_study_in_two_splits_stops_and_is_not_named():
     """One patient under two names is still known by the study."""
     cases = [Case(n, f"patient {n}", {"image": ()}, study_id="1.2.840.113619.2.55.3") for n in "ab"]
-    with pytest.raises(DataError, match=r"1 studies are in two splits, first seen in cases b \(test\)") as e:
+    with pytest.raises(DataError, match=r"1 study in two splits, first seen in cases b \(test\)") as e:
         leakage.studies(cases, {"a": "train", "b": "test"})
     assert "113619" not in str(e.value)
     leakage.studies(cases, {"a": "test", "b": "test"})

@@ -261,6 +261,6 @@ def test_a_copy_of_a_test_case_is_not_written_among_the_training_cases(tmp_path)
     }
     grid = read_image(files["test"]).affine  # another header: the files have other bytes
     write_nifti(Image(read_image(files["train"]).voxels, grid), files["test"])
-    with pytest.raises(DataError, match="1 images are identical in two splits"):
+    with pytest.raises(DataError, match="1 image identical in two splits"):
         exported(card, root, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
