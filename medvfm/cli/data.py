@@ -26,8 +26,8 @@ def data_root(
     from medvfm import lookup
     from medvfm.io import roots
 
-    roots.remember(lookup.card(card).name, folder)
-    print(f"{card}: {folder.resolve()}")
+    there = roots.remember(lookup.card(card), folder)
+    print(f"{card}: {folder.resolve()}; {there}")
 
 
 @app.command("make")

@@ -14,6 +14,7 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard, Label, Masks
 from medvfm.core.errors import MedvfmError
 from medvfm.core.image import Image
+from medvfm.core.words import plural
 from medvfm.engine import loading
 from medvfm.io import leakage, pictures
 from medvfm.io.console import Console
@@ -164,6 +165,7 @@ def check(card: DataCard, table: Cases, console: Console, workers: int, root: Pa
     if root is not None:
         _checksums(found, card, root)
     _labels(found, table.cases)
+    _structures(found)
     _counts(found, card, table)
     _leaks(found, table.cases)
     return found
@@ -201,6 +203,17 @@ def _labels(found: Findings, cases: Sequence[Case]) -> None:
             found.faults.append(f"class {name}: no case has a known label")
         elif len(set(values[~np.isnan(values)])) == 1:
             found.notes.append(f"class {name}: every known label is {values[~np.isnan(values)][0]:g}")
+
+
+def _structures(found: Findings) -> None:
+    """Masks without anything, and structures that are nowhere: right in many sets, and a wrong folder in others."""
+    asked = [look for look in found.looks if look.structures or look.objects is not None]
+    empty = sum(not (any(look.structures.values()) or look.objects) for look in asked)
+    if empty:
+        found.notes.append(f"{plural(empty, 'mask')} of {len(asked):,} without any structure")
+    for name in dict.fromkeys(name for look in asked for name in look.structures):
+        if not any(look.structures.get(name) for look in asked) and empty < len(asked):
+            found.notes.append(f"structure {name}: no mask holds it")
 
 
 def _counts(found: Findings, card: DataCard, table: Cases) -> None:

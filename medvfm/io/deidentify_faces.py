@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 
 from medvfm.core.errors import DataError, UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import deface, dicom, dicom_slices
+from medvfm.io import deface, dicom, dicom_header, dicom_slices
 from medvfm.io.console import Console
 from medvfm.io.dicom_series import NO_PIXELS, Volume, list_volumes
 from medvfm.io.head_registration import place_head
@@ -128,8 +127,11 @@ def _names(text: str, parts: tuple[str, ...]) -> bool:
 
 
 def _described(path: Path) -> str:
-    header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-    return " ".join(str(header.get(keyword) or "") for keyword in _DESCRIPTIONS)
+    try:
+        with dicom_header.opened(path) as header:
+            return " ".join(header.text(keyword) for keyword in _DESCRIPTIONS)
+    except UnreadableImage:  # and so a head that nobody can name
+        return ""
 
 
 def _read(volume: Volume) -> tuple[Image, list[tuple[Path, list[int]]]]:

@@ -32,11 +32,15 @@ def known() -> dict[str, str]:
     return {str(k): str(v) for k, v in (found or {}).items()}
 
 
-def remember(card: str, folder: Path) -> None:
-    """Recipes with this card find their data there from now on."""
+def remember(card: DataCard, folder: Path) -> str:
+    """Recipes with this card find their data there from now on. Which of its layouts is there, or that none is yet."""
     if not folder.is_dir():
         raise DataError("no such folder", where=folder)
-    run_directory.write_yaml(_file(), {**known(), card: str(folder.resolve())})
+    run_directory.write_yaml(_file(), {**known(), card.name: str(folder.resolve())})
+    try:
+        return f"layout {tables.find_layout(card, folder).name}"
+    except DataCardError as none:
+        return f"but {none}"
 
 
 def locate(

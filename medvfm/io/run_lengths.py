@@ -42,7 +42,11 @@ def decoded(text: str, wanted: RunLengths, where: str) -> np.ndarray:
         starts = starts - 1
     flat = np.zeros(height * width, bool)
     if len(starts) and (starts.min() < 0 or lengths.min() < 0 or (starts + lengths).max() > len(flat)):
-        raise DataError(f"run lengths that lead out of a picture of {width} x {height}", where=where)
+        raise DataError(
+            f"run lengths that lead out of a picture of {width} x {height}",
+            where=where,
+            remedy="size_px of the card's run_lengths is (height, width)",
+        )
     for start, length in zip(starts, lengths, strict=True):
         flat[start : start + length] = True
     return flat.reshape(width, height).T if wanted.order == "down" else flat.reshape(height, width)

@@ -84,6 +84,19 @@ def test_structures_with_files_of_their_own_may_overlap(pictures):
     assert found.looks[0].structures == {"heart": 8, "lung": 18}
 
 
+def test_masks_without_anything_and_structures_that_are_nowhere_are_told(pictures):
+    labels = {1: {"name": "nodule"}, 2: {"name": "cyst"}}
+    for n in range(3):
+        mask = np.zeros((20, 30), np.uint8)
+        mask[4:9, 4:9] = n == 0
+        png(pictures / "labels" / f"c{n}.png", mask)
+    found = checked(pictures, {"mask": "labels/{case_id}.png"}, labels=labels)
+    assert not found.errors
+    assert "2 masks of 3 without any structure" in found.warnings
+    assert "structure cyst: no mask holds it" in found.warnings
+    assert not any("nodule" in warning for warning in found.warnings)
+
+
 def test_questions_on_one_image_read_it_once_and_counts_are_of_the_layout(pictures, monkeypatch):
     rows = "".join(f"q{n},c{n // 4}.png,why\n" for n in range(12))
     (pictures / "t.csv").write_text("case_id,image,question\n" + rows)
@@ -179,6 +192,19 @@ def test_every_kind_of_leak_is_named_at_once(pictures):
     found = data_check.check(card, tables.read_cases(card, pictures), SILENT, 0, pictures)
     said = " ".join(found.errors)
     assert "1 patient in two splits" in said and "identical in two splits" in said
+
+
+def test_a_root_says_which_layout_lies_there(pictures, tmp_path):
+    layout = {
+        "name": "plain",
+        "files": "images/{case_id}.png",
+        "images": {"image": "{path}"},
+        "patient_id": "{case_id}",
+    }
+    card = DataCard.model_validate({"name": "rooted", "title": "R", "layouts": [layout]})
+    assert roots.remember(card, pictures) == "layout plain"
+    assert "none of the layouts" in roots.remember(card, pictures / "images")
+    assert roots.known()["rooted"] == str((pictures / "images").resolve())
 
 
 def test_a_card_finds_its_data_beside_it(pictures, monkeypatch):

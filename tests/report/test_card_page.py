@@ -70,14 +70,21 @@ def make(tmp_path, monkeypatch):
 def test_the_page_tells_the_set_and_names_nobody(make, ending):
     card, root = make(ending)
     page, answer = pipeline.show_data(card, root, None, None)
-    assert answer == "6 cases of 6 patients can be read; no errors, 1 warning."
+    assert answer == "6 cases of 6 patients can be read; no errors, 2 warnings."
     text = page.read_text(encoding="utf-8")
     record = json.loads((page.parent / "run.json").read_text())
     assert page.as_posix().endswith("runs/card-islands/report.html")
     assert record["kind"] == "card"
     assert re.findall(r'<section id="(\w+)"', text) == ["data", "samples", "structures", "measures", "problems"]
     assert text.count('<img src="data:image/png') == len(record["samples"]) == 6
-    for said in ("CC0 1.0", "made by this test", "complete copy has 9", "Islands in noise &lt;b&gt;", "2 (50%)"):
+    for said in (
+        "CC0 1.0",
+        "made by this test",
+        "complete copy has 9",
+        "no mask holds it",
+        "Islands in noise &lt;b&gt;",
+        "2 (50%)",
+    ):
         assert said in text, said
     assert PATIENT not in text + json.dumps(record)
     # by hand: 8 rows of the box, 4 slices of 6 mm3 voxels, 6 to 11 voxels wide; the corner is in no case
