@@ -157,6 +157,30 @@ def test_rle_that_unpacks_to_more_than_a_frame_stops_there(tmp_path):
         dicom.read_file(save(ds, tmp_path / "c.dcm"))
 
 
+def test_rle_leaves_overlays_and_unextended_signs_out(tmp_path):
+    """As of native pixels: what lies outside the stored bits is none of the picture."""
+    values = ramp((9, 11), -2000, 2000).astype(np.int16)
+    ds = compressed((values & 0xFFF).astype(np.uint16), RLELossless, Modality="OT", RescaleIntercept=0)
+    ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, 1
+    np.testing.assert_array_equal(dicom.read_file(save(ds, tmp_path / "a")).voxels[:, :, 0].T, values)
+    ds = compressed((values & 0xFFF | 0x5000).astype(np.uint16), RLELossless, Modality="OT", RescaleIntercept=0)
+    ds.BitsStored, ds.HighBit = 12, 11
+    np.testing.assert_array_equal(dicom.read_file(save(ds, tmp_path / "b")).voxels[:, :, 0].T, values & 0xFFF)
+
+
+def test_jpeg_2000_that_keeps_ybr_without_a_transform(tmp_path):
+    """PS3.5, 8.2.4: YBR_FULL is then what the components hold, and no codestream's transform is undone."""
+    from openjpeg.utils import encode_array
+
+    rgb = np.stack([ramp((64, 96), 60, 190), ramp((64, 96), 190, 60), np.full((64, 96), 90)], axis=-1).astype(np.uint8)
+    ybr = pydicom.pixels.convert_color_space(rgb, "RGB", "YBR_FULL")
+    ds = dataset(rgb, Modality="OT", PhotometricInterpretation="YBR_FULL", syntax=JPEG2000Lossless)
+    ds.PixelData = encapsulate([bytes(encode_array(ybr, photometric_interpretation=0, use_mct=False))])
+    ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    image = dicom.read_file(save(ds, tmp_path / "a"))
+    assert np.abs(image.voxels[:, :, 0].transpose(1, 0, 2).astype(int) - rgb).max() <= 2
+
+
 @pytest.mark.parametrize("table", [True, False])
 @pytest.mark.parametrize("fragments", [1, 3])
 def test_frames_are_found_with_and_without_offset_tables(tmp_path, table, fragments):
