@@ -18,6 +18,7 @@ from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
 NO_PIXELS = "it holds no pixels"
 _ALWAYS_VOLUMES = ("CT", "MR", "PT")  # several of their slices without a position are a fault, not pictures
 _LISTED = 8
+_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")  # so named, a file that is no DICOM is a lost slice
 _NOWHERE = Plane(0, (0, 0))
 
 
@@ -125,7 +126,9 @@ def scan(path: Path, limit_gib: float) -> tuple[FileFacts, Header | None, PixelF
                 planes=planes,
             )
             return facts, header, form
-    except dicom_header.NotDicom:
+    except dicom_header.NotDicom as error:
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):  # .name: litter of file systems
+            return FileFacts(path, problem=error.what), None, None
         return None
     except UnreadableImage as error:
         return FileFacts(path, problem=error.what), None, None

@@ -407,3 +407,39 @@ def test_a_localizer_that_lies_in_line_with_its_series_is_no_slice_of_it(tmp_pat
     save(dataset(noise((12, 17), 9), ImagePositionPatient=[-10.0, -20.0, 45.0], ImageType=kind), tmp_path / "scout")
     with pytest.raises(UnreadableImage, match="several units"):
         dicom.read_series(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "gaps",
+    [
+        [0.98] * 100 + [1.0] + [1.02] * 100,  # each near the usual one, and two slices off in the middle
+        [2.46] * 30 + [2.5] + [2.54] * 30,
+        [2.45, 2.55] * 4 + [2.55],
+    ],
+)
+def test_gaps_that_differ_little_and_add_up(tmp_path, gaps):
+    for k, z in enumerate(np.cumsum([0.0, *gaps])):
+        save(dataset(noise((2, 3), k), ImagePositionPatient=[0.0, 0.0, round(float(z), 4)]), tmp_path / f"{k:03d}")
+    with pytest.raises(UnreadableImage, match="unevenly spaced"):
+        dicom.read_series(tmp_path)
+
+
+def test_positions_that_jitter_a_little(tmp_path):
+    for k in range(40):
+        z = 2.5 * k + 0.01 * (-1) ** k
+        save(dataset(noise((2, 3), k), ImagePositionPatient=[0.0, 0.0, z]), tmp_path / f"{k}")
+    image = dicom.read_series(tmp_path)
+    assert image.spacing_mm[2] == pytest.approx(2.5, abs=2e-3)
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"", "the file is empty"), (bytes(4000), "not a DICOM file")])
+def test_a_slice_at_the_end_that_is_no_dicom_file_any_more(tmp_path, content, said):
+    for k in range(4):
+        save(dataset(noise((4, 6), k), ImagePositionPatient=[0.0, 0.0, 3.0 * k]), tmp_path / f"{k}.dcm")
+    (tmp_path / "3.dcm").write_bytes(content)
+    (tmp_path / "._2.dcm").write_bytes(b"litter of a file system")
+    (tmp_path / "notes.txt").write_bytes(b"")
+    with pytest.raises(UnreadableImage, match=f"1 of its DICOM files cannot be read; 3.dcm: {said}"):
+        dicom.read_series(tmp_path)
+    (tmp_path / "3.dcm").unlink()
+    assert dicom.read_series(tmp_path).shape_vox == (6, 4, 3)
