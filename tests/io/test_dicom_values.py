@@ -162,6 +162,14 @@ def test_padding_is_told_and_can_be_filled(tmp_path, limit):
     assert dicom_values.without_padding(plain) is plain
 
 
+def test_negative_padding_that_is_written_as_unsigned(tmp_path):
+    ds = dataset(np.full((4, 5), -2000, np.int16), RescaleIntercept=0)
+    ds.add_new("PixelPaddingValue", "US", 63536)
+    image = read(tmp_path, ds)
+    assert image.header["padding"] == (-2000.0, -2000.0)
+    assert dicom_values.padding_mask(image).all()
+
+
 def test_padding_of_an_inverted_mammogram(tmp_path):
     pixels = np.random.default_rng(0).integers(100, 4000, (9, 11)).astype(np.uint16)
     pixels[:, :4] = 4095
