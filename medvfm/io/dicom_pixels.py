@@ -102,16 +102,21 @@ def without_unused_bits(stored: np.ndarray, form: PixelFormat) -> None:
 def _compressed(header: Header, form: PixelFormat, out: np.ndarray | None) -> tuple[np.ndarray, str]:
     decode = dicom_codecs.decoder(header.syntax, header.syntax_name, header.path)
     stored = np.empty(form.shape, form.dtype) if out is None else out.reshape(form.shape)
-    photometric = form.photometric
+    colours: set[str] = set()
     for number, packed in enumerate(dicom_frames.frames(header, form.frames)):
         try:
             frame, photometric = decode(packed, form)
             stored[number] = frame
+            colours.add(photometric)
         except UnreadableImage as error:
             raise UnreadableImage(error.what, where=header.path, remedy=error.remedy) from error
         except Exception as error:  # decoders raise whatever damaged data makes them trip over
             what = f"frame {number + 1} cannot be decoded as {header.syntax_name}: damaged"
             raise UnreadableImage(what, where=header.path) from error
+    if len(colours) > 1:
+        raise UnreadableImage(
+            f"its frames are in several colour spaces: {', '.join(sorted(colours))}", where=header.path
+        )
     if header.syntax == RLE:
         without_unused_bits(stored, form)
-    return stored, photometric
+    return stored, colours.pop()

@@ -10,7 +10,7 @@ from pathlib import Path
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import dicom_facts, dicom_geometry, dicom_header, dicom_multiframe, dicom_tiles, dicom_volumes
-from medvfm.io.dicom_dictionary import TAGS
+from medvfm.io.dicom_dictionary import DICOM_SUFFIXES, TAGS
 from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_header import Header
 from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
@@ -18,7 +18,6 @@ from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
 NO_PIXELS = "it holds no pixels"
 _ALWAYS_VOLUMES = ("CT", "MR", "PT")  # several of their slices without a position are a fault, not pictures
 _LISTED = 8
-_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")  # so named, a file that is no DICOM is a lost slice
 _NOWHERE = Plane(0, (0, 0))
 
 
@@ -92,7 +91,7 @@ def files_of(folder: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def describe(path: Path, *, limit_gib: float = 4.0) -> FileFacts | None:
-    """Facts of one file, None where it is no DICOM file or a DICOMDIR. It can be sent between processes."""
+    """Facts of one file, None of a DICOMDIR and of what neither is nor is named as DICOM. For other processes too."""
     scanned = scan(path, limit_gib)
     return None if scanned is None else scanned[0]
 
@@ -127,7 +126,7 @@ def scan(path: Path, limit_gib: float) -> tuple[FileFacts, Header | None, PixelF
             )
             return facts, header, form
     except dicom_header.NotDicom as error:
-        if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):  # .name: litter of file systems
+        if path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith("."):  # .name: litter of file systems
             return FileFacts(path, problem=error.what), None, None
         return None
     except UnreadableImage as error:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import io
 import struct
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image as Picture
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import dicom, dicom_codecs, dicom_codestream
@@ -166,6 +168,22 @@ def test_rle_leaves_overlays_and_unextended_signs_out(tmp_path):
     ds = compressed((values & 0xFFF | 0x5000).astype(np.uint16), RLELossless, Modality="OT", RescaleIntercept=0)
     ds.BitsStored, ds.HighBit = 12, 11
     np.testing.assert_array_equal(dicom.read_file(save(ds, tmp_path / "b")).voxels[:, :, 0].T, values & 0xFFF)
+
+
+def test_frames_in_several_colour_spaces_are_refused(tmp_path):
+    """One codestream that is RGB by its component ids, and one of YBR by its JFIF mark."""
+    rgb = np.stack([ramp((24, 32), 60, 190), ramp((24, 32), 190, 60), np.full((24, 32), 90)], axis=-1).astype(np.uint8)
+    frames = []
+    for kept in (True, False):
+        out = io.BytesIO()
+        Picture.fromarray(rgb).save(out, "JPEG", subsampling=0, keep_rgb=kept)
+        frames.append(out.getvalue())
+    fields = {"Modality": "OT", "PhotometricInterpretation": "YBR_FULL_422", "syntax": JPEGBaseline8Bit}
+    ds = dataset(np.stack([rgb, rgb]), **fields)
+    ds.PixelData = encapsulate(frames)
+    ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    with pytest.raises(UnreadableImage, match="several colour spaces: RGB, YBR_FULL_422"):
+        dicom.read_file(save(ds, tmp_path / "a"))
 
 
 def test_jpeg_2000_that_keeps_ybr_without_a_transform(tmp_path):

@@ -196,6 +196,15 @@ def test_palettes_become_rgb(tmp_path, bits, first):
     np.testing.assert_array_equal(picture(image), theirs >> (bits - 8))
 
 
+def test_a_palette_whose_16_bits_are_8_in_truth_is_not_black(tmp_path):
+    index = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    ds = dataset(index, Modality="OT", PhotometricInterpretation="PALETTE COLOR")
+    for colour in ("Red", "Green", "Blue"):
+        ds.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [200, 0, 16])
+        ds.add_new(f"{colour}PaletteColorLookupTableData", "OW", np.arange(200, dtype="<u2").tobytes())
+    np.testing.assert_array_equal(read(tmp_path, ds).voxels[:, :, 0, 1].T, index)
+
+
 def test_segmented_palettes_with_lines_and_repeats(tmp_path):
     pixels = np.arange(30, dtype=np.uint8).reshape(5, 6)
     ds = dataset(pixels, Modality="US", PhotometricInterpretation="PALETTE COLOR")
