@@ -1,6 +1,6 @@
 """A zip archive unpacked into a folder of its own for as long as it is read.
 
-No name from the archive is used: members become 000000, 000001, ... (with .dcm behind it where they are named as DICOM),
+No name from the archive is used: members become 000000, 000001, ... (with .dcm behind it where they are named so),
 since what they are is told by their content. So nothing can be written outside. Sizes are counted while bytes come out,
 whatever the archive's table says.
 """

@@ -149,7 +149,7 @@ def is_directory(header: Header) -> bool:
 
 def volumes_of(facts: Sequence[FileFacts]) -> list[Volume]:
     """The volumes among described files."""
-    by_series: dict[str, list[FileFacts]] = {}
+    by_series: dict[tuple[str, ...], list[FileFacts]] = {}  # of a patient: a UID that was given twice mixes no two
     found: list[Volume] = []
     for file in facts:
         if file.problem is not None:
@@ -158,7 +158,7 @@ def volumes_of(facts: Sequence[FileFacts]) -> list[Volume]:
             parts = dicom_volumes.split(file.planes)
             found += [_volume([file], p.planes, label=p.label, is_part=len(parts) > 1) for p in parts]
         else:
-            by_series.setdefault(file.series_uid, []).append(file)
+            by_series.setdefault((file.series_uid, file.study_uid, file.patient_id), []).append(file)
     for files in by_series.values():
         found += _series_volumes(files)
     return sorted(found, key=lambda v: (v.series_uid, v.label, v.paths))

@@ -109,6 +109,15 @@ def test_magnitude_and_phase_never_share_a_time_point(tmp_path):
     assert values == [[0], [1], [1000], [1001]]
 
 
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_a_series_uid_that_was_given_twice_mixes_no_patients(tmp_path, keyword):
+    write_series(tmp_path / "a", count=3)
+    write_series(tmp_path / "b", count=3, start=(-10.0, -20.0, 37.5), seed=1, **{keyword: "1.2.99"})
+    assert [v.shape_vox for v in dicom.list_volumes(tmp_path)] == [(17, 12, 3)] * 2
+    with pytest.raises(UnreadableImage, match="it holds 2 volumes"):
+        dicom.read_series(tmp_path)
+
+
 def test_localizers_of_three_planes(tmp_path):
     sagittal, coronal = (0, 1, 0, 0, 0, -1), (1, 0, 0, 0, 0, -1)
     for n, orientation in enumerate([(1, 0, 0, 0, 1, 0), sagittal, coronal]):
