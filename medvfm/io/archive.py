@@ -1,7 +1,8 @@
 """A zip archive unpacked into a folder of its own for as long as it is read.
 
-No name from the archive is used: members become 000000, 000001, ..., since what they are is told by their content. So
-nothing can be written outside. Sizes are counted while bytes come out, whatever the archive's table says.
+No name from the archive is used: members become 000000, 000001, ... (with .dcm behind it where they are named so),
+since what they are is told by their content. So nothing can be written outside. Sizes are counted while bytes come out,
+whatever the archive's table says.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import bounded
+from medvfm.io.dicom_dictionary import DICOM_SUFFIXES
 
 _MEMBERS_MOST = 100_000
 _CHUNK = 1 << 20
@@ -56,7 +58,7 @@ def _unpack(path: Path, folder: Path, limit_gib: float) -> list[Path]:
                 raise UnreadableImage("the archive holds a link", where=path)
             if member.flag_bits & 1:
                 raise UnreadableImage("the archive is encrypted", where=path, remedy="unpack it first")
-            made.append(folder / f"{number:06d}")
+            made.append(folder / f"{number:06d}{_suffix(member.filename)}")
             left -= _copy(archive, member, made[-1], left, limit_gib, path)
     return made
 
@@ -74,6 +76,12 @@ def _copy(
                 bounded.refuse_larger(int(limit_gib * bounded.GIB) + 1, limit_gib, path)
             out.write(chunk)
     return done
+
+
+def _suffix(name: str) -> str:
+    """What a file is told to be that may be nothing any more: an empty `.dcm` is a slice that was lost."""
+    last = name.rsplit("/", 1)[-1].lower()
+    return ".dcm" if last.endswith(DICOM_SUFFIXES) and not last.startswith(".") else ""
 
 
 def _is_litter(name: str) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import dicom_codestream
 from medvfm.io.dicom_codestream import Codestream
+from medvfm.io.dicom_dictionary import RLE
 from medvfm.io.dicom_gdcm import gdcm_pixels
 from medvfm.io.dicom_pixel_format import PixelFormat
 
@@ -23,12 +24,11 @@ _JPEG = tuple(_UIDS + f"4.{n}" for n in (50, 51, 57, 70))
 _JPEG_LS = tuple(_UIDS + f"4.{n}" for n in (80, 81))
 _JPEG_2000 = tuple(_UIDS + f"4.{n}" for n in (90, 91))
 _HTJ2K = tuple(_UIDS + f"4.{n}" for n in (201, 202, 203))
-_RLE = _UIDS + "5"
 
 
 def decoder(syntax: str, name: str, where: object) -> Decode:
     """The first decoder that is installed; a frame and its format to (row, column[, 3]) and its colour space."""
-    if syntax == _RLE:
+    if syntax == RLE:
         return _rle
     known = CHOICES.get(syntax)
     if known is None:
@@ -63,7 +63,7 @@ def _openjpeg(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
     found = dicom_codestream.jpeg2000(packed)
     _checked(found, form)
     raw = bytes(decode_pixel_data(packed, version=2))
-    return _shaped(raw, found, form), "RGB" if form.photometric.startswith("YBR_") else form.photometric
+    return _shaped(raw, found, form), _jpeg2000_colour(found, form)
 
 
 def _charls(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
@@ -98,6 +98,13 @@ def _jpeg_colour(found: Codestream, form: PixelFormat) -> str:
     return "YBR_FULL" if transformed and not form.photometric.startswith("YBR") else form.photometric
 
 
+def _jpeg2000_colour(found: Codestream, form: PixelFormat) -> str:
+    """RGB where the decoder has undone the codestream's own transform; YBR_FULL without one is left as it is stored."""
+    if form.photometric == "YBR_FULL" and not found.transform:
+        return "YBR_FULL"
+    return "RGB" if form.photometric.startswith("YBR_") else form.photometric
+
+
 def _gdcm_jpeg(packed: bytes, form: PixelFormat, kinds: tuple[int, ...], uid: str) -> tuple[np.ndarray, str]:
     """JPEG samples as they are stored: gdcm is told that they are RGB, and ends the process if it thinks otherwise."""
     found = dicom_codestream.jpeg(packed)
@@ -121,7 +128,7 @@ def _gdcm_other(packed: bytes, form: PixelFormat, uid: str) -> tuple[np.ndarray,
     width = 8 if found.precision <= 8 else 16 if found.precision <= 16 else 32
     raw = gdcm_pixels(packed, form, uid, form.photometric, width, found.precision)
     if jpeg_2000:
-        return _shaped(raw, found, form), "RGB" if form.photometric.startswith("YBR_") else form.photometric
+        return _shaped(raw, found, form), _jpeg2000_colour(found, form)
     return _shaped(raw, found, form), _jpeg_colour(found, form)
 
 

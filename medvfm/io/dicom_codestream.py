@@ -22,6 +22,7 @@ _J2K_START = b"\xff\x4f\xff\x51"
 class Codestream:
     """Size and sample type; `ids`, `jfif` and `transform` (Adobe's) tell the colour space of a JPEG.
 
+    transform  of JPEG 2000: 0 where its components are stored without a colour transform
     kind  the mark of the JPEG's frame: its process
     bare  the JPEG without application segments, marked as RGB where it has colour: decoded, it gives the samples as
           they are stored. What other applications wrote cannot lead a decoder astray
@@ -91,13 +92,18 @@ def jpeg2000(data: bytes) -> Codestream:
     depths = data[start + 42 : start + 42 + 3 * samples : 3]
     if len(depths) != samples or not samples or len(set(depths)) > 1:
         raise UnreadableImage("a compressed frame is damaged: its samples differ in depth")
-    _check_tiles(data, start + 4 + length)
-    return Codestream(y - y0, x - x0, samples, (depths[0] & 0x7F) + 1, signed=bool(depths[0] & 0x80))
+    transform = _check_tiles(data, start + 4 + length)
+    signed = bool(depths[0] & 0x80)
+    return Codestream(y - y0, x - x0, samples, (depths[0] & 0x7F) + 1, signed=signed, transform=transform)
 
 
-def _check_tiles(data: bytes, at: int) -> None:
+def _check_tiles(data: bytes, at: int) -> int | None:
+    """The multiple component transform of the coding style (A.6.1), None where no style is stated."""
+    transform = None
     cut = UnreadableImage("a compressed frame is truncated or damaged: its end mark is missing")
     while at + 12 <= len(data) and data[at : at + 2] not in (b"\xff\x90", b"\xff\xd9"):
+        if data[at : at + 2] == b"\xff\x52":
+            transform = data[at + 8]
         at += 2 + struct.unpack_from(">H", data, at + 2)[0]
     while data[at : at + 2] == b"\xff\x90":
         if at + 12 > len(data):
@@ -106,3 +112,4 @@ def _check_tiles(data: bytes, at: int) -> None:
         at = data.rfind(b"\xff\xd9") if length == 0 else at + length
     if at < 0 or data[at : at + 2] != b"\xff\xd9":
         raise cut
+    return transform

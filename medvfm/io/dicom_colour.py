@@ -12,6 +12,7 @@ from medvfm.io.dicom_header import Header
 # PS3.3, C.7.6.3.1.2: R = Y + 1.402 (Cr - 128) and so on
 _RED_CR, _GREEN_CB, _GREEN_CR, _BLUE_CB = 1.402, 0.114 * 1.772 / 0.587, 0.299 * 1.402 / 0.587, 1.772
 _ENTRIES_MOST = 1 << 16
+_BYTE = 255
 
 
 def as_rgb(pixels: np.ndarray, photometric: str, bits: int, where: object) -> np.ndarray:
@@ -44,8 +45,14 @@ def upsampled_422(raw: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def palette(header: Header) -> np.ndarray:
-    """(entry, 3) uint8 and nothing but colours: the tables of PALETTE COLOR, 16-bit entries by their upper byte."""
-    return np.stack([_channel(header, name) for name in ("Red", "Green", "Blue")], axis=1)
+    """(entry, 3) uint8 and nothing but colours: the tables of PALETTE COLOR, 16-bit entries by their upper byte.
+
+    Entries that are said to have 16 bits and use 8 throughout are taken as they are: their upper bytes are black.
+    """
+    table = np.stack([_channel(header, name) for name in ("Red", "Green", "Blue")], axis=1)
+    if _descriptor(header, "Red")[2] == 16 and table.max() > _BYTE:
+        table = table >> 8
+    return table.astype(np.uint8)
 
 
 def first_entry(header: Header) -> int:
@@ -84,7 +91,7 @@ def _channel(header: Header, name: str) -> np.ndarray:
         values = np.array(_expanded(struct.unpack_from(code, raw), entries, header.path))
     if len(values) != entries:
         raise UnreadableImage("the lookup table of its palette is too short", where=header.path)
-    return (values >> 8).astype(np.uint8) if bits == 16 else values.astype(np.uint8)
+    return values.astype(np.uint16) if bits == 16 else values.astype(np.uint8)
 
 
 def _expanded(codes: tuple[int, ...], entries: int, where: object) -> list[int]:

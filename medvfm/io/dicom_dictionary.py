@@ -236,6 +236,7 @@ IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
+DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")  # so named, a file that is no DICOM is one that was lost
 RLE = "1.2.840.10008.1.2.5"
 NATIVE = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN)
 SYNTAX_NAMES: dict[str, str] = dict(line.split(" ", 1) for line in _SYNTAXES.strip().splitlines())

@@ -20,6 +20,7 @@ _GAP_TOLERANCE = 0.02  # of a step, by which a gap may differ from the mean one
 _ROUNDING_MM = 0.01  # what positions written with two decimals explain
 _SAME_PLACE_MM = 1e-3
 _TILT_DEG = 0.1
+_OFF_STEPS = 0.1  # of a step, by which a slice may lie before or behind its place between the first and the last
 _ALIGNED_MM = 0.02  # by which a position may lie off the straight line through all
 
 
@@ -108,6 +109,7 @@ def stacked(planes: Sequence[Plane], where: object) -> tuple[np.ndarray, list[in
     step = (positions[-1] - positions[0]) / (len(planes) - 1)
     _refuse_gaps(gaps, where)
     line = positions[0] + np.arange(len(planes))[:, None] * step
+    _refuse_drift((positions - line) @ normal(first), gaps, where)
     off = np.abs(positions - line)
     across = off - np.abs((positions - line) @ normal(first))[:, None] * np.abs(normal(first))
     if across.max() > max(_ALIGNED_MM, 0.1 * min(first.spacing_mm or (1.0,))):
@@ -158,13 +160,23 @@ def _refuse_gaps(gaps: np.ndarray, where: object) -> None:
         return
     whole = gaps / gaps.min()
     missing = np.rint(whole) - 1
-    if wrong.any() and np.abs(whole - np.rint(whole)).max() <= 2 * _GAP_TOLERANCE * whole.max():
+    if wrong.any() and missing.any() and np.abs(whole - np.rint(whole)).max() <= 2 * _GAP_TOLERANCE * whole.max():
         at = int(np.flatnonzero(missing)[0]) + 1
         raise UnreadableImage(
             f"{int(missing.sum())} slices are missing: the first behind slice {at} of {len(gaps) + 1}", where=where
         )
+    raise _uneven(gaps, where)
+
+
+def _refuse_drift(off_mm: np.ndarray, gaps: np.ndarray, where: object) -> None:
+    """Gaps that each differ little from the usual one may add up: no slice may lie far from its place on the grid."""
+    if np.abs(off_mm).max() > max(_OFF_STEPS * float(gaps.mean()), 2 * _ROUNDING_MM):
+        raise _uneven(gaps, where)
+
+
+def _uneven(gaps: np.ndarray, where: object) -> UnreadableImage:
     low, high = gaps.min(), gaps.max()
-    raise UnreadableImage(f"its slices are unevenly spaced: {low:.2f} to {high:.2f} mm", where=where)
+    return UnreadableImage(f"its slices are unevenly spaced: {low:.2f} to {high:.2f} mm", where=where)
 
 
 def _affine(steps: np.ndarray, across: np.ndarray, origin: Sequence[float] | np.ndarray | None) -> np.ndarray:

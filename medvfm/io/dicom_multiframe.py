@@ -48,8 +48,10 @@ def scales(header: Header, form: PixelFormat, repairs: list[str]) -> list[tuple[
     found = [_group(frame, shared, sequence) for frame in frames]
     if all(f is None for f in found):
         return None
+    if any(f is None for f in found):
+        raise UnreadableImage("some of its frames state a rescale, and some none", where=header.path)
     modality = header.text("Modality")
-    return [dicom_values.rescale(f if f is not None else header, modality, repairs) for f in found]
+    return [dicom_values.rescale(f, modality, repairs) for f in found if f is not None]
 
 
 def shown(header: Header, form: PixelFormat) -> DataSet | None:

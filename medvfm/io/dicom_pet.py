@@ -13,6 +13,7 @@ from medvfm.io.dicom_facts import clock_seconds
 from medvfm.io.dicom_header import Header
 
 _DAY_S = 86_400.0
+_LEAST_BQ = 1e5  # a smaller dose makes no image: it is stated in MBq, as some old scanners do
 
 
 def scaling(headers: Sequence[Header], unit: str | None, repairs: list[str]) -> tuple[str | None, list[float] | None]:
@@ -43,6 +44,8 @@ def suv_per_bqml(header: Header, scan_start_s: float) -> float:
     dose_bq, half_life_s = injection.number("RadionuclideTotalDose"), injection.number("RadionuclideHalfLife")
     if not dose_bq or not half_life_s or dose_bq <= 0 or half_life_s <= 0:
         raise UnreadableImage("no SUV: dose or half-life is not stated", where=header.path)
+    if dose_bq < _LEAST_BQ:
+        raise UnreadableImage("no SUV: the dose stated is too small to be in Bq", where=header.path)
     if corrected == "ADMIN":
         return weight_kg * 1000 / dose_bq
     if corrected != "START":

@@ -6,7 +6,7 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import dicom_codecs, dicom_colour, dicom_frames
-from medvfm.io.dicom_dictionary import BIG_ENDIAN, NATIVE
+from medvfm.io.dicom_dictionary import BIG_ENDIAN, NATIVE, RLE
 from medvfm.io.dicom_header import UNDEFINED, Header
 from medvfm.io.dicom_pixel_format import PixelFormat
 
@@ -30,6 +30,10 @@ def read_stored(header: Header, form: PixelFormat, *, out: np.ndarray | None = N
         stored, photometric = _compressed(header, form, out)
     if form.samples == 3:
         stored = dicom_colour.as_rgb(stored, photometric, form.bits_stored, header.path)
+    if out is not None:
+        whole = out.reshape(form.shape)
+        if stored.strides != whole.strides or not np.may_share_memory(stored, whole):
+            whole[...] = stored  # planes of colour lie in `out` in another order, converted colour lies elsewhere
     return stored, repairs
 
 
@@ -70,8 +74,6 @@ def _native(
     if form.planar and form.samples == 3 and form.photometric != "YBR_FULL_422":
         frames, rows, columns, _ = form.shape
         stored = stored.reshape(frames, 3, rows, columns).transpose(0, 2, 3, 1)
-    if out is not None and not np.may_share_memory(out, stored):
-        out.reshape(form.shape)[:] = stored
     return stored
 
 
@@ -100,14 +102,21 @@ def without_unused_bits(stored: np.ndarray, form: PixelFormat) -> None:
 def _compressed(header: Header, form: PixelFormat, out: np.ndarray | None) -> tuple[np.ndarray, str]:
     decode = dicom_codecs.decoder(header.syntax, header.syntax_name, header.path)
     stored = np.empty(form.shape, form.dtype) if out is None else out.reshape(form.shape)
-    photometric = form.photometric
+    colours: set[str] = set()
     for number, packed in enumerate(dicom_frames.frames(header, form.frames)):
         try:
             frame, photometric = decode(packed, form)
             stored[number] = frame
+            colours.add(photometric)
         except UnreadableImage as error:
             raise UnreadableImage(error.what, where=header.path, remedy=error.remedy) from error
         except Exception as error:  # decoders raise whatever damaged data makes them trip over
             what = f"frame {number + 1} cannot be decoded as {header.syntax_name}: damaged"
             raise UnreadableImage(what, where=header.path) from error
-    return stored, photometric
+    if len(colours) > 1:
+        raise UnreadableImage(
+            f"its frames are in several colour spaces: {', '.join(sorted(colours))}", where=header.path
+        )
+    if header.syntax == RLE:
+        without_unused_bits(stored, form)
+    return stored, colours.pop()

@@ -31,7 +31,7 @@ def structure_masks(
     """
     path = Path(path)
     with dicom_header.opened(path, limit_gib=limit_gib) as header:
-        drawn = _drawn(header, names)
+        drawn = _drawn(header, names, reference)
         bounded.refuse_larger(len(drawn) * int(np.prod(reference.shape_vox)), limit_gib, path)
         return {name: _mask(contours, reference, name, path) for name, contours in drawn.items()}
 
@@ -46,7 +46,7 @@ def read_structures(
     path = Path(path)
     bounded.refuse_larger(4 * int(np.prod(reference.shape_vox)), limit_gib, path)
     with dicom_header.opened(path, limit_gib=limit_gib) as header:
-        drawn = _drawn(header, names)
+        drawn = _drawn(header, names, reference)
         labels = np.zeros(reference.shape_vox, np.uint8 if len(drawn) < 256 else np.uint16)
         for value, (name, contours) in enumerate(drawn.items(), 1):
             mask = _mask(contours, reference, name, path)
@@ -87,7 +87,16 @@ def _regions(header: Header) -> dict[int, str]:
     return found
 
 
-def _drawn(header: Header, names: Sequence[str] | None) -> dict[str, list[DataSet]]:
+def _refuse_elsewhere(header: Header, drawn: dict[str, list[DataSet]], reference: Image) -> None:
+    regions, here = _regions(header), _frame_of_reference(reference)
+    for item in header.items("StructureSetROISequence"):
+        name, there = regions[item.integer("ROINumber")], item.text("ReferencedFrameOfReferenceUID")
+        if name in drawn and here and there and there != here:
+            what = f"{name!r} lies in another frame of reference than the image"
+            raise UnreadableImage(what, where=header.path)
+
+
+def _drawn(header: Header, names: Sequence[str] | None, reference: Image) -> dict[str, list[DataSet]]:
     """Name to the contours of each structure that is wanted and has closed ones."""
     regions = _regions(header)
     contours: dict[str, list[DataSet]] = {}
@@ -97,12 +106,15 @@ def _drawn(header: Header, names: Sequence[str] | None) -> dict[str, list[DataSe
         if name is not None and closed:
             contours[name] = contours.get(name, []) + closed
     if names is None:
+        _refuse_elsewhere(header, contours, reference)
         return contours
     if missing := [n for n in names if n not in contours]:
         raise UnreadableImage(
             f"no closed contours of {missing[0]!r}", where=header.path, remedy=f"it has {', '.join(contours)}"
         )
-    return {name: contours[name] for name in names}
+    wanted = {name: contours[name] for name in names}
+    _refuse_elsewhere(header, wanted, reference)
+    return wanted
 
 
 def _mask(contours: Sequence[DataSet], reference: Image, name: str, path: Path) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import bounded, dicom_facts, dicom_header, dicom_multiframe, dicom_projection, dicom_tiles
+from medvfm.io import bounded, dicom_facts, dicom_header, dicom_multiframe, dicom_projection, dicom_tiles, dicom_values
 from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_grid import painted_plane, planes_grid
 from medvfm.io.dicom_header import Header
@@ -54,6 +54,7 @@ def read_segmentation(
         wanted = _wanted(names, segments, path)
         stored, repairs = read_stored(header, form)
         layers, numbers = _layers(header, form, stored, threshold, repairs)
+        _refuse_unnamed(header, form, layers, numbers, names)
         facts = _facts(header, form, names)
         if dicom_tiles.is_tiled(header):
             return _tiled(header, form, layers, numbers, wanted, repairs, facts, limit_gib, reference)
@@ -121,6 +122,19 @@ def _layers(
         what = f"{form.frames} frames, and {len(numbers)} descriptions of frames"
         raise UnreadableImage(what, where=header.path)
     return stored, numbers
+
+
+def _refuse_unnamed(
+    header: Header, form: PixelFormat, layers: np.ndarray, numbers: list[int | None], names: dict[int, str]
+) -> None:
+    """Segments that frames or voxels refer to and that the file does not describe: they would be lost."""
+    used = {n for n in numbers if n is not None}
+    if None in numbers:
+        background = dicom_values.padding(header, form) or (0, 0)
+        used |= set(np.unique(layers).tolist()) - {0, int(background[0])}
+    if strange := sorted(used - set(names)):
+        listed = ", ".join(map(str, strange[:8]))
+        raise UnreadableImage(f"it holds segments that it does not describe: {listed}", where=header.path)
 
 
 def _facts(header: Header, form: PixelFormat, names: dict[int, str]) -> dict[str, Any]:

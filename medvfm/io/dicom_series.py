@@ -10,7 +10,7 @@ from pathlib import Path
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import dicom_facts, dicom_geometry, dicom_header, dicom_multiframe, dicom_tiles, dicom_volumes
-from medvfm.io.dicom_dictionary import TAGS
+from medvfm.io.dicom_dictionary import DICOM_SUFFIXES, TAGS
 from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_header import Header
 from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
@@ -91,7 +91,7 @@ def files_of(folder: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def describe(path: Path, *, limit_gib: float = 4.0) -> FileFacts | None:
-    """Facts of one file, None where it is no DICOM file or a DICOMDIR. It can be sent between processes."""
+    """Facts of one file, None of a DICOMDIR and of what neither is nor is named as DICOM. For other processes too."""
     scanned = scan(path, limit_gib)
     return None if scanned is None else scanned[0]
 
@@ -125,7 +125,9 @@ def scan(path: Path, limit_gib: float) -> tuple[FileFacts, Header | None, PixelF
                 planes=planes,
             )
             return facts, header, form
-    except dicom_header.NotDicom:
+    except dicom_header.NotDicom as error:
+        if path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith("."):  # .name: litter of file systems
+            return FileFacts(path, problem=error.what), None, None
         return None
     except UnreadableImage as error:
         return FileFacts(path, problem=error.what), None, None
@@ -147,7 +149,7 @@ def is_directory(header: Header) -> bool:
 
 def volumes_of(facts: Sequence[FileFacts]) -> list[Volume]:
     """The volumes among described files."""
-    by_series: dict[str, list[FileFacts]] = {}
+    by_series: dict[tuple[str, ...], list[FileFacts]] = {}  # of a patient: a UID that was given twice mixes no two
     found: list[Volume] = []
     for file in facts:
         if file.problem is not None:
@@ -156,7 +158,7 @@ def volumes_of(facts: Sequence[FileFacts]) -> list[Volume]:
             parts = dicom_volumes.split(file.planes)
             found += [_volume([file], p.planes, label=p.label, is_part=len(parts) > 1) for p in parts]
         else:
-            by_series.setdefault(file.series_uid, []).append(file)
+            by_series.setdefault((file.series_uid, file.study_uid, file.patient_id), []).append(file)
     for files in by_series.values():
         found += _series_volumes(files)
     return sorted(found, key=lambda v: (v.series_uid, v.label, v.paths))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,12 @@ from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_header import Header
 from medvfm.io.dicom_pixel_format import PixelFormat
 from medvfm.io.dicom_pixels import read_stored
+
+_PALETTES = tuple(
+    f"{kind}{colour}PaletteColorLookupTable{part}"
+    for colour in ("Red", "Green", "Blue")
+    for kind, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
+)
 
 
 class Slice(NamedTuple):
@@ -33,12 +40,12 @@ def read_stack(slices: Sequence[Slice], where: Path, *, limit_gib: float, unit: 
         raise UnreadableImage("all of its slices lie at one position", where=where)
     affine, order, noted = dicom_geometry.stacked([s.plane for s in slices], where)
     slices = [slices[n] for n in order]
-    first = slices[0]
     _refuse_mixed(slices, where)
+    first = _with_bits_of_all(slices)
     grid = (len(slices), *first.form.shape[1:])
     fractions = 4 if any(not float(v).is_integer() for s in slices for v in _scale(s, [])) else 0
     bounded.refuse_larger(int(np.prod(grid)) * max(first.form.dtype.itemsize, fractions), limit_gib, where)
-    stored = np.empty(grid, np.uint8 if first.form.photometric == "PALETTE COLOR" else first.form.dtype)
+    stored = np.empty(grid, first.form.dtype)
     scales = [_scale(s, repairs) for s in slices]
     has_table = "ModalityLUTSequence" in first.header
     done = unit is None and not has_table and dicom_values.is_shift(first.form, scales)
@@ -76,6 +83,30 @@ def _refuse_mixed(slices: Sequence[Slice], where: Path) -> None:
         form = other.form
         if (form.dtype, form.samples, form.photometric) != (first.dtype, first.samples, first.photometric):
             raise UnreadableImage("its slices store their pixels in several formats", where=where)
+        if first.photometric == "MONOCHROME1" and form.stored_range != first.stored_range:
+            what = "its slices are MONOCHROME1 with several ranges of stored bits: there is no one inversion"
+            raise UnreadableImage(what, where=where)
+    if len({dicom_build.unit_of(s.header) for s in slices}) > 1:
+        raise UnreadableImage("its slices hold values in several units", where=where)
+    if len({_tables(s) for s in slices}) > 1:
+        raise UnreadableImage("its slices have several lookup tables", where=where)
+
+
+def _tables(one: Slice) -> tuple[bytes, ...]:
+    """What turns stored values into others, which the first slice's would do for all."""
+    header = one.header
+    found = [header.raw(keyword) for keyword in _PALETTES] if one.form.photometric == "PALETTE COLOR" else []
+    for item in header.items("ModalityLUTSequence")[:1]:
+        found += [item.raw("LUTDescriptor"), item.raw("LUTData")]
+    return tuple(found)
+
+
+def _with_bits_of_all(slices: Sequence[Slice]) -> Slice:
+    """The first slice, with as many stored bits as any of them: what its values may be is reckoned for all."""
+    first = slices[0]
+    most = max(s.form.bits_stored for s in slices)
+    form = replace(first.form, bits_stored=most, high_bit=max(first.form.high_bit, most - 1))
+    return first._replace(form=form)
 
 
 def _without_copies(slices: Sequence[Slice], where: Path, repairs: list[str]) -> list[Slice]:

@@ -176,8 +176,14 @@ def padding(header: Header, form: PixelFormat) -> tuple[float, float] | None:
         return None
     if value is None or form.samples != 1:
         return None
-    ends = sorted((value, value if limit is None else limit))
+    ends = sorted(_as_stored(v, form) for v in (value, value if limit is None else limit))
     return ends[0], ends[1]
+
+
+def _as_stored(value: float, form: PixelFormat) -> float:
+    """A negative number that some write as if it were unsigned."""
+    half = 1 << (form.bits_allocated - 1)
+    return value - 2 * half if form.signed and value >= half else value
 
 
 def padding_mask(image: Image) -> np.ndarray:

@@ -37,6 +37,10 @@ ATTRIBUTES = (
     "frame_type",
     "series_time",
 )
+# a contrast of its own: planes that differ in these share no volume, even where none lies at the place of another
+_CONTRASTS = ("echo", "echo_time", "b_value", "inversion_time")
+_SAME_CONTRAST = 0.01  # of the larger, by which numbers may differ in writing alone
+_KINDS = ("stack", *_CONTRASTS, "flip_angle", "image_type")
 _TIMES = ("trigger_time", "phase_time", "acquisition_time", "content_time")
 _PLACE_MM = 1e-2
 
@@ -84,14 +88,41 @@ def _split_grid(planes: list[Plane]) -> list[Part]:
     places = _places(planes)
     doubled = len(set(places)) < len(planes)
     if not doubled:
-        return [Part(tuple(planes))]
+        return _by_contrast(planes) or [Part(tuple(planes))]
     varying = [name for name in ATTRIBUTES if len({_key(p, name) for p in planes}) > 1]
     for count in (1, 2, 3):
         for names in combinations(varying, count):
             groups = _grouped(planes, places, names)
             if groups is not None:
                 return groups
-    return _by_time(planes, places) or [Part(tuple(planes))]
+    return _by_kind_and_time(planes, places) or _by_time(planes, places) or [Part(tuple(planes))]
+
+
+def _by_contrast(planes: list[Plane]) -> list[Part] | None:
+    """Planes at places of their own, by what makes another contrast; None where it is one throughout."""
+    names = []
+    for name in _CONTRASTS:
+        values = [v for p in planes if isinstance(v := p.attributes.get(name), int | float)]
+        if values and max(values) - min(values) > _SAME_CONTRAST * max(map(abs, values)):
+            names.append(name)
+    return _sorted_parts(planes, _by_key(planes, tuple(names)), tuple(names)) if names else None
+
+
+def _by_kind_and_time(planes: list[Plane], places: list[int]) -> list[Part] | None:
+    """Time points of several kinds of planes (magnitude and phase), the clocks differing from slice to slice."""
+    for name in _KINDS:
+        groups = _by_key(planes, (name,))
+        if len(groups) == 1 or any({places[m] for m in members} != set(places) for members in groups.values()):
+            continue
+        found: list[Part] = []
+        for key, members in sorted(groups.items(), key=lambda item: _sortable(item[0])):
+            timed = _by_time([planes[m] for m in members], [places[m] for m in members])
+            if timed is None:
+                break
+            found += [Part(p.planes, f"{_label((name,), key)}, {p.label}") for p in timed]
+        else:
+            return found
+    return None
 
 
 def _places(planes: list[Plane]) -> list[int]:
@@ -111,9 +142,7 @@ def _key(plane: Plane, name: str) -> Hashable:
 
 def _grouped(planes: list[Plane], places: list[int], names: tuple[str, ...]) -> list[Part] | None:
     """The groups by these attributes, None unless each has one plane at a place and they share their places."""
-    groups: dict[Hashable, list[int]] = {}
-    for index, plane in enumerate(planes):
-        groups.setdefault(tuple(_key(plane, name) for name in names), []).append(index)
+    groups = _by_key(planes, names)
     all_places = set(places)
     for members in groups.values():
         here = {places[m] for m in members}
@@ -123,6 +152,17 @@ def _grouped(planes: list[Plane], places: list[int], names: tuple[str, ...]) -> 
             return None
     if len(groups) == 1:
         return None
+    return _sorted_parts(planes, groups, names)
+
+
+def _by_key(planes: list[Plane], names: tuple[str, ...]) -> dict[Hashable, list[int]]:
+    groups: dict[Hashable, list[int]] = {}
+    for index, plane in enumerate(planes):
+        groups.setdefault(tuple(_key(plane, name) for name in names), []).append(index)
+    return groups
+
+
+def _sorted_parts(planes: list[Plane], groups: dict[Hashable, list[int]], names: tuple[str, ...]) -> list[Part]:
     ordered = sorted(groups.items(), key=lambda item: _sortable(item[0]))
     return [Part(tuple(planes[m] for m in members), _label(names, key)) for key, members in ordered]
 

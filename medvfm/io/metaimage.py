@@ -124,6 +124,8 @@ def _stored(keys: dict[str, str], path: Path, begins: int, nbytes: int) -> np.nd
         raise UnreadableImage(
             "its voxels lie in a list of files, or at an unknown place, which is not read", where=path
         )
+    if local and skipped > 0:
+        raise UnreadableImage("its own voxels begin behind a HeaderSize, which is not read", where=path)
     data_path = path if local else bounded.beside(path, name)
     at = begins if local else skipped
     packing = "zlib" if keys.get("CompressedData", "False").lower() == "true" else "raw"

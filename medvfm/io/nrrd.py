@@ -33,6 +33,7 @@ _TYPES = {
 }
 _DTYPES = {spelling: name for name, spellings in _TYPES.items() for spelling in spellings}
 _PACKING = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
+_SAME_FIELD = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
 _TO_RAS = {
     "right-anterior-superior": (1, 1, 1),
     "ras": (1, 1, 1),
@@ -93,7 +94,8 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
     for line in text.decode("latin-1").splitlines()[1:]:
         name, colon, value = line.partition(": ")
         if colon and not line.startswith("#"):
-            fields[name.strip().lower().replace("datafile", "data file")] = value.strip()
+            name = name.strip().lower()
+            fields[_SAME_FIELD.get(name, name)] = value.strip()
     return fields, min(ends, default=len(head))
 
 

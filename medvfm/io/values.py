@@ -11,6 +11,7 @@ from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 
 NAN_RULES = ("refuse", "zero")
+_WHOLE_MOST = 2**24 - 1  # beyond it, float32 rounds whole numbers to their neighbours
 
 
 def finite(voxels: np.ndarray, nan: str, where: object) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -67,8 +68,9 @@ def _whole(voxels: np.ndarray, where: object) -> np.ndarray:
     if not _all_finite(voxels):
         raise UnreadableImage("a label map with NaN or infinite voxels", where=where)
     low, high = float(voxels.min()), float(voxels.max())
-    if max(-low, high) >= 2**31:
-        raise UnreadableImage(f"a label map with values of {low:g} to {high:g}", where=where)
+    if max(-low, high) > _WHOLE_MOST:
+        what = f"a label map in floating point with values of {low:g} to {high:g}, not all of which it can hold"
+        raise UnreadableImage(what, where=where, remedy="save it with whole numbers")
     kind = np.int16 if low >= -(2**15) and high < 2**15 else np.int32
     whole = voxels.astype(kind)
     if not np.array_equal(whole, voxels):

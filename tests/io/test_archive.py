@@ -16,6 +16,7 @@ import pytest
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.archive import unpacked
 from medvfm.io.read import read_image
+from tests.io.dicom_samples import dataset, noise, save
 
 
 @pytest.fixture
@@ -64,6 +65,16 @@ def test_links_and_archives_inside_are_refused(tmp_path, volume):
     refused(tmp_path / "a.zip", "link")
     inner = zipped(tmp_path / "inner.zip", {"v.nii.gz": volume}).read_bytes()
     refused(zipped(tmp_path / "b.zip", {"inner.zip": inner, "v": volume}), "archive inside the archive")
+
+
+def test_a_slice_that_came_out_empty_is_not_left_out(tmp_path):
+    slices = {}
+    for k in range(3):
+        save(dataset(noise((4, 6), k), ImagePositionPatient=[0.0, 0.0, 3.0 * k]), tmp_path / "slice")
+        slices[f"a/{k}.DCM"] = (tmp_path / "slice").read_bytes()
+    assert read_image(zipped(tmp_path / "a.zip", slices)).shape_vox == (6, 4, 3)
+    with pytest.raises(UnreadableImage, match="1 of its DICOM files cannot be read"):
+        read_image(zipped(tmp_path / "b.zip", {**slices, "a/2.DCM": b""}))
 
 
 def test_empty_damaged_and_unreadable(tmp_path, volume):

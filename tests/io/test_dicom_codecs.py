@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import io
 import struct
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image as Picture
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import dicom, dicom_codecs, dicom_codestream
@@ -155,6 +157,46 @@ def test_rle_that_unpacks_to_more_than_a_frame_stops_there(tmp_path):
     ds.PixelData = encapsulate([struct.pack("<16L", 2, 64, 70, *[0] * 13) + b"\x81\x07" * 31])
     with pytest.raises(UnreadableImage, match="RLE frame of 2 segments, and its header announces 1"):
         dicom.read_file(save(ds, tmp_path / "c.dcm"))
+
+
+def test_rle_leaves_overlays_and_unextended_signs_out(tmp_path):
+    """As of native pixels: what lies outside the stored bits is none of the picture."""
+    values = ramp((9, 11), -2000, 2000).astype(np.int16)
+    ds = compressed((values & 0xFFF).astype(np.uint16), RLELossless, Modality="OT", RescaleIntercept=0)
+    ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, 1
+    np.testing.assert_array_equal(dicom.read_file(save(ds, tmp_path / "a")).voxels[:, :, 0].T, values)
+    ds = compressed((values & 0xFFF | 0x5000).astype(np.uint16), RLELossless, Modality="OT", RescaleIntercept=0)
+    ds.BitsStored, ds.HighBit = 12, 11
+    np.testing.assert_array_equal(dicom.read_file(save(ds, tmp_path / "b")).voxels[:, :, 0].T, values & 0xFFF)
+
+
+def test_frames_in_several_colour_spaces_are_refused(tmp_path):
+    """One codestream that is RGB by its component ids, and one of YBR by its JFIF mark."""
+    rgb = np.stack([ramp((24, 32), 60, 190), ramp((24, 32), 190, 60), np.full((24, 32), 90)], axis=-1).astype(np.uint8)
+    frames = []
+    for kept in (True, False):
+        out = io.BytesIO()
+        Picture.fromarray(rgb).save(out, "JPEG", subsampling=0, keep_rgb=kept)
+        frames.append(out.getvalue())
+    fields = {"Modality": "OT", "PhotometricInterpretation": "YBR_FULL_422", "syntax": JPEGBaseline8Bit}
+    ds = dataset(np.stack([rgb, rgb]), **fields)
+    ds.PixelData = encapsulate(frames)
+    ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    with pytest.raises(UnreadableImage, match="several colour spaces: RGB, YBR_FULL_422"):
+        dicom.read_file(save(ds, tmp_path / "a"))
+
+
+def test_jpeg_2000_that_keeps_ybr_without_a_transform(tmp_path):
+    """PS3.5, 8.2.4: YBR_FULL is then what the components hold, and no codestream's transform is undone."""
+    from openjpeg.utils import encode_array
+
+    rgb = np.stack([ramp((64, 96), 60, 190), ramp((64, 96), 190, 60), np.full((64, 96), 90)], axis=-1).astype(np.uint8)
+    ybr = pydicom.pixels.convert_color_space(rgb, "RGB", "YBR_FULL")
+    ds = dataset(rgb, Modality="OT", PhotometricInterpretation="YBR_FULL", syntax=JPEG2000Lossless)
+    ds.PixelData = encapsulate([bytes(encode_array(ybr, photometric_interpretation=0, use_mct=False))])
+    ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    image = dicom.read_file(save(ds, tmp_path / "a"))
+    assert np.abs(image.voxels[:, :, 0].transpose(1, 0, 2).astype(int) - rgb).max() <= 2
 
 
 @pytest.mark.parametrize("table", [True, False])

@@ -217,3 +217,10 @@ def test_tiles_that_are_missing_are_told(tmp_path, shared_data):
     assert image.repairs == ("1 of 25 tiles are not in the file, and were filled with 255",)
     assert (image.voxels[:10, :10] == 255).all()
     np.testing.assert_array_equal(image.voxels[10:], whole.voxels[10:])
+
+
+def test_frames_of_which_one_states_no_rescale(tmp_path):
+    ds = enhanced([0, 1, 2], scales=[(0.5, 3), (2, 0), (2, 0)])
+    del ds.PerFrameFunctionalGroupsSequence[1].PixelValueTransformationSequence
+    with pytest.raises(UnreadableImage, match="some of its frames state a rescale, and some none"):
+        dicom.read_file(save(ds, tmp_path / "e.dcm"))

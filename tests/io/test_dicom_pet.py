@@ -76,6 +76,7 @@ def test_suv_of_a_series(tmp_path):
     [
         ({"PatientWeight": 0}, "weight or injection is not stated"),
         ({INJECTION: Sequence([])}, "weight or injection is not stated"),
+        ({INJECTION: injection(RadionuclideTotalDose=370)}, "too small to be in Bq"),
         ({INJECTION: injection(RadionuclideTotalDose=None)}, "dose or half-life"),
         ({INJECTION: injection(RadionuclideHalfLife=0)}, "dose or half-life"),
         ({INJECTION: injection(RadiopharmaceuticalStartTime=None)}, "time of injection"),

@@ -9,6 +9,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
@@ -121,6 +122,26 @@ def test_segmentations_of_whole_slides(shared_data, name):
 def test_a_file_that_is_no_segmentation(shared_data):
     with pytest.raises(UnreadableImage, match="no DICOM segmentation"):
         read_segmentation(shared_data / "dicom_seg" / "ct_image.dcm")
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_segments_that_are_not_described_are_not_lost_in_silence(tmp_path, kind):
+    source = [pydicom.dcmread(p) for p in write_series(tmp_path / "ct", count=2, shape=(16, 8)).iterdir()]
+    for ds in source:
+        ds.StudyDate = ds.StudyTime = ds.PatientBirthDate = ds.PatientSex = ds.StudyID = ds.AccessionNumber = ""
+        ds.ReferringPhysicianName = ""
+    labels = np.zeros((2, 16, 8), np.uint8)
+    labels[:, 2:5, 1:3], labels[1, 9, 6] = 1, 2
+    described = [
+        highdicom.seg.SegmentDescription(n, f"s{n}", codes.SCT.Tissue, codes.SCT.Bone, "MANUAL") for n in (1, 2)
+    ]
+    segmentation = highdicom.seg.Segmentation(
+        source, labels, kind, described, "1.2.7", 1, highdicom.UID(), 1, "maker", "model", "1", "1"
+    )
+    assert read_segmentation(save(segmentation, tmp_path / "whole")).voxels.sum() == labels.sum()
+    segmentation.SegmentSequence = [s for s in segmentation.SegmentSequence if s.SegmentNumber != 2]
+    with pytest.raises(UnreadableImage, match="segments that it does not describe: 2"):
+        read_segmentation(save(segmentation, tmp_path / "part"))
 
 
 # RTSTRUCT
@@ -237,3 +258,18 @@ def test_contours_that_do_not_lie_in_the_slices(tmp_path):
         structure_masks(rtstruct(tmp_path / "rt.dcm", {"a": close}), image)
     with pytest.raises(UnreadableImage, match="no RTSTRUCT"):
         structure_masks(next((tmp_path / "ct").iterdir()), image)
+
+
+def test_contours_in_another_frame_of_reference(tmp_path):
+    image = image_of(tmp_path)
+    path = rtstruct(tmp_path / "rt.dcm", {"GTV": [to_mm(image, np.array([[5, 5], [9, 5], [7, 12]]), 2)]})
+    ds = pydicom.dcmread(path)
+    for there, said in ((image.header["uids"]["frame_of_reference"], None), ("1.2.77", "another frame of reference")):
+        ds.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = there
+        save(ds, path)
+        if said is None:
+            assert structure_masks(path, image)["GTV"].any()
+            continue
+        for read in (structure_masks, read_structures):
+            with pytest.raises(UnreadableImage, match=said):
+                read(path, image)

@@ -331,3 +331,115 @@ def test_radiographs_of_one_series_are_pictures(tmp_path):
         dicom.read_series(tmp_path)
     assert [v.label for v in dicom.list_volumes(tmp_path)] == ["picture 1", "picture 2", "picture 3"]
     assert dicom.read_series(tmp_path, volume="picture 2").shape_vox == (17, 12, 1)
+
+
+def colour_slices(folder, pixels, **fields) -> Image:
+    """Three equal slices in a volume, read."""
+    for k in range(3):
+        ds = dataset(pixels, Modality="MR", ImagePositionPatient=[0.0, 0.0, 3.0 * k], **fields)
+        save(ds, folder / f"{k}")
+    return dicom.read_series(folder)
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_colour_of_a_stack_is_that_of_its_slices(tmp_path, photometric, planar):
+    rgb = np.random.default_rng(0).integers(60, 200, (4, 6, 3)).astype(np.uint8)
+    stored = rgb if photometric == "RGB" else pydicom.pixels.convert_color_space(rgb, "RGB", "YBR_FULL")
+    laid = stored.transpose(2, 0, 1).reshape(stored.shape) if planar else stored
+    image = colour_slices(tmp_path, laid, PhotometricInterpretation=photometric, PlanarConfiguration=planar)
+    assert image.unit == "RGB"
+    assert np.abs(image.voxels[:, :, 1].transpose(1, 0, 2).astype(int) - rgb).max() <= (photometric != "RGB") * 2
+
+
+def palette(seed: int) -> dict[str, object]:
+    tables = np.random.default_rng(seed).integers(0, 256, (3, 300)).astype(np.uint8)
+    fields: dict[str, object] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for name, table in zip(("Red", "Green", "Blue"), tables, strict=True):
+        fields[f"{name}PaletteColorLookupTableDescriptor"] = [300, 0, 8]
+        fields[f"{name}PaletteColorLookupTableData"] = table.tobytes()
+    return fields
+
+
+def test_a_stack_with_a_palette_of_16_bit_indices(tmp_path):
+    index = np.arange(256, 280, dtype=np.uint16).reshape(4, 6)
+    image = colour_slices(tmp_path, index, **palette(0))
+    tables = np.random.default_rng(0).integers(0, 256, (3, 300))
+    np.testing.assert_array_equal(image.voxels[:, :, 2], tables[:, index].transpose(2, 1, 0))
+    save(dataset(index, Modality="MR", ImagePositionPatient=[0.0, 0.0, 9.0], **palette(1)), tmp_path / "other")
+    with pytest.raises(UnreadableImage, match="several lookup tables"):
+        dicom.read_series(tmp_path)
+
+
+def test_a_modality_table_that_not_all_slices_have(tmp_path):
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.LUTData = [4, 0, 16], np.array([5, 6, 7, 8], "<u2").tobytes()
+    table["LUTDescriptor"].VR, table["LUTData"].VR = "US", "OW"
+    pixels, drop = np.ones((4, 6), np.uint16), ["RescaleSlope", "RescaleIntercept"]
+    for k in range(3):
+        ds = dataset(pixels, Modality="MR", ImagePositionPatient=[0.0, 0.0, 3.0 * k], drop=drop)
+        if k < 2:
+            ds.ModalityLUTSequence = [table]
+        save(ds, tmp_path / f"{k}")
+    with pytest.raises(UnreadableImage, match="several lookup tables"):
+        dicom.read_series(tmp_path)
+
+
+@pytest.mark.parametrize("slope", [1, 2])
+def test_stored_bits_that_differ_from_slice_to_slice(tmp_path, slope):
+    for k, (bits, value) in enumerate([(12, 4000), (16, 60000)]):
+        fields = {"BitsStored": bits, "HighBit": bits - 1, "RescaleSlope": slope}
+        pixels = np.full((4, 6), value, np.uint16)
+        save(dataset(pixels, ImagePositionPatient=[0.0, 0.0, 3.0 * k], **fields), tmp_path / f"{k}")
+    image = dicom.read_series(tmp_path)
+    assert image.voxels[0, 0].tolist() == [slope * 4000 - 1024, slope * 60000 - 1024]
+    for path in tmp_path.iterdir():
+        ds = pydicom.dcmread(path)
+        ds.PhotometricInterpretation = "MONOCHROME1"
+        save(ds, path)
+    with pytest.raises(UnreadableImage, match="several ranges of stored bits"):
+        dicom.read_series(tmp_path)
+
+
+def test_a_localizer_that_lies_in_line_with_its_series_is_no_slice_of_it(tmp_path):
+    write_series(tmp_path)
+    kind = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    save(dataset(noise((12, 17), 9), ImagePositionPatient=[-10.0, -20.0, 45.0], ImageType=kind), tmp_path / "scout")
+    with pytest.raises(UnreadableImage, match="several units"):
+        dicom.read_series(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "gaps",
+    [
+        [0.98] * 100 + [1.0] + [1.02] * 100,  # each near the usual one, and two slices off in the middle
+        [2.46] * 30 + [2.5] + [2.54] * 30,
+        [2.45, 2.55] * 4 + [2.55],
+    ],
+)
+def test_gaps_that_differ_little_and_add_up(tmp_path, gaps):
+    for k, z in enumerate(np.cumsum([0.0, *gaps])):
+        save(dataset(noise((2, 3), k), ImagePositionPatient=[0.0, 0.0, round(float(z), 4)]), tmp_path / f"{k:03d}")
+    with pytest.raises(UnreadableImage, match="unevenly spaced"):
+        dicom.read_series(tmp_path)
+
+
+def test_positions_that_jitter_a_little(tmp_path):
+    for k in range(40):
+        z = 2.5 * k + 0.01 * (-1) ** k
+        save(dataset(noise((2, 3), k), ImagePositionPatient=[0.0, 0.0, z]), tmp_path / f"{k}")
+    image = dicom.read_series(tmp_path)
+    assert image.spacing_mm[2] == pytest.approx(2.5, abs=2e-3)
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"", "the file is empty"), (bytes(4000), "not a DICOM file")])
+def test_a_slice_at_the_end_that_is_no_dicom_file_any_more(tmp_path, content, said):
+    for k in range(4):
+        save(dataset(noise((4, 6), k), ImagePositionPatient=[0.0, 0.0, 3.0 * k]), tmp_path / f"{k}.dcm")
+    (tmp_path / "3.dcm").write_bytes(content)
+    (tmp_path / "._2.dcm").write_bytes(b"litter of a file system")
+    (tmp_path / "notes.txt").write_bytes(b"")
+    with pytest.raises(UnreadableImage, match=f"1 of its DICOM files cannot be read; 3.dcm: {said}"):
+        dicom.read_series(tmp_path)
+    (tmp_path / "3.dcm").unlink()
+    assert dicom.read_series(tmp_path).shape_vox == (6, 4, 3)

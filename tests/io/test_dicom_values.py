@@ -162,6 +162,14 @@ def test_padding_is_told_and_can_be_filled(tmp_path, limit):
     assert dicom_values.without_padding(plain) is plain
 
 
+def test_negative_padding_that_is_written_as_unsigned(tmp_path):
+    ds = dataset(np.full((4, 5), -2000, np.int16), RescaleIntercept=0)
+    ds.add_new("PixelPaddingValue", "US", 63536)
+    image = read(tmp_path, ds)
+    assert image.header["padding"] == (-2000.0, -2000.0)
+    assert dicom_values.padding_mask(image).all()
+
+
 def test_padding_of_an_inverted_mammogram(tmp_path):
     pixels = np.random.default_rng(0).integers(100, 4000, (9, 11)).astype(np.uint16)
     pixels[:, :4] = 4095
@@ -186,6 +194,15 @@ def test_palettes_become_rgb(tmp_path, bits, first):
     theirs = apply_color_lut(pixels, ds)
     assert (image.unit, image.voxels.shape) == ("RGB", (11, 9, 1, 3))
     np.testing.assert_array_equal(picture(image), theirs >> (bits - 8))
+
+
+def test_a_palette_whose_16_bits_are_8_in_truth_is_not_black(tmp_path):
+    index = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    ds = dataset(index, Modality="OT", PhotometricInterpretation="PALETTE COLOR")
+    for colour in ("Red", "Green", "Blue"):
+        ds.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [200, 0, 16])
+        ds.add_new(f"{colour}PaletteColorLookupTableData", "OW", np.arange(200, dtype="<u2").tobytes())
+    np.testing.assert_array_equal(read(tmp_path, ds).voxels[:, :, 0, 1].T, index)
 
 
 def test_segmented_palettes_with_lines_and_repeats(tmp_path):

@@ -78,6 +78,46 @@ def test_acquisitions_that_share_no_place_are_one_volume(tmp_path):
     assert dicom.read_series(tmp_path).shape_vox == (17, 12, 6)
 
 
+def test_contrasts_that_share_no_place_are_several_volumes(tmp_path):
+    """Echoes in turn, evenly spaced: one grid, and no volume."""
+    write_series(tmp_path / "a", count=3, places=[0, 2, 4], Modality="MR", EchoTime=10)
+    write_series(tmp_path / "b", count=3, places=[1, 3, 5], Modality="MR", EchoTime=90, seed=1)
+    assert [v.label for v in dicom.list_volumes(tmp_path)] == ["echo time 10", "echo time 90"]
+    for path in tmp_path.glob("b/*"):
+        ds = pydicom.dcmread(path)
+        ds.EchoTime = 10.004  # the same in other decimals
+        save(ds, path)
+    assert dicom.read_series(tmp_path).shape_vox == (17, 12, 6)
+
+
+def test_magnitude_and_phase_never_share_a_time_point(tmp_path):
+    """Their order in time differs from place to place, and clocks run on from slice to slice."""
+    kinds = [("M", 0), ("M", 1), ("P", 0), ("P", 1)]
+    for place in range(3):
+        for moment, (kind, time) in enumerate(kinds[::-1] if place == 1 else kinds):
+            ds = dataset(
+                np.full((4, 6), 1000 * (kind == "P") + time, np.int16),
+                Modality="MR",
+                ImagePositionPatient=[0.0, 0.0, 3.0 * place],
+                ImageType=["ORIGINAL", "PRIMARY", kind],
+                TriggerTime=100 * time + 3 * place,
+                ContentTime=f"1000{moment:02d}.{place}",
+                RescaleIntercept=0,
+            )
+            save(ds, tmp_path / f"{place}{moment}")
+    values = [np.unique(dicom.read_series(tmp_path, volume=n).voxels).tolist() for n in (1, 2, 3, 4)]
+    assert values == [[0], [1], [1000], [1001]]
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_a_series_uid_that_was_given_twice_mixes_no_patients(tmp_path, keyword):
+    write_series(tmp_path / "a", count=3)
+    write_series(tmp_path / "b", count=3, start=(-10.0, -20.0, 37.5), seed=1, **{keyword: "1.2.99"})
+    assert [v.shape_vox for v in dicom.list_volumes(tmp_path)] == [(17, 12, 3)] * 2
+    with pytest.raises(UnreadableImage, match="it holds 2 volumes"):
+        dicom.read_series(tmp_path)
+
+
 def test_localizers_of_three_planes(tmp_path):
     sagittal, coronal = (0, 1, 0, 0, 0, -1), (1, 0, 0, 0, 0, -1)
     for n, orientation in enumerate([(1, 0, 0, 0, 1, 0), sagittal, coronal]):
