@@ -25,7 +25,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID
 
 from medvfm.core.errors import DataError
-from medvfm.io import burned_in, deidentify_read
+from medvfm.io import burned_in, deidentify_pixels, deidentify_read
 from medvfm.io.console import SILENT, Console
 from medvfm.io.deidentify_dataset import Cleaner, Settings, secrets_of
 from medvfm.io.deidentify_faces import DEFACED, LEFT_OUT, Faces, Verdict, find_faces
@@ -139,6 +139,7 @@ class _Work:
     def one(self, path: Path, patients: dict[str, Secrets]) -> None:
         """Read, clean, check and write one file."""
         dataset = deidentify_read.read(path)
+        beside = deidentify_pixels.clean(dataset)
         risk = burned_in.risk(dataset)
         boxes = burned_in.boxes(dataset, self.rules, around=bool(risk)) if "PixelData" in dataset else []
         if risk and not boxes and self.strict_pixels:
@@ -151,6 +152,7 @@ class _Work:
         cleaner = self.cleaners.setdefault(patient, Cleaner(self.keyed, self.settings, patient, secrets))
         row = {"modality": modality(dataset.get("Modality")), "sop_class": class_name(dataset.SOPClassUID)}
         cleaner.clean(dataset)
+        cleaner.done.update(("PixelData", f"{found} removed") for found in beside)
         self._mark(dataset, cleaner, defaced=verdict is not None and verdict.what == DEFACED)
         _meta(dataset)
         raw = _encoded(dataset, cleaner)
