@@ -115,7 +115,11 @@ def data_index(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of DICOM, NIfTI, NRRD, MetaImage or pictures")],
     out: Annotated[Path, typer.Option(help="the table to write: .csv or .parquet")],
     with_identifiers: Annotated[
-        bool, typer.Option("--with-identifiers", help="patient IDs, UIDs and paths as they are, not hashed")
+        bool,
+        typer.Option(
+            "--with-identifiers",
+            help="IDs, UIDs and paths as they are; else hashed, of paths what headers say of a patient",
+        ),
     ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
 ) -> None:

@@ -71,7 +71,7 @@ def _claim(directory: Path) -> None:
 
 
 def _answer(table: Cases, found: Findings) -> str:
-    owners = len({case.owner for case in table.cases})
+    owners = len({case.owner for case in found.cases})
     known = any(case.patient_id is not None for case in table.cases)
     whose = f" of {owners:,} patients" if known else ""
     errors, warnings = (

@@ -156,6 +156,7 @@ def check(card: DataCard, table: Cases, console: Console, workers: int, root: Pa
     if root is not None:
         _checksums(found, card, root)
     _labels(found, table.cases)
+    _masks(found)
     _counts(found, card, table)
     _leaks(found, table.cases)
     return found
@@ -193,6 +194,12 @@ def _labels(found: Findings, cases: Sequence[Case]) -> None:
             found.faults.append(f"class {name}: no case has a known label")
         elif len(set(values[~np.isnan(values)])) == 1:
             found.notes.append(f"class {name}: every known label is {values[~np.isnan(values)][0]:g}")
+
+
+def _masks(found: Findings) -> None:
+    without = sum(not case.masks for case in found.cases)
+    if 0 < without < len(found.cases):
+        found.notes.append(f"{without} of {len(found.cases)} cases have no mask")
 
 
 def _counts(found: Findings, card: DataCard, table: Cases) -> None:
