@@ -239,8 +239,11 @@ def _text(value: object) -> str:
 
 
 def _capped_age(age: object) -> str:
-    text = str(age)
-    return "090Y" if text.endswith("Y") and text[:-1].isdigit() and int(text[:-1]) > _OLDEST_AGE else text
+    text = str(age).strip()
+    in_a_year = {"Y": 1, "M": 12, "W": 52, "D": 365}.get(text[-1:])
+    if in_a_year is None or not text[:-1].isdigit():
+        return text
+    return "090Y" if int(text[:-1]) >= (_OLDEST_AGE + 1) * in_a_year else text
 
 
 def _is_pixels(tag: BaseTag) -> bool:

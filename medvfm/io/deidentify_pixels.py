@@ -46,6 +46,8 @@ def _cut(dataset: Dataset) -> list[str]:
         needed = get_expected_length(dataset)
     except (AttributeError, KeyError, TypeError, ValueError):  # sizes that no reader can use
         return []
+    if not isinstance(needed, int):  # of a header whose numbers are text
+        return []
     needed += needed % 2
     if len(dataset.PixelData) <= needed:
         return []

@@ -320,7 +320,7 @@ def test_dates_move_by_whole_days_and_keep_their_precision():
 REAL = [
     *("CT_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm", "SC_rgb_jpeg_dcmtk.dcm", "MR_small_bigendian.dcm"),
     *("image_dfl.dcm", "SC_rgb_gdcm_KY.dcm", "emri_small_RLE.dcm", "rtdose_1frame.dcm", "liver_1frame.dcm"),
-    "MR_small_implicit.dcm",
+    *("MR_small_implicit.dcm", "badVR.dcm"),
 ]
 COMMENTED = ("JPEG2000.dcm", "SC_rgb_gdcm_KY.dcm")  # the encoder wrote its name into the frames
 
@@ -416,6 +416,25 @@ def test_documents_directories_and_rubbish_are_left_out(tmp_path):
     assert sum(summary["left_out"].values()) == 6 and summary["attributes"]["PatientID"] == {"replaced": 1}
     rows = list(csv.DictReader((tmp_path / "out" / "deidentified.csv").open()))
     assert [r["sop_class"] for r in rows] == ["CT Image Storage"] and (tmp_path / "out" / rows[0]["file"]).exists()
+
+
+def test_recorded_sound_is_left_out(tmp_path):
+    d = image()
+    d.SOPClassUID = d.file_meta.MediaStorageSOPClassUID = pydicom.uid.BasicVoiceAudioWaveformStorage
+    save(d, tmp_path / "in" / "a")
+    with pytest.raises(DataError, match="people may speak"):
+        deidentify(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("age", "kept"),
+    [("089Y", "089Y"), ("090Y", "090Y"), ("101Y", "090Y"), ("1100M", "090Y"), ("018M", "018M"), ("", "")],
+)
+def test_ages_over_89_are_one_class_in_any_unit(age, kept):
+    d = Dataset()
+    d.PatientAge = age
+    cleaner(characteristics=True).clean(d)
+    assert (d.PatientAge or "") == kept
 
 
 def test_report_text_is_removed_or_scrubbed(tmp_path):
