@@ -190,6 +190,8 @@ def data_deidentify(
         print("look at every head before you pass it on: defacing has been tried on simulated heads only")
     if report.flagged:
         print(f"look at {len(report.flagged)} images before you pass them on: text may stand in their pixels")
+    if report.mixed_studies:
+        print(f"{report.mixed_studies} studies name several patients: to each its own pseudonym and shift of dates")
     print(f"what was done: {out / 'deidentified.json'}")
     left = len(report.left_out)
     print(f"{len(report.written)} files of {report.patients} patients" + (f"; {left} files left out" if left else ""))

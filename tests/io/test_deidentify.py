@@ -306,6 +306,22 @@ def test_uids_patients_and_intervals_stay_consistent(tmp_path):
     assert not {d.PatientID for d in written(tmp_path / "third")} & {d.PatientID for d in made.values()}
 
 
+def test_a_file_without_an_id_goes_with_its_study_and_mixed_studies_are_told(tmp_path):
+    for number, patient in enumerate(("ID-7731902", "", "ID-7731902")):
+        d = image(patient=patient)
+        d.PatientName, d.Manufacturer = (
+            ("Quillfeather^Ada", "Maker") if patient else ("Other^Spelling", "for Quillfeather")
+        )
+        save(d, tmp_path / "in" / str(number))
+    report = deidentify(tmp_path / "in", tmp_path / "out")
+    assert len({(d.PatientID, d.StudyDate) for d in written(tmp_path / "out")}) == 1
+    assert report.mixed_studies == 0
+    assert {d.Manufacturer for d in written(tmp_path / "out")} == {"Maker", "for ***"}
+    save(image(patient="id-7731902"), tmp_path / "in" / "another")
+    answer = command(tmp_path / "in", "--out", tmp_path / "again")
+    assert "1 studies name several patients" in answer.stdout
+
+
 def test_dates_move_by_whole_days_and_keep_their_precision():
     assert shift("20200301", -1) == "20200229" and shift("2020.03.01", -1) == "20200229"
     assert shift("20200301235959.5+0100", -366) == "20190301235959.5+0100"
