@@ -119,7 +119,11 @@ def data_index(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of DICOM, NIfTI, NRRD, MetaImage or pictures")],
     out: Annotated[Path, typer.Option(help="the table to write: .csv or .parquet")],
     with_identifiers: Annotated[
-        bool, typer.Option("--with-identifiers", help="patient IDs, UIDs and paths as they are, not hashed")
+        bool,
+        typer.Option(
+            "--with-identifiers",
+            help="IDs, UIDs and paths as they are; else hashed, of paths what headers say of a patient",
+        ),
     ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
 ) -> None:
@@ -192,6 +196,9 @@ def data_deidentify(
     if report.flagged:
         flagged = plural(len(report.flagged), "image")
         print(f"look at {flagged} before you pass them on: text may stand in their pixels")
+    if report.mixed_studies:
+        studies = plural(report.mixed_studies, "study")
+        print(f"{studies} of several patients: to each a pseudonym and a shift of dates of its own")
     reasons = Counter(reason for _, reason in report.left_out)
     for reason, files in reasons.most_common(REASONS):
         print(f"left out, {plural(files, 'file')}: {reason}", file=sys.stderr)

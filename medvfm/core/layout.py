@@ -73,8 +73,8 @@ class Class(Section):
     """
 
     column: str = Field(description="the field that holds it")
-    positive: Values = (1, "True", "true")
-    negative: Values = (0, "False", "false")
+    positive: Values = (1, "True", "true", "TRUE")
+    negative: Values = (0, "False", "false", "FALSE")
     uncertain: Values = Field((-1,), description="what the card's `uncertain` policy is for")
     other: Literal["refuse", "negative", "positive", "unknown"] = Field("refuse", description="any other value")
     contains: str | Names | None = Field(None, description="positive if any of these is among the listed findings")

@@ -72,7 +72,7 @@ def _claim(directory: Path) -> None:
 
 
 def _answer(table: Cases, found: Findings) -> str:
-    owners = len({case.owner for case in table.cases})
+    owners = len({case.owner for case in found.cases})
     known = any(case.patient_id is not None for case in table.cases)
     whose = f" of {plural(owners, 'patient')}" if known else ""
     errors, warnings = (

@@ -165,7 +165,7 @@ def check(card: DataCard, table: Cases, console: Console, workers: int, root: Pa
     if root is not None:
         _checksums(found, card, root)
     _labels(found, table.cases)
-    _structures(found)
+    _masks(found)
     _counts(found, card, table)
     _leaks(found, table.cases)
     return found
@@ -205,8 +205,11 @@ def _labels(found: Findings, cases: Sequence[Case]) -> None:
             found.notes.append(f"class {name}: every known label is {values[~np.isnan(values)][0]:g}")
 
 
-def _structures(found: Findings) -> None:
-    """Masks without anything, and structures that are nowhere: right in many sets, and a wrong folder in others."""
+def _masks(found: Findings) -> None:
+    """What is missing: right in many sets, and a wrong folder in others."""
+    without = sum(not case.masks for case in found.cases)
+    if 0 < without < len(found.cases):
+        found.notes.append(f"{without:,} of {plural(len(found.cases), 'case')} without a mask")
     asked = [look for look in found.looks if look.structures or look.objects is not None]
     empty = sum(not (any(look.structures.values()) or look.objects) for look in asked)
     if empty:

@@ -25,7 +25,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID
 
 from medvfm.core.errors import DataError
-from medvfm.io import burned_in, deidentify_read
+from medvfm.io import burned_in, deidentify_pixels, deidentify_read
 from medvfm.io.console import SILENT, Console
 from medvfm.io.deidentify_dataset import Cleaner, Settings, secrets_of
 from medvfm.io.deidentify_faces import DEFACED, LEFT_OUT, Faces, Verdict, find_faces
@@ -46,6 +46,7 @@ from medvfm.io.deidentify_text import Secrets
 # A root of our own would have to be registered; 2.25 needs none (PS3.5, B.2).
 IMPLEMENTATION_UID = UID("2.25.302171402226839064227184302517066340012")
 _PIXEL_DATA = 0x7FE00010
+_BY_ID = "PatientID\0"
 
 
 def deidentify(
@@ -76,7 +77,8 @@ def deidentify(
     paths = _files(source)
     work.report.files = len(paths)
     with _quiet():
-        patients = _scan(paths, console)
+        patients, work.owners = _scan(paths, console)
+        work.report.mixed_studies = sum(len(owners) > 1 for owners in work.owners.values())
         work.faces = find_faces(paths, console) if deface else None
         for number, path in enumerate(console.track(paths, len(paths), "files"), 1):
             try:
@@ -137,10 +139,12 @@ class _Work:
     report: Report
     cleaners: dict[str, Cleaner] = field(default_factory=dict)
     faces: Faces | None = None
+    owners: dict[str, set[str]] = field(default_factory=dict)  # by study, see _scan
 
     def one(self, path: Path, patients: dict[str, Secrets]) -> None:
         """Read, clean, check and write one file."""
         dataset = deidentify_read.read(path)
+        beside = deidentify_pixels.clean(dataset)
         risk = burned_in.risk(dataset)
         boxes = burned_in.boxes(dataset, self.rules, around=bool(risk)) if "PixelData" in dataset else []
         if risk and not boxes and self.strict_pixels:
@@ -148,11 +152,12 @@ class _Work:
         if boxes:
             _blank(dataset, boxes)
         verdict = self._defaced(path, dataset) if self.faces and "PixelData" in dataset else None
-        patient = _patient_of(dataset)
+        patient = _patient_of(dataset, self.owners)
         secrets = patients.get(patient) or secrets_of(dataset)
         cleaner = self.cleaners.setdefault(patient, Cleaner(self.keyed, self.settings, patient, secrets))
         row = {"modality": modality(dataset.get("Modality")), "sop_class": class_name(dataset.SOPClassUID)}
         cleaner.clean(dataset)
+        cleaner.done.update(("PixelData", f"{found} removed") for found in beside)
         self._mark(dataset, cleaner, defaced=verdict is not None and verdict.what == DEFACED)
         _meta(dataset)
         raw = _encoded(dataset, cleaner)
@@ -232,22 +237,40 @@ def _quiet() -> Iterator[None]:
         settings.reading_validation_mode, settings.writing_validation_mode, log.disabled = before
 
 
-def _scan(paths: list[Path], console: Console) -> dict[str, Secrets]:
-    """The identifying values of every patient, from the headers of all files."""
+def _scan(paths: list[Path], console: Console) -> tuple[dict[str, Secrets], dict[str, set[str]]]:
+    """From all headers: the identifying values of every patient, and the patients that each study names by an ID."""
     found: dict[str, Secrets] = {}
+    owners: dict[str, set[str]] = {}
+    nameless: set[tuple[str, str]] = set()
     for path in console.track(paths, len(paths), "headers"):
         try:
             dataset = deidentify_read.read(path, header_only=True)
-            patient = _patient_of(dataset)
+            patient, study = _patient_of(dataset), _study_of(dataset)
             mine = secrets_of(dataset)
         except Exception:  # counted with its reason when the file is read whole
             continue
         found.setdefault(patient, mine).update(mine)
-    return found
+        if not study:
+            continue
+        if patient.startswith(_BY_ID):
+            owners.setdefault(study, set()).add(patient)
+        else:
+            nameless.add((patient, study))
+    for patient, study in nameless:
+        if len(owners.get(study, ())) == 1:
+            found[next(iter(owners[study]))].update(found[patient])
+    return found, owners
 
 
-def _patient_of(dataset: Dataset) -> str:
-    """What the files of one patient have in common."""
+def _study_of(dataset: Dataset) -> str:
+    return str(dataset.get("StudyInstanceUID") or "").strip()
+
+
+def _patient_of(dataset: Dataset, owners: dict[str, set[str]] | None = None) -> str:
+    """What the files of one patient have in common; a file without a PatientID goes with the others of its study."""
+    study = _study_of(dataset)
+    if owners and study and not str(dataset.get("PatientID") or "").strip() and len(owners.get(study, ())) == 1:
+        return next(iter(owners[study]))
     for keywords in (("PatientID",), ("PatientName", "PatientBirthDate"), ("StudyInstanceUID",), ("SOPInstanceUID",)):
         values = [str(dataset.get(k) or "").strip() for k in keywords]
         if values[0]:

@@ -14,7 +14,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from medvfm.io.deidentify_keyed import Keyed, shift
-from medvfm.io.deidentify_profile import BIRTH, CHARACTERISTICS, DESCRIPTORS, IDENTIFYING, Action, action
+from medvfm.io.deidentify_profile import BIRTH, CHARACTERISTICS, DESCRIPTORS, IDENTIFYING, PROSE, Action, action
 from medvfm.io.deidentify_text import Secrets
 
 REMOVED = "REMOVED"
@@ -152,7 +152,7 @@ class Cleaner:
         if vr == "UI":
             return _each(value, self._uid)
         if vr in _TEXT_VRS:
-            prose = vr in _PROSE_VRS or element.keyword in DESCRIPTORS
+            prose = vr in _PROSE_VRS or element.keyword in DESCRIPTORS or element.keyword.endswith(PROSE)
             scrub = self.secrets.scrub_prose if prose else self.secrets.scrub
             return _each(value, lambda text: scrub(str(text)))
         if vr in ("PN", "UR", "AE"):
@@ -239,8 +239,11 @@ def _text(value: object) -> str:
 
 
 def _capped_age(age: object) -> str:
-    text = str(age)
-    return "090Y" if text.endswith("Y") and text[:-1].isdigit() and int(text[:-1]) > _OLDEST_AGE else text
+    text = str(age).strip()
+    in_a_year = {"Y": 1, "M": 12, "W": 52, "D": 365}.get(text[-1:])
+    if in_a_year is None or not text[:-1].isdigit():
+        return text
+    return "090Y" if int(text[:-1]) >= (_OLDEST_AGE + 1) * in_a_year else text
 
 
 def _is_pixels(tag: BaseTag) -> bool:

@@ -46,6 +46,19 @@ _BY_RULE = {
     0x04000500: Action.REMOVE,  # Encrypted Attributes Sequence: whoever has its key could undo this
     0x00120064: Action.REMOVE,  # Deidentification Method Code Sequence and Method: written anew
     0x00120063: Action.REMOVE,
+    # Missing in the table, and as telling as what it lists beside them.
+    0x00100033: Action.REMOVE,  # Patient's Birth Date and Death Date in Alternative Calendar
+    0x00100034: Action.REMOVE,
+    0x00102294: Action.EMPTY,  # Breed Registration Sequence: numbers of one animal
+    0x00401006: Action.REMOVE,  # order numbers of retired attributes
+    0x00401007: Action.REMOVE,
+    0x00402006: Action.REMOVE,
+    0x00402007: Action.REMOVE,
+    0x00400031: Action.DUMMY,  # Local Namespace and Universal Entity ID: who gave an identifier is the institution
+    0x00400032: Action.DUMMY,
+    0x0040E001: Action.REMOVE,  # HL7 Instance Identifier
+    0x00181003: Action.DUMMY,  # Device ID
+    0x30020020: Action.EMPTY,  # Radiation Machine Name, as Treatment Machine Name
 }
 _REPEATING = ((0x5000, 0xFF00), (0x6000, 0xFF00))  # curves; overlays with data and comments
 # UIDs that name a kind of thing and never an instance of it.
@@ -67,6 +80,7 @@ DESCRIPTORS = _words(
     " PerformedProcedureStepDescription StructureSetLabel StructureSetName ROIName ROIDescription ROIObservationLabel"
     " ROIObservationDescription"
 )
+PROSE = ("Comment", "Comments", "Description", "Explanation", "Label")  # keywords of free text end so
 BIRTH = _words("PatientBirthDate PatientBirthTime")  # no option of the profile keeps them, shifted or not
 # Whose values are looked for in everything that is kept; person names are, wherever they stand.
 IDENTIFYING = _words(

@@ -13,6 +13,7 @@ from medvfm.io.bounded import GIB
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
+_AUDIO = "1.2.840.10008.5.1.4.1.1.9.4."  # dictations, and sounds of other origin
 _INFLATED_MOST_GIB = 1.0
 _HELD_MOST_GIB = 64.0  # no pixel is decoded here
 
@@ -72,5 +73,7 @@ def _refuse(dataset: Dataset) -> None:
         raise LeftOut("a DICOMDIR: a directory of old names")
     if sop_class.startswith(_ENCAPSULATED) or "EncapsulatedDocument" in dataset:
         raise LeftOut("an encapsulated document, whose text cannot be cleaned")
+    if sop_class.startswith(_AUDIO):
+        raise LeftOut("recorded sound, in which people may speak")
     if burned_in.is_label(dataset):
         raise LeftOut("a photograph of a label")

@@ -38,6 +38,7 @@ class Report:
     left_out: list[tuple[int, str]] = field(default_factory=list)  # running number in the sorted folder, reason
     done: Counter[tuple[str, str]] = field(default_factory=Counter)
     patients: int = 0
+    mixed_studies: int = 0  # whose files name several patients: their dates move apart
     faces: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # new series name, what was done, why: files
 
     @property
@@ -100,6 +101,7 @@ def write_report(report: Report, settings: Settings) -> None:
         "files": report.files,
         "written": len(report.written),
         "patients": report.patients,
+        "studies_of_several_patients": report.mixed_studies,
         "left_out": dict(Counter(reason for _, reason in report.left_out).most_common()),
         "left_out_numbers": {str(number): reason for number, reason in report.left_out},
         "text_may_stand_in_pixels": [row["file"] for row in report.flagged],

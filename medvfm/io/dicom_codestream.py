@@ -43,7 +43,7 @@ class Codestream:
 def jpeg(data: bytes) -> Codestream:
     """Of JPEG and JPEG-LS: ITU-T T.81, B.2.2."""
     frame, bare, jfif, transform = b"", [b"\xff\xd8"], False, None
-    for mark, at, end in _segments(data):
+    for mark, at, end in segments(data):
         body = data[at + 4 : end]
         if mark == 0xE0 and body.startswith(b"JFIF"):
             jfif = True
@@ -65,7 +65,7 @@ def jpeg(data: bytes) -> Codestream:
     raise UnreadableImage("a compressed frame is truncated or damaged: its end mark is missing")
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Mark, start and end of each segment up to the first scan."""
     if data[:2] != b"\xff\xd8":
         raise UnreadableImage("a compressed frame is damaged: it is no JPEG")

@@ -26,6 +26,7 @@ IDENTITY = (
     "AccessionNumber",
 )
 _SHORTEST = 3  # shorter ones stand in every other word
+_DATE = r"(?<!\d)((?:18|19|20)\d\d)(\d\d)(\d\d)(?!\d)"
 _LONGEST = 1024  # bytes of a value; a longer one is no name
 HEAD_BYTES = 1 << 16
 Token = tuple[int, str]  # length of a plain word, and its keyed hash
@@ -63,6 +64,8 @@ def tokens_of(values: tuple[str, ...], key: bytes) -> tuple[Token, ...]:
     words = set()
     for value in values:
         parts = [value, *re.findall(r"[^\W_]+", value), *re.findall(r"\d{4,}", value)]
+        parts += [day + month + year for year, month, day in re.findall(_DATE, value)]  # as folders write it
+        parts += [month + day + year for year, month, day in re.findall(_DATE, value)]
         words |= {word for word in map(plain, parts) if len(word) >= _SHORTEST}
     return tuple(sorted((len(word), _hash(word, key)) for word in words))
 

@@ -33,6 +33,14 @@ def as_text(value: object) -> str:
     return str(int(value)) if value.is_integer() else repr(value)
 
 
+def _another_delimiter(columns: Collection[str], name: str) -> str | None:
+    """What to say where a whole line of headings became one column."""
+    for mark, spelled in ((";", '";"'), ("\t", '"\\t"'), ("|", '"|"'), (",", '","')):
+        if any(name in column.split(mark) for column in columns):
+            return f"its columns are separated by {spelled}: say delimiter: {spelled} in the layout"
+    return None
+
+
 @dataclass(frozen=True)
 class Row:
     """Named fields, and where they stood. `lost` names a source that should have an entry for it, and has not."""
@@ -45,7 +53,9 @@ class Row:
     def __getitem__(self, name: str) -> Any:
         if name not in self.fields:
             known = {*self.fields, *self.columns}
-            raise DataCardError(f"no column {name!r}; {nearest(name, known)}", where=self.place)
+            raise DataCardError(
+                f"no column {name!r}; {nearest(name, known)}", where=self.place, remedy=_another_delimiter(known, name)
+            )
         return self.fields[name]
 
     def plus(self, more: Mapping[str, Any], columns: Collection[str] = ()) -> Row:

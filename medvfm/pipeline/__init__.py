@@ -108,7 +108,7 @@ def check_data(card: str, root: str | None, layout: str | None) -> tuple[data_ch
     folder = roots.locate(found, root, {}, console, layout=layout, beside=lookup.beside(card))
     table = tables.read_cases(found, folder, layout=layout)
     findings = data_check.check(found, table, console, loading.default_workers("cpu"), folder)
-    patients = len({c.owner for c in table.cases})
+    patients = len({c.owner for c in findings.cases})
     return findings, (
         f"{found.name}, layout {table.layout}: {plural(len(findings.cases), 'case')} of {plural(patients, 'patient')} "
         f"read, {plural(len(findings.errors), 'error')}, {plural(len(findings.warnings), 'warning')}"

@@ -14,7 +14,7 @@ from PIL import Image as Picture
 
 from medvfm import pipeline
 from medvfm.core.data_card import DataCard
-from medvfm.core.errors import DataError
+from medvfm.core.errors import DataCardError, DataError
 from medvfm.engine import data_check
 from medvfm.io import roots, tables
 from medvfm.io.console import SILENT
@@ -230,3 +230,22 @@ def test_a_picture_that_is_nearly_another_patients_is_a_warning(tmp_path):
     assert not found.errors
     assert found.twins == [("c12", "c3")]
     assert "more alike" in found.warnings[0]
+
+
+def test_patients_are_counted_where_a_case_was_read_and_missing_masks_are_told(pictures):
+    for n in range(2):
+        png(pictures / "labels" / f"c{n}.png", np.zeros((20, 30), np.uint8))
+    (pictures / "images" / "c2.png").rename(pictures / "images" / "c3.png")
+    (pictures / "images" / "c4.png").write_bytes(b"no picture")
+    rows = [f"c{n},images/c{n}.png,{f'labels/c{n}.png' if n < 2 else ''}" for n in (0, 1, 3, 4)]
+    table = pictures / "cases.csv"
+    layout = "name: c, table: cases.csv, patient_id: '{case_id}', masks: {mask: '{mask}'}"
+    card = pictures / "c.yaml"
+    card.write_text(f"name: c\ntitle: C\nlabels: {{1: {{name: lesion}}}}\nlayouts: [{{{layout}}}]\n")
+    table.write_text("\n".join(["case_id,image,mask", *rows]))
+    found, said = pipeline.check_data(str(card), None, None)
+    assert said == "c, layout c: 3 cases of 3 patients read, 1 errors, 1 warnings"
+    assert found.warnings == ["1 of 3 cases without a mask"]
+    table.write_text("\n".join(["case_id,image,mask", *rows]).replace(",", ";"))
+    with pytest.raises(DataCardError, match='delimiter: ";"'):
+        pipeline.check_data(str(card), None, None)
