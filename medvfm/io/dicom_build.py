@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.io import dicom_colour, dicom_facts, dicom_values
 from medvfm.io.dicom_header import DataSet, Header
@@ -56,7 +57,9 @@ def image_of(
 
 
 def unit_of(header: Header) -> str:
-    """What a value of 1 means after the rescale."""
+    """What a value of 1 means after the rescale; nothing in values that are inverted for display."""
+    if header.text("PhotometricInterpretation") == "MONOCHROME1":
+        return "arbitrary"
     modality, kind = header.text("Modality"), header.text("RescaleType")
     if modality == "RTDOSE":
         return "Gy" if header.text("DoseUnits") == "GY" else "arbitrary"
@@ -112,6 +115,9 @@ def _measured(
     slope, intercept = scales[0]
     if not inverted:
         return dicom_values.rescaled(stored, scales, form.stored_range), None, scales[0]
+    if len(set(scales)) > 1:
+        what = "MONOCHROME1 with a rescale that changes from slice to slice: there is no one inversion"
+        raise UnreadableImage(what, where=header.path)
     about = slope * sum(form.stored_range) + 2 * intercept
     flipped = [dicom_values.inverting(s, i, form.stored_range) for s, i in scales]
     return dicom_values.rescaled(stored, flipped, form.stored_range), about, scales[0]

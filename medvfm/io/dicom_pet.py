@@ -24,6 +24,8 @@ def scaling(headers: Sequence[Header], unit: str | None, repairs: list[str]) -> 
     if unit != "SUV" or first.text("Modality") != "PT":
         what = f"unit {unit} is asked for, and its modality is {first.text('Modality') or 'unknown'}"
         raise UnreadableImage(what, where=first.path, remedy="only SUV, and only of PET, is computed")
+    if first.text("PhotometricInterpretation") == "MONOCHROME1":
+        raise UnreadableImage("no SUV: its values are inverted (MONOCHROME1)", where=first.path)
     if first.text("Units") == "GML" and first.text("SUVType") in ("", "BW"):
         return "SUV", [1.0] * len(headers)
     if first.text("Units") != "BQML":

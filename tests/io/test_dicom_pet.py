@@ -97,5 +97,10 @@ def test_what_is_no_pet_has_no_suv(tmp_path):
     path = save(dataset(noise((9, 11))), tmp_path / "p.dcm")
     with pytest.raises(UnreadableImage, match="only SUV, and only of PET"):
         dicom.read_file(path, unit="SUV")
+    inverted = pet(PhotometricInterpretation="MONOCHROME1")
+    path = save(dataset(noise((9, 11)), **inverted), tmp_path / "inverted.dcm")
+    assert dicom.read_file(path).unit == "arbitrary"
+    with pytest.raises(UnreadableImage, match="no SUV: its values are inverted"):
+        dicom.read_file(path, unit="SUV")
     path = save(dataset(noise((9, 11)), **pet(Units="GML", SUVType="BW")), tmp_path / "p.dcm")
     assert dicom.read_file(path).unit == dicom.read_file(path, unit="SUV").unit == "SUV"

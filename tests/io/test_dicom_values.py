@@ -83,6 +83,15 @@ def test_monochrome1_is_inverted_once(tmp_path, bits, scale):
     np.testing.assert_allclose(dicom_values.voi(image), 1 - dicom_values.voi(plain), atol=1e-4)
 
 
+def test_inverted_values_are_in_no_unit(tmp_path):
+    """A CT that is stored to be shown inverted: mirrored once like every other, and so no longer in HU."""
+    pixels = noise((9, 11))
+    plain = read(tmp_path, dataset(pixels, Modality="CT"))
+    image = read(tmp_path, dataset(pixels, Modality="CT", PhotometricInterpretation="MONOCHROME1"))
+    assert (plain.unit, image.unit) == ("HU", "arbitrary")
+    assert image.header["inverted_about"] == plain.voxels.flat[0] + image.voxels.flat[0]
+
+
 def test_signed_monochrome1(tmp_path):
     pixels = noise((9, 11)) - 1000
     ds = dataset(pixels, Modality="OT", PhotometricInterpretation="MONOCHROME1", RescaleIntercept=0)
