@@ -6,7 +6,7 @@ within a contour is a hole, as are the channels of keyhole contours. A centre on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.geometry import LPS_TO_RAS
 from medvfm.core.image import Image
+from medvfm.core.words import plural
 from medvfm.io import bounded, dicom_header
 from medvfm.io.dicom_header import DataSet, Header
 
@@ -41,7 +42,8 @@ def read_structures(
 ) -> Image:
     """A label map on the grid of `reference`: 1, 2, ... in the order of the file or of `names`.
 
-    `header["structures"]` has the names by value. Structures that overlap are refused.
+    `header["structures"]` has the names by value. Structures that overlap are refused; contours that are not closed
+    are left out, and noted.
     """
     path = Path(path)
     bounded.refuse_larger(4 * int(np.prod(reference.shape_vox)), limit_gib, path)
@@ -56,13 +58,14 @@ def read_structures(
                     f"its structures {other!r} and {name!r} overlap", where=path, remedy="choose with names=[...]"
                 )
             labels[mask] = value
+        open_ones = _open_contours(header, drawn)
     facts: dict[str, Any] = {
         "format": "dicom",
         "modality": "RTSTRUCT",
         "structures": dict(enumerate(drawn, 1)),
         "uids": {"frame_of_reference": _frame_of_reference(reference)},
     }
-    return Image(labels, reference.affine, "label", reference.has_spacing, (), facts)
+    return Image(labels, reference.affine, "label", reference.has_spacing, open_ones, facts)
 
 
 def structure_names(path: str | Path, *, limit_gib: float = 4.0) -> tuple[str, ...]:
@@ -117,6 +120,17 @@ def _drawn(header: Header, names: Sequence[str] | None, reference: Image) -> dic
     return wanted
 
 
+def _open_contours(header: Header, drawn: Container[str]) -> tuple[str, ...]:
+    """A note for each drawn structure that has points or open lines besides its closed contours."""
+    regions, found = _regions(header), []
+    for item in header.items("ROIContourSequence"):
+        name = regions.get(item.integer("ReferencedROINumber"))
+        count = sum(c.text("ContourGeometricType") not in _CLOSED for c in item.items("ContourSequence"))
+        if name in drawn and count:
+            found.append(f"{plural(count, 'contour')} of {name!r} left out: not closed")
+    return tuple(found)
+
+
 def _mask(contours: Sequence[DataSet], reference: Image, name: str, path: Path) -> np.ndarray:
     mask = np.zeros(reference.shape_vox, bool)
     lps2vox = np.linalg.inv(reference.affine) @ LPS_TO_RAS
@@ -131,7 +145,7 @@ def _mask(contours: Sequence[DataSet], reference: Image, name: str, path: Path) 
         k = int(np.rint(heights_vox.mean()))
         if np.ptp(heights_vox) > _OFF_SLICE_VOX or abs(heights_vox.mean() - k) > _OFF_SLICE_VOX:
             raise UnreadableImage(f"contours of {name!r} do not lie in the slices of the image", where=path)
-        if not 0 <= k < mask.shape[2]:
+        if not 0 <= k < mask.shape[2] or _is_beside(points_vox[:, :2], mask.shape[:2]):
             raise UnreadableImage(f"contours of {name!r} reach beyond the image", where=path)
         by_slice.setdefault(k, []).append(points_vox[:, :2])
         heights.setdefault(k, []).append(float(heights_vox.mean()))
@@ -140,6 +154,11 @@ def _mask(contours: Sequence[DataSet], reference: Image, name: str, path: Path) 
             raise UnreadableImage(f"contours of {name!r} lie closer than the slices of the image", where=path)
         mask[:, :, k] = inside(polygons, mask.shape[:2])
     return mask
+
+
+def _is_beside(points_vox: np.ndarray, shape: tuple[int, int]) -> bool:
+    """Whether a contour has no point in the picture because all lie off one of its sides; some lie over an edge."""
+    return bool((points_vox < -0.5).all(axis=0).any() or (points_vox > np.array(shape) - 0.5).all(axis=0).any())
 
 
 def inside(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:

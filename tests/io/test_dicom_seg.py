@@ -273,3 +273,26 @@ def test_contours_in_another_frame_of_reference(tmp_path):
         for read in (structure_masks, read_structures):
             with pytest.raises(UnreadableImage, match=said):
                 read(path, image)
+
+
+def test_a_contour_over_the_edge_is_cut_and_one_beside_the_image_refused(tmp_path):
+    image = image_of(tmp_path)
+    square = np.array([[0, 0], [6, 0], [6, 6], [0, 6.0]]) + 0.25
+    path = rtstruct(tmp_path / "over.dcm", {"s": [to_mm(image, square - 3, 2)]})
+    assert structure_masks(path, image)["s"].sum() == 4 * 4
+    for shift in ([60, 3], [3, 60], [-20, 3], [3, -20]):
+        path = rtstruct(tmp_path / "beside.dcm", {"s": [to_mm(image, square + shift, 2)]})
+        with pytest.raises(UnreadableImage, match="reach beyond the image"):
+            structure_masks(path, image)
+
+
+def test_open_contours_beside_closed_ones_are_told(tmp_path):
+    image = image_of(tmp_path)
+    square = np.array([[5, 5], [9, 5], [9, 9], [5, 9.0]])
+    path = rtstruct(tmp_path / "s.dcm", {"s": [to_mm(image, square, k) for k in (1, 2)]})
+    assert read_structures(path, image).repairs == ()
+    ds = pydicom.dcmread(path)
+    ds.ROIContourSequence[0].ContourSequence[1].ContourGeometricType = "OPEN_PLANAR"
+    found = read_structures(save(ds, path), image)
+    assert found.repairs == ("1 contour of 's' left out: not closed",)
+    assert found.voxels[:, :, 1].any() and not found.voxels[:, :, 2].any()
