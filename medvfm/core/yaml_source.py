@@ -217,6 +217,9 @@ def _fault(source: Source, model: type[BaseModel], detail: ErrorDetails) -> tupl
     if detail["type"] in ("literal_error", "enum"):
         choices = [c.strip(" '") for c in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
         return where, f"{detail['input']!r} is not known; {nearest(detail['input'], choices)}"
+    if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        known = sorted(field_names(model, keys) or field_names(model, keys[:-1]))  # the latter of a section by number
+        return where, f"expected a section of keys ({', '.join(known)}), not {detail['input']!r}"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = "" if isinstance(detail["input"], dict | list) else f", not {detail['input']!r}"

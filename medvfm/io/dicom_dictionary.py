@@ -22,6 +22,7 @@ _LINES = """
 00080050 SH AccessionNumber
 00080060 CS Modality
 00080070 LO Manufacturer
+00081030 LO StudyDescription
 0008103E LO SeriesDescription
 00081090 LO ManufacturerModelName
 00081140 SQ ReferencedImageSequence
@@ -154,6 +155,8 @@ _LINES = """
 00200242 UI SOPInstanceUIDOfConcatenationSource
 00209228 UL ConcatenationFrameOffsetNumber
 00209311 CS DimensionOrganizationType
+00321060 LO RequestedProcedureDescription
+00400254 LO PerformedProcedureStepDescription
 00540016 SQ RadiopharmaceuticalInformationSequence
 00540022 SQ DetectorInformationSequence
 00540080 US SliceVector

@@ -69,6 +69,8 @@ def index(
     key = patients.installation_key()
     journal = Journal(table.with_name(f".{table.name}.progress"), key, "plain" if identifiers else "hashed")
     found, refused = _walked(root, {table, journal.path})
+    if not found and not refused:
+        raise DataError("no file in it", where=root)
     missing = [(name, stat) for name, stat in found if journal.get(name, stat) is None]
     describer = Describer(key, identifiers)
     processes = 1 if len(missing) < _WORTH_PROCESSES else (workers or cores.available())

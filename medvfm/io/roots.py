@@ -73,7 +73,7 @@ def locate(
     if downloaded.is_dir():
         return downloaded
     how = card.instructions or (f"get it from {', '.join(card.links)}" if card.links else "")
-    where = " or beside the card" if beside is not None else ""
+    where = f" or beside the card (wanted is {tables.needed(card)})" if beside is not None else ""
     named = f"`medvfm data root {card.name} DIR`, or --root DIR, or data.root=DIR in a recipe"
     raise DataError(
         f"the data of {card.name} are not here{where}",

@@ -54,8 +54,14 @@ def find_layout(card: DataCard, root: Path, name: str | None = None) -> Layout:
     for layout in card.layouts:
         if all(any(True for _ in root.glob(pattern)) for pattern in _needed(layout)):
             return layout
-    wanted = "; ".join(f"{entry.name}: {', '.join(_needed(entry))}" for entry in card.layouts)
-    raise DataCardError(f"the folder has none of the layouts of {card.name}", where=root, remedy=f"they need {wanted}")
+    raise DataCardError(
+        f"the folder has none of the layouts of {card.name}", where=root, remedy=f"they need {needed(card)}"
+    )
+
+
+def needed(card: DataCard) -> str:
+    """What each layout of a card wants to find in its folder."""
+    return "; ".join(f"{entry.name}: {', '.join(_needed(entry))}" for entry in card.layouts)
 
 
 def _needed(layout: Layout) -> list[str]:
@@ -255,7 +261,8 @@ class _Reader:
         if files is None:
             return []
         if not files:
-            raise _LeftOut("files missing", f"no such file: {row.filled(template)}")
+            meant = f"; the column is written {{{template}}}" if template in row.columns else ""
+            raise _LeftOut("files missing", f"no such file: {row.filled(template)}{meant}")
         if len(files) > 1 and not can_unite:
             raise _LeftOut("several files where one belongs", f"{len(files)} files match {row.filled(template)}")
         return files

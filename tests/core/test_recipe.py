@@ -62,6 +62,7 @@ def test_a_recipe_as_run_reads_back_as_itself(path, tmp_path):
         ("train.epochs=1.5", "train.epochs", "expected a valid integer"),
         ("task=[{name: a},{nam: b}]", "task.1.nam", "did you mean 'name'"),
         ("baselines=[{nme: x}]", "baselines.0.nme", "did you mean 'name'"),
+        ("adapter=dinov2", "adapter", "expected a section of keys (alpha, "),
         ("adapter.stages=[{method: x}]", "adapter", "either method or stages"),
         ("title=", "title", "valid string"),
     ],

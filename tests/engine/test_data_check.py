@@ -216,7 +216,7 @@ def test_a_card_finds_its_data_beside_it(pictures, monkeypatch):
     assert not findings.errors and "3 cases" in summary
     for file in (pictures / "images").iterdir():
         file.unlink()
-    with pytest.raises(DataError, match=r"not here or beside the card.*--root DIR"):
+    with pytest.raises(DataError, match=r"not here or beside the card \(wanted is .*images/.*--root DIR"):
         pipeline.check_data(card, None, None)
 
 
@@ -244,8 +244,8 @@ def test_patients_are_counted_where_a_case_was_read_and_missing_masks_are_told(p
     card.write_text(f"name: c\ntitle: C\nlabels: {{1: {{name: lesion}}}}\nlayouts: [{{{layout}}}]\n")
     table.write_text("\n".join(["case_id,image,mask", *rows]))
     found, said = pipeline.check_data(str(card), None, None)
-    assert said == "c, layout c: 3 cases of 3 patients read, 1 errors, 1 warnings"
-    assert found.warnings == ["1 of 3 cases without a mask"]
+    assert said == "c, layout c: 3 cases of 3 patients read, 1 error, 2 warnings"
+    assert found.warnings == ["1 of 3 cases without a mask", "2 masks of 2 without any structure"]
     table.write_text("\n".join(["case_id,image,mask", *rows]).replace(",", ";"))
     with pytest.raises(DataCardError, match='delimiter: ";"'):
         pipeline.check_data(str(card), None, None)

@@ -242,7 +242,7 @@ def test_no_planted_value_is_left_anywhere(planted, tmp_path, options):
     before = {f: f.read_bytes() for f in planted.rglob("*") if f.is_file()}
     answer = command(planted, "--out", out, *options)
     assert answer.returncode == 0, answer.stderr
-    assert "3 files of 1 patients; 1 files left out" in answer.stdout
+    assert "3 files of 1 patient; 1 file left out" in answer.stdout
     assert before == {f: f.read_bytes() for f in planted.rglob("*") if f.is_file()}
     made = [f for f in out.rglob("*") if f.is_file()]
     forms = {s: {s.encode(c) for c in ("utf-8", "latin-1", "utf-16-le", "utf-16-be")} for s in PLANTED}

@@ -242,6 +242,9 @@ def test_the_users_mistakes(tmp_path):
         index(tmp_path / "file.dcm", tmp_path / "t.csv")
     with pytest.raises(DataError, match="no such folder"):
         index(tmp_path / "nowhere", tmp_path / "t.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no file in it"):
+        index(tmp_path / "empty", tmp_path / "t.csv")
     with pytest.raises(DataError, match=r"\.csv or \.parquet"):
         index(tmp_path, tmp_path / "t.xlsx")
 

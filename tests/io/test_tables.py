@@ -66,6 +66,16 @@ def test_a_missing_file_is_counted_and_named(root):
     assert found.flow[-1] == {"step": "files missing", "cases": -1, "patients": -1}
 
 
+def test_a_column_that_was_meant_is_named(root):
+    write(root, "1,p,a.png,1,F,train")
+    with pytest.raises(DataError, match=r"no such file: image; the column is written \{image\}"):
+        tables.read_cases(card("layouts: [{name: table, table: cases.csv, images: {image: image}}]"), root)
+    with pytest.raises(
+        DataCardError, match=r"line \d+, labels\.1: expected a section of keys \(.*name.*\), not 'organ'"
+    ):
+        card(PLAIN, "labels: {1: organ}\n")
+
+
 @pytest.mark.parametrize("path", ["../a.png", "/etc/passwd", "x/../../a.png", "http://a/b.png", "file:///etc/passwd"])
 def test_a_path_out_of_the_root_stops_everything(root, path):
     write(root, f"1,p,{path},1,F,train")
