@@ -28,7 +28,7 @@ from medvfm.io.read import read_image
 from medvfm.io.run_directory import FORMAT, RECORD
 from medvfm.io.tables import Cases
 
-SAMPLES = 12
+SAMPLES, VOLUMES = 12, 6  # pictures, and volumes in three planes, that are shown
 LONGEST_PX = 480  # of a sample that is one picture; three planes of a volume keep their width
 LEVELS = 12  # of a group column; one with more is no group but a name
 _LETTERS_MOST = 40
@@ -221,16 +221,19 @@ def _samples(card: DataCard, found: Findings, folder: Path) -> list[dict[str, An
     order = np.random.default_rng(0).permutation(unique)
     windows = list(card.windows.values())
     samples: list[dict[str, Any]] = []
+    most = VOLUMES if any(look.shape_vox[2] > 1 and look.spacing_mm is not None for look in found.looks) else SAMPLES
     for row in order.tolist():
-        if len(samples) == SAMPLES:
+        if len(samples) == most:
             break
         case = found.cases[row]
         try:
             image = read_image(case.files[0], **looker.reading)
             if str(image.header.get("burned_in", "")).upper() == "YES":
                 continue
-            truth = looker.outlined(case, image)
-            drawn = overlays.three_planes(image, truth, None, intensity=windows[0] if windows else "auto")
+            masks, names = looker.outlined(case, image)
+            drawn = overlays.three_planes(
+                image, None, masks, intensity=windows[0] if windows else "auto", names=names
+            )  # each structure in a colour of its own, as a prediction alone has it
         except MedvfmError:
             continue  # it could be read a moment ago; a sample more or less is no finding
         name = f"{len(samples):03d}.png"

@@ -77,15 +77,20 @@ class Looker:
             tuple(sorted({uid for image in images for uid in _uids(image)})),
         )
 
-    def outlined(self, case: Case, image: Image) -> np.ndarray | None:
-        """What may be drawn on a picture: labels (i, j, k), or (i, j, k, T) booleans; None without masks."""
+    def outlined(self, case: Case, image: Image) -> tuple[np.ndarray | None, dict[int, str]]:
+        """What may be drawn on a picture, with names: labels (i, j, k), or (i, j, k, T) booleans; None without masks.
+
+        Objects have no names.
+        """
         if not case.masks:
-            return None
+            return None, {}
         if self.masks.kind == "instances":
-            return self._read((), "instances", case, image)
+            return self._read((), "instances", case, image), {}
         if set(case.masks) == {"mask"}:
-            return self._read(tuple(label.name for label in self.labels.values()) or ("mask",), "semantic", case, image)
-        return self._read(tuple(sorted(set(case.masks) - {"mask"}))[:DRAWN], "multi_label", case, image)
+            kind, names = "semantic", tuple(label.name for label in self.labels.values()) or ("mask",)
+        else:
+            kind, names = "multi_label", tuple(sorted(set(case.masks) - {"mask"}))[:DRAWN]
+        return self._read(names, kind, case, image), dict(enumerate(names, 1))
 
     def _truth(self, case: Case, image: Image) -> tuple[dict[str, int], int | None]:
         """Voxels of each structure, and the number of objects; refused where the masks are not as the card says."""

@@ -161,7 +161,7 @@ def three_planes(
 
     truth, prediction  (i, j, k) label maps on the grid of the image, or (i, j, k, T) booleans; None where there is none
     centre  the voxel to cut through; without it the middle of the largest structure of the truth, or of the prediction
-    names   of the label values, for the legend of a prediction without truth
+    names   of the label values, for the legend of a prediction without truth, or of masks that stand alone
     A picture (k = 1), or frames without millimetres, give one cut as it is stored.
     """
     where = truth if truth is not None and truth.any() else prediction

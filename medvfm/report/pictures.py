@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+PLANES = 1.9  # times as wide as high: three planes beside each other
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -16,6 +17,11 @@ class Picture:
 
     uri: str
     aspect: float
+
+    @property
+    def is_planes(self) -> bool:
+        """Whether it shows three planes of a volume, which want a line of their own."""
+        return self.aspect > PLANES
 
 
 def read(directory: Path, name: str) -> Picture | None:

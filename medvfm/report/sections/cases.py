@@ -12,7 +12,6 @@ from medvfm.report.view import View
 TITLE = "Best, median and worst cases"
 KINDS = {"worst": "The worst", "median": "Around the median", "best": "The best"}
 MOST = 24
-PLANES = 1.9  # times as wide as high: three planes beside each other
 
 
 def build(view: View) -> Markup | None:
@@ -42,7 +41,7 @@ def _case(view: View, entry: dict[str, Any], several: bool) -> dict[str, Any] | 
     unit = words.UNITS.get(metric)
     return {
         "uri": found.uri,
-        "planes": found.aspect > PLANES,
+        "planes": found.is_planes,
         "kind": str(entry.get("kind") or "picture"),
         "heading": KINDS.get(str(entry.get("kind")), str(entry.get("kind") or "picture")),
         "metric": metric,

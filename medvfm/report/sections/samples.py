@@ -16,9 +16,8 @@ def build(view: View) -> Markup | None:
         picture = pictures.read(view.directory, str(entry.get("file") or ""))
         if picture is not None:
             caption = str(entry.get("caption") or "")
-            found.append({"uri": picture.uri, "caption": caption, "wide": picture.aspect > 1.5})
+            found.append({"uri": picture.uri, "caption": caption, "planes": picture.is_planes})
     if not found:
         return None
-    return markup.fragment(
-        "samples", samples=found, wide=any(e["wide"] for e in found), masks=(view.part("truth").get("masks") or 0) > 0
-    )
+    planes, masks = any(e["planes"] for e in found), (view.part("truth").get("masks") or 0) > 0
+    return markup.fragment("samples", samples=found, planes=planes, masks=masks)
