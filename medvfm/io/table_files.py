@@ -60,7 +60,8 @@ def read_table(
         raise DataError(f"not readable as a table: {str(broken)[:100]}", where=path) from broken
     names = tuple(map(str, frame.attrs.get("columns", frame.columns)))
     frame = frame[[c for c in frame.columns if wanted is None or str(c) in wanted]]
-    return Table(names, [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")])
+    rows = frame.to_dict("records") if len(frame.columns) else [{}] * len(frame)  # where pandas before 3 has no rows
+    return Table(names, [{str(k): v for k, v in row.items()} for row in rows])
 
 
 def _parquet(path: Path, wanted: Collection[str] | None) -> pd.DataFrame:
