@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medvfm.core.words import plural
+from medvfm.core.plurals import plural
 
 Strict = Annotated[bool, typer.Option("--strict", help="stop at the first case that cannot be read")]
 

@@ -20,7 +20,7 @@ from PIL import Image as Picture
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import MedvfmError, RunError
-from medvfm.core.words import plural
+from medvfm.core.plurals import plural
 from medvfm.engine import describe
 from medvfm.engine.data_check import Findings, Look, Looker
 from medvfm.io import overlays, run_directory

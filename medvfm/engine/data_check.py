@@ -14,7 +14,7 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard, Label, Masks
 from medvfm.core.errors import MedvfmError
 from medvfm.core.image import Image
-from medvfm.core.words import plural
+from medvfm.core.plurals import plural
 from medvfm.engine import loading
 from medvfm.io import leakage, pictures
 from medvfm.io.console import Console

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from medvfm.core import cores
+from medvfm.core import cpu_count as cores
 from medvfm.core.case import Case
 from medvfm.core.errors import MedvfmError
 from medvfm.core.protocols import Preparer

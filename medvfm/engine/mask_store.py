@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.case import Case
-from medvfm.core.volume import Grid
+from medvfm.core.slice_grid import Grid
 from medvfm.engine import loading
 from medvfm.engine.surroundings import Surroundings
 from medvfm.io.cache import ArrayCache

@@ -15,7 +15,7 @@ import numpy as np
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.geometry import LPS_TO_RAS
 from medvfm.core.image import Image
-from medvfm.core.words import plural
+from medvfm.core.plurals import plural
 from medvfm.io import bounded, dicom_header
 from medvfm.io.dicom_header import DataSet, Header
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from medvfm.core import cores
+from medvfm.core import cpu_count as cores
 from medvfm.core.errors import DataError
 from medvfm.io import index_facts, index_rows, patients
 from medvfm.io.console import SILENT, Console

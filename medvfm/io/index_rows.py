@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from medvfm.core.words import plural
+from medvfm.core.plurals import plural
 from medvfm.io import dicom_series
 from medvfm.io.dicom_series import FileFacts, Volume
 from medvfm.io.index_facts import Entry

@@ -11,7 +11,7 @@ import numpy as np
 
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError
-from medvfm.core.words import plural
+from medvfm.core.plurals import plural
 from medvfm.io.content import content_keys
 
 NAMED = 5

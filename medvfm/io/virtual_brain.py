@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from medvfm.core import cores
+from medvfm.core import cpu_count as cores
 from medvfm.core.errors import DataError, nearest
 from medvfm.core.image import Image
 from medvfm.io import dicom_write, virtual_cohort, virtual_scanner, virtual_words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from medvfm.core.volume import Grid
+from medvfm.core.slice_grid import Grid
 
 ABSENT = -30.0  # the logit of a structure that a slice was not asked for
 

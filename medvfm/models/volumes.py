@@ -16,7 +16,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
-from medvfm.core.volume import Grid
+from medvfm.core.slice_grid import Grid
 from medvfm.io import pictures
 from medvfm.io.read import read_image
 from medvfm.models.preparation import intensity_rule

@@ -11,8 +11,8 @@ import pandas as pd
 from medvfm import lookup
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, RecipeError, nearest
+from medvfm.core.plurals import plural
 from medvfm.core.recipe import Prepare, Recipe
-from medvfm.core.words import plural
 from medvfm.engine import card_page, data_check, external, external_masks, finished, loading, measure, predict_masks
 from medvfm.engine import evaluate as judging
 from medvfm.engine.surroundings import Surroundings

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medvfm.core.words import in_number
+from medvfm.core.plurals import in_number
 
 DIFFERENCE = "_difference"
 METRICS = {

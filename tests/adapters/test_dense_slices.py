@@ -8,7 +8,7 @@ import torch
 
 from medvfm.adapters import dinov2
 from medvfm.core.recipe import Adapter, Prepare, Train
-from medvfm.core.volume import Grid
+from medvfm.core.slice_grid import Grid
 from medvfm.models.volumes import Prepared
 from medvfm.tasks.segmentation import Question
 

@@ -11,7 +11,7 @@ import torch
 from medvfm.adapters import monai
 from medvfm.core.errors import RecipeError, WeightsError
 from medvfm.core.recipe import Adapter, Prepare, Train
-from medvfm.core.volume import Grid
+from medvfm.core.slice_grid import Grid
 from medvfm.models import monai_networks
 from medvfm.models.volumes import Prepared
 from medvfm.tasks.segmentation import Question

@@ -15,7 +15,7 @@ import transformers as T
 from medvfm.adapters import sam
 from medvfm.core.errors import DataError, RecipeError
 from medvfm.core.recipe import Adapter, Prepare, Train
-from medvfm.core.volume import Grid
+from medvfm.core.slice_grid import Grid
 from medvfm.engine.audits import training_mode
 from medvfm.models import prompt_sources
 from medvfm.models.volumes import Prepared

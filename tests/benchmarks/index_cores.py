@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medvfm.core import cores
+from medvfm.core import cpu_count as cores
 from medvfm.io.index import index
 from tests.benchmarks import scans
 from tests.benchmarks.measure import Row, fastest

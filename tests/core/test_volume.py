@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from medvfm.core.volume import Grid
+from medvfm.core.slice_grid import Grid
 
 SHAPE = (14, 9, 11)
 
