@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import burned_in, dicom_header, dicom_pixel_format
-from medvfm.io.bounded import GIB
+from medvfm.io.formats.bounded_read import GIB
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."

@@ -18,7 +18,6 @@ import numpy as np
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.io import (
-    bounded,
     dicom_build,
     dicom_facts,
     dicom_geometry,
@@ -38,6 +37,7 @@ from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
 from medvfm.io.dicom_pixels import read_stored
 from medvfm.io.dicom_series import Volume, list_volumes
 from medvfm.io.dicom_stack import Slice, read_stack
+from medvfm.io.formats import bounded_read as bounded
 
 __all__ = ["Volume", "is_dicom", "list_volumes", "read_file", "read_series"]
 

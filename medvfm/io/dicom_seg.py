@@ -15,12 +15,13 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import bounded, dicom_facts, dicom_header, dicom_multiframe, dicom_projection, dicom_tiles, dicom_values
+from medvfm.io import dicom_facts, dicom_header, dicom_multiframe, dicom_projection, dicom_tiles, dicom_values
 from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_grid import painted_plane, planes_grid
 from medvfm.io.dicom_header import Header
 from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
 from medvfm.io.dicom_pixels import read_stored
+from medvfm.io.formats import bounded_read as bounded
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.bounded import GIB
+from medvfm.io.formats.bounded_read import GIB
 
 _FIRST = 1 << 14  # most headers fit
 _CHUNK = 1 << 20

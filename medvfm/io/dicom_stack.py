@@ -11,11 +11,12 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import bounded, dicom_build, dicom_geometry, dicom_pet, dicom_values
+from medvfm.io import dicom_build, dicom_geometry, dicom_pet, dicom_values
 from medvfm.io.dicom_geometry import Plane
 from medvfm.io.dicom_header import Header
 from medvfm.io.dicom_pixel_format import PixelFormat
 from medvfm.io.dicom_pixels import read_stored
+from medvfm.io.formats import bounded_read as bounded
 
 _PALETTES = tuple(
     f"{kind}{colour}PaletteColorLookupTable{part}"

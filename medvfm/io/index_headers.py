@@ -11,7 +11,8 @@ import numpy as np
 
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import bounded, metaimage, nifti, nrrd, raster, tiff
+from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import metaimage, nifti, nrrd, raster, tiff
 from medvfm.io.read import image_kind
 
 ENDINGS = (

@@ -10,8 +10,10 @@ from typing import Any
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import UNITS, Image
-from medvfm.io import archive, bounded, metaimage, nifti, nrrd, raster, tiff
-from medvfm.io.values import NAN_RULES, as_label_map, finite
+from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import metaimage, nifti, nrrd, raster, tiff
+from medvfm.io.formats import zip_archive as archive
+from medvfm.io.formats.voxel_values import NAN_RULES, as_label_map, finite
 
 _HEAD_BYTES = 1024
 KNOWN = "DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF, BMP, GIF, a zip archive of one of these, or a DICOM folder"

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from medvfm.core.errors import DataError, MedvfmError
-from medvfm.io import bounded
+from medvfm.io.formats import bounded_read as bounded
 
 LIMIT_BYTES = 2 * bounded.GIB  # of a table's text; what is larger comes as Parquet
 _SIDE_LIMIT_BYTES = 16 * 2**20

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.archive import unpacked
+from medvfm.io.formats.zip_archive import unpacked
 from medvfm.io.read import read_image
 from tests.io.dicom_samples import dataset, noise, save
 

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.nifti import read_header, read_nifti
+from medvfm.io.formats.nifti import read_header, read_nifti
 
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 OBLIQUE = np.array([[0.9, -0.3, 0.4, -31.0], [0.35, 1.1, -0.2, 12.5], [-0.3, 0.25, 2.6, 7.0], [0, 0, 0, 1.0]])

@@ -7,7 +7,7 @@ import pytest
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.values import as_label_map, finite, label_values
+from medvfm.io.formats.voxel_values import as_label_map, finite, label_values
 
 
 def image(voxels: np.ndarray) -> Image:

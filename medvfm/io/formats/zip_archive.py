@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import bounded
 from medvfm.io.dicom_dictionary import DICOM_SUFFIXES
+from medvfm.io.formats import bounded_read as bounded
 
 _MEMBERS_MOST = 100_000
 _CHUNK = 1 << 20

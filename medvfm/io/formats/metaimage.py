@@ -10,8 +10,8 @@ import numpy as np
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import bounded
-from medvfm.io.nifti import Channel
+from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats.nifti import Channel
 
 _HEADER_MOST = 1 << 16
 _TYPES = {

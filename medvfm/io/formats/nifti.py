@@ -20,8 +20,8 @@ from nibabel.spatialimages import HeaderDataError
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import bounded
-from medvfm.io.values import finite
+from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats.voxel_values import finite
 
 Channel = int | Literal["all"] | None
 

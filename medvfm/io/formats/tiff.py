@@ -15,8 +15,8 @@ from PIL import TiffImagePlugin
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import bounded
-from medvfm.io.raster import PIXEL_AFFINE, pixel_image, turned, without_alpha
+from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats.raster import PIXEL_AFFINE, pixel_image, turned, without_alpha
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PHOTOMETRIC = {0: "MINISWHITE", 1: "MINISBLACK", 2: "RGB", 3: "PALETTE", 5: "CMYK", 6: "YCBCR"}

@@ -21,7 +21,7 @@ from PIL import Image as pillow
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import bounded
+from medvfm.io.formats import bounded_read as bounded
 
 # opened by class: Image.open would try every format it knows, and warn or fail by a limit of its own
 _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
