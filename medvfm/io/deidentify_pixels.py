@@ -11,7 +11,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
-from medvfm.io import dicom_codestream
+from medvfm.io.dicom import codestream as dicom_codestream
 
 _JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes))
 _KEPT_STARTS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xE8: b"", 0xEE: b"Adobe"}  # they say how to show the samples

@@ -8,7 +8,9 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import burned_in, dicom_header, dicom_pixel_format
+from medvfm.io import burned_in
+from medvfm.io.dicom import header as dicom_header
+from medvfm.io.dicom import pixel_format as dicom_pixel_format
 from medvfm.io.formats.bounded_read import GIB
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom_header import UNDEFINED, Header
+from medvfm.io.dicom.header import UNDEFINED, Header
 
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 _END_MARKS = (b"\xff\xd9",)  # JPEG, JPEG-LS and JPEG 2000 end alike

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medvfm.io.dicom_pixel_format import PixelFormat
+from medvfm.io.dicom.pixel_format import PixelFormat
 
 
 def gdcm_pixels(packed: bytes, form: PixelFormat, uid: str, colour: str, width: int, bits: int) -> bytes:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom_geometry
-from medvfm.io.dicom_geometry import Plane
+from medvfm.io.dicom import geometry as dicom_geometry
+from medvfm.io.dicom.geometry import Plane
 
 _APART_VOX = 0.1  # by which a corner may miss a voxel's centre: what rounding in headers explains
 _PLACE_MM = 1e-2

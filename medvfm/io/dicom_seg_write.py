@@ -17,9 +17,10 @@ import numpy as np
 
 from medvfm.core.data_card import Code, Label
 from medvfm.core.errors import MedvfmError, UnreadableImage
-from medvfm.io import dicom_slices, palette, read
-from medvfm.io.dicom_header import Header
-from medvfm.io.dicom_slices import Slices
+from medvfm.io import palette, read
+from medvfm.io.dicom import slice_files as dicom_slices
+from medvfm.io.dicom.header import Header
+from medvfm.io.dicom.slice_files import Slices
 from medvfm.io.formats import zip_archive as archive
 from medvfm.io.write import write_atomically
 

@@ -8,11 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from medvfm.io import dicom_pixel_format, dicom_series, index_journal, index_names, patients
-from medvfm.io.dicom_geometry import Plane
-from medvfm.io.dicom_header import Header
-from medvfm.io.dicom_pixel_format import PixelFormat
-from medvfm.io.dicom_series import FileFacts
+from medvfm.io import index_journal, index_names, patients
+from medvfm.io.dicom import pixel_format as dicom_pixel_format
+from medvfm.io.dicom import series as dicom_series
+from medvfm.io.dicom.geometry import Plane
+from medvfm.io.dicom.header import Header
+from medvfm.io.dicom.pixel_format import PixelFormat
+from medvfm.io.dicom.series import FileFacts
 from medvfm.io.index_names import Token
 
 # what one process is given, the names of files by their places in the journal, and what it gives back: their data by

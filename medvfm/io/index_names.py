@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from functools import cached_property, lru_cache
 
 from medvfm.io import patients
-from medvfm.io.dicom_dictionary import TAGS
-from medvfm.io.dicom_header import Header
+from medvfm.io.dicom.dictionary import TAGS
+from medvfm.io.dicom.header import Header
 
 IDENTITY = (
     "PatientName",

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from medvfm.core.plurals import plural
-from medvfm.io import dicom_series
-from medvfm.io.dicom_series import FileFacts, Volume
+from medvfm.io.dicom import series as dicom_series
+from medvfm.io.dicom.series import FileFacts, Volume
 from medvfm.io.index_facts import Entry
 from medvfm.io.index_names import Known
 

@@ -135,7 +135,7 @@ def _plain_kind(path: Path, head: bytes) -> str | None:
         return "zip"
     if path.suffix == ".img" and path.with_suffix(".hdr").is_file():
         return "nifti"  # the voxel half of a pair has no mark of its own
-    from medvfm.io import dicom
+    from medvfm.io.dicom import read as dicom
 
     return "dicom" if dicom.is_dicom(path) else None
 
@@ -162,11 +162,11 @@ def _read(path: Path, kind: str, wanted: _Wanted) -> Image:
     if kind == "zip":
         raise UnreadableImage("an archive inside the archive", where=path, remedy="unpack it first")
     if kind == "folder":
-        from medvfm.io import dicom  # pydicom takes long to import, and most files are of another kind
+        from medvfm.io.dicom import read as dicom
 
         image = dicom.read_series(path, series_uid=wanted.series_uid, limit_gib=limit_gib)
     elif kind == "dicom":
-        from medvfm.io import dicom
+        from medvfm.io.dicom import read as dicom
 
         image = dicom.read_file(path, limit_gib=limit_gib)
     elif kind == "nrrd":

@@ -12,7 +12,7 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard, Label, Masks
 from medvfm.core.errors import UnreadableImage, nearest
 from medvfm.core.image import Image
-from medvfm.io import dicom_seg
+from medvfm.io.dicom import seg as dicom_seg
 from medvfm.io.read import image_kind, read_image, read_label
 
 _PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")

@@ -20,7 +20,7 @@ from medvfm.io import virtual_anatomy, virtual_cohort, virtual_scanner
 from medvfm.io.deface import deface, face_mask
 from medvfm.io.deidentify import deidentify
 from medvfm.io.deidentify_faces import _set_lowest
-from medvfm.io.dicom import read_series
+from medvfm.io.dicom.read import read_series
 from medvfm.io.dicom_write import write_mr_series
 from medvfm.io.head_registration import place_head
 from medvfm.io.read import read_image

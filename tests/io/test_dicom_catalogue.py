@@ -17,9 +17,10 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import dicom, dicom_header
-from medvfm.io.dicom_pixel_format import pixel_format
-from medvfm.io.dicom_pixels import read_stored
+from medvfm.io.dicom import header as dicom_header
+from medvfm.io.dicom import read as dicom
+from medvfm.io.dicom.pixel_format import pixel_format
+from medvfm.io.dicom.pixels import read_stored
 from tests.io.dicom_samples import pydicom_folder
 
 data_store = pytest.importorskip("data_store")

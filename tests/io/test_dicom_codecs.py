@@ -15,7 +15,9 @@ from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom, dicom_codecs, dicom_codestream
+from medvfm.io.dicom import codecs as dicom_codecs
+from medvfm.io.dicom import codestream as dicom_codestream
+from medvfm.io.dicom import read as dicom
 from tests.io.dicom_samples import dataset, noise, pydicom_folder, save
 
 ENCODERS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}

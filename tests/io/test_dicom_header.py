@@ -16,8 +16,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom, dicom_header
-from medvfm.io.dicom_dictionary import TAGS
+from medvfm.io.dicom import header as dicom_header
+from medvfm.io.dicom import read as dicom
+from medvfm.io.dicom.dictionary import TAGS
 from tests.io.dicom_samples import dataset, noise, pydicom_folder, save
 
 NUMBERS = ("DS", "IS", "US", "SS", "UL", "SL", "FL", "FD")

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom
+from medvfm.io.dicom import read as dicom
 from tests.io.dicom_samples import AXIAL, dataset, noise, pydicom_folder, save
 from tests.io.test_dicom_series import same_places
 

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom
+from medvfm.io.dicom import read as dicom
 from tests.io.dicom_samples import dataset, noise, save, write_series
 
 INJECTION = "RadiopharmaceuticalInformationSequence"

@@ -13,9 +13,9 @@ from pydicom.sr.codedict import codes
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import dicom
-from medvfm.io.dicom_rtstruct import read_structures, structure_masks, structure_names
-from medvfm.io.dicom_seg import read_segmentation
+from medvfm.io.dicom import read as dicom
+from medvfm.io.dicom.rtstruct import read_structures, structure_masks, structure_names
+from medvfm.io.dicom.seg import read_segmentation
 from tests.io.dicom_samples import AXIAL, dataset, save, write_series
 from tests.io.test_dicom_series import oblique
 

@@ -17,7 +17,7 @@ from medvfm.core.data_card import Code, Label
 from medvfm.core.errors import MedvfmError
 from medvfm.core.image import Image
 from medvfm.io import dicom_seg_write, virtual_brain
-from medvfm.io.dicom_seg import read_segmentation
+from medvfm.io.dicom.seg import read_segmentation
 from medvfm.io.dicom_seg_write import write_segmentation
 from medvfm.io.read import read_image
 from tests.io.dicom_samples import AXIAL, dataset, noise, save, write_series

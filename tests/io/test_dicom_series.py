@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import dicom
+from medvfm.io.dicom import read as dicom
 from tests.io.dicom_samples import AXIAL, dataset, noise, pydicom_folder, save, write_series
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -11,7 +11,8 @@ from pydicom.sequence import Sequence
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import dicom, dicom_values
+from medvfm.io.dicom import read as dicom
+from medvfm.io.dicom import rescale as dicom_values
 from tests.io.dicom_samples import dataset, noise, pydicom_folder, save
 
 INVERTED = "MONOCHROME1: values inverted, so that larger is brighter"

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom
+from medvfm.io.dicom import read as dicom
 from tests.io.dicom_samples import dataset, noise, save, write_series
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom_dictionary import DICOM_SUFFIXES
+from medvfm.io.dicom.dictionary import DICOM_SUFFIXES
 from medvfm.io.formats import bounded_read as bounded
 
 _MEMBERS_MOST = 100_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom_header import Header
-from medvfm.io.dicom_pixel_format import PixelFormat
+from medvfm.io.dicom.header import Header
+from medvfm.io.dicom.pixel_format import PixelFormat
 from medvfm.io.formats import bounded_read as bounded
 
 _WHITE = 255

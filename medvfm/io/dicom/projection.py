@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from medvfm.core.geometry import LPS_TO_RAS
-from medvfm.io import dicom_geometry
-from medvfm.io.dicom_facts import PROJECTIONS
-from medvfm.io.dicom_header import Header
-from medvfm.io.dicom_pixel_format import PixelFormat
+from medvfm.io.dicom import geometry as dicom_geometry
+from medvfm.io.dicom.header import Header
+from medvfm.io.dicom.header_facts import PROJECTIONS
+from medvfm.io.dicom.pixel_format import PixelFormat
 
 AT_DETECTOR = "pixel spacing is at the detector, not in the patient"
 _CENTIMETRES = 3  # PS3.3, C.8.5.5.1.15

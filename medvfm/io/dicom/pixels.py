@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom_codecs, dicom_colour, dicom_frames
-from medvfm.io.dicom_dictionary import BIG_ENDIAN, NATIVE, RLE
-from medvfm.io.dicom_header import UNDEFINED, Header
-from medvfm.io.dicom_pixel_format import PixelFormat
+from medvfm.io import dicom_frames
+from medvfm.io.dicom import codecs as dicom_codecs
+from medvfm.io.dicom import colour as dicom_colour
+from medvfm.io.dicom.dictionary import BIG_ENDIAN, NATIVE, RLE
+from medvfm.io.dicom.header import UNDEFINED, Header
+from medvfm.io.dicom.pixel_format import PixelFormat
 
 
 def read_stored(header: Header, form: PixelFormat, *, out: np.ndarray | None = None) -> tuple[np.ndarray, list[str]]:

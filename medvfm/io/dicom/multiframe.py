@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom_values
-from medvfm.io.dicom_facts import clock_seconds, plane_of
-from medvfm.io.dicom_geometry import Plane, normal, numbers_or_none, pixel_spacing
-from medvfm.io.dicom_header import DataSet, Header
-from medvfm.io.dicom_pixel_format import PixelFormat
+from medvfm.io.dicom import rescale as dicom_values
+from medvfm.io.dicom.geometry import Plane, normal, numbers_or_none, pixel_spacing
+from medvfm.io.dicom.header import DataSet, Header
+from medvfm.io.dicom.header_facts import clock_seconds, plane_of
+from medvfm.io.dicom.pixel_format import PixelFormat
 
 _DAY_S = 86_400.0
 _COUNTS = (("temporal_position", "TemporalPositionIndex"), ("acquisition", "FrameAcquisitionNumber"))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom_dictionary import DOUBLE_PIXEL_DATA, NATIVE, PIXEL_DATA
-from medvfm.io.dicom_header import Header
+from medvfm.io.dicom.dictionary import DOUBLE_PIXEL_DATA, NATIVE, PIXEL_DATA
+from medvfm.io.dicom.header import Header
 from medvfm.io.formats import bounded_read as bounded
 
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom_facts import clock_seconds
-from medvfm.io.dicom_header import Header
+from medvfm.io.dicom.header import Header
+from medvfm.io.dicom.header_facts import clock_seconds
 
 _DAY_S = 86_400.0
 _LEAST_BQ = 1e5  # a smaller dose makes no image: it is stated in MBq, as some old scanners do

@@ -9,11 +9,16 @@ from pathlib import Path
 
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom_facts, dicom_geometry, dicom_header, dicom_multiframe, dicom_tiles, dicom_volumes
-from medvfm.io.dicom_dictionary import DICOM_SUFFIXES, TAGS
-from medvfm.io.dicom_geometry import Plane
-from medvfm.io.dicom_header import Header
-from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
+from medvfm.io.dicom import geometry as dicom_geometry
+from medvfm.io.dicom import header as dicom_header
+from medvfm.io.dicom import header_facts as dicom_facts
+from medvfm.io.dicom import multiframe as dicom_multiframe
+from medvfm.io.dicom import volume_groups as dicom_volumes
+from medvfm.io.dicom import whole_slide as dicom_tiles
+from medvfm.io.dicom.dictionary import DICOM_SUFFIXES, TAGS
+from medvfm.io.dicom.geometry import Plane
+from medvfm.io.dicom.header import Header
+from medvfm.io.dicom.pixel_format import PixelFormat, pixel_format
 
 NO_PIXELS = "it holds no pixels"
 _ALWAYS_VOLUMES = ("CT", "MR", "PT")  # several of their slices without a position are a fault, not pictures

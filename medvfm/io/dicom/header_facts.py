@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom_values
-from medvfm.io.dicom_geometry import Plane, numbers_or_none, pixel_spacing
-from medvfm.io.dicom_header import DataSet, Header
-from medvfm.io.dicom_pixel_format import PixelFormat
+from medvfm.io.dicom import rescale as dicom_values
+from medvfm.io.dicom.geometry import Plane, numbers_or_none, pixel_spacing
+from medvfm.io.dicom.header import DataSet, Header
+from medvfm.io.dicom.pixel_format import PixelFormat
 
 PROJECTIONS = ("CR", "DX", "MG", "PX", "IO", "XA", "RF", "RG", "DF")
 _KEYS = {

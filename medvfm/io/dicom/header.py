@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom_dictionary import (
+from medvfm.io.dicom.byte_source import Source
+from medvfm.io.dicom.dictionary import (
     BIG_ENDIAN,
     DEFLATED,
     DOUBLE_PIXEL_DATA,
@@ -26,7 +27,6 @@ from medvfm.io.dicom_dictionary import (
     SYNTAX_NAMES,
     TAGS,
 )
-from medvfm.io.dicom_source import Source
 
 # where a value lies: (representation, first byte, length); UNDEFINED for a sequence that ends by a mark.
 # A bare tuple: one is made for every element of every file.

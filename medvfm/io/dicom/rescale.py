@@ -10,8 +10,8 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.dicom_header import DataSet, Header
-from medvfm.io.dicom_pixel_format import PixelFormat
+from medvfm.io.dicom.header import DataSet, Header
+from medvfm.io.dicom.pixel_format import PixelFormat
 
 INVERTED = "MONOCHROME1: values inverted, so that larger is brighter"
 NO_RESCALE = "CT without rescale: taken as slope 1 and intercept 0"

@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom_facts, dicom_geometry, dicom_header, dicom_multiframe, dicom_series, dicom_tiles
-from medvfm.io.dicom_geometry import Plane
-from medvfm.io.dicom_header import Header
-from medvfm.io.dicom_pixel_format import PixelFormat
+from medvfm.io.dicom import geometry as dicom_geometry
+from medvfm.io.dicom import header as dicom_header
+from medvfm.io.dicom import header_facts as dicom_facts
+from medvfm.io.dicom import multiframe as dicom_multiframe
+from medvfm.io.dicom import series as dicom_series
+from medvfm.io.dicom import whole_slide as dicom_tiles
+from medvfm.io.dicom.geometry import Plane
+from medvfm.io.dicom.header import Header
+from medvfm.io.dicom.pixel_format import PixelFormat
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom_header import Header
+from medvfm.io.dicom.header import Header
 
 # PS3.3, C.7.6.3.1.2: R = Y + 1.402 (Cr - 128) and so on
 _RED_CR, _GREEN_CB, _GREEN_CR, _BLUE_CB = 1.402, 0.114 * 1.772 / 0.587, 0.299 * 1.402 / 0.587, 1.772

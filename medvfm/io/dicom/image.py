@@ -9,9 +9,11 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import dicom_colour, dicom_facts, dicom_values
-from medvfm.io.dicom_header import DataSet, Header
-from medvfm.io.dicom_pixel_format import PixelFormat
+from medvfm.io.dicom import colour as dicom_colour
+from medvfm.io.dicom import header_facts as dicom_facts
+from medvfm.io.dicom import rescale as dicom_values
+from medvfm.io.dicom.header import DataSet, Header
+from medvfm.io.dicom.pixel_format import PixelFormat
 
 
 def image_of(

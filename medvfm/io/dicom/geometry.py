@@ -13,7 +13,7 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.geometry import LPS_TO_RAS
-from medvfm.io.dicom_header import DataSet
+from medvfm.io.dicom.header import DataSet
 
 _UNIT_TOLERANCE = 1e-2  # of a direction cosine's length, and of the right angle between two
 _GAP_TOLERANCE = 0.02  # of a step, by which a gap may differ from the mean one

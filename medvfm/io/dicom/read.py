@@ -17,26 +17,24 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import (
-    dicom_build,
-    dicom_facts,
-    dicom_geometry,
-    dicom_header,
-    dicom_multiframe,
-    dicom_pet,
-    dicom_projection,
-    dicom_seg,
-    dicom_series,
-    dicom_tiles,
-    dicom_values,
-    dicom_volumes,
-)
-from medvfm.io.dicom_geometry import Plane
-from medvfm.io.dicom_header import Header
-from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
-from medvfm.io.dicom_pixels import read_stored
-from medvfm.io.dicom_series import Volume, list_volumes
-from medvfm.io.dicom_stack import Slice, read_stack
+from medvfm.io.dicom import geometry as dicom_geometry
+from medvfm.io.dicom import header as dicom_header
+from medvfm.io.dicom import header_facts as dicom_facts
+from medvfm.io.dicom import image as dicom_build
+from medvfm.io.dicom import multiframe as dicom_multiframe
+from medvfm.io.dicom import pet_suv as dicom_pet
+from medvfm.io.dicom import projection as dicom_projection
+from medvfm.io.dicom import rescale as dicom_values
+from medvfm.io.dicom import seg as dicom_seg
+from medvfm.io.dicom import series as dicom_series
+from medvfm.io.dicom import volume_groups as dicom_volumes
+from medvfm.io.dicom import whole_slide as dicom_tiles
+from medvfm.io.dicom.geometry import Plane
+from medvfm.io.dicom.header import Header
+from medvfm.io.dicom.pixel_format import PixelFormat, pixel_format
+from medvfm.io.dicom.pixels import read_stored
+from medvfm.io.dicom.series import Volume, list_volumes
+from medvfm.io.dicom.stack import Slice, read_stack
 from medvfm.io.formats import bounded_read as bounded
 
 __all__ = ["Volume", "is_dicom", "list_volumes", "read_file", "read_series"]

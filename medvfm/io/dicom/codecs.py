@@ -12,11 +12,11 @@ from collections.abc import Callable
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom_codestream
-from medvfm.io.dicom_codestream import Codestream
-from medvfm.io.dicom_dictionary import RLE
+from medvfm.io.dicom import codestream as dicom_codestream
+from medvfm.io.dicom.codestream import Codestream
+from medvfm.io.dicom.dictionary import RLE
+from medvfm.io.dicom.pixel_format import PixelFormat
 from medvfm.io.dicom_gdcm import gdcm_pixels
-from medvfm.io.dicom_pixel_format import PixelFormat
 
 Decode = Callable[[bytes, PixelFormat], tuple[np.ndarray, str]]
 _UIDS = "1.2.840.10008.1.2."

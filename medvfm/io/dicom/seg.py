@@ -15,12 +15,17 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import dicom_facts, dicom_header, dicom_multiframe, dicom_projection, dicom_tiles, dicom_values
-from medvfm.io.dicom_geometry import Plane
+from medvfm.io.dicom import header as dicom_header
+from medvfm.io.dicom import header_facts as dicom_facts
+from medvfm.io.dicom import multiframe as dicom_multiframe
+from medvfm.io.dicom import projection as dicom_projection
+from medvfm.io.dicom import rescale as dicom_values
+from medvfm.io.dicom import whole_slide as dicom_tiles
+from medvfm.io.dicom.geometry import Plane
+from medvfm.io.dicom.header import Header
+from medvfm.io.dicom.pixel_format import PixelFormat, pixel_format
+from medvfm.io.dicom.pixels import read_stored
 from medvfm.io.dicom_grid import painted_plane, planes_grid
-from medvfm.io.dicom_header import Header
-from medvfm.io.dicom_pixel_format import PixelFormat, pixel_format
-from medvfm.io.dicom_pixels import read_stored
 from medvfm.io.formats import bounded_read as bounded
 
 

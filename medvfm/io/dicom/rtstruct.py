@@ -16,8 +16,8 @@ from medvfm.core.errors import UnreadableImage
 from medvfm.core.geometry import LPS_TO_RAS
 from medvfm.core.image import Image
 from medvfm.core.plurals import plural
-from medvfm.io import dicom_header
-from medvfm.io.dicom_header import DataSet, Header
+from medvfm.io.dicom import header as dicom_header
+from medvfm.io.dicom.header import DataSet, Header
 from medvfm.io.formats import bounded_read as bounded
 
 _OFF_SLICE_VOX = 0.25  # by which a contour may miss the middle of its slice

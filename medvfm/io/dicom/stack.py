@@ -11,11 +11,14 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import dicom_build, dicom_geometry, dicom_pet, dicom_values
-from medvfm.io.dicom_geometry import Plane
-from medvfm.io.dicom_header import Header
-from medvfm.io.dicom_pixel_format import PixelFormat
-from medvfm.io.dicom_pixels import read_stored
+from medvfm.io.dicom import geometry as dicom_geometry
+from medvfm.io.dicom import image as dicom_build
+from medvfm.io.dicom import pet_suv as dicom_pet
+from medvfm.io.dicom import rescale as dicom_values
+from medvfm.io.dicom.geometry import Plane
+from medvfm.io.dicom.header import Header
+from medvfm.io.dicom.pixel_format import PixelFormat
+from medvfm.io.dicom.pixels import read_stored
 from medvfm.io.formats import bounded_read as bounded
 
 _PALETTES = tuple(

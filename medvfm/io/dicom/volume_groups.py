@@ -12,8 +12,8 @@ from itertools import combinations
 
 import numpy as np
 
-from medvfm.io import dicom_geometry
-from medvfm.io.dicom_geometry import Plane
+from medvfm.io.dicom import geometry as dicom_geometry
+from medvfm.io.dicom.geometry import Plane
 
 # in this order: what sets whole volumes apart comes before what may change from slice to slice
 ATTRIBUTES = (
