@@ -14,8 +14,8 @@ import numpy as np
 from medvfm.core.case import Case
 from medvfm.core.errors import RecipeError, UnreadableImage
 from medvfm.core.recipe import Prepare
-from medvfm.io import pictures
 from medvfm.io.read import read_image
+from medvfm.io.rendering import windowing as pictures
 
 BUILT_IN = {
     "prevalence": "every case gets the share of positives among the training cases",

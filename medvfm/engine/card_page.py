@@ -23,8 +23,9 @@ from medvfm.core.errors import MedvfmError, RunError
 from medvfm.core.plurals import plural
 from medvfm.engine import describe
 from medvfm.engine.data_check import Findings, Look, Looker
-from medvfm.io import overlays, run_directory
+from medvfm.io import run_directory
 from medvfm.io.read import read_image
+from medvfm.io.rendering import overlays
 from medvfm.io.run_directory import FORMAT, RECORD
 from medvfm.io.tables import Cases
 

@@ -16,10 +16,11 @@ from medvfm.core.errors import MedvfmError
 from medvfm.core.image import Image
 from medvfm.core.plurals import plural
 from medvfm.engine import loading
-from medvfm.io import leakage, pictures
+from medvfm.io import leakage
 from medvfm.io.console import Console
 from medvfm.io.inside import Inside
 from medvfm.io.read import read_image
+from medvfm.io.rendering import windowing as pictures
 from medvfm.io.tables import Cases
 from medvfm.io.truth import TruthReader
 

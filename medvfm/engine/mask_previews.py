@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medvfm.engine.casewise import Cases
-from medvfm.io import overlays
+from medvfm.io.rendering import overlays
 from medvfm.io.run_directory import write_bytes
 from medvfm.models.preparation import intensity_rule
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from medvfm.core.data_card import Code, Label
 from medvfm.core.errors import MedvfmError, UnreadableImage
-from medvfm.io import palette, read
+from medvfm.io import read
 from medvfm.io.dicom import slice_files as dicom_slices
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.slice_files import Slices
 from medvfm.io.formats import zip_archive as archive
+from medvfm.io.rendering import palette
 from medvfm.io.write import write_atomically
 
 if TYPE_CHECKING:

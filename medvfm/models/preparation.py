@@ -16,8 +16,8 @@ from medvfm.core.case import Case
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
-from medvfm.io import pictures
 from medvfm.io.read import read_image
+from medvfm.io.rendering import windowing as pictures
 from medvfm.models.contract import InputContract
 
 VERSION = 2  # to be raised when the same settings give other pixels, so that caches start afresh

@@ -17,8 +17,8 @@ from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
 from medvfm.core.slice_grid import Grid
-from medvfm.io import pictures
 from medvfm.io.read import read_image
+from medvfm.io.rendering import windowing as pictures
 from medvfm.models.preparation import intensity_rule
 
 VERSION = 1  # to be raised when the same settings give other pixels, so that caches start afresh

@@ -26,7 +26,7 @@ from medvfm.engine import (
 from medvfm.engine import evaluate as judging
 from medvfm.engine.plan import Plan
 from medvfm.engine.wanted import Wanted, parse
-from medvfm.io import pictures
+from medvfm.io.rendering import windowing as pictures
 from medvfm.io.truth import TruthReader
 from medvfm.models.volumes import Volumes
 

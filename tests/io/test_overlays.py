@@ -11,9 +11,10 @@ from scipy import ndimage
 
 from medvfm.core import geometry
 from medvfm.core.image import Image
-from medvfm.io import outlines, overlays, palette
-from medvfm.io.overlays import PREDICTION, TRUTH
 from medvfm.io.read import read_image
+from medvfm.io.rendering import contours as outlines
+from medvfm.io.rendering import overlays, palette
+from medvfm.io.rendering.overlays import PREDICTION, TRUTH
 
 
 def signed_area(line: np.ndarray) -> float:

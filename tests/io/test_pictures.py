@@ -10,7 +10,7 @@ import pytest
 
 from medvfm.core.errors import RecipeError
 from medvfm.core.image import Image
-from medvfm.io.pictures import (
+from medvfm.io.rendering.windowing import (
     NAMED_WINDOWS_HU,
     intensity_range,
     pictures_of,

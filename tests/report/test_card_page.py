@@ -12,7 +12,7 @@ from PIL import Image as Picture
 
 from medvfm import pipeline
 from medvfm.core.errors import DataError, RunError
-from medvfm.io import palette
+from medvfm.io.rendering import palette
 
 PATIENT = "Quillfeather"
 CARD = """

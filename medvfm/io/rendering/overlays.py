@@ -16,8 +16,10 @@ from PIL import ImageDraw, ImageFont
 
 from medvfm.core import geometry
 from medvfm.core.image import Image
-from medvfm.io import outlines, palette, pictures
-from medvfm.io.palette import Colour
+from medvfm.io.rendering import contours as outlines
+from medvfm.io.rendering import palette
+from medvfm.io.rendering import windowing as pictures
+from medvfm.io.rendering.palette import Colour
 
 TRUTH: Colour = palette.OKABE_ITO[1]  # sky blue
 PREDICTION: Colour = palette.OKABE_ITO[0]  # orange
