@@ -174,7 +174,7 @@ def data_deidentify(
     from collections import Counter
 
     from medvfm.io.console import Console
-    from medvfm.io.deidentify import deidentify
+    from medvfm.io.deidentify.folder import deidentify
 
     report = deidentify(
         folder,

@@ -24,11 +24,12 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
 from medvfm.core.errors import DataError
-from medvfm.io import burned_in, deidentify_profile
-from medvfm.io.deidentify import deidentify
-from medvfm.io.deidentify_dataset import Cleaner, Settings
-from medvfm.io.deidentify_keyed import Keyed, shift
-from medvfm.io.deidentify_text import Secrets
+from medvfm.io.deidentify import burned_in_text as burned_in
+from medvfm.io.deidentify import profile as deidentify_profile
+from medvfm.io.deidentify.dataset import Cleaner, Settings
+from medvfm.io.deidentify.folder import deidentify
+from medvfm.io.deidentify.free_text import Secrets
+from medvfm.io.deidentify.pseudonyms import Keyed, shift
 from tests.io.dicom_samples import dataset, noise
 from tests.io.test_dicom_header import deflated
 

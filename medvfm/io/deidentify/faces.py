@@ -16,13 +16,13 @@ from pydicom.dataset import Dataset
 
 from medvfm.core.errors import DataError, UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io import deface
 from medvfm.io.console import Console
+from medvfm.io.deidentify import deface
+from medvfm.io.deidentify.head_registration import place_head
 from medvfm.io.dicom import header as dicom_header
 from medvfm.io.dicom import read as dicom
 from medvfm.io.dicom import slice_files as dicom_slices
 from medvfm.io.dicom.series import NO_PIXELS, Volume, list_volumes
-from medvfm.io.head_registration import place_head
 
 DEFACED, NO_HEAD, NOT_LOOKED_AT, LEFT_OUT = "defaced", "not a head", "not looked at", "left out"
 _UNREADABLE = "it cannot be read as a volume"

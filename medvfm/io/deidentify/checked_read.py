@@ -8,7 +8,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import burned_in
+from medvfm.io.deidentify import burned_in_text as burned_in
 from medvfm.io.dicom import header as dicom_header
 from medvfm.io.dicom import pixel_format as dicom_pixel_format
 from medvfm.io.formats.bounded_read import GIB

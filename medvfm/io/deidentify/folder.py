@@ -25,14 +25,17 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID
 
 from medvfm.core.errors import DataError
-from medvfm.io import burned_in, deidentify_pixels, deidentify_read
 from medvfm.io.console import SILENT, Console
-from medvfm.io.deidentify_dataset import Cleaner, Settings, secrets_of
-from medvfm.io.deidentify_faces import DEFACED, LEFT_OUT, Faces, Verdict, find_faces
-from medvfm.io.deidentify_keyed import Keyed, read_key
-from medvfm.io.deidentify_profile import EDITION
-from medvfm.io.deidentify_read import LeftOut
-from medvfm.io.deidentify_report import (
+from medvfm.io.deidentify import burned_in_text as burned_in
+from medvfm.io.deidentify import checked_read as deidentify_read
+from medvfm.io.deidentify import pixel_data as deidentify_pixels
+from medvfm.io.deidentify.checked_read import LeftOut
+from medvfm.io.deidentify.dataset import Cleaner, Settings, secrets_of
+from medvfm.io.deidentify.faces import DEFACED, LEFT_OUT, Faces, Verdict, find_faces
+from medvfm.io.deidentify.free_text import Secrets
+from medvfm.io.deidentify.profile import EDITION
+from medvfm.io.deidentify.pseudonyms import Keyed, read_key
+from medvfm.io.deidentify.report import (
     Report,
     class_name,
     method_codes,
@@ -41,7 +44,6 @@ from medvfm.io.deidentify_report import (
     write_bytes,
     write_report,
 )
-from medvfm.io.deidentify_text import Secrets
 
 # A root of our own would have to be registered; 2.25 needs none (PS3.5, B.2).
 IMPLEMENTATION_UID = UID("2.25.302171402226839064227184302517066340012")

@@ -13,8 +13,8 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from medvfm.io.deidentify_dataset import Settings
-from medvfm.io.deidentify_profile import EDITION
+from medvfm.io.deidentify.dataset import Settings
+from medvfm.io.deidentify.profile import EDITION
 
 _METHOD_CODES = {  # PS3.16, CID 7050
     "113100": "Basic Application Confidentiality Profile",

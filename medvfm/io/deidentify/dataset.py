@@ -13,9 +13,9 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
-from medvfm.io.deidentify_keyed import Keyed, shift
-from medvfm.io.deidentify_profile import BIRTH, CHARACTERISTICS, DESCRIPTORS, IDENTIFYING, PROSE, Action, action
-from medvfm.io.deidentify_text import Secrets
+from medvfm.io.deidentify.free_text import Secrets
+from medvfm.io.deidentify.profile import BIRTH, CHARACTERISTICS, DESCRIPTORS, IDENTIFYING, PROSE, Action, action
+from medvfm.io.deidentify.pseudonyms import Keyed, shift
 
 REMOVED = "REMOVED"
 # Replaced by a keyed pseudonym, so that patients and devices stay distinct; anything else gets the same dummy.
