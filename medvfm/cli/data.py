@@ -129,7 +129,7 @@ def data_index(
 ) -> None:
     """A folder as a table of its series, headers only: medvfm data index scans --out series.parquet"""
     from medvfm.io.console import Console
-    from medvfm.io.index import index
+    from medvfm.io.index.folder import index
 
     try:
         done = index(folder, out, identifiers=with_identifiers, workers=workers, console=Console())

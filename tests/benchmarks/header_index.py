@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 
-from medvfm.io.index import index
+from medvfm.io.index.folder import index
 from tests.benchmarks import scans
 from tests.benchmarks.measure import Row, fastest
 

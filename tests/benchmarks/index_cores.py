@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core import cpu_count as cores
-from medvfm.io.index import index
+from medvfm.io.index.folder import index
 from tests.benchmarks import scans
 from tests.benchmarks.measure import Row, fastest
 

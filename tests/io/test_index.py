@@ -16,9 +16,9 @@ from PIL import Image as Picture
 
 from medvfm.core import geometry
 from medvfm.core.errors import DataError
-from medvfm.io import index as indexing
 from medvfm.io.console import Console
-from medvfm.io.index import index
+from medvfm.io.index import folder as indexing
+from medvfm.io.index.folder import index
 from medvfm.io.read import read_image
 from tests.io.dicom_samples import pydicom_folder, write_series
 

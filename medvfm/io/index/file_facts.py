@@ -8,14 +8,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from medvfm.io import index_journal, index_names, patients
+from medvfm.io import patients
 from medvfm.io.dicom import pixel_format as dicom_pixel_format
 from medvfm.io.dicom import series as dicom_series
 from medvfm.io.dicom.geometry import Plane
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.pixel_format import PixelFormat
 from medvfm.io.dicom.series import FileFacts
-from medvfm.io.index_names import Token
+from medvfm.io.index import identity_tokens as index_names
+from medvfm.io.index import journal as index_journal
+from medvfm.io.index.identity_tokens import Token
 
 # what one process is given, the names of files by their places in the journal, and what it gives back: their data by
 # place, as they are and packed for the journal
@@ -56,7 +58,7 @@ class Describer:
             scanned = dicom_series.scan(path, self.limit_gib)
             if scanned is not None:
                 return self._dicom(path, *scanned)
-            from medvfm.io import index_headers  # and with it nibabel and more, which a folder of DICOM never needs
+            from medvfm.io.index import image_headers as index_headers
 
             return index_headers.described(path)
         except OSError as error:

@@ -13,8 +13,8 @@ import pandas as pd
 from medvfm.core.plurals import plural
 from medvfm.io.dicom import series as dicom_series
 from medvfm.io.dicom.series import FileFacts, Volume
-from medvfm.io.index_facts import Entry
-from medvfm.io.index_names import Known
+from medvfm.io.index.file_facts import Entry
+from medvfm.io.index.identity_tokens import Known
 
 # column and type, in the order of the table
 COLUMNS: Mapping[str, str] = {

@@ -19,11 +19,13 @@ from pathlib import Path
 
 from medvfm.core import cpu_count as cores
 from medvfm.core.errors import DataError
-from medvfm.io import index_facts, index_rows, patients
+from medvfm.io import patients
 from medvfm.io.console import SILENT, Console
-from medvfm.io.index_facts import Describer, Entry
-from medvfm.io.index_journal import Journal
-from medvfm.io.index_names import Known
+from medvfm.io.index import file_facts as index_facts
+from medvfm.io.index import series_rows as index_rows
+from medvfm.io.index.file_facts import Describer, Entry
+from medvfm.io.index.identity_tokens import Known
+from medvfm.io.index.journal import Journal
 from medvfm.io.run_directory import write_table
 
 _ENDINGS = (".csv", ".parquet")
