@@ -17,10 +17,10 @@ from medvfm.core.errors import DataError, MedvfmError, RunError
 from medvfm.core.image import Image
 from medvfm.engine import postprocess
 from medvfm.engine.surroundings import Surroundings
-from medvfm.io import masks
-from medvfm.io.dicom_seg_write import write_segmentation
 from medvfm.io.rendering import overlays
 from medvfm.io.run_directory import write_bytes
+from medvfm.io.writers import masks
+from medvfm.io.writers.dicom_seg import write_segmentation
 from medvfm.models.preparation import intensity_rule
 from medvfm.models.volumes import Prepared
 

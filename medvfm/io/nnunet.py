@@ -35,7 +35,7 @@ from medvfm.io.console import SILENT, Console
 from medvfm.io.read import read_image
 from medvfm.io.tables import Cases
 from medvfm.io.truth import TruthReader
-from medvfm.io.write import is_sheared, write_atomically, write_nifti
+from medvfm.io.writers.nifti import is_sheared, write_atomically, write_nifti
 
 VOLUME, PICTURE = ".nii.gz", ".png"
 NUMBERS = (1, 999)

@@ -10,7 +10,7 @@ import numpy as np
 from medvfm.core.errors import DataError
 from medvfm.core.layout import RunLengths
 from medvfm.io import cache
-from medvfm.io.masks import write_label_png
+from medvfm.io.writers.masks import write_label_png
 
 VERSION = 1  # to be raised when the same text gives another picture
 

@@ -21,7 +21,7 @@ from medvfm.core.layout import Arrays
 from medvfm.io import cache
 from medvfm.io.content import content_key
 from medvfm.io.inside import Inside
-from medvfm.io.write import write_nifti
+from medvfm.io.writers.nifti import write_nifti
 
 LIMIT_BYTES = 16 * 2**30  # of one array; they are read one after the other
 

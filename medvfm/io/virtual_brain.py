@@ -24,7 +24,7 @@ from medvfm.core.image import Image
 from medvfm.io import dicom_write, virtual_cohort, virtual_scanner, virtual_words
 from medvfm.io.virtual_cohort import Patient
 from medvfm.io.virtual_scanner import Scan
-from medvfm.io.write import write_nifti
+from medvfm.io.writers.nifti import write_nifti
 
 Format = Literal["dicom", "nifti"]
 FORMATS = ("dicom", "nifti")

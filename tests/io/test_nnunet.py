@@ -21,7 +21,7 @@ from medvfm.core.recipe import Split
 from medvfm.io import nnunet, tables
 from medvfm.io.read import read_image
 from medvfm.io.truth import TruthReader
-from medvfm.io.write import write_nifti
+from medvfm.io.writers.nifti import write_nifti
 from tests.io.test_write import oblique
 
 STRUCTURES = ("core", "edema")

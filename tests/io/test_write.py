@@ -10,9 +10,9 @@ import pytest
 import SimpleITK as sitk
 
 from medvfm.core.image import Image
-from medvfm.io import write
 from medvfm.io.read import read_image
-from medvfm.io.write import write_nifti
+from medvfm.io.writers import nifti as write
+from medvfm.io.writers.nifti import write_nifti
 
 
 def oblique(seed: int = 0) -> np.ndarray:

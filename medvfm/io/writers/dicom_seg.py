@@ -23,7 +23,7 @@ from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.slice_files import Slices
 from medvfm.io.formats import zip_archive as archive
 from medvfm.io.rendering import palette
-from medvfm.io.write import write_atomically
+from medvfm.io.writers.nifti import write_atomically
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -12,7 +12,7 @@ from PIL import Image as Picture
 
 from medvfm.core.image import Image
 from medvfm.io.run_directory import write_bytes
-from medvfm.io.write import write_nifti
+from medvfm.io.writers.nifti import write_nifti
 
 Place = tuple[tuple[int, int, int], np.ndarray, bool]  # shape, affine, whether the image states a size
 
