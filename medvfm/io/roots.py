@@ -111,7 +111,7 @@ def make(card: DataCard, folder: Path, options: Mapping[str, Any], console: Cons
 def _generator(name: str) -> Callable[..., Path]:
     """A generator by its name; they are few, and slow to import."""
     if name == "virtual_brain":
-        from medvfm.io import virtual_brain
+        from medvfm.io.virtual_brain import make as virtual_brain
 
         return virtual_brain.make
     raise DataCardError(f"no generator {name!r}; there is: virtual_brain")

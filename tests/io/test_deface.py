@@ -16,15 +16,17 @@ from scipy import ndimage
 
 from medvfm.core.errors import DataError
 from medvfm.core.image import Image
-from medvfm.io import virtual_anatomy, virtual_cohort, virtual_scanner
 from medvfm.io.deidentify.deface import deface, face_mask
 from medvfm.io.deidentify.faces import _set_lowest
 from medvfm.io.deidentify.folder import deidentify
 from medvfm.io.deidentify.head_registration import place_head
 from medvfm.io.dicom.read import read_series
-from medvfm.io.dicom_write import write_mr_series
 from medvfm.io.read import read_image
-from medvfm.io.virtual_brain import _series
+from medvfm.io.virtual_brain import anatomy as virtual_anatomy
+from medvfm.io.virtual_brain import patients as virtual_cohort
+from medvfm.io.virtual_brain import scanner as virtual_scanner
+from medvfm.io.virtual_brain.dicom_series import write_mr_series
+from medvfm.io.virtual_brain.make import _series
 from tests.io.dicom_samples import dataset, save
 
 pytestmark = pytest.mark.slow

@@ -16,9 +16,9 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 from medvfm.core.data_card import Code, Label
 from medvfm.core.errors import MedvfmError
 from medvfm.core.image import Image
-from medvfm.io import virtual_brain
 from medvfm.io.dicom.seg import read_segmentation
 from medvfm.io.read import read_image
+from medvfm.io.virtual_brain import make as virtual_brain
 from medvfm.io.writers import dicom_seg as dicom_seg_write
 from medvfm.io.writers.dicom_seg import write_segmentation
 from tests.io.dicom_samples import AXIAL, dataset, noise, save, write_series

@@ -15,7 +15,11 @@ import pytest
 from scipy import ndimage
 
 from medvfm.core.errors import DataError
-from medvfm.io import virtual_anatomy, virtual_brain, virtual_cohort, virtual_scanner, virtual_words
+from medvfm.io.virtual_brain import anatomy as virtual_anatomy
+from medvfm.io.virtual_brain import captions as virtual_words
+from medvfm.io.virtual_brain import make as virtual_brain
+from medvfm.io.virtual_brain import patients as virtual_cohort
+from medvfm.io.virtual_brain import scanner as virtual_scanner
 
 PATIENTS = 4  # of seed 0: all three scanners, with and without lesions
 

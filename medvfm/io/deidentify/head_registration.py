@@ -16,7 +16,7 @@ from scipy import ndimage, optimize
 from medvfm.core import geometry
 from medvfm.core.errors import DataError
 from medvfm.core.image import Image
-from medvfm.io.virtual_anatomy import carried
+from medvfm.io.virtual_brain.anatomy import carried
 
 ORIGIN_MM = np.array([-98.0, -134.0, -72.0])  # of the carried maps, whose voxels are 1 mm
 MIDDLE_MM = np.array([0.0, -18.0, 10.0])  # of the template's brain: what rotations and scales leave in place

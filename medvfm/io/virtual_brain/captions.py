@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medvfm.io.virtual_cohort import SIDES, Patient
+from medvfm.io.virtual_brain.patients import SIDES, Patient
 
 LARGE_MM = 14.0  # the middle of what largest lesions are drawn from
 WIDE_ML = 19.0  # the median volume of the lateral ventricles

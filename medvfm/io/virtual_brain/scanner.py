@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medvfm.io import virtual_anatomy as anatomy
-from medvfm.io.virtual_anatomy import WHITE, Head
-from medvfm.io.virtual_cohort import Patient
+from medvfm.io.virtual_brain import anatomy
+from medvfm.io.virtual_brain.anatomy import WHITE, Head
+from medvfm.io.virtual_brain.patients import Patient
 
 DARK = (0.30, 0.40)  # a lesion's signal as a share of white matter's: a T1 black hole
 FULL_SCALE = 4095  # 12 bits

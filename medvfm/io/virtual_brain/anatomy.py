@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from medvfm.core.errors import DataError
-from medvfm.io.virtual_cohort import Patient
+from medvfm.io.virtual_brain.patients import Patient
 
 CSF, GREY, WHITE = 0, 1, 2  # rows of `fractions`; the label map counts from 1
 _COARSE_MM = 3.0  # grid of the smooth fields; what varies slowly needs no more

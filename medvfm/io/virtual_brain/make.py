@@ -21,9 +21,12 @@ import numpy as np
 from medvfm.core import cpu_count as cores
 from medvfm.core.errors import DataError, nearest
 from medvfm.core.image import Image
-from medvfm.io import dicom_write, virtual_cohort, virtual_scanner, virtual_words
-from medvfm.io.virtual_cohort import Patient
-from medvfm.io.virtual_scanner import Scan
+from medvfm.io.virtual_brain import captions as virtual_words
+from medvfm.io.virtual_brain import dicom_series as dicom_write
+from medvfm.io.virtual_brain import patients as virtual_cohort
+from medvfm.io.virtual_brain import scanner as virtual_scanner
+from medvfm.io.virtual_brain.patients import Patient
+from medvfm.io.virtual_brain.scanner import Scan
 from medvfm.io.writers.nifti import write_nifti
 
 Format = Literal["dicom", "nifti"]
