@@ -24,7 +24,7 @@ def data_root(
 ) -> None:
     """Say where the data of a card lie: medvfm data root nih_cxr_pneumonia /data/nih"""
     from medvfm import lookup
-    from medvfm.io import roots
+    from medvfm.io.dataset import roots
 
     there = roots.remember(lookup.card(card), folder)
     print(f"{card}: {folder.resolve()}; {there}")
@@ -40,8 +40,8 @@ def data_make(
     from medvfm import lookup
     from medvfm.core import yaml_source
     from medvfm.core.errors import RecipeError
-    from medvfm.io import roots
     from medvfm.io.console import Console
+    from medvfm.io.dataset import roots
 
     found = lookup.card(card)
     given = yaml_source.overridden(yaml_source.Source({}, "command line", {}), options or [], RecipeError).data

@@ -24,10 +24,10 @@ from medvfm.core.plurals import plural
 from medvfm.engine import describe
 from medvfm.engine.data_check import Findings, Look, Looker
 from medvfm.io import run_directory
+from medvfm.io.dataset.cases import Cases
 from medvfm.io.read import read_image
 from medvfm.io.rendering import overlays
 from medvfm.io.run_directory import FORMAT, RECORD
-from medvfm.io.tables import Cases
 
 SAMPLES, VOLUMES = 12, 6  # pictures, and volumes in three planes, that are shown
 LONGEST_PX = 480  # of a sample that is one picture; three planes of a volume keep their width

@@ -10,7 +10,7 @@ from typing import Any
 from medvfm.core.case import Case
 from medvfm.engine import loading
 from medvfm.engine.surroundings import Surroundings
-from medvfm.io import leakage
+from medvfm.io.dataset import leakage
 from medvfm.io.read import read_image
 
 

@@ -16,13 +16,13 @@ from medvfm.core.errors import MedvfmError
 from medvfm.core.image import Image
 from medvfm.core.plurals import plural
 from medvfm.engine import loading
-from medvfm.io import leakage
 from medvfm.io.console import Console
-from medvfm.io.inside import Inside
+from medvfm.io.dataset import leakage
+from medvfm.io.dataset.cases import Cases
+from medvfm.io.dataset.safe_paths import Inside
+from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing as pictures
-from medvfm.io.tables import Cases
-from medvfm.io.truth import TruthReader
 
 THUMB_PX = 24
 LISTED = 20

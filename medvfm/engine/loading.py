@@ -15,8 +15,10 @@ from medvfm.core.case import Case
 from medvfm.core.errors import MedvfmError
 from medvfm.core.protocols import Preparer
 from medvfm.engine.surroundings import Surroundings
-from medvfm.io import cache, content, leakage
+from medvfm.io import cache
 from medvfm.io.cache import ArrayCache
+from medvfm.io.dataset import content_hash as content
+from medvfm.io.dataset import leakage
 
 _MARKS = cache.Notes("marks")  # of prepared cases, by preparer and content
 

@@ -14,7 +14,7 @@ from medvfm.core.case import Case
 from medvfm.engine import postprocess, train
 from medvfm.engine.mask_store import MaskStore
 from medvfm.engine.surroundings import Surroundings
-from medvfm.io.truth import TruthReader
+from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.nn import augment
 
 Score = Callable[[Sequence[int], Callable[[int], np.ndarray]], float]  # rows and who masks them, to what is selected by

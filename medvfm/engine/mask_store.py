@@ -13,7 +13,7 @@ from medvfm.core.slice_grid import Grid
 from medvfm.engine import loading
 from medvfm.engine.surroundings import Surroundings
 from medvfm.io.cache import ArrayCache
-from medvfm.io.truth import TruthReader
+from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.models.volumes import Prepared, Volumes
 
 

@@ -23,7 +23,7 @@ from medvfm.engine.row import Row, as_records
 from medvfm.engine.surroundings import Surroundings
 from medvfm.engine.wanted import Wanted
 from medvfm.io import ledger, patients, run_directory
-from medvfm.io.tables import Cases as Table
+from medvfm.io.dataset.cases import Cases as Table
 from medvfm.io.writers import masks
 
 CURVE = "dice"  # what robustness curves show

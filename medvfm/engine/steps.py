@@ -14,8 +14,8 @@ from medvfm.core.errors import DataError
 from medvfm.core.recipe import Recipe
 from medvfm.engine import copies
 from medvfm.engine.surroundings import Surroundings
-from medvfm.io import leakage, splits
-from medvfm.io.tables import Cases
+from medvfm.io.dataset import leakage, splits
+from medvfm.io.dataset.cases import Cases
 
 
 class Clock:

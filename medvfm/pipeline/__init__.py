@@ -17,8 +17,10 @@ from medvfm.engine import card_page, data_check, external, external_masks, finis
 from medvfm.engine import evaluate as judging
 from medvfm.engine.surroundings import Surroundings
 from medvfm.engine.wanted import shown
-from medvfm.io import roots, run_directory, tables
+from medvfm.io import run_directory
 from medvfm.io.console import Console
+from medvfm.io.dataset import cases as tables
+from medvfm.io.dataset import roots
 from medvfm.io.run_directory import Run
 from medvfm.pipeline import planning
 from medvfm.report import html

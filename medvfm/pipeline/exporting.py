@@ -8,9 +8,11 @@ from medvfm import lookup
 from medvfm.core import recipe as recipes
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.recipe import Split, Task
-from medvfm.io import nnunet, roots, tables
 from medvfm.io.console import Console
-from medvfm.io.truth import TruthReader
+from medvfm.io.dataset import cases as tables
+from medvfm.io.dataset import nnunet_export as nnunet
+from medvfm.io.dataset import roots
+from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.tasks import segmentation
 
 FORMATS = ("nnunet",)

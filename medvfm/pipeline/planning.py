@@ -26,8 +26,8 @@ from medvfm.engine import (
 from medvfm.engine import evaluate as judging
 from medvfm.engine.plan import Plan
 from medvfm.engine.wanted import Wanted, parse
+from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.rendering import windowing as pictures
-from medvfm.io.truth import TruthReader
 from medvfm.models.volumes import Volumes
 
 Keys = tuple[str | int, ...]

@@ -13,9 +13,10 @@ from pydicom.sr.codedict import codes
 import medvfm
 from medvfm.core.data_card import load_card
 from medvfm.engine import data_check
-from medvfm.io import roots, tables
 from medvfm.io.console import SILENT
-from medvfm.io.truth import TruthReader
+from medvfm.io.dataset import cases as tables
+from medvfm.io.dataset import roots
+from medvfm.io.dataset.truth_masks import TruthReader
 from tests.cards import sets
 from tests.cards.files import lay
 

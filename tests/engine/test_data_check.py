@@ -16,8 +16,9 @@ from medvfm import pipeline
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError
 from medvfm.engine import data_check
-from medvfm.io import roots, tables
 from medvfm.io.console import SILENT
+from medvfm.io.dataset import cases as tables
+from medvfm.io.dataset import roots
 from tests.io.dicom_samples import write_series
 
 FOLDERS = {"name": "f", "files": "images/{case_id}.png", "patient_id": "{case_id}", "images": {"image": "{path}"}}

@@ -9,7 +9,7 @@ import pytest
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import cache
-from medvfm.io.content import content_key
+from medvfm.io.dataset.content_hash import content_key
 
 
 @pytest.fixture(autouse=True)

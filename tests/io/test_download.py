@@ -16,9 +16,9 @@ import pytest
 from medvfm.core.data_card import DataCard, Download, Licence
 from medvfm.core.errors import DataError
 from medvfm.core.layout import Layout
-from medvfm.io import download, roots
 from medvfm.io.console import SILENT
-from medvfm.io.extract import extract
+from medvfm.io.dataset import download, roots
+from medvfm.io.dataset.archives import extract
 
 CONTENT = bytes(range(256)) * 12_000  # three chunks
 HERE = ("http",)  # the server of these tests speaks no TLS

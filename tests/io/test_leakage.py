@@ -12,7 +12,7 @@ from PIL import Image as Picture
 
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError
-from medvfm.io import leakage
+from medvfm.io.dataset import leakage
 from medvfm.io.read import read_image
 
 

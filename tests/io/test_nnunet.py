@@ -18,9 +18,10 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.recipe import Split
-from medvfm.io import nnunet, tables
+from medvfm.io.dataset import cases as tables
+from medvfm.io.dataset import nnunet_export as nnunet
+from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.read import read_image
-from medvfm.io.truth import TruthReader
 from medvfm.io.writers.nifti import write_nifti
 from tests.io.test_write import oblique
 

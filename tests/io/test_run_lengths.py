@@ -9,9 +9,10 @@ from PIL import Image as Picture
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError
 from medvfm.core.layout import RunLengths
-from medvfm.io import run_lengths, tables
+from medvfm.io.dataset import cases as tables
+from medvfm.io.dataset import run_length_masks as run_lengths
+from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.read import read_image
-from medvfm.io.truth import TruthReader
 
 SIZE = (9, 7)
 

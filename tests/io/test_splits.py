@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError
 from medvfm.core.recipe import Split
-from medvfm.io import splits
+from medvfm.io.dataset import splits
 
 
 def cohort(patients=100, each=(1, 4), seed=0, splits_=None):

@@ -11,7 +11,7 @@ import pytest
 from medvfm.core import yaml_source
 from medvfm.core.data_card import DataCard, json_schema, load_card
 from medvfm.core.errors import DataCardError, DataError
-from medvfm.io import tables
+from medvfm.io.dataset import cases as tables
 
 CARDS = sorted((Path(__file__).parents[2] / "data_cards").glob("*.yaml"))
 HEAD = """\

@@ -10,8 +10,8 @@ from PIL import Image as Picture
 from medvfm.core.case import Case
 from medvfm.core.data_card import Label, Masks
 from medvfm.core.errors import UnreadableImage
+from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.read import read_image
-from medvfm.io.truth import TruthReader
 
 AFFINE = np.diag([-1.0, 2, 3, 1])
 LABELS = {1: Label(name="liver"), 2: Label(name="spleen"), 7: Label(name="tumour")}

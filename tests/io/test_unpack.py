@@ -9,8 +9,8 @@ import pytest
 import medvfm
 from medvfm.core.errors import DataError
 from medvfm.core.layout import Arrays
-from medvfm.io import unpack
-from medvfm.io.inside import Inside
+from medvfm.io.dataset import array_files as unpack
+from medvfm.io.dataset.safe_paths import Inside
 
 PIXELS = np.arange(2 * 6 * 8, dtype=np.uint8).reshape(2, 6, 8)
 

@@ -12,10 +12,10 @@ from medvfm.core.case import SPLITS, Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError, nearest
 from medvfm.core.layout import Group, Layout
-from medvfm.io import table_files
-from medvfm.io.inside import Inside
-from medvfm.io.labels import Labels, group
-from medvfm.io.rows import PLAIN, Row, Rows, as_text, is_unknown, pattern_as_glob
+from medvfm.io.dataset import table_files
+from medvfm.io.dataset.labels import Labels, group
+from medvfm.io.dataset.layout_rows import PLAIN, Row, Rows, as_text, is_unknown, pattern_as_glob
+from medvfm.io.dataset.safe_paths import Inside
 
 _SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}
 _WORDS = ("study_id", "text", "question", "answer", "question_type", "image_id")

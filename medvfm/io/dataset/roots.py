@@ -13,8 +13,10 @@ import yaml
 
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError
-from medvfm.io import cache, download, run_directory, tables
+from medvfm.io import cache, run_directory
 from medvfm.io.console import Console
+from medvfm.io.dataset import cases as tables
+from medvfm.io.dataset import download
 
 
 def _file() -> Path:

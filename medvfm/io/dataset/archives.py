@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from medvfm.core.errors import DataError
-from medvfm.io.inside import Inside
+from medvfm.io.dataset.safe_paths import Inside
 
 _CHUNK = 1 << 20
 _KEEP_FREE = 1 << 28  # bytes of the disk that an archive may not take

@@ -12,7 +12,7 @@ import numpy as np
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError
 from medvfm.core.plurals import plural
-from medvfm.io.content import content_keys
+from medvfm.io.dataset.content_hash import content_keys
 
 NAMED = 5
 _UID = re.compile(r"\d+(\.\d+){4,}")

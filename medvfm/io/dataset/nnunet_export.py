@@ -30,11 +30,12 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, MedvfmError, UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.recipe import Split
-from medvfm.io import leakage, run_directory, splits
+from medvfm.io import run_directory
 from medvfm.io.console import SILENT, Console
+from medvfm.io.dataset import leakage, splits
+from medvfm.io.dataset.cases import Cases
+from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.read import read_image
-from medvfm.io.tables import Cases
-from medvfm.io.truth import TruthReader
 from medvfm.io.writers.nifti import is_sheared, write_atomically, write_nifti
 
 VOLUME, PICTURE = ".nii.gz", ".png"

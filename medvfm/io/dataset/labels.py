@@ -10,7 +10,7 @@ import numpy as np
 
 from medvfm.core.errors import DataCardError, DataError, nearest
 from medvfm.core.layout import Class, Group
-from medvfm.io.rows import Row, as_text, is_unknown
+from medvfm.io.dataset.layout_rows import Row, as_text, is_unknown
 
 POLICY = {"ignore": np.nan, "zero": 0.0, "one": 1.0, "soft": 0.5}
 

@@ -21,8 +21,8 @@ from filelock import FileLock
 from medvfm.core.data_card import DataCard, Download
 from medvfm.core.errors import DataError, nearest
 from medvfm.io.console import Console
-from medvfm.io.extract import extract
-from medvfm.io.inside import Inside
+from medvfm.io.dataset.archives import extract
+from medvfm.io.dataset.safe_paths import Inside
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60.0

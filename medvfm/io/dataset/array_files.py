@@ -19,8 +19,8 @@ from medvfm.core.errors import DataError
 from medvfm.core.image import Image
 from medvfm.core.layout import Arrays
 from medvfm.io import cache
-from medvfm.io.content import content_key
-from medvfm.io.inside import Inside
+from medvfm.io.dataset.content_hash import content_key
+from medvfm.io.dataset.safe_paths import Inside
 from medvfm.io.writers.nifti import write_nifti
 
 LIMIT_BYTES = 16 * 2**30  # of one array; they are read one after the other

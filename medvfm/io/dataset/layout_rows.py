@@ -11,8 +11,10 @@ from typing import Any
 
 from medvfm.core.errors import DataCardError, DataError, nearest
 from medvfm.core.layout import Class, Group, Join, Layout, RunLengths, fields_of, pieces_of
-from medvfm.io import run_lengths, table_files, unpack
-from medvfm.io.inside import Inside, escaped, exists
+from medvfm.io.dataset import array_files as unpack
+from medvfm.io.dataset import run_length_masks as run_lengths
+from medvfm.io.dataset import table_files
+from medvfm.io.dataset.safe_paths import Inside, escaped, exists
 
 PLAIN = (
     "case_id", "patient_id", "image", "mask", "study_id", "study_date", "laterality", "text", "question", "answer",
