@@ -16,7 +16,9 @@ from medvfm.engine.plan import Plan
 from medvfm.engine.row import Row, as_records
 from medvfm.engine.scored import Scored, concatenated
 from medvfm.engine.surroundings import Rows, Surroundings
-from medvfm.io import ledger, patients, run_directory
+from medvfm.io import patient_hashes as patients
+from medvfm.io import run_directory
+from medvfm.io import test_openings as ledger
 from medvfm.io.dataset import splits
 from medvfm.io.dataset.cases import Cases
 from medvfm.tasks import classification

@@ -18,7 +18,8 @@ from medvfm.engine.evaluate import METRICS, Judge
 from medvfm.engine.row import as_records
 from medvfm.engine.scored import Scored
 from medvfm.engine.wanted import parse
-from medvfm.io import patients, run_directory
+from medvfm.io import patient_hashes as patients
+from medvfm.io import run_directory
 
 Table = str | Path | pd.DataFrame
 KNOWN = ("case_id", "patient_id", "patient", "split", "fold", "truth", "baseline")

@@ -20,7 +20,7 @@ from medvfm.engine.external import KNOWN, Table, missing, read_table, refuse_dou
 from medvfm.engine.measure import Measured
 from medvfm.engine.row import as_records
 from medvfm.engine.wanted import Wanted, parse
-from medvfm.io import patients
+from medvfm.io import patient_hashes as patients
 from medvfm.io.dicom import seg as dicom_seg
 from medvfm.io.read import image_kind, read_image, read_label
 from medvfm.io.run_directory import FORMAT

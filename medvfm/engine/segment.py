@@ -22,7 +22,9 @@ from medvfm.engine.plan import Plan
 from medvfm.engine.row import Row, as_records
 from medvfm.engine.surroundings import Surroundings
 from medvfm.engine.wanted import Wanted
-from medvfm.io import ledger, patients, run_directory
+from medvfm.io import patient_hashes as patients
+from medvfm.io import run_directory
+from medvfm.io import test_openings as ledger
 from medvfm.io.dataset.cases import Cases as Table
 from medvfm.io.writers import masks
 

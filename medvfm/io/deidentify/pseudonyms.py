@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from medvfm.core.errors import DataError
-from medvfm.io import patients
+from medvfm.io import patient_hashes as patients
 
 _SHIFT_DAYS = (365, 3650)  # back in time; never so little that a shifted date could be the true one
 _DATE = re.compile(r"(\d{4})(\d{2})?(\d{2})?(.*)", re.DOTALL)

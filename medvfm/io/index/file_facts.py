@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from medvfm.io import patients
+from medvfm.io import patient_hashes as patients
 from medvfm.io.dicom import pixel_format as dicom_pixel_format
 from medvfm.io.dicom import series as dicom_series
 from medvfm.io.dicom.geometry import Plane

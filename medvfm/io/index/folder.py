@@ -19,7 +19,7 @@ from pathlib import Path
 
 from medvfm.core import cpu_count as cores
 from medvfm.core.errors import DataError
-from medvfm.io import patients
+from medvfm.io import patient_hashes as patients
 from medvfm.io.console import SILENT, Console
 from medvfm.io.index import file_facts as index_facts
 from medvfm.io.index import series_rows as index_rows

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 
-from medvfm.io import patients
+from medvfm.io import patient_hashes as patients
 from medvfm.io.dicom.dictionary import TAGS
 from medvfm.io.dicom.header import Header
 
