@@ -183,7 +183,7 @@ def schema(what: Annotated[str, typer.Argument(help="recipe or card")]) -> None:
 @app.command()
 def doctor() -> None:
     """What is installed, which codecs, which device, what is cached."""
-    from medvfm.io import doctor as health
+    from medvfm.cli import doctor as health
 
     for name, value in health.findings():
         print(f"{name:<26} {value}")
