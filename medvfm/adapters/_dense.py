@@ -14,7 +14,7 @@ from medvfm.core.errors import RecipeError
 from medvfm.core.recipe import Prepare
 from medvfm.models import dense, trainable
 from medvfm.models.encoder import Encoder
-from medvfm.models.volumes import Prepared, Volumes
+from medvfm.models.inputs.volumes import Prepared, Volumes
 from medvfm.nn import dense_losses
 
 CHUNK = 16  # slices that go through the network at once

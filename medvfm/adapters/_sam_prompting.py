@@ -14,6 +14,7 @@ from medvfm.adapters._sam_options import PromptOptions, prompt_options
 from medvfm.core.errors import DataError
 from medvfm.core.recipe import Adapter as AdapterSettings
 from medvfm.models.automatic import Grid, automatic_masks
+from medvfm.models.inputs.volumes import Prepared
 from medvfm.models.prompt_sources import (
     Asked,
     FromDetector,
@@ -24,7 +25,6 @@ from medvfm.models.prompt_sources import (
     as_prompts,
 )
 from medvfm.models.segmenter import Embeddings, Segmenter
-from medvfm.models.volumes import Prepared
 from medvfm.nn import prompts
 
 Embed = Callable[..., Embeddings]  # (item, slice, remember) -> embeddings

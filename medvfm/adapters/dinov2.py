@@ -27,7 +27,7 @@ from medvfm.core.recipe import Adapter as AdapterSettings
 from medvfm.core.recipe import Prepare, Train
 from medvfm.models import encoders, trainable
 from medvfm.models.encoder import Encoder, Features
-from medvfm.models.preparation import Pictures, as_batch
+from medvfm.models.inputs.slice_stacks import Pictures, as_batch
 from medvfm.nn import heads, knn, losses, probe, state
 
 _CASES, _PIXELS = frozenset({"classification"}), frozenset({"segmentation"})

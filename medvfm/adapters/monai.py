@@ -22,7 +22,7 @@ from medvfm.core.protocols import Method
 from medvfm.core.recipe import Adapter as AdapterSettings
 from medvfm.core.recipe import Prepare, Train
 from medvfm.models import monai_networks
-from medvfm.models.volumes import Prepared, Volumes
+from medvfm.models.inputs.volumes import Prepared, Volumes
 from medvfm.nn import dense_losses, state
 
 _TASKS = frozenset({"segmentation"})

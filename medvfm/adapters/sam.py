@@ -24,9 +24,9 @@ from medvfm.core.recipe import Prepare, Train
 from medvfm.models import segmenters
 from medvfm.models.canvas import Canvas
 from medvfm.models.embedder import Embedder, three_or_one
+from medvfm.models.inputs.volumes import Prepared, Volumes
 from medvfm.models.promptable import Promptable
 from medvfm.models.segmenter import Embeddings, Segmenter
-from medvfm.models.volumes import Prepared, Volumes
 from medvfm.nn import mask_losses, prompts
 from medvfm.nn.prompts import Prompts
 

@@ -11,7 +11,7 @@ import numpy as np
 from medvfm.engine.casewise import Cases
 from medvfm.io.rendering import overlays
 from medvfm.io.run_directory import write_bytes
-from medvfm.models.preparation import intensity_rule
+from medvfm.models.inputs.slice_stacks import intensity_rule
 
 EACH = 2  # of the best, of those around the median, and of the worst
 

@@ -14,7 +14,7 @@ from medvfm.engine import loading
 from medvfm.engine.surroundings import Surroundings
 from medvfm.io.cache import ArrayCache
 from medvfm.io.dataset.truth_masks import TruthReader
-from medvfm.models.volumes import Prepared, Volumes
+from medvfm.models.inputs.volumes import Prepared, Volumes
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from medvfm.io.rendering import overlays
 from medvfm.io.run_directory import write_bytes
 from medvfm.io.writers import masks
 from medvfm.io.writers.dicom_seg import write_segmentation
-from medvfm.models.preparation import intensity_rule
-from medvfm.models.volumes import Prepared
+from medvfm.models.inputs.slice_stacks import intensity_rule
+from medvfm.models.inputs.volumes import Prepared
 
 FORMATS = ("nifti", "dicom-seg", "png")
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medvfm.models.encoder import Encoder
-from medvfm.models.resizing import lowpass_resized
+from medvfm.models.inputs.resizing import lowpass_resized
 from medvfm.nn import decoders
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from medvfm.core.errors import RecipeError
 from medvfm.models import structure
-from medvfm.models.contract import InputContract
+from medvfm.models.inputs.contract import InputContract
 
 
 @dataclass(frozen=True)

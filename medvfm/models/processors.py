@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medvfm.core.errors import WeightsError
-from medvfm.models.contract import InputContract, Interpolation
+from medvfm.models.inputs.contract import InputContract, Interpolation
 
 # PIL's resampling numbers. Lanczos has no counterpart on tensors; bicubic is what transformers itself takes on a GPU.
 _INTERPOLATION: dict[int, Interpolation] = {0: "nearest", 1: "bicubic", 2: "bilinear", 3: "bicubic"}

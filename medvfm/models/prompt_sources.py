@@ -17,7 +17,7 @@ from scipy import ndimage
 from medvfm.core.errors import DataError, UnreadableImage
 from medvfm.io.dataset.table_files import read_table
 from medvfm.io.read import read_image
-from medvfm.models.volumes import Prepared
+from medvfm.models.inputs.volumes import Prepared
 from medvfm.nn import prompts
 from medvfm.nn.prompts import Prompts
 

@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from medvfm.models.resizing import lowpass_resized
+from medvfm.models.inputs.resizing import lowpass_resized
 from medvfm.nn.prompts import Prompts
 
 Contract = Literal["sam", "medsam", "sam2", "tiny"]

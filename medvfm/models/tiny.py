@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medvfm.models.contract import InputContract
 from medvfm.models.encoder import Encoder, Features
+from medvfm.models.inputs.contract import InputContract
 
 WIDTHS = (16, 32, 64, 128)
 DEPTHS = (1, 1, 2, 2)

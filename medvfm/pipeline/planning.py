@@ -28,7 +28,7 @@ from medvfm.engine.plan import Plan
 from medvfm.engine.wanted import Wanted, parse
 from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.rendering import windowing as pictures
-from medvfm.models.volumes import Volumes
+from medvfm.models.inputs.volumes import Volumes
 
 Keys = tuple[str | int, ...]
 Make = Callable[[], Any]

@@ -9,7 +9,7 @@ import torch
 from medvfm.adapters import dinov2
 from medvfm.core.recipe import Adapter, Prepare, Train
 from medvfm.core.slice_grid import Grid
-from medvfm.models.volumes import Prepared
+from medvfm.models.inputs.volumes import Prepared
 from medvfm.tasks.segmentation import Question
 
 SHAPE = (7, 30, 22)  # slices, rows, columns

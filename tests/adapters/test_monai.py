@@ -13,7 +13,7 @@ from medvfm.core.errors import RecipeError, WeightsError
 from medvfm.core.recipe import Adapter, Prepare, Train
 from medvfm.core.slice_grid import Grid
 from medvfm.models import monai_networks
-from medvfm.models.volumes import Prepared
+from medvfm.models.inputs.volumes import Prepared
 from medvfm.tasks.segmentation import Question
 
 QUESTION = Question(("ball",), "semantic")

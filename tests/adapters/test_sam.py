@@ -18,7 +18,7 @@ from medvfm.core.recipe import Adapter, Prepare, Train
 from medvfm.core.slice_grid import Grid
 from medvfm.engine.audits import training_mode
 from medvfm.models import prompt_sources
-from medvfm.models.volumes import Prepared
+from medvfm.models.inputs.volumes import Prepared
 from medvfm.nn import prompts
 from medvfm.tasks.segmentation import Question
 from tests.models.test_segmenters import DECODER, HIERA, PROMPT, SIDE, VISION, stirred

@@ -11,9 +11,9 @@ from monai import transforms
 
 from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
-from medvfm.models.contract import InputContract
-from medvfm.models.preparation import Pictures, as_batch
-from medvfm.models.resizing import lowpass_resized
+from medvfm.models.inputs.contract import InputContract
+from medvfm.models.inputs.resizing import lowpass_resized
+from medvfm.models.inputs.slice_stacks import Pictures, as_batch
 from tests.benchmarks import scans
 from tests.benchmarks.measure import Row, fastest
 

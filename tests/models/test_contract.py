@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medvfm.models.contract import InputContract
+from medvfm.models.inputs.contract import InputContract
 
 RESIZES = ["squash", "shortest_then_crop", "squash_then_crop", "pad"]
 

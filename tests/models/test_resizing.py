@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from medvfm.models.resizing import lowpass_resized
+from medvfm.models.inputs.resizing import lowpass_resized
 
 SIZES = [
     ((512, 512), (224, 224)),

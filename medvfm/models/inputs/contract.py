@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch.nn import functional
 
-from medvfm.models.resizing import lowpass_resized
+from medvfm.models.inputs.resizing import lowpass_resized
 
 Resize = Literal["squash", "shortest_then_crop", "squash_then_crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]

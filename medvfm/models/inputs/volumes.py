@@ -19,7 +19,7 @@ from medvfm.core.recipe import Prepare
 from medvfm.core.slice_grid import Grid
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing as pictures
-from medvfm.models.preparation import intensity_rule
+from medvfm.models.inputs.slice_stacks import intensity_rule
 
 VERSION = 1  # to be raised when the same settings give other pixels, so that caches start afresh
 

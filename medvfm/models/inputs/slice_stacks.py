@@ -18,7 +18,7 @@ from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing as pictures
-from medvfm.models.contract import InputContract
+from medvfm.models.inputs.contract import InputContract
 
 VERSION = 2  # to be raised when the same settings give other pixels, so that caches start afresh
 
