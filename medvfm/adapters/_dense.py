@@ -12,8 +12,9 @@ from torch import nn
 
 from medvfm.core.errors import RecipeError
 from medvfm.core.recipe import Prepare
-from medvfm.models import dense, trainable
-from medvfm.models.encoder import Encoder
+from medvfm.models.encoders import dense
+from medvfm.models.encoders import tuning as trainable
+from medvfm.models.encoders.base import Encoder
 from medvfm.models.inputs.volumes import Prepared, Volumes
 from medvfm.nn import dense_losses
 

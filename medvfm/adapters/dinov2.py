@@ -25,8 +25,9 @@ from medvfm.core.options import checked
 from medvfm.core.protocols import Method
 from medvfm.core.recipe import Adapter as AdapterSettings
 from medvfm.core.recipe import Prepare, Train
-from medvfm.models import encoders, trainable
-from medvfm.models.encoder import Encoder, Features
+from medvfm.models.encoders import load as encoders
+from medvfm.models.encoders import tuning as trainable
+from medvfm.models.encoders.base import Encoder, Features
 from medvfm.models.inputs.slice_stacks import Pictures, as_batch
 from medvfm.nn import heads, knn, losses, probe, state
 

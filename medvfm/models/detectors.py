@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from medvfm.core.errors import WeightsError
-from medvfm.models.transformers_encoders import quiet
+from medvfm.models.encoders.from_transformers import quiet
 from medvfm.models.weights import account, locate
 
 

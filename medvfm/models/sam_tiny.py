@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medvfm.models.tiny import ResidualBlock
+from medvfm.models.encoders.tiny import ResidualBlock
 from medvfm.nn.prompts import Prompts
 
 WIDTHS = (24, 48, 72, 96)  # at strides 2, 4, 8 and 16

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medvfm.models import dense
+from medvfm.models.encoders import dense
 
 
 @pytest.mark.parametrize("shape", [(35, 50), (50, 35), (200, 90), (64, 64)])

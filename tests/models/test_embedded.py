@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from medvfm.core.errors import WeightsError
-from medvfm.models.embedded import classifier_with_weights, weights_file
-from medvfm.models.encoders import load_encoder
+from medvfm.models.encoders.embedded import classifier_with_weights, weights_file
+from medvfm.models.encoders.load import load_encoder
 from medvfm.models.weights import sha256_of
 
 

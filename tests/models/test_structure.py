@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from medvfm.core.errors import RecipeError
-from medvfm.models.encoders import load_encoder
+from medvfm.models.encoders.load import load_encoder
 from medvfm.models.structure import block_names, blocks, lora_targets, tail
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
 from medvfm.core.errors import WeightsError
-from medvfm.models.encoders import load_encoder
-from medvfm.models.timm_encoders import timm_contract
+from medvfm.models.encoders.from_timm import timm_contract
+from medvfm.models.encoders.load import load_encoder
 
 SMALL_VIT = {"depth": 4, "embed_dim": 48, "num_heads": 4}
 MODELS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from medvfm.models.encoders import load_encoder
+from medvfm.models.encoders.load import load_encoder
 
 
 def test_the_seed_alone_decides_the_weights():

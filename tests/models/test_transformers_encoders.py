@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from medvfm.core.errors import WeightsError
-from medvfm.models.encoders import load_encoder
+from medvfm.models.encoders.load import load_encoder
 
 NAMES = [
     "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_mae", "swin", "siglip", "siglip2", "clip",

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from medvfm.core.errors import WeightsError
-from medvfm.models.encoders import load_encoder
+from medvfm.models.encoders.load import load_encoder
 from medvfm.models.weights import account, locate, read_state_dict, sha256_of
 
 

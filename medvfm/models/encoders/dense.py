@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medvfm.models.encoder import Encoder
+from medvfm.models.encoders.base import Encoder
 from medvfm.models.inputs.resizing import lowpass_resized
 from medvfm.nn import decoders
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from medvfm.models import structure
-from medvfm.models.encoder import Encoder
+from medvfm.models.encoders.base import Encoder
 from medvfm.nn import state
 
 Read = Callable[[torch.Tensor], Sequence[torch.Tensor | None]]  # what a head reads of an encoder's pixels

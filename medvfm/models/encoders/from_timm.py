@@ -10,7 +10,7 @@ import torch
 from timm.data import resolve_data_config
 
 from medvfm.core.errors import WeightsError, nearest
-from medvfm.models.encoder import Encoder, Features, evenly_spaced, tokens_to_map
+from medvfm.models.encoders.base import Encoder, Features, evenly_spaced, tokens_to_map
 from medvfm.models.inputs.contract import InputContract, Interpolation, crop_resize_px
 from medvfm.models.weights import Weights, load_strictly, locate, read_shards
 

@@ -14,8 +14,8 @@ from transformers.utils import logging
 
 from medvfm.core.errors import WeightsError, nearest
 from medvfm.models import structure
-from medvfm.models.encoder import Encoder, Features, block_outputs, evenly_spaced, tokens_to_map
-from medvfm.models.processors import contract_of
+from medvfm.models.encoders.base import Encoder, Features, block_outputs, evenly_spaced, tokens_to_map
+from medvfm.models.encoders.processor_contracts import contract_of
 from medvfm.models.weights import Weights, account
 
 _HEADS = (r"classifier\.", r"cls_classifier\.", r"distillation_classifier\.")

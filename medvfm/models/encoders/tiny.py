@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medvfm.models.encoder import Encoder, Features
+from medvfm.models.encoders.base import Encoder, Features
 from medvfm.models.inputs.contract import InputContract
 
 WIDTHS = (16, 32, 64, 128)

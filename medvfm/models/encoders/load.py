@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from medvfm.core.errors import WeightsError
-from medvfm.models.encoder import Encoder
+from medvfm.models.encoders.base import Encoder
 from medvfm.models.weights import locate
 
 # The libraries are imported where they are needed: timm and transformers take seconds each.
@@ -33,26 +33,26 @@ def load_encoder(
     that before the classifier, or that of the last residual stage.
     """
     if weights == "tiny":
-        from medvfm.models.tiny import load_tiny
+        from medvfm.models.encoders.tiny import load_tiny
 
         return load_tiny(size_px, seed).eval()
     if weights == "embedded" or weights.startswith("embedded:"):
-        from medvfm.models.embedded import load_embedded
+        from medvfm.models.encoders.embedded import load_embedded
 
         return load_embedded(weights.partition(":")[2] or "efficientnet_lite0", size_px, features).eval()
     if weights.startswith("timm:"):
-        from medvfm.models.timm_encoders import hub_weights, load_timm_encoder
+        from medvfm.models.encoders.from_timm import hub_weights, load_timm_encoder
 
         return load_timm_encoder(hub_weights(weights.removeprefix("timm:")), size_px, features).eval()
     file = Path(weights).expanduser()
     found = locate(str(file.parent) if file.is_file() else weights)
     config = found.config()
     if "architecture" in config:
-        from medvfm.models.timm_encoders import load_timm_encoder
+        from medvfm.models.encoders.from_timm import load_timm_encoder
 
         return load_timm_encoder(found, size_px, features).eval()
     if "model_type" in config:
-        from medvfm.models.transformers_encoders import load_transformers_encoder
+        from medvfm.models.encoders.from_transformers import load_transformers_encoder
 
         return load_transformers_encoder(found, size_px).eval()
     raise WeightsError(

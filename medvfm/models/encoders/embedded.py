@@ -9,8 +9,8 @@ import timm
 from torch import nn
 
 from medvfm.core.errors import WeightsError, nearest
-from medvfm.models.encoder import Encoder
-from medvfm.models.timm_encoders import timm_contract, wrap_timm
+from medvfm.models.encoders.base import Encoder
+from medvfm.models.encoders.from_timm import timm_contract, wrap_timm
 from medvfm.models.weights import load_strictly, read_state_dict, sha256_of
 
 NAMES = ("efficientnet_lite0",)
