@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from medvfm.models.inputs.volumes import Prepared
-from medvfm.models.prompt_sources import structures
-from medvfm.models.sam_frame import Frame
+from medvfm.models.sam.frame import Frame
+from medvfm.models.sam.prompt_sources import structures
 from medvfm.nn import prompts
 
 Augment = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -13,18 +13,10 @@ import torch
 from medvfm.adapters._sam_options import PromptOptions, prompt_options
 from medvfm.core.errors import DataError
 from medvfm.core.recipe import Adapter as AdapterSettings
-from medvfm.models.automatic import Grid, automatic_masks
 from medvfm.models.inputs.volumes import Prepared
-from medvfm.models.prompt_sources import (
-    Asked,
-    FromDetector,
-    FromMasks,
-    FromTable,
-    FromTruth,
-    Source,
-    as_prompts,
-)
-from medvfm.models.segmenter import Embeddings, Segmenter
+from medvfm.models.sam.automatic_masks import Grid, automatic_masks
+from medvfm.models.sam.model import Embeddings, Segmenter
+from medvfm.models.sam.prompt_sources import Asked, FromDetector, FromMasks, FromTable, FromTruth, Source, as_prompts
 from medvfm.nn import prompts
 
 Embed = Callable[..., Embeddings]  # (item, slice, remember) -> embeddings
@@ -51,7 +43,7 @@ class Prompting:
         found = cls._without_memory(settings, question, seed)
         if found.options.propagate != "memory":
             return found
-        from medvfm.models.sam2_video import load_video_memory
+        from medvfm.models.sam.video_memory import load_video_memory
 
         assert settings.weights is not None
         return replace(found, memory=load_video_memory(settings.weights))

@@ -21,12 +21,12 @@ from medvfm.core.errors import RecipeError
 from medvfm.core.protocols import Method
 from medvfm.core.recipe import Adapter as AdapterSettings
 from medvfm.core.recipe import Prepare, Train
-from medvfm.models import segmenters
-from medvfm.models.canvas import Canvas
-from medvfm.models.embedder import Embedder, three_or_one
 from medvfm.models.inputs.volumes import Prepared, Volumes
-from medvfm.models.promptable import Promptable
-from medvfm.models.segmenter import Embeddings, Segmenter
+from medvfm.models.sam import load as segmenters
+from medvfm.models.sam.embedding_cache import Embedder, three_or_one
+from medvfm.models.sam.mask_assembly import Canvas
+from medvfm.models.sam.model import Embeddings, Segmenter
+from medvfm.models.sam.trainable import Promptable
 from medvfm.nn import mask_losses, prompts
 from medvfm.nn.prompts import Prompts
 

@@ -17,8 +17,8 @@ from medvfm.core.errors import DataError, RecipeError
 from medvfm.core.recipe import Adapter, Prepare, Train
 from medvfm.core.slice_grid import Grid
 from medvfm.engine.audits import training_mode
-from medvfm.models import prompt_sources
 from medvfm.models.inputs.volumes import Prepared
+from medvfm.models.sam import prompt_sources
 from medvfm.nn import prompts
 from medvfm.tasks.segmentation import Question
 from tests.models.test_segmenters import DECODER, HIERA, PROMPT, SIDE, VISION, stirred

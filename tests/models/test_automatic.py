@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medvfm.models.automatic import Grid, automatic_masks, boxes_of, non_maximum_suppression
-from medvfm.models.segmenters import load_segmenter
+from medvfm.models.sam.automatic_masks import Grid, automatic_masks, boxes_of, non_maximum_suppression
+from medvfm.models.sam.load import load_segmenter
 
 
 def test_suppression_keeps_what_torchvision_keeps():

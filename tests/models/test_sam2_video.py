@@ -8,9 +8,9 @@ import torch
 import transformers as T
 
 from medvfm.core.errors import WeightsError
-from medvfm.models.prompt_sources import Asked
-from medvfm.models.sam2_video import load_video_memory
-from medvfm.models.segmenters import load_segmenter
+from medvfm.models.sam.load import load_segmenter
+from medvfm.models.sam.prompt_sources import Asked
+from medvfm.models.sam.video_memory import load_video_memory
 from medvfm.nn.prompts import Prompts
 from tests.models.test_segmenters import DECODER, HIERA, stirred
 

@@ -11,10 +11,10 @@ import torch
 import transformers as T
 
 from medvfm.core.errors import WeightsError
-from medvfm.models import sam_layout
-from medvfm.models.sam_frame import Frame
-from medvfm.models.sam_transformers import from_original
-from medvfm.models.segmenters import load_segmenter
+from medvfm.models.sam import original_layout as sam_layout
+from medvfm.models.sam.frame import Frame
+from medvfm.models.sam.from_transformers import from_original
+from medvfm.models.sam.load import load_segmenter
 from medvfm.nn.prompts import Prompts
 
 SIDE = 64
@@ -343,7 +343,8 @@ def test_a_hub_id_of_medsam_means_its_contract(sam_folder, monkeypatch):
     """The published ids, with the files of the small folder in their place."""
     from dataclasses import replace
 
-    from medvfm.models import segmenters, weights
+    from medvfm.models import weights
+    from medvfm.models.sam import load as segmenters
 
     small = weights.locate(str(sam_folder))
     for source, contract in (("wanglab/medsam-vit-base", "medsam"), ("facebook/sam-vit-huge@main", "sam")):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from medvfm.models.segmenter import Embeddings, Segmenter
+from medvfm.models.sam.model import Embeddings, Segmenter
 from medvfm.nn.prompts import Prompts
 
 

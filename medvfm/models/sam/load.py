@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medvfm.core.errors import WeightsError, nearest
-from medvfm.models.sam_frame import Contract, Frame
-from medvfm.models.segmenter import Segmenter
+from medvfm.models.sam.frame import Contract, Frame
+from medvfm.models.sam.model import Segmenter
 from medvfm.models.weights import Weights, locate, read_json, read_state_dict, sha256_of
 
 # transformers is imported where it is needed: it takes seconds.
@@ -58,7 +58,7 @@ def load_segmenter(weights: str, *, contract: str | None = None, seed: int = 0) 
             where=weights,
             remedy=nearest(model_type, ("sam", "sam2", "sam2_video")),
         )
-    from medvfm.models.sam_transformers import load_sam, load_sam2
+    from medvfm.models.sam.from_transformers import load_sam, load_sam2
 
     if model_type == "sam":
         return load_sam(found, _sam_or_medsam(found, config, contract)).eval()
@@ -101,8 +101,8 @@ def _original(source: str, file: Path, contract: str | None) -> Segmenter:
         raise WeightsError("no such file", where=source)
     if file.parent.joinpath("config.json").is_file() and "model_type" in read_json(file.parent / "config.json"):
         return replace_name(load_segmenter(str(file.parent), contract=contract), source)
-    from medvfm.models import sam_layout
-    from medvfm.models.sam_transformers import from_original
+    from medvfm.models.sam import original_layout as sam_layout
+    from medvfm.models.sam.from_transformers import from_original
 
     state = read_state_dict(file)
     if not sam_layout.is_original(state):
@@ -128,7 +128,7 @@ def replace_name(segmenter: Segmenter, name: str) -> Segmenter:
 
 
 def _tiny(seed: int) -> Segmenter:
-    from medvfm.models.sam_tiny import MULTIPLE, make_tiny
+    from medvfm.models.sam.tiny import MULTIPLE, make_tiny
 
     net, digest = make_tiny(seed)
     frame = replace(Frame("tiny"), multiple=MULTIPLE, side_px=0)

@@ -11,10 +11,10 @@ import transformers
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from medvfm.core.errors import WeightsError
-from medvfm.models.embedder import three_or_one
-from medvfm.models.prompt_sources import Asked, as_prompts
-from medvfm.models.sam_frame import Frame
-from medvfm.models.sam_transformers import loaded
+from medvfm.models.sam.embedding_cache import three_or_one
+from medvfm.models.sam.frame import Frame
+from medvfm.models.sam.from_transformers import loaded
+from medvfm.models.sam.prompt_sources import Asked, as_prompts
 from medvfm.models.weights import locate
 
 _BOX_CORNERS = (2, 3)  # labels of points that are the corners of a box

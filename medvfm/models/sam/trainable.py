@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from medvfm.models import structure
-from medvfm.models.segmenter import Embeddings, Segmenter
+from medvfm.models.sam.model import Embeddings, Segmenter
 from medvfm.nn import state
 from medvfm.nn.prompts import Prompts
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from medvfm.io.cache import ArrayCache
-from medvfm.models.segmenter import Embeddings, Segmenter
+from medvfm.models.sam.model import Embeddings, Segmenter
 
 MEMORY_BYTES = 2**30
 

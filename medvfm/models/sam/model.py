@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from medvfm.models.sam_frame import Frame
+from medvfm.models.sam.frame import Frame
 from medvfm.nn.prompts import Prompts
 
 OBJECTS_AT_ONCE = 16  # decoded together: memory, not results

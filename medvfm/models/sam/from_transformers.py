@@ -10,10 +10,10 @@ import transformers
 from torch import nn
 
 from medvfm.core.errors import WeightsError
-from medvfm.models import sam_layout
 from medvfm.models.encoders.from_transformers import quiet
-from medvfm.models.sam_frame import Contract, Frame
-from medvfm.models.segmenter import Segmenter
+from medvfm.models.sam import original_layout as sam_layout
+from medvfm.models.sam.frame import Contract, Frame
+from medvfm.models.sam.model import Segmenter
 from medvfm.models.weights import Weights, account, load_strictly, read_state_dict
 from medvfm.nn.prompts import Prompts
 
