@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from medvfm.adapters._dense import DenseSlices
+from medvfm.adapters._dinov2_dense import DenseSlices
 from medvfm.core.errors import RecipeError
 from medvfm.core.image import Image
 from medvfm.core.options import checked
