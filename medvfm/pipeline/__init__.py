@@ -23,7 +23,7 @@ from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import roots
 from medvfm.io.run_directory import Run
 from medvfm.pipeline import planning
-from medvfm.report import html
+from medvfm.report import page as html
 
 
 def run(

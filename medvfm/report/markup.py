@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from medvfm.report import words
+from medvfm.report import text as words
 
 FOLDER = Path(__file__).with_name("templates")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # what neither HTML nor XML may hold

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from medvfm.report import segmenters, words
-from medvfm.report.view import View
+from medvfm.report import segmenters
+from medvfm.report import text as words
+from medvfm.report.run_view import View
 
 FRAMES = {  # input of promptable segmenters, by the name of the contract
     "sam": "resized until the longest side was {side} px, normalised by ImageNet's mean and deviation, and padded with "

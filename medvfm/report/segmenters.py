@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from medvfm.report import words
-from medvfm.report.view import MEAN, Row, View
+from medvfm.report import text as words
+from medvfm.report.run_view import MEAN, Row, View
 
 NETWORKS = {"unet": "U-Net", "segresnet": "SegResNet", "swin_unetr": "SwinUNETR", "dynunet": "DynUNet"}
 MOST_NAMED = 4

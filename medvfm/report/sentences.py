@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from medvfm.report import segmenters, words
-from medvfm.report.view import MACRO, Row, View, is_oracle
+from medvfm.report import segmenters
+from medvfm.report import text as words
+from medvfm.report.run_view import MACRO, Row, View, is_oracle
 
 HEADS = {
     "linear_probe": "A linear probe on frozen features of {model}",

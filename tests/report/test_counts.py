@@ -7,9 +7,11 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
-from medvfm.report import bands, forest, shares
-from medvfm.report.sections import operating
-from medvfm.report.view import Scores, load
+from medvfm.report import proportions as shares
+from medvfm.report.charts import curve_bands as bands
+from medvfm.report.charts import forest
+from medvfm.report.run_view import Scores, load
+from medvfm.report.sections.classification import operating
 from tests.report import runs
 
 

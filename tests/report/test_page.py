@@ -15,7 +15,7 @@ import matplotlib
 import pytest
 
 from medvfm.core.errors import RunError
-from medvfm.report import html as report
+from medvfm.report import page as report
 from tests.report import runs
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{%x%}$\\frac</svg></style>\x00\x1b"

@@ -11,9 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medvfm.report import casewise, sentences, swarm, view, words
-from medvfm.report import html as report
-from medvfm.report.sections import agreement, methods, missed, spread
+from medvfm.report import page as report
+from medvfm.report import per_case as casewise
+from medvfm.report import run_view as view
+from medvfm.report import sentences
+from medvfm.report import text as words
+from medvfm.report.charts import swarm
+from medvfm.report.sections import methods
+from medvfm.report.sections.segmentation import agreement, missed
+from medvfm.report.sections.segmentation import case_by_case as spread
 from tests.report import runs, segmentation_runs
 from tests.report.test_page import HOSTILE, SHOWN, Elements, figures
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from medvfm.report import sentences, words
+from medvfm.report import sentences
+from medvfm.report import text as words
+from medvfm.report.run_view import View
 from medvfm.report.sections import data, methods
-from medvfm.report.view import View
 
 
 def view(**record) -> View:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from medvfm.report import forest, markup, sentences, words
-from medvfm.report.view import MEAN, Row, View, is_oracle
+from medvfm.report import markup, sentences
+from medvfm.report import text as words
+from medvfm.report.charts import forest
+from medvfm.report.run_view import MEAN, Row, View, is_oracle
 
 TITLE = "Beside the baselines"
 MOST_STRUCTURES = 12

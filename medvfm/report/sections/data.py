@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from medvfm.report import markup
-from medvfm.report.view import View
+from medvfm.report.run_view import View
 
 TITLE = "Data"
 SPLITS = {"train": "Training", "val": "Validation", "test": "Test", "all": "All"}

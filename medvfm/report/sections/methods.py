@@ -6,9 +6,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from medvfm.report import markup, outlining, sentences, words
+from medvfm.report import markup, outlining, sentences
+from medvfm.report import text as words
+from medvfm.report.run_view import View, is_oracle
 from medvfm.report.sections import model as model_section
-from medvfm.report.view import View, is_oracle
 
 TITLE = "Methods, for copying"
 

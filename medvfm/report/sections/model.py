@@ -8,8 +8,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from medvfm.report import figures, markup, words
-from medvfm.report.view import View
+from medvfm.report import markup
+from medvfm.report import text as words
+from medvfm.report.charts import svg as figures
+from medvfm.report.run_view import View
 
 TITLE = "Model and adaptation"
 SIZE_IN = (4.3, 2.7)

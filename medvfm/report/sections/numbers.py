@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from medvfm.report import markup, words
-from medvfm.report.view import Row, View, is_variant
+from medvfm.report import markup
+from medvfm.report import text as words
+from medvfm.report.run_view import Row, View, is_variant
 
 TITLE = "All numbers"
 

@@ -8,7 +8,7 @@ import yaml
 from markupsafe import Markup
 
 from medvfm.report import markup
-from medvfm.report.view import View
+from medvfm.report.run_view import View
 
 TITLE = "Environment and recipe"
 

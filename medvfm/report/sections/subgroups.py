@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from medvfm.report import forest, markup, words
-from medvfm.report.view import Row, View
+from medvfm.report import markup
+from medvfm.report import text as words
+from medvfm.report.charts import forest
+from medvfm.report.run_view import Row, View
 
 TITLE = "Subgroups"
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from medvfm.io.run_directory import read_record
-from medvfm.report import words
+from medvfm.report import text as words
 
 SCORES = {"patient", "split", "target", "truth", "score"}
 MEASURES = {"case_id", "patient", "split", "target", "baseline", "metric", "value"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medvfm.report.view import Scores
+from medvfm.report.run_view import Scores
 from medvfm.statistics.bootstrap import bootstrap_interval
 from medvfm.statistics.proportion import wilson
 

@@ -8,8 +8,9 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from medvfm.report import figures, markup
-from medvfm.report.view import View
+from medvfm.report import markup
+from medvfm.report.charts import svg as figures
+from medvfm.report.run_view import View
 
 TITLE = "Sizes and spacings"
 

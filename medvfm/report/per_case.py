@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from medvfm.report.view import Scores, View
+from medvfm.report.run_view import Scores, View
 
 TRUTH, PREDICTED = "truth_size", "predicted_size"  # stand among the metrics
 

@@ -10,8 +10,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from medvfm.report import casewise, figures, markup, words
-from medvfm.report.view import View
+from medvfm.report import markup
+from medvfm.report import per_case as casewise
+from medvfm.report import text as words
+from medvfm.report.charts import svg as figures
+from medvfm.report.run_view import View
 from medvfm.statistics.bootstrap import bootstrap_interval
 
 TITLE = "Agreement of sizes"

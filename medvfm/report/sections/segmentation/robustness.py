@@ -8,8 +8,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from medvfm.report import figures, markup, words
-from medvfm.report.view import WHOLE, Row, View
+from medvfm.report import markup
+from medvfm.report import text as words
+from medvfm.report.charts import svg as figures
+from medvfm.report.run_view import WHOLE, Row, View
 
 TITLE = "When prompts are less exact"
 NAMES = {

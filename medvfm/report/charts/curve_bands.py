@@ -10,7 +10,7 @@ import torch
 
 from medvfm.core.errors import Undefined
 from medvfm.metrics import ranking
-from medvfm.report.view import Scores
+from medvfm.report.run_view import Scores
 from medvfm.statistics.bootstrap import bootstrap_draws
 
 RESAMPLES = 500

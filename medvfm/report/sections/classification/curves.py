@@ -9,8 +9,11 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medvfm.report import bands, figures, markup, sentences, words
-from medvfm.report.view import Scores, View
+from medvfm.report import markup, sentences
+from medvfm.report import text as words
+from medvfm.report.charts import curve_bands as bands
+from medvfm.report.charts import svg as figures
+from medvfm.report.run_view import Scores, View
 
 TITLE = "Telling the classes apart"
 MOST = 8  # targets that are drawn; the table of all numbers holds the others

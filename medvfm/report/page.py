@@ -6,29 +6,15 @@ from pathlib import Path
 from types import ModuleType
 
 from medvfm.io.run_directory import write_text
-from medvfm.report import markup, sentences, view, words
-from medvfm.report.sections import (
-    agreement,
-    baselines,
-    calibration,
-    cases,
-    curves,
-    data,
-    measures,
-    methods,
-    missed,
-    mistakes,
-    model,
-    numbers,
-    operating,
-    problems,
-    record,
-    robustness,
-    samples,
-    spread,
-    structures,
-    subgroups,
-)
+from medvfm.report import markup, sentences
+from medvfm.report import run_view as view
+from medvfm.report import text as words
+from medvfm.report.sections import baselines, data, methods, model, numbers, record, subgroups
+from medvfm.report.sections.classification import calibration, curves, mistakes, operating
+from medvfm.report.sections.dataset import measures, problems, samples, structures
+from medvfm.report.sections.segmentation import agreement, missed, robustness
+from medvfm.report.sections.segmentation import case_by_case as spread
+from medvfm.report.sections.segmentation import case_pictures as cases
 
 FILE = "report.html"
 # In the order of the page. Each has a TITLE and `build(View)`, which gives HTML, or None where its data are not there.

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 
 from medvfm.core.errors import Undefined
 from medvfm.metrics import calibration
-from medvfm.report import figures, markup, shares
-from medvfm.report.view import Scores, View
+from medvfm.report import markup
+from medvfm.report import proportions as shares
+from medvfm.report.charts import svg as figures
+from medvfm.report.run_view import Scores, View
 
 TITLE = "Calibration"
 BINS = 10

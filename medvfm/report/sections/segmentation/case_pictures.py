@@ -6,8 +6,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from medvfm.report import markup, pictures, words
-from medvfm.report.view import View
+from medvfm.report import data_uris as pictures
+from medvfm.report import markup
+from medvfm.report import text as words
+from medvfm.report.run_view import View
 
 TITLE = "Best, median and worst cases"
 KINDS = {"worst": "The worst", "median": "Around the median", "best": "The best"}

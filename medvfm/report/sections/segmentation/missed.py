@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from medvfm.report import casewise, markup, shares, words
-from medvfm.report.view import View
+from medvfm.report import markup
+from medvfm.report import per_case as casewise
+from medvfm.report import proportions as shares
+from medvfm.report import text as words
+from medvfm.report.run_view import View
 
 TITLE = "Missed and spurious structures"
 MOST = 30  # missed cases that are listed of a structure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from medvfm.report import markup
-from medvfm.report.view import View
+from medvfm.report.run_view import View
 
 TITLE = "Truth"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from medvfm.report import markup
+from medvfm.report.run_view import View
 from medvfm.report.sections.data import reasons
-from medvfm.report.view import View
 
 TITLE = "Problems"
 

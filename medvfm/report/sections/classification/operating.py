@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from medvfm.report import markup, shares, words
-from medvfm.report.view import Scores, View
+from medvfm.report import markup
+from medvfm.report import proportions as shares
+from medvfm.report import text as words
+from medvfm.report.run_view import Scores, View
 
 TITLE = "Decisions at a threshold"
 EXCLUSIVE = ("multi_class", "ordinal")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
-from medvfm.report import casewise, markup, sentences, swarm, words
-from medvfm.report.view import View
+from medvfm.report import markup, sentences
+from medvfm.report import per_case as casewise
+from medvfm.report import text as words
+from medvfm.report.charts import swarm
+from medvfm.report.run_view import View
 
 TITLE = "Case by case"
 SHOWN = ("dice", "iou", "nsd", "hd95_detected", "hd95", "assd_detected", "assd", "aji", "pq", "f1")

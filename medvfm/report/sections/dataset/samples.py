@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from medvfm.report import markup, pictures
-from medvfm.report.view import View
+from medvfm.report import data_uris as pictures
+from medvfm.report import markup
+from medvfm.report.run_view import View
 
 TITLE = "Samples"
 

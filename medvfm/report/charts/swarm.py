@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from medvfm.report import forest, markup, words
+from medvfm.report import markup
+from medvfm.report import text as words
+from medvfm.report.charts import forest
 
 HEIGHT_PX, FOOT_PX = 50, 14  # of a strip, and of its part below the dots, where the quartiles lie
 WIDTH_PX = 420  # of the column on a laptop: where dots touch is settled for this width

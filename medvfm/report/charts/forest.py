@@ -9,8 +9,9 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from medvfm.report import markup, words
-from medvfm.report.view import Row
+from medvfm.report import markup
+from medvfm.report import text as words
+from medvfm.report.run_view import Row
 
 
 @dataclass(frozen=True)
