@@ -15,14 +15,14 @@ from medvfm.core.recipe import Prepare
 from medvfm.models.encoders import dense
 from medvfm.models.encoders import tuning as trainable
 from medvfm.models.encoders.base import Encoder
-from medvfm.models.inputs.volumes import Prepared, Volumes
+from medvfm.models.inputs.volumes import PreparedVolume, VolumePreparer
 from medvfm.nn import dense_losses
 
 CHUNK = 16  # slices that go through the network at once
 LOOKS = 8  # how often a draw looks for a slice that holds a structure
 
 
-class DenseSlices:
+class EncoderSegmenter:
     """A segmenter of slices. See core.protocols.Segmenter.
 
     reach  2.5D: how many neighbours on each side are further channels; with 1 a gray slice and its two neighbours
@@ -48,7 +48,7 @@ class DenseSlices:
         seed: int,
     ) -> None:
         self.question, self.method, self._reach, self._loss, self._tuning = question, method, reach, loss, tuning
-        self.preparer = Volumes(prepare, windows, read, roles)
+        self.preparer = VolumePreparer(prepare, windows, read, roles)
         outputs = len(question.classes) + (question.kind == "semantic")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -71,12 +71,14 @@ class DenseSlices:
 
     # training
 
-    def draw(self, item: Prepared, rng: np.random.Generator, augment: Callable[..., Any]) -> dict[str, torch.Tensor]:
+    def draw(
+        self, item: PreparedVolume, rng: np.random.Generator, augment: Callable[..., Any]
+    ) -> dict[str, torch.Tensor]:
         """A slice as the network takes it: pixels (C, side, side), labels (side, side) or (T, side, side)."""
         assert item.truth is not None
         index = self._index(item.truth, rng)
         pixels, labels = augment(self._slice(item, index), np.ascontiguousarray(item.truth[..., index, :, :]))
-        frame = dense.Frame(pixels.shape[-2:], self.side_px)
+        frame = dense.PaddedFrame(pixels.shape[-2:], self.side_px)
         layers = torch.from_numpy(labels.astype(np.int64)).view(1, -1, *labels.shape[-2:])
         framed = frame.labels(layers, dense_losses.IGNORED)[0]
         return {
@@ -97,7 +99,7 @@ class DenseSlices:
             index = int(rng.integers(truth.shape[-3]))
         return index
 
-    def _slice(self, item: Prepared, index: int) -> np.ndarray:
+    def _slice(self, item: PreparedVolume, index: int) -> np.ndarray:
         """(C, H, W) float32, neighbours among the channels."""
         gray = item.pixels.shape[0] == 1 and item.pixels.shape[1] > 1
         return dense.neighbours(item.pixels, index, self._reach if gray else 0)
@@ -131,11 +133,11 @@ class DenseSlices:
     # answers
 
     @torch.inference_mode()
-    def segment(self, item: Prepared, variant: str | None = None) -> np.ndarray:
+    def segment(self, item: PreparedVolume, variant: str | None = None) -> np.ndarray:
         """(i, j, k) on the grid of the image, or (i, j, k, T) of bool; every slice is drawn, empty ones too."""
         self.module.eval()
         count, shape = item.pixels.shape[1], item.pixels.shape[-2:]
-        frame = dense.Frame((shape[0], shape[1]), self.side_px)
+        frame = dense.PaddedFrame((shape[0], shape[1]), self.side_px)
         channels, parts = self.encoder.contract.channels, []
         for part in dense.chunks(count, CHUNK):
             slices = torch.from_numpy(np.stack([self._slice(item, index) for index in part]))
@@ -146,7 +148,7 @@ class DenseSlices:
             return item.grid.above(found)
         return item.grid.labels_from(found) if item.grid.is_resampled else item.grid.to_source(found)
 
-    def _settled(self, logits: torch.Tensor, item: Prepared) -> torch.Tensor:
+    def _settled(self, logits: torch.Tensor, item: PreparedVolume) -> torch.Tensor:
         """Logits (n, K, H, W) as (K, n, H, W); labels (n, H, W) at once where nothing has to be resampled."""
         if self.question.kind == "multi_label" or item.grid.is_resampled:
             return logits.transpose(0, 1)

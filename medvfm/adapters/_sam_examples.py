@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from medvfm.models.inputs.volumes import Prepared
-from medvfm.models.sam.frame import Frame
+from medvfm.models.inputs.volumes import PreparedVolume
+from medvfm.models.sam.frame import SamFrame
 from medvfm.models.sam.prompt_sources import structures
 from medvfm.nn import prompts
 
@@ -40,7 +40,9 @@ class Drawing:
     classes: int = 0
 
 
-def draw(item: Prepared, rng: np.random.Generator, augment: Augment, how: Drawing, frame: Frame) -> dict[str, Any]:
+def draw(
+    item: PreparedVolume, rng: np.random.Generator, augment: Augment, how: Drawing, frame: SamFrame
+) -> dict[str, Any]:
     """picture (C, H, W) float32; masks (M, H, W) of bool; boxes (M, 4), NaN where there is none; points (M, P, 3) with
     labels, -1 where there is none. Without prompts the masks are those of the classes, (K, H, W)."""
     assert item.truth is not None

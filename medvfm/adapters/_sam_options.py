@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.options import checked
-from medvfm.core.recipe import Adapter as AdapterSettings
-from medvfm.core.recipe import Prompts as PromptSettings
+from medvfm.core.recipe import AdapterSettings, PromptSettings
 
 
 class Losses(BaseModel):
@@ -60,7 +59,7 @@ class PromptOptions(BaseModel):
     propagate     slices: prompt one slice of each structure, and each next slice with the mask of the last;
                   memory: the same with SAM 2's memory of the slices before (zero_shot, weights for video)
     robustness    measure the masks of shaken boxes and of 1 to 10 clicks too (from: truth)
-    points, iou, stability, nms, largest  of automatic masks (from: grid); see models.automatic.Grid
+    points, iou, stability, nms, largest  of automatic masks (from: grid); see models.sam.automatic_masks.PointGrid
     threshold     least score of a detection (from: adapter)
     names         what the detector calls each class (from: adapter)
     """

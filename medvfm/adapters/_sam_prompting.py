@@ -12,14 +12,22 @@ import torch
 
 from medvfm.adapters._sam_options import PromptOptions, prompt_options
 from medvfm.core.errors import DataError
-from medvfm.core.recipe import Adapter as AdapterSettings
-from medvfm.models.inputs.volumes import Prepared
-from medvfm.models.sam.automatic_masks import Grid, automatic_masks
-from medvfm.models.sam.model import Embeddings, Segmenter
-from medvfm.models.sam.prompt_sources import Asked, FromDetector, FromMasks, FromTable, FromTruth, Source, as_prompts
+from medvfm.core.recipe import AdapterSettings
+from medvfm.models.inputs.volumes import PreparedVolume
+from medvfm.models.sam.automatic_masks import PointGrid, automatic_masks
+from medvfm.models.sam.model import ImageEmbeddings, SamModel
+from medvfm.models.sam.prompt_sources import (
+    FromDetector,
+    FromMasks,
+    FromTable,
+    FromTruth,
+    ObjectPrompt,
+    PromptSource,
+    as_prompts,
+)
 from medvfm.nn import prompts
 
-Embed = Callable[..., Embeddings]  # (item, slice, remember) -> embeddings
+Embed = Callable[..., ImageEmbeddings]  # (item, slice, remember) -> embeddings
 Found = tuple[int, list[int], torch.Tensor]  # slice, values (M), logits (M, H, W)
 BOX_JITTERS_PX = (0, 2, 5, 10, 20)
 CLICKS = tuple(range(1, 11))
@@ -31,7 +39,7 @@ GROWN_PX = 2.0  # a structure may be this much larger in the next slice, on each
 class Prompting:
     """Where prompts come from (`source`; None for a grid of points) and what is done with them."""
 
-    source: Source | None
+    source: PromptSource | None
     options: PromptOptions
     truth: FromTruth | None = None
     memory: Any = None  # models.sam2_video.VideoMemory
@@ -88,7 +96,7 @@ class Prompting:
             return []
         return [f"box_jitter_px={px}" for px in BOX_JITTERS_PX] + [f"clicks={n}" for n in CLICKS]
 
-    def masks(self, item: Prepared, segmenter: Segmenter, embed: Embed, variant: str | None) -> Iterator[Found]:
+    def masks(self, item: PreparedVolume, segmenter: SamModel, embed: Embed, variant: str | None) -> Iterator[Found]:
         """Every slice that is asked for something."""
         if self.source is None:
             yield from self._automatic(item, segmenter, embed)
@@ -108,10 +116,10 @@ class Prompting:
             if clicks > 1 or (variant is not None and variant.startswith("clicks")):
                 logits = self._clicked(item.case_id, s, asked, clicks, segmenter, embeddings, variant is not None)
             else:
-                logits = segmenter.decode(embeddings, as_prompts(asked, embeddings.picture_px)).logits
+                logits = segmenter.decode(embeddings, as_prompts(asked, embeddings.original_size_px)).logits
             yield s, [a.value for a in asked], logits
 
-    def _of_variant(self, variant: str | None) -> tuple[Source, int]:
+    def _of_variant(self, variant: str | None) -> tuple[PromptSource, int]:
         """The source of prompts, and how many clicks there are."""
         assert self.source is not None
         if variant is None or self.truth is None:
@@ -123,9 +131,9 @@ class Prompting:
             return replace(self.truth, prompt="points", clicks=int(value)), int(value)
         raise ValueError(f"no variant {variant!r}")
 
-    def _automatic(self, item: Prepared, segmenter: Segmenter, embed: Embed) -> Iterator[Found]:
+    def _automatic(self, item: PreparedVolume, segmenter: SamModel, embed: Embed) -> Iterator[Found]:
         o = self.options
-        grid = Grid(points=o.points, iou=o.iou, stability=o.stability, nms=o.nms, largest=o.largest)
+        grid = PointGrid(points=o.points, iou=o.iou, stability=o.stability, nms=o.nms, largest=o.largest)
         count = 0
         for s in range(item.pixels.shape[1]):
             logits = automatic_masks(segmenter, embed(item, s), grid)
@@ -136,10 +144,10 @@ class Prompting:
         self,
         case_id: str,
         s: int,
-        asked: Sequence[Asked],
+        asked: Sequence[ObjectPrompt],
         clicks: int,
-        segmenter: Segmenter,
-        embeddings: Embeddings,
+        segmenter: SamModel,
+        embeddings: ImageEmbeddings,
         keep: bool,
     ) -> torch.Tensor:
         """Logits after so many clicks: the first in the middle of the object, each next in the middle of the largest
@@ -153,7 +161,11 @@ class Prompting:
         return _decoded(asked, points, segmenter, embeddings)
 
     def _next(
-        self, asked: Sequence[Asked], points: Sequence[np.ndarray], segmenter: Segmenter, embeddings: Embeddings
+        self,
+        asked: Sequence[ObjectPrompt],
+        points: Sequence[np.ndarray],
+        segmenter: SamModel,
+        embeddings: ImageEmbeddings,
     ) -> list[np.ndarray]:
         masks = (_decoded(asked, points, segmenter, embeddings) > 0).cpu().numpy()
         more = []
@@ -165,17 +177,17 @@ class Prompting:
         return more
 
 
-def _points(asked: Asked) -> np.ndarray:
+def _points(asked: ObjectPrompt) -> np.ndarray:
     if asked.points is None:
         raise DataError("clicks start from a point, and there is none")
     return asked.points
 
 
 def _decoded(
-    asked: Sequence[Asked], points: Sequence[np.ndarray], segmenter: Segmenter, embeddings: Embeddings
+    asked: Sequence[ObjectPrompt], points: Sequence[np.ndarray], segmenter: SamModel, embeddings: ImageEmbeddings
 ) -> torch.Tensor:
     given = [replace(a, points=p, box_px=None, mask=None) for a, p in zip(asked, points, strict=True)]
-    return segmenter.decode(embeddings, as_prompts(given, embeddings.picture_px)).logits
+    return segmenter.decode(embeddings, as_prompts(given, embeddings.original_size_px)).logits
 
 
 def _values(found: Sequence[str], names: dict[str, str], question: Any) -> dict[str, int]:
@@ -194,27 +206,27 @@ def _values(found: Sequence[str], names: dict[str, str], question: Any) -> dict[
     return mapped
 
 
-def _remembered(item: Prepared, source: Source, memory: Any, device: torch.device) -> Iterator[Found]:
+def _remembered(item: PreparedVolume, source: PromptSource, memory: Any, device: torch.device) -> Iterator[Found]:
     """The same with the memory of a video model: structures that are prompted on one slice go together."""
-    together: dict[int, list[Asked]] = {}
+    together: dict[int, list[ObjectPrompt]] = {}
     for _, s, one in _seeds(item, source):
         together.setdefault(s, []).append(one)
     for seed, asked in together.items():
-        picture_px = (int(item.pixels.shape[-2]), int(item.pixels.shape[-1]))
+        original_size_px = (int(item.pixels.shape[-2]), int(item.pixels.shape[-1]))
         values = [one.value for one in asked]
         found = memory.carried(
-            lambda s: np.asarray(item.pixels[:, s]), item.pixels.shape[1], seed, asked, picture_px, device
+            lambda s: np.asarray(item.pixels[:, s]), item.pixels.shape[1], seed, asked, original_size_px, device
         )
         for s, logits in found:
             yield s, values, logits
 
 
-def _carried(item: Prepared, source: Source, segmenter: Segmenter, embed: Embed) -> Iterator[Found]:
+def _carried(item: PreparedVolume, source: PromptSource, segmenter: SamModel, embed: Embed) -> Iterator[Found]:
     """Each structure is prompted on one slice, and from there its mask is the prompt of the next slice, up and down,
     until there is nothing left of it."""
     for value, s, one in _seeds(item, source):
         embeddings = embed(item, s, True)
-        first = segmenter.decode(embeddings, as_prompts([one], embeddings.picture_px)).logits
+        first = segmenter.decode(embeddings, as_prompts([one], embeddings.original_size_px)).logits
         yield s, [value], first
         for step in (1, -1):
             logits, there = first, s + step
@@ -223,13 +235,13 @@ def _carried(item: Prepared, source: Source, segmenter: Segmenter, embed: Embed)
                 if carried is None:
                     break
                 embeddings = embed(item, there, True)
-                given = as_prompts([carried], embeddings.picture_px)
+                given = as_prompts([carried], embeddings.original_size_px)
                 logits = segmenter.decode(embeddings, replace(given, masks=logits)).logits
                 yield there, [value], logits
                 there += step
 
 
-def _from_mask(logits: torch.Tensor, value: int) -> Asked | None:
+def _from_mask(logits: torch.Tensor, value: int) -> ObjectPrompt | None:
     """The box around the mask that logits (H, W) mean, with some room; None where too little is left."""
     mask = (logits > 0).cpu().numpy()
     box = prompts.box_of(mask)
@@ -237,12 +249,12 @@ def _from_mask(logits: torch.Tensor, value: int) -> Asked | None:
         return None
     limit = np.array([mask.shape[1] - 1, mask.shape[0] - 1] * 2, np.float32)
     grown = box + np.array([-GROWN_PX, -GROWN_PX, GROWN_PX, GROWN_PX], np.float32)
-    return Asked(value, box_px=grown.clip(0, limit).astype(np.float32))
+    return ObjectPrompt(value, box_px=grown.clip(0, limit).astype(np.float32))
 
 
-def _seeds(item: Prepared, source: Source) -> list[tuple[int, int, Asked]]:
+def _seeds(item: PreparedVolume, source: PromptSource) -> list[tuple[int, int, ObjectPrompt]]:
     """(value, slice, prompt): of the truth the slice where a structure is largest, else the first that is prompted."""
-    best: dict[int, tuple[int, int, Asked]] = {}
+    best: dict[int, tuple[int, int, ObjectPrompt]] = {}
     for s in range(item.pixels.shape[1]):
         for one in source.asked(item, s):
             size = int(one.truth.sum()) if one.truth is not None else 0

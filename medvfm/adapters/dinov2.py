@@ -18,17 +18,16 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from medvfm.adapters._dinov2_dense import DenseSlices
+from medvfm.adapters._dinov2_dense import EncoderSegmenter
 from medvfm.core.errors import RecipeError
 from medvfm.core.image import Image
 from medvfm.core.options import checked
 from medvfm.core.protocols import Method
-from medvfm.core.recipe import Adapter as AdapterSettings
-from medvfm.core.recipe import Prepare, Train
+from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.models.encoders import load as encoders
 from medvfm.models.encoders import tuning as trainable
 from medvfm.models.encoders.base import Encoder, Features
-from medvfm.models.inputs.slice_stacks import Pictures, as_batch
+from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch
 from medvfm.nn import heads, knn, losses, probe, state
 
 _CASES, _PIXELS = frozenset({"classification"}), frozenset({"segmentation"})
@@ -109,7 +108,7 @@ def padded(vectors: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, t
     return nn.utils.rnn.pad_sequence(list(parts), batch_first=True), mask
 
 
-class Dinov2:
+class EncoderClassifier:
     """An encoder adapted to one question by one method. See core.protocols.Adapter."""
 
     def __init__(
@@ -128,7 +127,7 @@ class Dinov2:
         self.question, self.method, self.settings = question, method, settings
         self.slices_pool, self.class_weights = prepare.slices.pool, class_weights
         patches = prepare.patches or "mean"
-        self.preparer = Pictures(encoder.contract, prepare, windows, read)
+        self.preparer = SliceStackPreparer(encoder.contract, prepare, windows, read)
         self.probabilities = True
         outputs = losses.outputs(question.kind, len(question.classes)) if question is not None else 1
         with torch.random.fork_rng():
@@ -282,7 +281,7 @@ def build(
     read: Mapping[Any, Any],
     train: Train,
     seed: int,
-) -> Dinov2 | DenseSlices:
+) -> EncoderClassifier | EncoderSegmenter:
     """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
     weights, options = settings.weights or DEFAULT_WEIGHTS, checked(Options, settings.options, "dinov2")
     features = options.features
@@ -290,7 +289,7 @@ def build(
         features = "last_stage" if weights.startswith("embedded") else "final"
     encoder = encoders.load_encoder(weights, size_px=_side_px(prepare), seed=seed, features=features)
     if question is not None and question.name == "segmentation":
-        return DenseSlices(
+        return EncoderSegmenter(
             encoder,
             question,
             method,
@@ -304,7 +303,7 @@ def build(
             tuning=tuning(settings, seed),
             seed=seed,
         )
-    return Dinov2(
+    return EncoderClassifier(
         encoder,
         question,
         method,
@@ -337,7 +336,7 @@ def training(method: str, weights: str | None, given: Train, task: str = "classi
     return {**TRAINING[method], **scratch, **given.given()}
 
 
-def load(weights: str | None, prepare: Prepare) -> Dinov2 | DenseSlices:
+def load(weights: str | None, prepare: Prepare) -> EncoderClassifier | EncoderSegmenter:
     """The encoder without a task, for `encode`."""
     settings = AdapterSettings(name="dinov2", weights=weights)
     return build(settings, None, "linear_probe", prepare, windows={}, read={}, train=Train(), seed=0)

@@ -19,10 +19,9 @@ from torch import nn
 from medvfm.core.errors import RecipeError, WeightsError
 from medvfm.core.options import checked
 from medvfm.core.protocols import Method
-from medvfm.core.recipe import Adapter as AdapterSettings
-from medvfm.core.recipe import Prepare, Train
+from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.models import monai_networks
-from medvfm.models.inputs.volumes import Prepared, Volumes
+from medvfm.models.inputs.volumes import PreparedVolume, VolumePreparer
 from medvfm.nn import dense_losses, state
 
 _TASKS = frozenset({"segmentation"})
@@ -58,7 +57,7 @@ class Options(BaseModel):
     roles: tuple[str, ...] | None = None
 
 
-class Monai:
+class MonaiAdapter:
     """See core.protocols.Segmenter."""
 
     oracle: str | None = None
@@ -79,14 +78,16 @@ class Monai:
         self._source = source
         self._statistics: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.patch = _patch(options)
-        self.preparer = Volumes(prepare, windows, read, options.roles)
+        self.preparer = VolumePreparer(prepare, windows, read, options.roles)
 
     def restage(self, method: str) -> None:
         """Another stage trains the same weights on."""
 
     # training
 
-    def draw(self, item: Prepared, rng: np.random.Generator, augment: Callable[..., Any]) -> dict[str, torch.Tensor]:
+    def draw(
+        self, item: PreparedVolume, rng: np.random.Generator, augment: Callable[..., Any]
+    ) -> dict[str, torch.Tensor]:
         """A patch: pixels (C, *patch) standardised, labels (*patch) or (T, *patch), ignored beyond the border."""
         assert item.truth is not None
         if self._options.dims == 2:
@@ -102,7 +103,7 @@ class Monai:
             "labels": torch.from_numpy(_padded(labels.astype(np.int64), self.patch, dense_losses.IGNORED)),
         }
 
-    def _standardised(self, pixels: np.ndarray, item: Prepared) -> np.ndarray:
+    def _standardised(self, pixels: np.ndarray, item: PreparedVolume) -> np.ndarray:
         """(C, ...) float32 with mean 0 and deviation 1 over the whole case, so that padding is its mean."""
         if item.case_id not in self._statistics:
             step = max(1, round((item.pixels[0].size / SAMPLE) ** (1 / 3)))
@@ -167,7 +168,7 @@ class Monai:
     # answers
 
     @torch.inference_mode()
-    def segment(self, item: Prepared, variant: str | None = None) -> np.ndarray:
+    def segment(self, item: PreparedVolume, variant: str | None = None) -> np.ndarray:
         """(i, j, k) on the grid of the image, or (i, j, k, T) of bool."""
         from monai.inferers.utils import sliding_window_inference
 
@@ -270,7 +271,7 @@ def build(
     read: Mapping[Any, Any],
     train: Train,
     seed: int,
-) -> Monai:
+) -> MonaiAdapter:
     """Make or load the network; the device is chosen later, by moving `module`."""
     options, weights = _options(settings), settings.weights or DEFAULT_WEIGHTS
     if options.roles is not None:
@@ -289,7 +290,9 @@ def build(
         given = monai_networks.outputs_of(network, options.dims, options.channels)
         if given != outputs:
             raise WeightsError(f"the bundle gives {given} outputs, and the question needs {outputs}", where=weights)
-    return Monai(network, question, prepare, options, source, windows=windows, read=read, loss=train.loss or "dice_ce")
+    return MonaiAdapter(
+        network, question, prepare, options, source, windows=windows, read=read, loss=train.loss or "dice_ce"
+    )
 
 
 def training(method: str, weights: str | None, given: Train, task: str = "segmentation") -> dict[str, Any]:
@@ -297,6 +300,6 @@ def training(method: str, weights: str | None, given: Train, task: str = "segmen
     return {**TRAINING, **{k: v for k, v in given.given().items() if k != "loss"}}
 
 
-def load(weights: str | None, prepare: Prepare) -> Monai:
+def load(weights: str | None, prepare: Prepare) -> MonaiAdapter:
     """A network answers nothing without a task."""
     raise RecipeError("monai gives no features of images", where="load_adapter", remedy="use dinov2, or a recipe")

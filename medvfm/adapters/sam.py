@@ -19,14 +19,13 @@ from medvfm.adapters._sam_options import Options
 from medvfm.adapters._sam_prompting import Prompting
 from medvfm.core.errors import RecipeError
 from medvfm.core.protocols import Method
-from medvfm.core.recipe import Adapter as AdapterSettings
-from medvfm.core.recipe import Prepare, Train
-from medvfm.models.inputs.volumes import Prepared, Volumes
+from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.models.inputs.volumes import PreparedVolume, VolumePreparer
 from medvfm.models.sam import load as segmenters
-from medvfm.models.sam.embedding_cache import Embedder, three_or_one
-from medvfm.models.sam.mask_assembly import Canvas
-from medvfm.models.sam.model import Embeddings, Segmenter
-from medvfm.models.sam.trainable import Promptable
+from medvfm.models.sam.embedding_cache import EmbeddingCache, three_or_one
+from medvfm.models.sam.mask_assembly import MaskAssembler
+from medvfm.models.sam.model import ImageEmbeddings, SamModel
+from medvfm.models.sam.trainable import TrainableSam
 from medvfm.nn import mask_losses, prompts
 from medvfm.nn.prompts import Prompts
 
@@ -64,12 +63,12 @@ FROM_SCRATCH: dict[str, Any] = {
 TINY_CROP_PX = 128
 
 
-class Sam:
+class SamAdapter:
     """See core.protocols.Segmenter."""
 
     def __init__(
         self,
-        segmenter: Segmenter,
+        segmenter: SamModel,
         question: Any,
         method: str,
         prepare: Prepare,
@@ -83,9 +82,9 @@ class Sam:
         self._options = _sam_options.options(settings)
         classes = len(question.classes)
         promptless = method == "promptless"
-        self.module = Promptable(segmenter, classes if promptless else 0, self._options.tokens, seed)
-        self.preparer = Volumes(prepare, windows, read)
-        self._embed = Embedder(segmenter)
+        self.module = TrainableSam(segmenter, classes if promptless else 0, self._options.tokens, seed)
+        self.preparer = VolumePreparer(prepare, windows, read)
+        self._embed = EmbeddingCache(segmenter)
         self._drawing = _drawing(self._options, settings, question, promptless, segmenter.name == "tiny")
         self._prompting = None if promptless else Prompting.of(settings, question, seed)
         self.oracle: str | None = None if self._prompting is None else self._prompting.oracle
@@ -111,7 +110,7 @@ class Sam:
     # training
 
     def draw(
-        self, item: Prepared, rng: np.random.Generator, augment: Callable[..., Any]
+        self, item: PreparedVolume, rng: np.random.Generator, augment: Callable[..., Any]
     ) -> dict[str, np.ndarray | bool]:
         return _sam_examples.draw(item, rng, augment, self._drawing, self.module.segmenter.frame)
 
@@ -137,7 +136,7 @@ class Sam:
         if self.module.class_prompts is not None:
             logits = self.module.decode_classes(embeddings, training=True).flatten(0, 1)
             return self._of_masks(logits, masks)
-        decoded = segmenter.decode(embeddings, _prompts_of(examples), many=False, training=True)
+        decoded = segmenter.decode(embeddings, _prompts_of(examples), multimask_output=False, training=True)
         right = mask_losses.iou(decoded.logits, masks)
         weight = self._options.losses.iou
         return self._of_masks(decoded.logits, masks) + weight * (decoded.iou - right).square()
@@ -149,13 +148,13 @@ class Sam:
         total = total + weights.cross_entropy * mask_losses.cross_entropy(logits, masks, per)
         return total + weights.focal * mask_losses.focal(logits, masks) if weights.focal else total
 
-    def _encoded(self, examples: Sequence[Mapping[str, Any]]) -> Embeddings:
+    def _encoded(self, examples: Sequence[Mapping[str, Any]]) -> ImageEmbeddings:
         """With gradients where the encoder is trained, else from the cache."""
         segmenter = self.module.segmenter
         if self.module.encoder_is_frozen and not examples[0]["ranged"]:
             found = [self._embed(e["picture"], frozen=self._encoder_as_loaded) for e in examples]
             maps = tuple(torch.cat(level).clone() for level in zip(*(f.maps for f in found), strict=True))
-            return Embeddings(maps, found[0].picture_px)
+            return ImageEmbeddings(maps, found[0].original_size_px)
         # Gray and colour go together: a batch of one kind would teach normalisation layers that kind's statistics.
         pictures = np.stack([np.broadcast_to(three_or_one(p := e["picture"]), (3, *p.shape[1:])) for e in examples])
         return segmenter.encode(torch.from_numpy(pictures), ranged=bool(examples[0]["ranged"]))
@@ -163,10 +162,10 @@ class Sam:
     # answers
 
     @torch.inference_mode()
-    def segment(self, item: Prepared, variant: str | None = None) -> np.ndarray:
+    def segment(self, item: PreparedVolume, variant: str | None = None) -> np.ndarray:
         """(i, j, k) on the grid of the image, or (i, j, k, T) of bool."""
         self.module.eval()
-        canvas = Canvas(item.grid, self.question.kind, len(self.question.classes))
+        canvas = MaskAssembler(item.grid, self.question.kind, len(self.question.classes))
         if self._prompting is None:
             values = list(range(1, len(self.question.classes) + 1))
             for s in range(item.pixels.shape[1]):
@@ -177,7 +176,7 @@ class Sam:
         self._embed.forget()
         return canvas.result()
 
-    def _embeddings(self, item: Prepared, s: int, remember: bool = False) -> Embeddings:
+    def _embeddings(self, item: PreparedVolume, s: int, remember: bool = False) -> ImageEmbeddings:
         frozen = self._encoder_as_loaded and self.module.encoder_is_frozen
         return self._embed(np.asarray(item.pixels[:, s]), frozen=frozen, remember=remember)
 
@@ -263,11 +262,11 @@ def build(
     read: Mapping[Any, Any],
     train: Train,
     seed: int,
-) -> Sam:
+) -> SamAdapter:
     """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
     options = _sam_options.options(settings)
     segmenter = segmenters.load_segmenter(settings.weights or DEFAULT_WEIGHTS, contract=options.contract, seed=seed)
-    return Sam(segmenter, question, method, prepare, settings, windows=windows, read=read, seed=seed)
+    return SamAdapter(segmenter, question, method, prepare, settings, windows=windows, read=read, seed=seed)
 
 
 def training(method: str, weights: str | None, given: Train, task: str = "segmentation") -> dict[str, Any]:
@@ -276,6 +275,6 @@ def training(method: str, weights: str | None, given: Train, task: str = "segmen
     return {**TRAINING[method], **scratch, **given.given()}
 
 
-def load(weights: str | None, prepare: Prepare) -> Sam:
+def load(weights: str | None, prepare: Prepare) -> SamAdapter:
     """A segmenter answers nothing without prompts."""
     raise RecipeError("sam gives no features of images", where="load_adapter", remedy="use dinov2, or a recipe")

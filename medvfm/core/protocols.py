@@ -95,8 +95,9 @@ class Adapter(Protocol):
 class Segmenter(Protocol):
     """An adapter that answers segmentation: it draws masks on the grid of the image.
 
-    `preparer` is models.volumes.Volumes and an item its Prepared. `oracle` says in words which truth of a case its
-    prompts take; it is None for an adapter that sees none, and only then is an item without truth.
+    `preparer` is models.inputs.volumes.VolumePreparer and an item its PreparedVolume. `oracle` says
+    in words which truth of a case its prompts take; it is None for an adapter that sees none, and only then is an item
+    without truth.
     """
 
     preparer: Any

@@ -144,15 +144,15 @@ class Stage(Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Prompts(Section):
+class PromptSettings(Section):
     origin: Literal["truth", "file", "grid", "adapter"] = Field(alias="from")
     kind: Literal["box", "point", "points", "mask"] | None = None
     file: str | None = None
-    adapter: Adapter | None = None
+    adapter: AdapterSettings | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Adapter(Section):
+class AdapterSettings(Section):
     name: str
     weights: str | None = Field(None, description="hub id, folder or file, an embedded set, or `tiny`")
     method: str | None = None
@@ -160,11 +160,11 @@ class Adapter(Section):
     rank: int | None = Field(None, ge=1, description="of LoRA")
     alpha: float | None = Field(None, gt=0, description="of LoRA")
     blocks: int | None = Field(None, ge=1, description="how many last blocks are trained")
-    prompts: Prompts | None = None
+    prompts: PromptSettings | None = None
     options: dict[str, Any] = Field(default_factory=dict, description="what only this adapter understands")
 
     @model_validator(mode="after")
-    def _steps(self) -> Adapter:
+    def _steps(self) -> AdapterSettings:
         if self.method and self.stages:
             raise ValueError("either method or stages, not both")
         if self.stages is not None and not self.stages:
@@ -177,7 +177,7 @@ class Select(Section):
     on: Literal["val"] = "val"
 
 
-class Baseline(Adapter):
+class Baseline(AdapterSettings):
     columns: Names = Field((), description="for `attributes`: which columns")
     train: Train = Train()
 
@@ -205,7 +205,7 @@ class Recipe(Section):
     prepare: Prepare = Prepare()
     split: Split = Split()
     task: Task | Annotated[tuple[Task, ...], Lax]
-    adapter: Adapter
+    adapter: AdapterSettings
     train: Train = Train()
     select: Select = Select()
     baselines: Annotated[tuple[Baseline, ...], Lax] = ()
@@ -237,8 +237,8 @@ class Recipe(Section):
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
 
 
-Prompts.model_rebuild()
-Adapter.model_rebuild()
+PromptSettings.model_rebuild()
+AdapterSettings.model_rebuild()
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:

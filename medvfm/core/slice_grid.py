@@ -12,7 +12,7 @@ _LARGEST_BYTE = 255
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class SliceGrid:
     """A model's grid in an image: slices (S, H, W) as a radiologist sees them, resampled where a spacing is asked for.
 
     source_shape_vox, source_affine  the image's own grid (i, j, k)
@@ -37,7 +37,7 @@ class Grid:
         has_spacing: bool,
         axis: str = "native",
         spacing_mm: tuple[float, ...] | None = None,
-    ) -> Grid:
+    ) -> SliceGrid:
         """The grid of an image, slices across `axis` (axial, coronal, sagittal, or native: best resolution in plane).
 
         spacing_mm  what is resampled to: one number for all directions, two for (in plane, between slices), or

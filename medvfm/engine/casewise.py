@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.recipe import Confidence
-from medvfm.engine.measure import Measured
-from medvfm.engine.row import Row
-from medvfm.engine.wanted import Wanted
+from medvfm.core.result_row import ResultRow
+from medvfm.engine.measure import CaseMeasurements
 from medvfm.statistics import bootstrap
 from medvfm.statistics.interval import Interval
 
@@ -25,7 +25,7 @@ ABSENT = {"false_positive_volume": "every case has the structure", "spurious": "
 
 
 @dataclass(frozen=True, eq=False)
-class Cases:
+class PerCaseValues:
     """Cases of one split: values of each metric (n, T), sizes in truth and prediction (n, T), and who they are of."""
 
     ids: tuple[str, ...]
@@ -45,10 +45,10 @@ class Cases:
         patients: Sequence[str],
         fold: Sequence[int],
         targets: tuple[str, ...],
-        measured: Sequence[Measured],
+        measured: Sequence[CaseMeasurements],
         groups: Mapping[str, np.ndarray],
         has_size: bool,
-    ) -> Cases:
+    ) -> PerCaseValues:
         names = measured[0].values if measured else {}
         return cls(
             tuple(ids),
@@ -62,10 +62,10 @@ class Cases:
             has_size,
         )
 
-    def subset(self, keep: np.ndarray) -> Cases:
+    def subset(self, keep: np.ndarray) -> PerCaseValues:
         """The cases where `keep` (n,) is true."""
         rows = np.flatnonzero(keep)
-        return Cases(
+        return PerCaseValues(
             tuple(self.ids[r] for r in rows),
             self.patients[rows],
             self.fold[rows],
@@ -102,19 +102,19 @@ class Cases:
 class CaseJudge:
     """Makes the rows of one run: metrics, intervals and seed do not change from split to split or to a baseline."""
 
-    wanted: Sequence[Wanted]
+    wanted: Sequence[MetricSpec]
     confidence: Confidence
     seed: int
 
     def rows(
         self,
-        cases: Cases,
+        cases: PerCaseValues,
         *,
         split: str = "test",
         group: str | None = None,
         baseline: str | None = None,
         note: str | None = None,
-    ) -> list[Row]:
+    ) -> list[ResultRow]:
         """Every metric for each target, and their mean where there are several."""
         rows = []
         for wanted in self.wanted:
@@ -123,7 +123,7 @@ class CaseJudge:
                 rows.append(replace(row, note="; ".join(n for n in (note, row.note) if n) or None))
         return rows
 
-    def subgroups(self, cases: Cases, columns: Sequence[str], note: str | None = None) -> list[Row]:
+    def subgroups(self, cases: PerCaseValues, columns: Sequence[str], note: str | None = None) -> list[ResultRow]:
         """The same rows for every value of every column; `sex=F`."""
         rows = []
         for column in columns:
@@ -132,7 +132,7 @@ class CaseJudge:
                 rows += self.rows(cases.subset(values == value), group=f"{column}={value or 'unknown'}", note=note)
         return rows
 
-    def differences(self, cases: Cases, other: Cases, baseline: str) -> list[Row]:
+    def differences(self, cases: PerCaseValues, other: PerCaseValues, baseline: str) -> list[ResultRow]:
         """Model minus baseline, case by case: rows `dice_difference`, ..., over the cases where both exist."""
         rows = []
         for wanted in self.wanted:
@@ -145,32 +145,32 @@ class CaseJudge:
                 rows.append(replace(row, metric=f"{wanted.name}_difference", better=better))
         return rows
 
-    def value(self, measured: Sequence[Measured], wanted: Wanted) -> float:
+    def value(self, measured: Sequence[CaseMeasurements], wanted: MetricSpec) -> float:
         """One number without an interval, for selection: the mean over targets of means over cases."""
         table = np.stack([m.values[wanted.name] for m in measured])
         means = [column[~np.isnan(column)].mean() for column in table.T if not np.isnan(column).all()]
         return float(np.mean(means)) if means else math.nan
 
     @staticmethod
-    def _targets(cases: Cases, wanted: Wanted) -> list[str]:
+    def _targets(cases: PerCaseValues, wanted: MetricSpec) -> list[str]:
         several = len(cases.targets) > 1 and wanted.metric.over_cases == "mean"
         return [*cases.targets, MEAN] if several else list(cases.targets)
 
     def _row(
         self,
-        cases: Cases,
-        wanted: Wanted,
+        cases: PerCaseValues,
+        wanted: MetricSpec,
         target: str,
         table: np.ndarray,
         split: str,
         group: str | None,
         baseline: str | None,
-    ) -> Row:
+    ) -> ResultRow:
         columns = list(range(len(cases.targets))) if target == MEAN else [cases.targets.index(target)]
         values = table[:, columns]
         known = ~np.isnan(values).all(axis=1)
         present = int((cases.truth_size[:, columns] > 0).any(axis=1).sum())
-        row = Row(
+        row = ResultRow(
             wanted.name, target, split, group, baseline, None, None, None, self.confidence.level, None,
             int(known.sum()), len(set(cases.patients[known].tolist())), present, wanted.metric.unit,
             wanted.metric.better,
@@ -205,7 +205,7 @@ class CaseJudge:
         )
 
     @staticmethod
-    def _why(cases: Cases, wanted: Wanted) -> str:
+    def _why(cases: PerCaseValues, wanted: MetricSpec) -> str:
         if wanted.metric.takes == "surface" and not cases.has_size:
             return "the files state no size of a pixel, so that there is no distance in mm"
         return ABSENT.get(wanted.name, "no case has the structure")

@@ -9,7 +9,7 @@ from typing import Any
 
 from medvfm.core.case import Case
 from medvfm.engine import loading
-from medvfm.engine.surroundings import Surroundings
+from medvfm.engine.context import RunContext
 from medvfm.io.dataset import leakage
 from medvfm.io.read import read_image
 
@@ -30,7 +30,7 @@ class _PixelKeys:
         return [leakage.pixel_key(read_image(path, **self.read).voxels) for path in case.files]
 
 
-def pixels(cases: Sequence[Case], learner: Any, around: Surroundings) -> leakage.Pixels:
+def pixels(cases: Sequence[Case], learner: Any, around: RunContext) -> leakage.Pixels:
     """case_id to the pixel keys of those of the learner's `cases` that may be a copy of another patient's case.
 
     Copies look the same once they are prepared for the model. Cases that do are decoded once more, in full.

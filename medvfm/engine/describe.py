@@ -15,9 +15,9 @@ import torch
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.recipe import Recipe
-from medvfm.engine.row import Row
+from medvfm.core.result_row import ResultRow
 from medvfm.io.run_directory import FORMAT
-from medvfm.tasks.classification import Question
+from medvfm.tasks.classification import ClassificationTask
 
 PACKAGES = (
     "medvfm",
@@ -115,7 +115,9 @@ def task(question: Any) -> dict[str, Any]:
     }
 
 
-def cases(cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], question: Question) -> dict[str, Any]:
+def cases(
+    cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], question: ClassificationTask
+) -> dict[str, Any]:
     """Sizes and characteristics of the splits (of the first fold, with folds)."""
     return {
         "splits": splits(cases, truth, assigned, question),
@@ -124,7 +126,7 @@ def cases(cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str],
 
 
 def splits(
-    cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], question: Question
+    cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], question: ClassificationTask
 ) -> dict[str, dict[str, Any]]:
     """Cases, patients and positives of each class in each split of one fold."""
     found = {}
@@ -141,7 +143,7 @@ def splits(
 
 
 def characteristics(
-    cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], question: Question
+    cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], question: ClassificationTask
 ) -> list[dict[str, str]]:
     """The table that clinical papers open with: a row a group column or class, a column a split."""
     parts = {
@@ -183,7 +185,7 @@ def share(count: int, total: int) -> str:
     return f"{count} ({100 * count / total:.0f}%)" if total else "0"
 
 
-def warnings(card: DataCard, rows: Sequence[Row], openings: int, patients_known: bool) -> list[str]:
+def warnings(card: DataCard, rows: Sequence[ResultRow], openings: int, patients_known: bool) -> list[str]:
     """What a reader must not overlook."""
     found = []
     if card.simulated:

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from medvfm.core.errors import Undefined
+from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Metric
 from medvfm.core.recipe import Confidence
-from medvfm.engine.row import Row
-from medvfm.engine.scored import Scored
-from medvfm.engine.wanted import Wanted
+from medvfm.core.result_row import ResultRow
+from medvfm.engine.scored import ScoreTable
 from medvfm.metrics import calibration, decision, ranking
 from medvfm.statistics import bootstrap, delong
 from medvfm.statistics.interval import Interval, few_positives
@@ -39,7 +39,7 @@ class Judge:
     specificity or sensitivity have their own, by name; `decision` serves all others. A decision is score >= threshold.
     """
 
-    wanted: Sequence[Wanted]
+    wanted: Sequence[MetricSpec]
     exclusive: bool
     confidence: Confidence
     seed: int
@@ -47,13 +47,13 @@ class Judge:
 
     def rows(
         self,
-        scored: Scored,
+        scored: ScoreTable,
         thresholds: Thresholds,
         *,
         split: str = "test",
         group: str | None = None,
         baseline: str | None = None,
-    ) -> list[Row]:
+    ) -> list[ResultRow]:
         """Every metric, per target and over all targets where there are several."""
         return [
             self._row(scored, wanted, target, parts, split, group, baseline)
@@ -62,8 +62,8 @@ class Judge:
         ]
 
     def subgroups(
-        self, scored: Scored, thresholds: Thresholds, columns: Sequence[str], split: str = "test"
-    ) -> list[Row]:
+        self, scored: ScoreTable, thresholds: Thresholds, columns: Sequence[str], split: str = "test"
+    ) -> list[ResultRow]:
         """The same rows for every value of every column; `sex=F`."""
         rows = []
         for column in columns:
@@ -75,12 +75,12 @@ class Judge:
 
     def differences(
         self,
-        scored: Scored,
-        other: Scored,
+        scored: ScoreTable,
+        other: ScoreTable,
         thresholds: Thresholds,
         other_thresholds: Thresholds,
         baseline: str,
-    ) -> list[Row]:
+    ) -> list[ResultRow]:
         """Model minus baseline on the same units, resampled together: rows `auroc_difference`, ..."""
         rows = []
         for wanted in self.wanted:
@@ -94,14 +94,14 @@ class Judge:
                     rows.append(replace(row, metric=f"{wanted.name}_difference", better=better))
         return rows
 
-    def value(self, scored: Scored, wanted: Wanted, target: str | None = None) -> float:
+    def value(self, scored: ScoreTable, wanted: MetricSpec, target: str | None = None) -> float:
         """One number without an interval, for selection: the mean over targets; NaN where it does not exist."""
         parts = [p for t, ps in self._targets(scored, wanted, {}) if t in (target, None) or target is None for p in ps]
         values = [v for v in (_value_or_none(p) for p in parts) if v is not None]
         return float(np.mean(values)) if values else math.nan
 
     def _targets(
-        self, scored: Scored, wanted: Wanted, thresholds: Thresholds
+        self, scored: ScoreTable, wanted: MetricSpec, thresholds: Thresholds
     ) -> list[tuple[str | None, list[Component]]]:
         if wanted.metric.takes in ("class", "class_score") and (self.exclusive or len(scored.targets) == 1):
             return [(self._joint_target(scored), [self._joint(scored, wanted, thresholds)])]
@@ -112,10 +112,10 @@ class Judge:
         return [*found, (MACRO, [part for _, part in each])] if len(each) > 1 else found
 
     @staticmethod
-    def _joint_target(scored: Scored) -> str | None:
+    def _joint_target(scored: ScoreTable) -> str | None:
         return scored.targets[0] if len(scored.targets) == 1 else None
 
-    def _single(self, scored: Scored, wanted: Wanted, column: int, thresholds: Thresholds) -> Component:
+    def _single(self, scored: ScoreTable, wanted: MetricSpec, column: int, thresholds: Thresholds) -> Component:
         """One target against the rest."""
         takes = wanted.metric.takes
         known = ~np.isnan(scored.truth[:, column])
@@ -127,7 +127,7 @@ class Judge:
         truth = (scored.truth[:, column] > 0.5).astype(np.int64)
         return self._component(scored, wanted, known, truth, prediction)
 
-    def _joint(self, scored: Scored, wanted: Wanted, thresholds: Thresholds) -> Component:
+    def _joint(self, scored: ScoreTable, wanted: MetricSpec, thresholds: Thresholds) -> Component:
         """All classes at once; the decision is the class of the highest score, or the threshold for one class."""
         known = ~np.isnan(scored.truth).any(axis=1)
         if len(scored.targets) == 1:
@@ -144,7 +144,7 @@ class Judge:
         return self._component(scored, wanted, known, truth, prediction)
 
     @staticmethod
-    def _decided(scored: Scored, column: int, wanted: Wanted, thresholds: Thresholds) -> np.ndarray | str:
+    def _decided(scored: ScoreTable, column: int, wanted: MetricSpec, thresholds: Thresholds) -> np.ndarray | str:
         target = scored.targets[column]
         own = wanted.name if wanted.metric.parameter else "decision"
         threshold = thresholds.get((own, target))
@@ -153,7 +153,7 @@ class Judge:
         return (scored.scores[:, column] >= threshold[scored.fold]).astype(np.int64)
 
     def _component(
-        self, scored: Scored, wanted: Wanted, known: np.ndarray, truth: np.ndarray, prediction: np.ndarray | str
+        self, scored: ScoreTable, wanted: MetricSpec, known: np.ndarray, truth: np.ndarray, prediction: np.ndarray | str
     ) -> Component:
         if isinstance(prediction, str):
             return _undefined(prediction)
@@ -177,20 +177,20 @@ class Judge:
 
     def _row(
         self,
-        scored: Scored,
-        wanted: Wanted,
+        scored: ScoreTable,
+        wanted: MetricSpec,
         target: str | None,
         parts: list[Component],
         split: str,
         group: str | None,
         baseline: str | None,
-        paired: Scored | None = None,
-    ) -> Row:
+        paired: ScoreTable | None = None,
+    ) -> ResultRow:
         known = self._known(scored, target)
         positives = None
         if target in scored.targets:
             positives = int((scored.truth[known, scored.targets.index(str(target))] > 0.5).sum())
-        row = Row(
+        row = ResultRow(
             wanted.name, target, split, group, baseline, None, None, None, self.confidence.level, None,
             int(known.sum()), len(set(scored.patients[known].tolist())), positives, wanted.metric.unit,
             wanted.metric.better,
@@ -217,12 +217,12 @@ class Judge:
 
     def _interval(
         self,
-        scored: Scored,
-        wanted: Wanted,
+        scored: ScoreTable,
+        wanted: MetricSpec,
         target: str | None,
         parts: list[Component],
         known: np.ndarray,
-        paired: Scored | None,
+        paired: ScoreTable | None,
     ) -> Interval:
         level = self.confidence.level
         lone = len(set(scored.patients[known].tolist())) == int(known.sum())
@@ -250,7 +250,7 @@ class Judge:
         )
 
     @staticmethod
-    def _known(scored: Scored, target: str | None) -> np.ndarray:
+    def _known(scored: ScoreTable, target: str | None) -> np.ndarray:
         if target in scored.targets:
             return ~np.isnan(scored.truth[:, scored.targets.index(str(target))])
         return ~np.isnan(scored.truth).all(axis=1)

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from medvfm.core.case import Case
+from medvfm.core.result_row import ResultRow, as_records
 from medvfm.engine import checkpoint, describe, finished, operating, previews, steps
+from medvfm.engine.context import FoldRows, RunContext
 from medvfm.engine.plan import Plan
-from medvfm.engine.row import Row, as_records
-from medvfm.engine.scored import Scored, concatenated
-from medvfm.engine.surroundings import Rows, Surroundings
+from medvfm.engine.scored import ScoreTable, concatenated
 from medvfm.io import patient_hashes as patients
 from medvfm.io import run_directory
 from medvfm.io import test_openings as ledger
@@ -38,11 +38,11 @@ class _Fitted:
 
     learner: Any
     record: dict[str, Any]
-    test: Scored
-    val: Scored | None
+    test: ScoreTable
+    val: ScoreTable | None
 
 
-def run(plan: Plan, table: Cases, out: Path, around: Surroundings) -> dict[str, Any]:
+def run(plan: Plan, table: Cases, out: Path, around: RunContext) -> dict[str, Any]:
     """Fit, score and judge; writes everything but the report and returns the record."""
     recipe, say, clock = plan.recipe, around.console.say, steps.Clock()
     record = describe.beginning(recipe, plan.card, table.layout, around.device)
@@ -68,7 +68,7 @@ def run(plan: Plan, table: Cases, out: Path, around: Surroundings) -> dict[str, 
     rows += plan.judge.rows(val, thresholds, split="val") if val is not None else []
     clock.lap("judging")
 
-    others: dict[str, Scored] = {}
+    others: dict[str, ScoreTable] = {}
     for name, make in plan.baselines.items():
         say(f"baseline {name}")
         others[name], base_rows = _baseline(plan, name, make, data, folds, (test, thresholds), around)
@@ -115,7 +115,7 @@ def _fit(
     data: _Data,
     fold: splits.Fold,
     number: int,
-    around: Surroundings,
+    around: RunContext,
 ) -> _Fitted:
     """Fit on the fold's training cases. `first` has read the cases; later folds start from weights of their own."""
     learner = first
@@ -130,19 +130,19 @@ def _fit(
     def choose(scores: np.ndarray) -> float:
         return plan.judge.value(_scored(plan, data, rows["val"], scores, True), plan.select)
 
-    record = learner.fit(Rows(rows["train"], rows["val"], seen), choose if has_val else None)
+    record = learner.fit(FoldRows(rows["train"], rows["val"], seen), choose if has_val else None)
     test = _scored(plan, data, rows["test"], learner.score(rows["test"]), learner.probabilities)
     val = _scored(plan, data, rows["val"], learner.score(rows["val"]), learner.probabilities) if has_val else None
     return _Fitted(learner, record, test, val)
 
 
-def _scored(plan: Plan, data: _Data, rows: np.ndarray, scores: np.ndarray, probabilities: bool) -> Scored:
+def _scored(plan: Plan, data: _Data, rows: np.ndarray, scores: np.ndarray, probabilities: bool) -> ScoreTable:
     """Scores (len(rows), T) of cases as scores of units."""
     cases = [data.cases[r] for r in rows]
     units = classification.gather(cases, plan.question.unit)
     truth = classification.pooled_truth(data.truth[rows], units, plan.question.exclusive)
     columns = sorted({name for case in cases for name in case.groups})
-    return Scored(
+    return ScoreTable(
         units.ids,
         np.array([cases[r].owner for r in units.first], dtype=object),
         plan.question.classes,
@@ -153,7 +153,7 @@ def _scored(plan: Plan, data: _Data, rows: np.ndarray, scores: np.ndarray, proba
     )
 
 
-def _joined(fitted: Sequence[_Fitted]) -> tuple[Scored, Scored | None]:
+def _joined(fitted: Sequence[_Fitted]) -> tuple[ScoreTable, ScoreTable | None]:
     val = [f.val for f in fitted if f.val is not None]
     return concatenated([f.test for f in fitted]), concatenated(val) if val else None
 
@@ -164,9 +164,9 @@ def _baseline(
     make: Callable[[], Any],
     data: _Data,
     folds: Sequence[splits.Fold],
-    model: tuple[Scored, Mapping[tuple[str, str], np.ndarray]],
-    around: Surroundings,
-) -> tuple[Scored, list[Row]]:
+    model: tuple[ScoreTable, Mapping[tuple[str, str], np.ndarray]],
+    around: RunContext,
+) -> tuple[ScoreTable, list[ResultRow]]:
     """Fit and judge a baseline on the same folds; its rows and those of the difference to the model."""
     around = replace(around, checkpoint=around.checkpoint / f"baseline-{name}")
     learner = make()
@@ -185,7 +185,7 @@ def _by_unit(cases: Sequence[Case], plan: Plan) -> dict[str, Case]:
 
 
 def _write_tables(
-    out: Path, cases: Sequence[Case], test: Scored, val: Scored | None, others: Mapping[str, Scored]
+    out: Path, cases: Sequence[Case], test: ScoreTable, val: ScoreTable | None, others: Mapping[str, ScoreTable]
 ) -> None:
     hashed = patients.hashes({case.owner for case in cases})
     parts = [test.as_frame("test", hashed)] + ([val.as_frame("val", hashed)] if val is not None else [])

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from medvfm.core.errors import PredictionError, nearest
+from medvfm.core.metric_spec import parse
 from medvfm.core.recipe import Confidence
+from medvfm.core.result_row import as_records
 from medvfm.engine import describe, operating
 from medvfm.engine.evaluate import METRICS, Judge
-from medvfm.engine.row import as_records
-from medvfm.engine.scored import Scored
-from medvfm.engine.wanted import parse
+from medvfm.engine.scored import ScoreTable
 from medvfm.io import patient_hashes as patients
 from medvfm.io import run_directory
 
@@ -68,7 +68,7 @@ def refuse_doubled(table: pd.DataFrame, keys: list[str], where: object) -> None:
         raise PredictionError(f"{len(doubled)} case_id stand more than once: {some(doubled)}", where=where)
 
 
-def match(truth_given: Table, predictions_given: Table, *, allow_missing: bool) -> tuple[Scored, list[str]]:
+def match(truth_given: Table, predictions_given: Table, *, allow_missing: bool) -> tuple[ScoreTable, list[str]]:
     """Truth and scores of the same cases, in the truth's order; what does not match is named."""
     truth_table, given = read_table(truth_given), read_table(predictions_given)
     truth_path, predictions_path = _name(truth_given, "truth"), _name(predictions_given, "predictions")
@@ -101,7 +101,7 @@ def match(truth_given: Table, predictions_given: Table, *, allow_missing: bool) 
     if not probabilities:
         notes.append("Scores outside [0, 1]: ranking metrics only, calibration is not defined.")
     groups = {c: people.loc[kept, c].to_numpy(object) for c in people.columns if c not in KNOWN and c not in targets}
-    return Scored(tuple(kept), owners, targets, labels, values, probabilities, groups), notes
+    return ScoreTable(tuple(kept), owners, targets, labels, values, probabilities, groups), notes
 
 
 def _name(source: Table, otherwise: str) -> str:

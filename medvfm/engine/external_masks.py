@@ -13,13 +13,13 @@ import pandas as pd
 
 from medvfm.core.errors import MedvfmError, PredictionError, nearest
 from medvfm.core.image import Image
+from medvfm.core.metric_spec import MetricSpec, parse
 from medvfm.core.recipe import Confidence
+from medvfm.core.result_row import as_records
 from medvfm.engine import describe, measure
-from medvfm.engine.casewise import CaseJudge, Cases
+from medvfm.engine.casewise import CaseJudge, PerCaseValues
 from medvfm.engine.external import KNOWN, Table, missing, read_table, refuse_doubled, some
-from medvfm.engine.measure import Measured
-from medvfm.engine.row import as_records
-from medvfm.engine.wanted import Wanted, parse
+from medvfm.engine.measure import CaseMeasurements
 from medvfm.io import patient_hashes as patients
 from medvfm.io.dicom import seg as dicom_seg
 from medvfm.io.read import image_kind, read_image, read_label
@@ -71,7 +71,7 @@ def evaluate_masks(
     if "patient_id" not in people.columns:
         notes.append("The truth names no patients: intervals take every case as a patient of its own.")
     owners = people["patient_id"].astype(str) if "patient_id" in people.columns else pd.Series(people.index)
-    cases = Cases.of(
+    cases = PerCaseValues.of(
         [case_id for case_id, _, _ in found],
         owners.tolist(),
         [0] * len(found),
@@ -160,12 +160,12 @@ def _measured(
     true: Mapping[str, Path],
     given: Mapping[str, Path],
     kept: Sequence[str],
-    wanted: Sequence[Wanted],
+    wanted: Sequence[MetricSpec],
     kind: str,
     targets: tuple[str, ...],
-) -> tuple[list[tuple[str, Measured, bool]], list[tuple[str, str]]]:
+) -> tuple[list[tuple[str, CaseMeasurements, bool]], list[tuple[str, str]]]:
     """(case_id, numbers, whether the mask states a size) of the cases that can be scored, and why others cannot."""
-    found: list[tuple[str, Measured, bool]] = []
+    found: list[tuple[str, CaseMeasurements, bool]] = []
     left_out: list[tuple[str, str]] = []
     for case_id, truth, prediction in _pairs(true, given, kept, left_out):
         strange = [] if kind == "instances" else [v for v in np.unique(prediction.voxels) if v > len(targets)]
@@ -196,7 +196,7 @@ def _pairs(
             left_out.append((case_id, str(error)))
 
 
-def _predictions(cases: Cases, hashed: Mapping[str, str]) -> pd.DataFrame:
+def _predictions(cases: PerCaseValues, hashed: Mapping[str, str]) -> pd.DataFrame:
     frame = cases.as_frame("test", hashed)
     sizes = {m: frame.loc[frame["metric"] == m, "value"].to_numpy() for m in ("truth_size", "predicted_size")}
     one = frame[frame["metric"] == "truth_size"][["case_id", "patient", "split", "target"]].reset_index(drop=True)

@@ -12,14 +12,14 @@ import torch
 from medvfm.core.case import Case
 from medvfm.core.protocols import Preparer
 from medvfm.engine import loading
-from medvfm.engine.surroundings import Surroundings
+from medvfm.engine.context import RunContext
 from medvfm.io.cache import FeatureStore
 
 BATCH_CASES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
+class CachedFeatures:
     """values (n, ...) float32 of the readable cases, in the order of `keyed`; the others with the reason."""
 
     keyed: list[tuple[Case, str]]
@@ -37,9 +37,9 @@ def compute(
     preparer: Preparer,
     key: str,
     embed: Callable[[Sequence[Any]], torch.Tensor],
-    around: Surroundings,
+    around: RunContext,
     label: str,
-) -> Features:
+) -> CachedFeatures:
     """Take what the store has and compute the rest; `embed` turns prepared cases into (b, ...) features."""
     keyed = loading.content_keys(cases, preparer, around.strict)
     store = FeatureStore(key)
@@ -63,7 +63,7 @@ def compute(
         found |= fresh
     kept = [(case, k) for case, k in keyed.readable if k in found]
     values = np.stack([found[k] for _, k in kept]) if kept else np.zeros((0, 1), np.float32)
-    return Features(kept, values, left_out, len(missing))
+    return CachedFeatures(kept, values, left_out, len(missing))
 
 
 def _embedded(batch: list[tuple[str, Any]], embed: Callable[[Sequence[Any]], torch.Tensor]) -> dict[str, np.ndarray]:

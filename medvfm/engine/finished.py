@@ -16,9 +16,9 @@ from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RunError, WeightsError
 from medvfm.core.recipe import Recipe
 from medvfm.engine import loading
-from medvfm.engine.surroundings import Surroundings
+from medvfm.engine.context import RunContext
 from medvfm.io import run_directory
-from medvfm.tasks.classification import Question
+from medvfm.tasks.classification import ClassificationTask
 
 FILE = "adapter.json"
 
@@ -26,7 +26,7 @@ FILE = "adapter.json"
 def save(
     folder: Path,
     recipe: Recipe,
-    question: Question,
+    question: ClassificationTask,
     learners: Sequence[Any],
     thresholds: Mapping[tuple[str, str], np.ndarray],
     platt: np.ndarray | None,
@@ -114,7 +114,7 @@ def new_cases(inputs: Sequence[Path]) -> list[Case]:
 
 
 def predict(
-    adapters: Sequence[Any], found: Mapping[str, Any], cases: Sequence[Case], around: Surroundings
+    adapters: Sequence[Any], found: Mapping[str, Any], cases: Sequence[Case], around: RunContext
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """A row a case and target: score, threshold and decision (the mean score and threshold over folds)."""
     preparer = adapters[0].preparer

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from medvfm.core.case import Case
 from medvfm.core.protocols import Adapter
 from medvfm.engine import baselines, features, loading, train
-from medvfm.engine.surroundings import Rows, Surroundings
+from medvfm.engine.context import FoldRows, RunContext
 from medvfm.io.cache import ArrayCache
 from medvfm.nn import augment, losses, probe, samplers
 
@@ -26,11 +26,11 @@ Choose = Callable[[np.ndarray], float]  # (n, T) scores of the validation cases 
 class Learner(Protocol):
     probabilities: bool
 
-    def read(self, cases: Sequence[Case], around: Surroundings) -> tuple[list[Case], list[tuple[str, str]]]:
+    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
         """Read every case once; those that can be used, and (case_id, reason) of the others."""
         ...
 
-    def fit(self, rows: Rows, choose: Choose | None) -> dict[str, Any]:
+    def fit(self, rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
         """Fit on rows; `choose` is None without validation cases. Returns what run.json says about it."""
         ...
 
@@ -47,7 +47,7 @@ class FeatureLearner:
         self._keyed: list[tuple[Case, str]] = []
         self._values = np.zeros((0, 1), np.float32)
 
-    def read(self, cases: Sequence[Case], around: Surroundings) -> tuple[list[Case], list[tuple[str, str]]]:
+    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
         self.adapter.module.to(around.device)
         found = features.compute(
             cases,
@@ -62,7 +62,7 @@ class FeatureLearner:
             around.console.say(f"  features of {len(found.cases) - found.computed} cases were in the cache")
         return found.cases, found.left_out
 
-    def marks(self, around: Surroundings) -> list[str | None]:
+    def marks(self, around: RunContext) -> list[str | None]:
         """`leakage.mark` of each case that was read."""
         return loading.marks(self._keyed, self.adapter.preparer, around)
 
@@ -70,7 +70,7 @@ class FeatureLearner:
         """(n, d) features of the cases that were read."""
         return np.asarray(self.adapter.pooled(self._values))
 
-    def fit(self, rows: Rows, choose: Choose | None) -> dict[str, Any]:
+    def fit(self, rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
         train_set = (self._values[rows.train], rows.truth[rows.train])
         val_set = (self._values[rows.val], rows.truth[rows.val])
         dimension = int(np.prod(self._values.shape[-1:]))
@@ -98,22 +98,22 @@ class TrainedLearner:
         """stages: method and its settings, defaults filled in; the adapter stands ready for the first."""
         self.adapter, self.probabilities = adapter, adapter.probabilities
         self._stages, self._kind, self._select, self._better, self._seed = stages, kind, select, better, seed
-        self._around: Surroundings | None = None
+        self._around: RunContext | None = None
         self._keyed: list[tuple[Case, str]] = []
         self._arrays = ArrayCache("prepared")
 
-    def read(self, cases: Sequence[Case], around: Surroundings) -> tuple[list[Case], list[tuple[str, str]]]:
+    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
         self._around = around
         self.adapter.module.to(around.device)
         found = loading.fill(cases, self.adapter.preparer, self._arrays, around)
         self._keyed = found.readable
         return [case for case, _ in self._keyed], found.left_out
 
-    def marks(self, around: Surroundings) -> list[str | None]:
+    def marks(self, around: RunContext) -> list[str | None]:
         """`leakage.mark` of each case that was read."""
         return loading.marks(self._keyed, self.adapter.preparer, around)
 
-    def fit(self, rows: Rows, choose: Choose | None) -> dict[str, Any]:
+    def fit(self, rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
         histories = []
         for number, (method, settings) in enumerate(self._stages):
             if number:
@@ -122,7 +122,7 @@ class TrainedLearner:
         best = histories[-1]
         return {"training": best if len(histories) == 1 else {**best, "stages": histories}}
 
-    def _stage(self, number: int, given: Mapping[str, Any], rows: Rows, choose: Choose | None) -> dict[str, Any]:
+    def _stage(self, number: int, given: Mapping[str, Any], rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
         assert self._around is not None
         around, own = self._around, dict(given)
         batch_size, steps = own.pop("batch_size"), own.pop("steps", None)
@@ -185,10 +185,10 @@ class Prevalence:
 
     probabilities = True
 
-    def read(self, cases: Sequence[Case], around: Surroundings) -> tuple[list[Case], list[tuple[str, str]]]:
+    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
         return list(cases), []
 
-    def fit(self, rows: Rows, choose: Choose | None) -> dict[str, Any]:
+    def fit(self, rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
         self._share = baselines.prevalence(rows.truth[rows.train])
         return {"choice": {"share": self._share.tolist()}}
 
@@ -213,7 +213,7 @@ class ProbeBaseline:
         self._cases: list[Case] = []
         self._fixed: list[np.ndarray] = []
 
-    def read(self, cases: Sequence[Case], around: Surroundings) -> tuple[list[Case], list[tuple[str, str]]]:
+    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
         self._cases, left_out = list(cases), []
         if self._preparer is not None:
             found = features.compute(
@@ -230,7 +230,7 @@ class ProbeBaseline:
             self._fixed = [self._beside.pooled()]
         return self._cases, left_out
 
-    def fit(self, rows: Rows, choose: Choose | None) -> dict[str, Any]:
+    def fit(self, rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
         columns = baselines.attributes(self._cases, self._columns, rows.train, self._where)
         self._values = torch.as_tensor(np.concatenate([*self._fixed, columns], axis=1), dtype=torch.float32)
         truth = torch.as_tensor(rows.truth)

@@ -14,7 +14,7 @@ from medvfm.core import cpu_count as cores
 from medvfm.core.case import Case
 from medvfm.core.errors import MedvfmError
 from medvfm.core.protocols import Preparer
-from medvfm.engine.surroundings import Surroundings
+from medvfm.engine.context import RunContext
 from medvfm.io import cache
 from medvfm.io.cache import ArrayCache
 from medvfm.io.dataset import content_hash as content
@@ -98,7 +98,7 @@ def prepared(cases: Sequence[Case], preparer: Preparer, workers: int, strict: bo
 
 
 def made(
-    keyed: Sequence[tuple[Case, str]], preparer: Preparer, around: Surroundings, label: str
+    keyed: Sequence[tuple[Case, str]], preparer: Preparer, around: RunContext, label: str
 ) -> Iterator[tuple[Case, str, Any]]:
     """Case, key, and what `prepared` gives; the mark of each is remembered, by which `marks` finds it again."""
     items = prepared([case for case, _ in keyed], preparer, around.workers, around.strict)
@@ -112,7 +112,7 @@ def made(
         _MARKS.save()
 
 
-def marks(keyed: Sequence[tuple[Case, str]], preparer: Preparer, around: Surroundings) -> list[str | None]:
+def marks(keyed: Sequence[tuple[Case, str]], preparer: Preparer, around: RunContext) -> list[str | None]:
     """`leakage.mark` of each case as it is prepared; a case is read again only where nothing remembers it.
 
     None for one that cannot be read any more.
@@ -139,7 +139,7 @@ class PreparedCases(Dataset):
         return self._arrays.get_or_make(f"{self._preparer.key()}-{key}", lambda: self._preparer(case))
 
 
-def fill(cases: Sequence[Case], preparer: Preparer, arrays: ArrayCache, around: Surroundings) -> Keyed:
+def fill(cases: Sequence[Case], preparer: Preparer, arrays: ArrayCache, around: RunContext) -> Keyed:
     """Prepare every case once, into the cache; what cannot be read is left out before anything is trained."""
     keyed = content_keys(cases, preparer, around.strict)
     missing = [(case, key) for case, key in keyed.readable if not arrays.has(f"{preparer.key()}-{key}")]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from medvfm.core.case import Case
+from medvfm.engine.context import RunContext
 from medvfm.engine.mask_store import MaskStore
-from medvfm.engine.surroundings import Surroundings
 
 BUILT_IN = ("ellipse", "location")
 
@@ -22,7 +22,7 @@ class Ellipse:
     def __init__(self, store: MaskStore, kind: str) -> None:
         self.store, self._kind = store, kind
 
-    def read(self, cases: Sequence[Case], around: Surroundings) -> tuple[list[Case], list[tuple[str, str]]]:
+    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
         return self.store.read(cases, around)
 
     def fit(self, train_rows: np.ndarray, val_rows: np.ndarray, score: Callable[..., float] | None) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Location:
         self.store, self._classes = store, classes
         self._votes = np.zeros((classes + 1, 1, 1, 1), np.float32)
 
-    def read(self, cases: Sequence[Case], around: Surroundings) -> tuple[list[Case], list[tuple[str, str]]]:
+    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
         return self.store.read(cases, around)
 
     def fit(self, train_rows: np.ndarray, val_rows: np.ndarray, score: Callable[..., float] | None) -> dict[str, Any]:

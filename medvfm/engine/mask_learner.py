@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from medvfm.core.case import Case
 from medvfm.engine import postprocess, train
+from medvfm.engine.context import RunContext
 from medvfm.engine.mask_store import MaskStore
-from medvfm.engine.surroundings import Surroundings
 from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.nn import augment
 
@@ -40,19 +40,19 @@ class MaskLearner:
         self._after, self._kind = after, truth.kind
         self.adapter, self.store = adapter, MaskStore(adapter.preparer, truth)
         self._stages, self._select, self._better, self._seed = stages, select, better, seed
-        self._around: Surroundings | None = None
+        self._around: RunContext | None = None
 
     @property
     def oracle(self) -> str | None:
         """Which truth of a case its prompts take; None: it sees none."""
         return self.adapter.oracle
 
-    def read(self, cases: Sequence[Case], around: Surroundings) -> tuple[list[Case], list[tuple[str, str]]]:
+    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
         self._around = around
         self.adapter.module.to(around.device)
         return self.store.read(cases, around)
 
-    def marks(self, around: Surroundings) -> list[str | None]:
+    def marks(self, around: RunContext) -> list[str | None]:
         """`leakage.mark` of each case that was read."""
         return self.store.marks(around)
 
@@ -132,7 +132,7 @@ class _Draws(Dataset):
 
 
 def _loaded(
-    draws: _Draws, batch_size: int, collate: Callable[[list[Any]], Any], around: Surroundings
+    draws: _Draws, batch_size: int, collate: Callable[[list[Any]], Any], around: RunContext
 ) -> Iterator[tuple[Any, torch.Tensor]]:
     """Batches, with a stand-in for the truth, which a mask's batch holds itself; workers draw beside a GPU."""
     beside = 0 if around.device == "cpu" else around.workers

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medvfm.engine.casewise import Cases
+from medvfm.engine.casewise import PerCaseValues
 from medvfm.io.rendering import overlays
 from medvfm.io.run_directory import write_bytes
 from medvfm.models.inputs.slice_stacks import intensity_rule
@@ -16,7 +16,9 @@ from medvfm.models.inputs.slice_stacks import intensity_rule
 EACH = 2  # of the best, of those around the median, and of the worst
 
 
-def write(out: Path, test: Cases, places: Sequence[tuple[Any, int]], metric: str, better: str) -> list[dict[str, Any]]:
+def write(
+    out: Path, test: PerCaseValues, places: Sequence[tuple[Any, int]], metric: str, better: str
+) -> list[dict[str, Any]]:
     """Pictures under previews/, and what the report says of each. `places`: (learner, row) of each test case.
 
     Cases are ranked by the mean of `metric` over targets; those in which it does not exist are not shown. Names of the

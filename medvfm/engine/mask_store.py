@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.case import Case
-from medvfm.core.slice_grid import Grid
+from medvfm.core.slice_grid import SliceGrid
 from medvfm.engine import loading
-from medvfm.engine.surroundings import Surroundings
+from medvfm.engine.context import RunContext
 from medvfm.io.cache import ArrayCache
 from medvfm.io.dataset.truth_masks import TruthReader
-from medvfm.models.inputs.volumes import Prepared, Volumes
+from medvfm.models.inputs.volumes import PreparedVolume, VolumePreparer
 
 
 @dataclass(frozen=True)
 class _Reader:
     """Reads image and mask of a case in one go; see core.protocols.Preparer."""
 
-    volumes: Volumes
+    volumes: VolumePreparer
     truth: TruthReader
 
     def key(self) -> str:
@@ -44,12 +44,12 @@ class _Reader:
 class MaskStore:
     """Rows of cases as what a segmenter sees, and their truth on the grid of the image."""
 
-    def __init__(self, volumes: Volumes, truth: TruthReader) -> None:
+    def __init__(self, volumes: VolumePreparer, truth: TruthReader) -> None:
         self.volumes = volumes
         self._reader, self._arrays = _Reader(volumes, truth), ArrayCache("volumes")
         self._keyed: list[tuple[Case, str]] = []
 
-    def read(self, cases: Sequence[Case], around: Surroundings) -> tuple[list[Case], list[tuple[str, str]]]:
+    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
         """Read what the cache lacks; the cases that can be used, and (case_id, reason) of the others."""
         keyed = loading.content_keys(cases, self._reader, around.strict)
         missing = [(case, key) for case, key in keyed.readable if not self._arrays.has(self._name(key, "pixels"))]
@@ -64,7 +64,7 @@ class MaskStore:
         self._keyed = [(case, key) for case, key in keyed.readable if case.case_id not in bad]
         return [case for case, _ in self._keyed], [*keyed.left_out, *bad.items()]
 
-    def marks(self, around: Surroundings) -> list[str | None]:
+    def marks(self, around: RunContext) -> list[str | None]:
         """`leakage.mark` of each row."""
         return loading.marks(self._keyed, self._reader, around)
 
@@ -74,10 +74,10 @@ class MaskStore:
     def case(self, row: int) -> Case:
         return self._keyed[row][0]
 
-    def grid(self, row: int) -> Grid:
+    def grid(self, row: int) -> SliceGrid:
         shape_vox, affine, has_spacing = self.place(row)
         prepare = self.volumes.prepare
-        return Grid.of(shape_vox, affine, has_spacing, prepare.slices.axis or "native", prepare.spacing)
+        return SliceGrid.of(shape_vox, affine, has_spacing, prepare.slices.axis or "native", prepare.spacing)
 
     def place(self, row: int) -> tuple[tuple[int, int, int], np.ndarray, bool]:
         """Shape, affine, and whether the file states a size, of the image that a row came from."""
@@ -85,7 +85,7 @@ class MaskStore:
         i, j, k = (int(n) for n in found[:3])
         return (i, j, k), np.array(found[4:]).reshape(4, 4), bool(found[3])
 
-    def item(self, row: int, *, with_truth: bool) -> Prepared:
+    def item(self, row: int, *, with_truth: bool) -> PreparedVolume:
         """A case as the segmenter sees it; the truth of a case that is predicted stays away, unless it is a prompt."""
         grid = self.grid(row)
         truth = None
@@ -93,7 +93,7 @@ class MaskStore:
             truth = (
                 self._array(row, "model_truth") if grid.is_resampled else grid.to_model(self.truth(row), linear=False)
             )
-        return Prepared(self.case(row).case_id, self._array(row, "pixels"), grid, truth)
+        return PreparedVolume(self.case(row).case_id, self._array(row, "pixels"), grid, truth)
 
     def truth(self, row: int) -> np.ndarray:
         """(i, j, k), or (i, j, k, T) for multi-label masks, on the grid of the image."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from medvfm.core import geometry
+from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Metric
-from medvfm.engine.wanted import Wanted
 from medvfm.metrics import instances, overlap, surface
 
 METRICS: dict[str, Metric] = {**overlap.METRICS, **surface.METRICS}
@@ -23,7 +23,7 @@ def metrics_of(kind: str) -> dict[str, Metric]:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class CaseMeasurements:
     """One case: metric name to (T,) values, NaN where undefined; how much truth and prediction hold of each target.
 
     sizes are in ml, in voxels where the file states no size, or numbers of objects for instances.
@@ -38,10 +38,10 @@ def measure(
     truth: np.ndarray,
     prediction: np.ndarray,
     affine: np.ndarray | None,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[MetricSpec],
     kind: str,
     targets: int,
-) -> Measured:
+) -> CaseMeasurements:
     """truth and prediction (i, j, k), with a last axis T for multi-label; affine None where no size is known."""
     if kind == "instances":
         return _objects(truth, prediction, wanted)
@@ -59,7 +59,7 @@ def measure(
             for w in distances:
                 values[w.name][column] = float(w.metric.function(found, **w.arguments))
     scale = 1.0 if voxel_mm3 is None else voxel_mm3 / 1000
-    return Measured(values, _plain(counts.truth) * scale, _plain(counts.prediction) * scale)
+    return CaseMeasurements(values, _plain(counts.truth) * scale, _plain(counts.prediction) * scale)
 
 
 def _surfaces(truth: np.ndarray, prediction: np.ndarray, affine: np.ndarray, kind: str, targets: int) -> list[Any]:
@@ -69,11 +69,11 @@ def _surfaces(truth: np.ndarray, prediction: np.ndarray, affine: np.ndarray, kin
     return list(surface.surfaces_of_labels(truth, prediction, range(1, targets + 1), affine))
 
 
-def _objects(truth: np.ndarray, prediction: np.ndarray, wanted: Sequence[Wanted]) -> Measured:
+def _objects(truth: np.ndarray, prediction: np.ndarray, wanted: Sequence[MetricSpec]) -> CaseMeasurements:
     found = instances.matches(truth, prediction)
     values = {w.name: np.array([float(w.metric.function(found, **w.arguments))]) for w in wanted}
     count = lambda labels: np.array([float(len(np.setdiff1d(np.unique(labels), 0)))])  # noqa: E731
-    return Measured(values, count(truth), count(prediction))
+    return CaseMeasurements(values, count(truth), count(prediction))
 
 
 def _plain(tensor: Any) -> np.ndarray:

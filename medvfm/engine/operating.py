@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from medvfm.core.errors import DataError, RecipeError, Undefined
+from medvfm.core.metric_spec import MetricSpec
 from medvfm.engine.evaluate import Thresholds
-from medvfm.engine.scored import Scored
-from medvfm.engine.wanted import Wanted
+from medvfm.engine.scored import ScoreTable
 from medvfm.metrics import calibration, ranking
 
 DECISION = "decision"
 
 
-def fix(val: Scored | None, wanted: Sequence[Wanted]) -> dict[tuple[str, str], np.ndarray]:
+def fix(val: ScoreTable | None, wanted: Sequence[MetricSpec]) -> dict[tuple[str, str], np.ndarray]:
     """(metric, target) to one threshold a fold.
 
     Metrics at a wanted specificity or sensitivity have their own. `decision`, for every other metric that needs one and
@@ -39,7 +39,7 @@ def fix(val: Scored | None, wanted: Sequence[Wanted]) -> dict[tuple[str, str], n
     return found
 
 
-def _threshold(val: Scored, column: int, rows: np.ndarray, point: Wanted | None) -> float:
+def _threshold(val: ScoreTable, column: int, rows: np.ndarray, point: MetricSpec | None) -> float:
     known = rows & ~np.isnan(val.truth[:, column])
     truth = torch.as_tensor((val.truth[known, column] > 0.5).astype(np.int64))
     score = torch.as_tensor(val.scores[known, column])
@@ -54,7 +54,7 @@ def _threshold(val: Scored, column: int, rows: np.ndarray, point: Wanted | None)
         return float("nan")
 
 
-def fit_platt(val: Scored | None) -> np.ndarray:
+def fit_platt(val: ScoreTable | None) -> np.ndarray:
     """(folds, T, 2) slope and intercept of Platt's scaling for every target, fitted on each fold's validation cases."""
     if val is None:
         raise RecipeError("evaluate.recalibrate needs validation cases", remedy="give `split` a share for val")
@@ -74,7 +74,7 @@ def fit_platt(val: Scored | None) -> np.ndarray:
     return np.array(found).reshape(-1, len(val.targets), 2)
 
 
-def recalibrated(scored: Scored, platt: np.ndarray) -> Scored:
+def recalibrated(scored: ScoreTable, platt: np.ndarray) -> ScoreTable:
     """The scores as probabilities by what `fit_platt` found."""
     slope, intercept = platt[scored.fold, :, 0], platt[scored.fold, :, 1]
     return scored.with_scores(1 / (1 + np.exp(-(slope * scored.scores + intercept))), True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medvfm.core.data_card import DataCard
+from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Method
 from medvfm.core.recipe import Recipe
-from medvfm.engine.wanted import Wanted
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Plan:
     card: DataCard
     question: Any
     judge: Any
-    select: Wanted
+    select: MetricSpec
     method: Method
     method_name: str
     learner: Callable[[], Any]

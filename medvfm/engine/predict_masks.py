@@ -16,13 +16,13 @@ from medvfm.core.data_card import Label
 from medvfm.core.errors import DataError, MedvfmError, RunError
 from medvfm.core.image import Image
 from medvfm.engine import postprocess
-from medvfm.engine.surroundings import Surroundings
+from medvfm.engine.context import RunContext
 from medvfm.io.rendering import overlays
 from medvfm.io.run_directory import write_bytes
 from medvfm.io.writers import masks
 from medvfm.io.writers.dicom_seg import write_segmentation
 from medvfm.models.inputs.slice_stacks import intensity_rule
-from medvfm.models.inputs.volumes import Prepared
+from medvfm.models.inputs.volumes import PreparedVolume
 
 FORMATS = ("nifti", "dicom-seg", "png")
 
@@ -35,7 +35,7 @@ def predict(
     out: Path,
     form: str,
     model: str,
-    around: Surroundings,
+    around: RunContext,
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Write a mask an input; a row an input and structure with its size in ml (voxels where no size is known)."""
     if adapters[0].oracle is not None:
@@ -67,12 +67,12 @@ def predict(
     return pd.DataFrame(rows), left_out
 
 
-def _prepared(adapter: Any, case: Case) -> tuple[Image, Prepared]:
+def _prepared(adapter: Any, case: Case) -> tuple[Image, PreparedVolume]:
     images = adapter.preparer.images(case)
     return images[0], adapter.preparer.of_images(images, case.case_id)
 
 
-def _segment(adapter: Any, prepared: Prepared) -> np.ndarray:
+def _segment(adapter: Any, prepared: PreparedVolume) -> np.ndarray:
     with torch.inference_mode():
         return adapter.segment(prepared)
 

@@ -12,7 +12,7 @@ from PIL import Image as Picture
 
 from medvfm.core.case import Case
 from medvfm.engine.evaluate import Thresholds
-from medvfm.engine.scored import Scored
+from medvfm.engine.scored import ScoreTable
 
 EACH = 4  # of false positives and of false negatives, for each target
 TARGETS = 3
@@ -22,7 +22,7 @@ SIDE_PX = 160
 
 def write(
     folder: Path,
-    test: Scored,
+    test: ScoreTable,
     thresholds: Thresholds,
     case_of: Mapping[str, Case],
     pictures: Callable[[Case], np.ndarray],

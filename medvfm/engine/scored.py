@@ -14,7 +14,7 @@ EVERYONE: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class ScoreTable:
     """Units of one split with truth and score.
 
     truth (n, T) 0, 1 or NaN for unknown; scores (n, T); patients (n,); fold (n,) whole numbers, all 0 without folds;
@@ -40,11 +40,11 @@ class Scored:
         if self.fold is None:
             object.__setattr__(self, "fold", np.zeros(n, dtype=int))
 
-    def subset(self, keep: np.ndarray) -> Scored:
+    def subset(self, keep: np.ndarray) -> ScoreTable:
         """The units where `keep` (n,) is true, or of those row numbers, in that order."""
         rows = np.flatnonzero(keep) if keep.dtype == bool else keep
         assert self.fold is not None
-        return Scored(
+        return ScoreTable(
             tuple(self.ids[r] for r in rows),
             self.patients[rows],
             self.targets,
@@ -55,9 +55,11 @@ class Scored:
             self.fold[rows],
         )
 
-    def with_scores(self, scores: np.ndarray, probabilities: bool) -> Scored:
+    def with_scores(self, scores: np.ndarray, probabilities: bool) -> ScoreTable:
         """The same units scored by something else."""
-        return Scored(self.ids, self.patients, self.targets, self.truth, scores, probabilities, self.groups, self.fold)
+        return ScoreTable(
+            self.ids, self.patients, self.targets, self.truth, scores, probabilities, self.groups, self.fold
+        )
 
     def as_frame(self, split: str, hashed: Mapping[str, str]) -> pd.DataFrame:
         """Long: case_id, patient (keyed hash), split, target, truth, score; `fold` where there are folds."""
@@ -78,10 +80,10 @@ class Scored:
         return frame
 
 
-def concatenated(parts: list[Scored]) -> Scored:
+def concatenated(parts: list[ScoreTable]) -> ScoreTable:
     """Several folds' units, numbered by fold."""
     first = parts[0]
-    return Scored(
+    return ScoreTable(
         tuple(i for p in parts for i in p.ids),
         np.concatenate([p.patients for p in parts]),
         first.targets,

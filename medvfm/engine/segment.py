@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from medvfm.core.case import Case
+from medvfm.core.metric_spec import MetricSpec
+from medvfm.core.result_row import ResultRow, as_records
 from medvfm.engine import checkpoint, describe, finished, mask_previews, steps
-from medvfm.engine.casewise import CaseJudge, Cases
+from medvfm.engine.casewise import CaseJudge, PerCaseValues
+from medvfm.engine.context import RunContext
 from medvfm.engine.mask_store import MaskStore
-from medvfm.engine.measure import Measured, measure
+from medvfm.engine.measure import CaseMeasurements, measure
 from medvfm.engine.plan import Plan
-from medvfm.engine.row import Row, as_records
-from medvfm.engine.surroundings import Surroundings
-from medvfm.engine.wanted import Wanted
 from medvfm.io import patient_hashes as patients
 from medvfm.io import run_directory
 from medvfm.io import test_openings as ledger
@@ -39,11 +39,11 @@ class _Fitted:
     learner: Any
     record: dict[str, Any]
     rows: Mapping[str, np.ndarray]
-    test: list[Measured]
-    val: list[Measured]
+    test: list[CaseMeasurements]
+    val: list[CaseMeasurements]
 
 
-def run(plan: Plan, table: Table, out: Path, around: Surroundings) -> dict[str, Any]:
+def run(plan: Plan, table: Table, out: Path, around: RunContext) -> dict[str, Any]:
     """Fit, draw, measure and judge; writes everything but the report and returns the record."""
     recipe, say, clock = plan.recipe, around.console.say, steps.Clock()
     judge: CaseJudge = plan.judge
@@ -127,7 +127,7 @@ def _fit(
     learner: Any,
     cases: Sequence[Case],
     rows: Mapping[str, np.ndarray],
-    around: Surroundings,
+    around: RunContext,
     folder: Path | None,
 ) -> _Fitted:
     """Fit on the training cases, then draw and measure the others. Masks of test cases go to `folder`."""
@@ -137,7 +137,7 @@ def _fit(
         return plan.judge.value(found, plan.select)
 
     record = learner.fit(rows["train"], rows["val"], score if len(rows["val"]) else None)
-    parts: dict[str, list[Measured]] = {}
+    parts: dict[str, list[CaseMeasurements]] = {}
     for split in ("val", "test"):
         parts[split] = []
         tracked = around.console.track(rows[split].tolist(), len(rows[split]), f"{split} cases segmented")
@@ -149,13 +149,15 @@ def _fit(
     return _Fitted(learner, record, rows, parts["test"], parts["val"])
 
 
-def _measured(plan: Plan, store: MaskStore, row: int, drawn: np.ndarray, wanted: Sequence[Wanted]) -> Measured:
+def _measured(
+    plan: Plan, store: MaskStore, row: int, drawn: np.ndarray, wanted: Sequence[MetricSpec]
+) -> CaseMeasurements:
     _, affine, has_size = store.place(row)
     question = plan.question
     return measure(store.truth(row), drawn, affine if has_size else None, wanted, question.kind, len(question.classes))
 
 
-def _gathered(plan: Plan, fitted: Sequence[_Fitted], split: str) -> Cases:
+def _gathered(plan: Plan, fitted: Sequence[_Fitted], split: str) -> PerCaseValues:
     """What all folds measured on a split, numbered by fold."""
     places = [(f, row, n) for n, f in enumerate(fitted) for row in f.rows[split]]
     cases = [f.learner.store.case(int(row)) for f, row, _ in places]
@@ -163,8 +165,8 @@ def _gathered(plan: Plan, fitted: Sequence[_Fitted], split: str) -> Cases:
     measured = [m for f in fitted for m in (f.test if split == "test" else f.val)]
     if not measured:
         empty = np.zeros((0, len(plan.question.classes)))
-        return Cases((), np.zeros(0, object), np.zeros(0, int), plan.question.classes, {}, empty, empty, {})
-    return Cases.of(
+        return PerCaseValues((), np.zeros(0, object), np.zeros(0, int), plan.question.classes, {}, empty, empty, {})
+    return PerCaseValues.of(
         [case.case_id for case in cases],
         [case.owner for case in cases],
         [fold for _, _, fold in places],
@@ -180,7 +182,7 @@ def _places(fitted: Sequence[_Fitted]) -> list[tuple[Any, int]]:
     return [(f.learner, int(row)) for f in fitted for row in f.rows["test"]]
 
 
-def _robustness(plan: Plan, fitted: Sequence[_Fitted], around: Surroundings) -> list[Row]:
+def _robustness(plan: Plan, fitted: Sequence[_Fitted], around: RunContext) -> list[ResultRow]:
     """Rows of the first overlap for each variant of the prompts: group `box_jitter_px=5`. Every variant is an oracle's.
 
     A variant costs as much as the test itself, so where there are more than CURVE_CASES a draw of them stands for all.
@@ -220,9 +222,9 @@ def _baseline(
     make: Callable[[], Any],
     cases: Sequence[Case],
     fitted: Sequence[_Fitted],
-    test: Cases,
-    around: Surroundings,
-) -> tuple[Cases, list[Row]]:
+    test: PerCaseValues,
+    around: RunContext,
+) -> tuple[PerCaseValues, list[ResultRow]]:
     """Fit and judge a baseline on the same folds; its rows and those of the difference to the model."""
     around = replace(around, checkpoint=around.checkpoint / f"baseline-{name}")
     others = []
@@ -236,7 +238,7 @@ def _baseline(
     )
 
 
-def _predictions(test: Cases, hashed: Mapping[str, str]) -> pd.DataFrame:
+def _predictions(test: PerCaseValues, hashed: Mapping[str, str]) -> pd.DataFrame:
     """Long: how much of each target truth and mask hold, and where the mask lies."""
     n, t = test.truth_size.shape
     return pd.DataFrame(

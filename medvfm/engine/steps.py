@@ -13,7 +13,7 @@ from medvfm.core.case import SPLITS, Case
 from medvfm.core.errors import DataError
 from medvfm.core.recipe import Recipe
 from medvfm.engine import copies
-from medvfm.engine.surroundings import Surroundings
+from medvfm.engine.context import RunContext
 from medvfm.io.dataset import leakage, splits
 from medvfm.io.dataset.cases import Cases
 
@@ -45,7 +45,7 @@ class Readable:
         return [{"case_id": case_id, "reason": reason} for case_id, reason in self.left_out]
 
 
-def read(question: Any, learner: Any, table: Cases, around: Surroundings) -> Readable:
+def read(question: Any, learner: Any, table: Cases, around: RunContext) -> Readable:
     """Labelled cases that can be read, and the flow from the table to them."""
     labelled = [case for case in table.cases if question.labelled(case)]
     around.console.say(f"reading {len(labelled)} cases")
@@ -62,7 +62,7 @@ def read(question: Any, learner: Any, table: Cases, around: Surroundings) -> Rea
     return Readable(readable, flow, [*table.left_out, *left_out])
 
 
-def read_again(learner: Any, cases: Sequence[Case], name: str, around: Surroundings) -> None:
+def read_again(learner: Any, cases: Sequence[Case], name: str, around: RunContext) -> None:
     """A baseline must be able to use every case that the model uses."""
     readable, left_out = learner.read(cases, around)
     if len(readable) != len(cases):
@@ -71,7 +71,7 @@ def read_again(learner: Any, cases: Sequence[Case], name: str, around: Surroundi
 
 
 def folds(
-    recipe: Recipe, cases: Sequence[Case], balanced: Sequence[str], learner: Any, around: Surroundings
+    recipe: Recipe, cases: Sequence[Case], balanced: Sequence[str], learner: Any, around: RunContext
 ) -> list[splits.Fold]:
     """The split or splits, checked for leaks; `balanced` names the classes that are held in balance.
 

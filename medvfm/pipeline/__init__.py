@@ -11,12 +11,12 @@ import pandas as pd
 from medvfm import lookup
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, RecipeError, nearest
+from medvfm.core.metric_spec import shown
 from medvfm.core.plurals import plural
 from medvfm.core.recipe import Prepare, Recipe
 from medvfm.engine import card_page, data_check, external, external_masks, finished, loading, measure, predict_masks
 from medvfm.engine import evaluate as judging
-from medvfm.engine.surroundings import Surroundings
-from medvfm.engine.wanted import shown
+from medvfm.engine.context import RunContext
 from medvfm.io import run_directory
 from medvfm.io.console import Console
 from medvfm.io.dataset import cases as tables
@@ -146,9 +146,9 @@ def _root(card: DataCard, recipe: Recipe, console: Console) -> Path:
     return roots.locate(card, data.root, data.options, console, layout=data.layout, beside=lookup.beside(data.card))
 
 
-def _surroundings(checkpoint: Path, device: str | None, strict: bool, console: Console) -> Surroundings:
+def _surroundings(checkpoint: Path, device: str | None, strict: bool, console: Console) -> RunContext:
     chosen = _device(device)
-    return Surroundings(checkpoint, chosen, loading.default_workers(chosen), strict, console)
+    return RunContext(checkpoint, chosen, loading.default_workers(chosen), strict, console)
 
 
 def _device(asked: str | None) -> str:

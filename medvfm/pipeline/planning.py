@@ -9,8 +9,9 @@ from typing import Any
 from medvfm import lookup
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import RecipeError, nearest
+from medvfm.core.metric_spec import MetricSpec, parse
 from medvfm.core.protocols import Method, Metric
-from medvfm.core.recipe import Adapter, Baseline, Recipe, Stage, Train
+from medvfm.core.recipe import AdapterSettings, Baseline, Recipe, Stage, Train
 from medvfm.engine import (
     baselines,
     casewise,
@@ -25,10 +26,9 @@ from medvfm.engine import (
 )
 from medvfm.engine import evaluate as judging
 from medvfm.engine.plan import Plan
-from medvfm.engine.wanted import Wanted, parse
 from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.rendering import windowing as pictures
-from medvfm.models.inputs.volumes import Volumes
+from medvfm.models.inputs.volumes import VolumePreparer
 
 Keys = tuple[str | int, ...]
 Make = Callable[[], Any]
@@ -46,7 +46,7 @@ class Answering:
     """
 
     metrics: Callable[[Any], Mapping[str, Metric]]
-    judge: Callable[[Sequence[Wanted], Any, Recipe], Any]
+    judge: Callable[[Sequence[MetricSpec], Any, Recipe], Any]
     run: Callable[..., dict[str, Any]]
     learner: Callable[..., Any]
     baseline: Callable[..., Make | None]
@@ -92,11 +92,11 @@ class _Context:
     recipe: Recipe
     question: Any
     card: DataCard
-    select: Wanted
+    select: MetricSpec
     answering: Answering
 
     def maker(
-        self, settings: Adapter, module: Any, stages: Sequence[tuple[str, Train]], methods: Sequence[Method]
+        self, settings: AdapterSettings, module: Any, stages: Sequence[tuple[str, Train]], methods: Sequence[Method]
     ) -> Make:
         """Makes the learner when the run needs it: only then are weights loaded."""
         module.refuse(settings, [name for name, _ in stages], self.recipe.prepare, self.question)
@@ -139,7 +139,7 @@ class _Context:
         return self.maker(baseline, module, stages, methods)
 
 
-def _stages(adapter: Adapter, train: Train, module: Any) -> list[tuple[str, Train]]:
+def _stages(adapter: AdapterSettings, train: Train, module: Any) -> list[tuple[str, Train]]:
     stages = adapter.stages or (Stage(method=adapter.method or module.DEFAULT_METHOD, train=train),)
     return [(stage.method, stage.train) for stage in stages]
 
@@ -214,7 +214,7 @@ def _masks_baseline(context: _Context, baseline: Baseline, keys: Keys) -> Make |
         )
 
     def make() -> Any:
-        volumes = Volumes(context.recipe.prepare, card.windows, card.reading)
+        volumes = VolumePreparer(context.recipe.prepare, card.windows, card.reading)
         store = mask_store.MaskStore(volumes, TruthReader.of(card, question.classes, question.kind))
         if baseline.name == "ellipse":
             return mask_baselines.Ellipse(store, question.kind)

@@ -17,7 +17,7 @@ KINDS = ("binary", "multi_class", "multi_label", "ordinal")
 
 
 @dataclass(frozen=True)
-class Question:
+class ClassificationTask:
     """What is asked, settled: classes in order, kind, and the unit that is scored.
 
     Truth is (n, T) float: 0, 1, soft, or NaN for unknown; one column a class. For multi-class and ordinal questions
@@ -61,7 +61,7 @@ class Question:
         return not (any(unknown) if self.exclusive else all(unknown))
 
 
-def build(settings: Settings, where: str, card: DataCard) -> Question:
+def build(settings: Settings, where: str, card: DataCard) -> ClassificationTask:
     """Settle the question; refuses what it leaves open. Classes are columns, which the card is asked for later."""
     if not settings.classes:
         raise RecipeError("classification needs `classes`", where=where, remedy="as in classes: [lesion]")
@@ -76,7 +76,7 @@ def build(settings: Settings, where: str, card: DataCard) -> Question:
         raise RecipeError(f"kind {kind!r} is not of classification; {nearest(kind, KINDS)}", where=where)
     if (kind == "binary") != (len(settings.classes) == 1):
         raise RecipeError(f"kind {kind} with {len(settings.classes)} classes", where=where)
-    return Question(settings.classes, kind, settings.unit, settings.pool)
+    return ClassificationTask(settings.classes, kind, settings.unit, settings.pool)
 
 
 @dataclass(frozen=True, eq=False)

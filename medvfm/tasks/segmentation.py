@@ -18,7 +18,7 @@ DEFAULT_METRICS_OF_OBJECTS = ("dice", "aji", "pq", "f1@iou=0.5")
 
 
 @dataclass(frozen=True)
-class Question:
+class SegmentationTask:
     """What is asked, settled: structures in order (value 1 is the first), and how they share voxels."""
 
     classes: tuple[str, ...]
@@ -45,7 +45,7 @@ class Question:
         return np.full((len(cases), len(self.classes)), np.nan)
 
 
-def build(settings: Settings, where: str, card: DataCard) -> Question:
+def build(settings: Settings, where: str, card: DataCard) -> SegmentationTask:
     """Settle the question; without `classes` all structures of the card are asked for."""
     kind = settings.kind or ("instances" if card.masks.kind == "instances" else "semantic")
     if kind not in KINDS:
@@ -59,11 +59,11 @@ def build(settings: Settings, where: str, card: DataCard) -> Question:
         classes = settings.classes or tuple(structures[:1]) or ("object",)
         if len(classes) != 1:
             raise RecipeError(f"objects of one class are told apart, and {len(classes)} are named", where=where)
-        return Question(classes, kind, settings.postprocess)
+        return SegmentationTask(classes, kind, settings.postprocess)
     classes = settings.classes or tuple(structures) or ("foreground",)
     if len(set(classes)) != len(classes):
         raise RecipeError("a class stands twice", where=where)
     unknown = [name for name in classes if structures and name not in structures]
     if unknown:
         raise RecipeError(f"the card has no structure {unknown[0]!r}; {nearest(unknown[0], structures)}", where=where)
-    return Question(classes, kind, settings.postprocess)
+    return SegmentationTask(classes, kind, settings.postprocess)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from medvfm.adapters import dinov2
-from medvfm.core.recipe import Adapter, Prepare, Train
-from medvfm.core.slice_grid import Grid
-from medvfm.models.inputs.volumes import Prepared
-from medvfm.tasks.segmentation import Question
+from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.slice_grid import SliceGrid
+from medvfm.models.inputs.volumes import PreparedVolume
+from medvfm.tasks.segmentation import SegmentationTask
 
 SHAPE = (7, 30, 22)  # slices, rows, columns
 
@@ -31,7 +31,7 @@ def checkpoint(tmp_path_factory):
 
 
 def build(weights, method, question, **options):
-    settings = Adapter(name="dinov2", weights=weights, method=method, rank=2, blocks=1, options=options)
+    settings = AdapterSettings(name="dinov2", weights=weights, method=method, rank=2, blocks=1, options=options)
     prepare = Prepare(size=56)
     dinov2.refuse(settings, [method], prepare, question)
     return dinov2.build(settings, question, method, prepare, windows={}, read={}, train=Train(), seed=0)
@@ -40,19 +40,19 @@ def build(weights, method, question, **options):
 def item(channels=1, layers=0):
     rng = np.random.default_rng(0)
     affine = np.array([[0, 0, 2.5, 3], [-1, 0, 0, 4], [0, -1.5, 0, 5], [0, 0, 0, 1.0]])
-    grid = Grid.of((SHAPE[2], SHAPE[1], SHAPE[0]), affine, True, "native")
+    grid = SliceGrid.of((SHAPE[2], SHAPE[1], SHAPE[0]), affine, True, "native")
     assert grid.shape == SHAPE
     truth = np.zeros(SHAPE, np.uint8)
     truth[2:5, 8:15, 5:12] = 1
     if layers:
         truth = np.stack([truth > 0] * layers)
-    return Prepared("c", rng.random((channels, *SHAPE)).astype(np.float16), grid, truth)
+    return PreparedVolume("c", rng.random((channels, *SHAPE)).astype(np.float16), grid, truth)
 
 
 @pytest.mark.parametrize("decoder", ["conv", "linear"])
 @pytest.mark.parametrize("method", ["dense_head", "lora", "last_blocks", "full"])
 def test_a_method_moves_what_it_says_and_nothing_else(checkpoint, method, decoder):
-    adapter = build(checkpoint, method, Question(("a", "b"), "semantic"), decoder=decoder)
+    adapter = build(checkpoint, method, SegmentationTask(("a", "b"), "semantic"), decoder=decoder)
     examples = [adapter.draw(item(), np.random.default_rng(n), lambda p, t: (p, t)) for n in range(2)]
     adapter.loss(adapter.collate(examples), torch.zeros(2)).backward()
     for name, parameter in adapter.module.named_parameters():
@@ -66,9 +66,9 @@ def test_a_method_moves_what_it_says_and_nothing_else(checkpoint, method, decode
 
 def test_slices_land_where_they_belong(checkpoint):
     """A network that answers with the brightness of the middle channel gives back the planted shape."""
-    adapter = build(checkpoint, "dense_head", Question(("a",), "semantic"))
+    adapter = build(checkpoint, "dense_head", SegmentationTask(("a",), "semantic"))
     one = item()
-    planted = Prepared("c", one.truth[None].astype(np.float16), one.grid)
+    planted = PreparedVolume("c", one.truth[None].astype(np.float16), one.grid)
 
     class Bright(torch.nn.Module):
         def __init__(self, net):
@@ -88,7 +88,7 @@ def test_slices_land_where_they_belong(checkpoint):
 
 
 def test_overlapping_structures_and_colour(checkpoint):
-    adapter = build(checkpoint, "dense_head", Question(("a", "b"), "multi_label"))
+    adapter = build(checkpoint, "dense_head", SegmentationTask(("a", "b"), "multi_label"))
     example = adapter.draw(item(3, 2), np.random.default_rng(0), lambda p, t: (p, t))
     assert example["pixels"].shape == (3, 56, 56) and example["labels"].shape == (2, 56, 56)
     assert torch.isfinite(adapter.loss(adapter.collate([example]), torch.zeros(1)))

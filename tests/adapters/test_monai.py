@@ -10,13 +10,13 @@ import torch
 
 from medvfm.adapters import monai
 from medvfm.core.errors import RecipeError, WeightsError
-from medvfm.core.recipe import Adapter, Prepare, Train
-from medvfm.core.slice_grid import Grid
+from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.slice_grid import SliceGrid
 from medvfm.models import monai_networks
-from medvfm.models.inputs.volumes import Prepared
-from medvfm.tasks.segmentation import Question
+from medvfm.models.inputs.volumes import PreparedVolume
+from medvfm.tasks.segmentation import SegmentationTask
 
-QUESTION = Question(("ball",), "semantic")
+QUESTION = SegmentationTask(("ball",), "semantic")
 DEFINITION = {
     "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2],
 }  # fmt: skip
@@ -37,18 +37,18 @@ def bundle(tmp_path):
 
 
 def adapter(weights=None, method="full", **options):
-    settings = Adapter(name="monai", weights=weights, options=options)
+    settings = AdapterSettings(name="monai", weights=weights, options=options)
     monai.refuse(settings, [method], Prepare(), QUESTION)
     return monai.build(settings, QUESTION, method, Prepare(), windows={}, read={}, train=Train(), seed=0)
 
 
 def item(shape=(20, 24, 18), truth=True):
     rng = np.random.default_rng(0)
-    grid = Grid.of(shape[::-1], np.diag([-1.0, -1, 2, 1]), True, "axial")
+    grid = SliceGrid.of(shape[::-1], np.diag([-1.0, -1, 2, 1]), True, "axial")
     labels = np.zeros(shape, np.uint8)
     labels[4:7, 10:14, 3:6] = 1
     pixels = (rng.random((1, *shape)) + labels).astype(np.float16) / 2
-    return Prepared("c", pixels, grid, labels if truth else None)
+    return PreparedVolume("c", pixels, grid, labels if truth else None)
 
 
 def test_a_bundle_gives_what_its_network_gives(bundle):
@@ -131,4 +131,4 @@ def test_zero_shot_needs_a_bundle_and_objects_another_adapter():
     with pytest.raises(RecipeError, match="bundle"):
         adapter(method="zero_shot")
     with pytest.raises(RecipeError, match="objects apart"):
-        monai.refuse(Adapter(name="monai"), ["full"], Prepare(), Question(("nucleus",), "instances"))
+        monai.refuse(AdapterSettings(name="monai"), ["full"], Prepare(), SegmentationTask(("nucleus",), "instances"))

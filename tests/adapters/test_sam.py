@@ -14,30 +14,30 @@ import transformers as T
 
 from medvfm.adapters import sam
 from medvfm.core.errors import DataError, RecipeError
-from medvfm.core.recipe import Adapter, Prepare, Train
-from medvfm.core.slice_grid import Grid
+from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.slice_grid import SliceGrid
 from medvfm.engine.audits import training_mode
-from medvfm.models.inputs.volumes import Prepared
+from medvfm.models.inputs.volumes import PreparedVolume
 from medvfm.models.sam import prompt_sources
 from medvfm.nn import prompts
-from medvfm.tasks.segmentation import Question
+from medvfm.tasks.segmentation import SegmentationTask
 from tests.models.test_segmenters import DECODER, HIERA, PROMPT, SIDE, VISION, stirred
 
-NUCLEI = Question(("nucleus",), "instances")
-ORGANS = Question(("liver", "spleen"), "semantic")
-BOTH = Question(("liver", "lesion"), "multi_label")
+NUCLEI = SegmentationTask(("nucleus",), "instances")
+ORGANS = SegmentationTask(("liver", "spleen"), "semantic")
+BOTH = SegmentationTask(("liver", "lesion"), "multi_label")
 BOX = {"from": "truth", "kind": "box"}
 
 
-def adapted(question=NUCLEI, method="full", weights="tiny", given=BOX, seed=0, **options) -> sam.Sam:
-    settings = Adapter.model_validate(
+def adapted(question=NUCLEI, method="full", weights="tiny", given=BOX, seed=0, **options) -> sam.SamAdapter:
+    settings = AdapterSettings.model_validate(
         {"name": "sam", "weights": str(weights), "prompts": given, "options": options, "rank": 2}
     )
     sam.refuse(settings, [method], Prepare(), question)
     return sam.build(settings, question, method, Prepare(), windows={}, read={}, train=Train(), seed=seed)
 
 
-def picture(seed: int = 0, size: int = 64, count: int = 3) -> Prepared:
+def picture(seed: int = 0, size: int = 64, count: int = 3) -> PreparedVolume:
     """Bright discs on a dark ground, numbered."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
@@ -46,19 +46,19 @@ def picture(seed: int = 0, size: int = 64, count: int = 3) -> Prepared:
         row, column, radius = *rng.integers(12, size - 12, 2), rng.integers(4, 9)
         labels[0][(y - row) ** 2 + (x - column) ** 2 <= radius**2] = number
     pixels = (0.2 + 0.6 * (labels > 0) + 0.05 * rng.standard_normal(labels.shape)).clip(0, 1)
-    grid = Grid.of((size, size, 1), np.eye(4), False)
-    return Prepared(f"case{seed}", pixels[None].astype(np.float16), grid, labels)
+    grid = SliceGrid.of((size, size, 1), np.eye(4), False)
+    return PreparedVolume(f"case{seed}", pixels[None].astype(np.float16), grid, labels)
 
 
-def volume(spacing=None) -> Prepared:
+def volume(spacing=None) -> PreparedVolume:
     """A ball (1) and a rod (2) in a volume (i, j, k) of (40, 36, 10) voxels of 1 x 1 x 2 mm."""
     i, j, k = np.mgrid[:40, :36, :10]
     truth = np.zeros((40, 36, 10), np.uint8)
     truth[(i - 12) ** 2 + (j - 14) ** 2 + (2 * (k - 5)) ** 2 <= 64] = 1
     truth[(i - 30) ** 2 + (j - 24) ** 2 <= 38] = 2
-    grid = Grid.of(truth.shape, np.diag([1.0, 1, 2, 1]), True, "axial", spacing)
+    grid = SliceGrid.of(truth.shape, np.diag([1.0, 1, 2, 1]), True, "axial", spacing)
     pixels = grid.to_model(truth.astype(np.float32) / 2, linear=True)[None].astype(np.float16)
-    return Prepared("volume", pixels, grid, grid.to_model(truth, linear=False))
+    return PreparedVolume("volume", pixels, grid, grid.to_model(truth, linear=False))
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +105,9 @@ def test_untrained_tiny_draws_the_ellipse_in_each_true_box():
 def test_answers_lie_on_the_voxels_that_were_asked_about():
     """A flipped and permuted image: each structure's ellipse covers the structure where it lies in the file."""
     item = volume()
-    grid = Grid.of((40, 36, 10), np.diag([-1.0, 1, -2, 1]), True, "axial")
+    grid = SliceGrid.of((40, 36, 10), np.diag([-1.0, 1, -2, 1]), True, "axial")
     truth = item.grid.to_source(item.truth)
-    turned = Prepared("turned", item.pixels, grid, grid.to_model(truth, linear=False))
+    turned = PreparedVolume("turned", item.pixels, grid, grid.to_model(truth, linear=False))
     found = adapted(ORGANS).segment(turned)
     for value in (1, 2):
         both = ((found == value) & (truth == value)).sum()
@@ -120,7 +120,7 @@ def test_each_kind_of_question_gets_its_shape(spacing):
     semantic = adapted(ORGANS).segment(item)
     assert semantic.shape == (40, 36, 10) and set(np.unique(semantic)) == {0, 1, 2}
     layers = np.stack([item.truth > 0, item.truth == 2])
-    multi = adapted(BOTH).segment(Prepared("volume", item.pixels, item.grid, layers))
+    multi = adapted(BOTH).segment(PreparedVolume("volume", item.pixels, item.grid, layers))
     assert multi.shape == (40, 36, 10, 2) and multi.dtype == bool
     assert multi[..., 0].sum() > multi[..., 1].sum() > 0
 
@@ -166,11 +166,11 @@ def test_the_memory_of_a_video_model_carries_masks_too(monkeypatch):
         def __init__(self):
             self.seeds = []
 
-        def carried(self, pictures, count, seed, asked, picture_px, device):
+        def carried(self, pictures, count, seed, asked, original_size_px, device):
             self.seeds.append((seed, [a.value for a in asked]))
-            assert pictures(count - 1).shape == (1, *picture_px)
+            assert pictures(count - 1).shape == (1, *original_size_px)
             for s in range(count):
-                logits = torch.full((len(asked), *picture_px), -5.0)
+                logits = torch.full((len(asked), *original_size_px), -5.0)
                 for layer, one in zip(logits, asked, strict=True):
                     x0, y0, x1, y1 = one.box_px.astype(int)
                     layer[y0 : y1 + 1, x0 : x1 + 1] = 5.0
@@ -190,7 +190,7 @@ def test_the_memory_of_a_video_model_carries_masks_too(monkeypatch):
 
 def test_prompts_from_the_truth_need_it_and_others_do_not_see_it():
     item = picture()
-    blind = Prepared(item.case_id, item.pixels, item.grid, None)
+    blind = PreparedVolume(item.case_id, item.pixels, item.grid, None)
     with pytest.raises(DataError, match="has none"):
         adapted().segment(blind)
     found = adapted(given={"from": "grid", "options": {"points": 4, "iou": 0, "stability": 0.2}}).segment(blind)
@@ -250,7 +250,7 @@ def test_tiny_learns_what_an_ellipse_cannot_say():
             full = (y - row) ** 2 + (x - column) ** 2 <= 100
             labels[0][full & ((y - row) ** 2 + (x - column - 8) ** 2 > 64)] = number + 1
         pixels = (0.1 + 0.8 * (labels > 0))[None].astype(np.float16)
-        items.append(Prepared(str(seed), pixels, Grid.of((64, 64, 1), np.eye(4), False), labels))
+        items.append(PreparedVolume(str(seed), pixels, SliceGrid.of((64, 64, 1), np.eye(4), False), labels))
 
     def dice(adapter, item):
         found = item.grid.to_model(adapter.segment(item), linear=False) > 0
@@ -361,7 +361,7 @@ def test_a_frozen_encoder_sees_each_slice_once(sam_folder, monkeypatch):
 
 def test_pictures_without_objects_train_nothing():
     adapter, item = adapted(), picture()
-    empty = Prepared("empty", item.pixels, item.grid, np.zeros_like(item.truth))
+    empty = PreparedVolume("empty", item.pixels, item.grid, np.zeros_like(item.truth))
     loss = adapter.loss(adapter.collate([adapter.draw(empty, np.random.default_rng(0), same)]), torch.zeros(1))
     loss.backward()
     assert loss.item() == 0
@@ -373,7 +373,7 @@ def test_promptless_asks_for_every_class_in_every_slice():
     drawn = [adapter.draw(item, np.random.default_rng(seed), same)["masks"] for seed in range(12)]
     assert {len(masks) for masks in drawn} == {2}
     assert any(not masks[0].any() for masks in drawn)  # slices without the ball stay in
-    blind = Prepared("volume", item.pixels, item.grid, None)
+    blind = PreparedVolume("volume", item.pixels, item.grid, None)
     assert adapter.segment(blind).shape == (40, 36, 10)
 
 
@@ -384,7 +384,7 @@ def test_prompts_from_a_table(tmp_path):
     file = tmp_path / "boxes.csv"
     file.write_text(f"case_id,slice,label,x0,y0,x1,y1\n{item.case_id},0,7,{row}\n")
     found = adapted(given={"from": "file", "file": str(file)}).segment(
-        Prepared(item.case_id, item.pixels, item.grid, None)
+        PreparedVolume(item.case_id, item.pixels, item.grid, None)
     )
     assert np.array_equal(found > 0, adapted().segment(item) > 0)
     assert found.max() == 7
@@ -425,7 +425,7 @@ def test_prompts_from_masks_of_another_model(tmp_path):
     Image.fromarray(item.truth[0].astype(np.uint8)).save(tmp_path / f"{item.case_id}.png")
     adapter = adapted(given={"from": "file", "file": str(tmp_path), "kind": "box"})
     assert adapter.oracle is None
-    found = adapter.segment(Prepared(item.case_id, item.pixels, item.grid, None))
+    found = adapter.segment(PreparedVolume(item.case_id, item.pixels, item.grid, None))
     assert np.array_equal(found, adapted().segment(item))
 
 
@@ -453,7 +453,7 @@ def test_a_detector_and_a_segmenter_in_one_recipe(tmp_path):
     best = theirs["boxes"][theirs["scores"].argmax()].numpy()
     expected = np.array([best[0], best[1], max(best[0], best[2] - 1), max(best[1], best[3] - 1)]).clip(0, 63)
     assert np.allclose(asked[0].box_px, expected, atol=1e-3)
-    found = adapter.segment(Prepared(item.case_id, item.pixels, item.grid, None))
+    found = adapter.segment(PreparedVolume(item.case_id, item.pixels, item.grid, None))
     assert found.shape == (64, 64, 1)
     with pytest.raises(DataError, match="finds no 'liver'"):
         adapted(ORGANS, given=given)
@@ -514,14 +514,14 @@ def test_zero_shot_trains_nothing_and_answers_as_the_model_does(sam_folder):
 
 
 def test_no_nan_box_reaches_a_mask():
-    assert math.isnan(prompt_sources.as_prompts([prompt_sources.Asked(1), prompt_sources.Asked(
+    assert math.isnan(prompt_sources.as_prompts([prompt_sources.ObjectPrompt(1), prompt_sources.ObjectPrompt(
         2, box_px=np.array([1, 2, 3, 4], np.float32))], (8, 8)).boxes_px[0, 0].item())  # fmt: skip
 
 
 def test_gray_and_colour_pictures_of_one_size_are_encoded_together(monkeypatch):
     """Normalisation layers see the statistics of the batch: those of all its pictures, not of one kind at a time."""
     adapter, gray = adapted(), picture()
-    colour = Prepared("colour", np.repeat(gray.pixels, 3, axis=0), gray.grid, gray.truth)
+    colour = PreparedVolume("colour", np.repeat(gray.pixels, 3, axis=0), gray.grid, gray.truth)
     seen = []
     encode = type(adapter.module.segmenter).encode
     monkeypatch.setattr(

@@ -13,7 +13,7 @@ from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
 from medvfm.models.inputs.contract import InputContract
 from medvfm.models.inputs.resizing import lowpass_resized
-from medvfm.models.inputs.slice_stacks import Pictures, as_batch
+from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch
 from tests.benchmarks import scans
 from tests.benchmarks.measure import Row, fastest
 
@@ -40,7 +40,7 @@ def _row() -> Row:
     volume = scans.ct_volume(SLICES)
     affine = np.diag([*scans.SPACING_MM, 1.0])
     contract = InputContract((SIDE_PX, SIDE_PX), interpolation="bilinear", mean=MEAN, std=STD)
-    prepare = Pictures(contract, Prepare.model_validate({"windows": list(WINDOW_HU)}))
+    prepare = SliceStackPreparer(contract, Prepare.model_validate({"windows": list(WINDOW_HU)}))
     compose = transforms.Compose(
         [
             transforms.EnsureChannelFirst(channel_dim="no_channel"),

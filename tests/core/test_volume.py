@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from medvfm.core.slice_grid import Grid
+from medvfm.core.slice_grid import SliceGrid
 
 SHAPE = (14, 9, 11)
 
@@ -36,7 +36,7 @@ def oblique(codes: str, spacing_mm: tuple[float, float, float], degrees: float) 
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal", "native"])
 def test_labels_come_back_to_the_same_voxels(codes, axis):
     labels = planted(SHAPE)
-    grid = Grid.of(SHAPE, oblique(codes, (0.7, 2.5, 1.1), 17), True, axis)
+    grid = SliceGrid.of(SHAPE, oblique(codes, (0.7, 2.5, 1.1), 17), True, axis)
     there = grid.to_model(labels, linear=False)
     assert there.shape == grid.shape and there.flags.owndata is False
     assert np.array_equal(grid.to_source(there), labels)
@@ -49,7 +49,7 @@ def test_labels_come_back_to_the_same_voxels(codes, axis):
 def test_axial_pictures_have_the_patients_right_at_the_left_edge_and_anterior_up():
     voxels = np.zeros(SHAPE, np.float32)
     voxels[0, -1, 5] = 1  # RAS: leftmost index is the patient's left, last j is anterior
-    grid = Grid.of(SHAPE, np.diag([-1.0, 1, 2, 1]), True, "axial")  # i points to the left
+    grid = SliceGrid.of(SHAPE, np.diag([-1.0, 1, 2, 1]), True, "axial")  # i points to the left
     s, row, column = np.argwhere(grid.to_model(voxels, linear=True))[0]
     assert (s, row, column) == (5, 0, 0)
 
@@ -60,7 +60,7 @@ def test_a_ball_survives_resampling_where_it_lies(spacing_mm):
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     centre = np.array([17.3, 14.2, 9.6])
     ball = (((index - centre) * (0.9, 0.9, 2.4)) ** 2).sum(-1) < 9.0**2
-    grid = Grid.of(shape, affine, True, "axial", spacing_mm)
+    grid = SliceGrid.of(shape, affine, True, "axial", spacing_mm)
     assert grid.is_resampled
     soft = grid.to_model(ball.astype(np.float32), linear=True)
     back = grid.labels_from(np.stack([1 - soft, soft]))
@@ -71,7 +71,7 @@ def test_a_ball_survives_resampling_where_it_lies(spacing_mm):
 
 
 def test_a_constant_stays_constant_and_a_ramp_a_ramp():
-    grid = Grid.of((12, 10, 6), np.diag([2.0, 2, 3, 1]), True, "axial", (1.0,))
+    grid = SliceGrid.of((12, 10, 6), np.diag([2.0, 2, 3, 1]), True, "axial", (1.0,))
     assert np.allclose(grid.to_model(np.full((12, 10, 6), 7.0), linear=True), 7.0)
     ramp = np.broadcast_to(np.arange(12.0)[:, None, None], (12, 10, 6))
     column = grid.to_model(ramp, linear=True)[3, 4][::-1]  # columns point to the left, i to the right
@@ -79,7 +79,7 @@ def test_a_constant_stays_constant_and_a_ramp_a_ramp():
 
 
 def test_pictures_without_spacing_stay_as_they_are():
-    grid = Grid.of((8, 6, 1), np.eye(4), False, "axial", (0.5,))
+    grid = SliceGrid.of((8, 6, 1), np.eye(4), False, "axial", (0.5,))
     assert not grid.is_resampled and grid.spacing_mm is None
     picture = np.random.default_rng(0).random((8, 6, 1, 3))
     assert np.array_equal(grid.to_model(picture, linear=True)[:, 0], picture[:, :, 0].transpose(2, 1, 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medvfm.models.sam.automatic_masks import Grid, automatic_masks, boxes_of, non_maximum_suppression
+from medvfm.models.sam.automatic_masks import PointGrid, automatic_masks, boxes_of, non_maximum_suppression
 from medvfm.models.sam.load import load_segmenter
 
 
@@ -30,10 +30,10 @@ def test_boxes_are_outer_edges():
 def test_each_kept_mask_passes_the_thresholds_and_lies_apart():
     segmenter = load_segmenter("tiny")  # untrained: a disc around each point
     embeddings = segmenter.encode(torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)))
-    grid = Grid(points=8, iou=0.0, stability=0.2, nms=0.3)
+    grid = PointGrid(points=8, iou=0.0, stability=0.2, nms=0.3)
     logits = automatic_masks(segmenter, embeddings, grid, at_once=20)
     assert 3 < len(logits) < 64
     boxes = boxes_of(logits > 0)
     assert len(non_maximum_suppression(boxes, torch.ones(len(boxes)), grid.nms)) == len(boxes)
-    assert len(automatic_masks(segmenter, embeddings, Grid(points=8, iou=1.0))) == 0
-    assert len(automatic_masks(segmenter, embeddings, Grid(points=8, iou=0.0, stability=0.2, largest=0.01))) == 0
+    assert len(automatic_masks(segmenter, embeddings, PointGrid(points=8, iou=1.0))) == 0
+    assert len(automatic_masks(segmenter, embeddings, PointGrid(points=8, iou=0.0, stability=0.2, largest=0.01))) == 0

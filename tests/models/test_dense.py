@@ -11,7 +11,7 @@ from medvfm.models.encoders import dense
 
 @pytest.mark.parametrize("shape", [(35, 50), (50, 35), (200, 90), (64, 64)])
 def test_what_is_drawn_on_the_square_lies_on_the_slice(shape):
-    frame = dense.Frame(shape, 64)
+    frame = dense.PaddedFrame(shape, 64)
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     blob = ((rows - shape[0] * 0.6) ** 2 + (columns - shape[1] * 0.3) ** 2 < (min(shape) * 0.2) ** 2).astype(np.float32)
     pixels = frame.pixels(torch.from_numpy(blob)[None, None])

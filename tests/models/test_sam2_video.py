@@ -9,7 +9,7 @@ import transformers as T
 
 from medvfm.core.errors import WeightsError
 from medvfm.models.sam.load import load_segmenter
-from medvfm.models.sam.prompt_sources import Asked
+from medvfm.models.sam.prompt_sources import ObjectPrompt
 from medvfm.models.sam.video_memory import load_video_memory
 from medvfm.nn.prompts import Prompts
 from tests.models.test_segmenters import DECODER, HIERA, stirred
@@ -47,7 +47,7 @@ def slices(count: int) -> np.ndarray:
 def test_masks_are_those_of_transformers_session(folder):
     pixels, seed, box = slices(9), 3, np.array([15, 20, 38, 42], np.float32)
     memory = load_video_memory(str(folder))
-    found = dict(memory.carried(lambda s: pixels[:, s], 9, seed, [Asked(1, box_px=box)], (SIDE, SIDE)))
+    found = dict(memory.carried(lambda s: pixels[:, s], 9, seed, [ObjectPrompt(1, box_px=box)], (SIDE, SIDE)))
     assert sorted(found) == list(range(9))
     model = T.Sam2VideoModel.from_pretrained(folder).eval()
     video = torch.stack(
@@ -71,7 +71,7 @@ def test_memory_holds_a_few_slices_whatever_the_length(folder):
     forget = memory._forget
     memory._forget = lambda session, s: (forget(session, s), held.append(
         len(session.output_dict_per_obj[0]["non_cond_frame_outputs"])))  # fmt: skip
-    asked = [Asked(1, box_px=np.array([10, 20, 30, 40], np.float32))]
+    asked = [ObjectPrompt(1, box_px=np.array([10, 20, 30, 40], np.float32))]
     for _ in memory.carried(lambda s: pixels[:, s % 9], 30, 0, asked, (SIDE, SIDE)):
         pass
     assert max(held) <= 6 and len(held) == 30
@@ -88,7 +88,7 @@ def test_a_checkpoint_for_video_segments_pictures_too(folder):
         model = T.Sam2Model.from_pretrained(folder).eval()
         pixels = segmenter.frame.pixels(torch.from_numpy(slices(1)[:, 0].astype(np.float32))[None])
         theirs = model(pixels, input_boxes=boxes[None], multimask_output=False)
-    assert torch.allclose(ours.low_res[0], theirs.pred_masks[0, 0, 0], atol=1e-4)
+    assert torch.allclose(ours.low_res_masks[0], theirs.pred_masks[0, 0, 0], atol=1e-4)
 
 
 def test_weights_without_memory_are_refused(tmp_path):

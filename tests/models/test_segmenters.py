@@ -12,7 +12,7 @@ import transformers as T
 
 from medvfm.core.errors import WeightsError
 from medvfm.models.sam import original_layout as sam_layout
-from medvfm.models.sam.frame import Frame
+from medvfm.models.sam.frame import SamFrame
 from medvfm.models.sam.from_transformers import from_original
 from medvfm.models.sam.load import load_segmenter
 from medvfm.nn.prompts import Prompts
@@ -109,10 +109,10 @@ def test_masks_of_sam_are_those_of_transformers(sam_folder, kind, size):
         prompts = Prompts(one_picture(2), points_px=points, point_labels=labels)
     inputs = processor(image, return_tensors="pt", **asked)
     inputs = {k: v.float() if v.dtype == torch.float64 else v for k, v in inputs.items()}
-    many = kind == "one point"
+    multimask_output = kind == "one point"
     own = {k: inputs[k] for k in inputs if k not in ("original_sizes", "reshaped_input_sizes")}
     with torch.inference_mode():
-        theirs = model(**own, multimask_output=many)
+        theirs = model(**own, multimask_output=multimask_output)
         segmenter = load_segmenter(str(sam_folder), contract="sam")
         embeddings = segmenter.encode(as_pictures(image))
         ours = segmenter.decode(embeddings, prompts)
@@ -140,16 +140,18 @@ def test_masks_of_sam_2_are_those_of_transformers(sam2_folder, size):
     segmenter = load_segmenter(str(sam2_folder))
     with torch.inference_mode():
         embeddings = segmenter.encode(as_pictures(image))
-        for many in (False, True):
-            theirs = model(pixels, input_boxes=(BOXES * scale.repeat(2))[None], multimask_output=many)
+        for multimask_output in (False, True):
+            theirs = model(pixels, input_boxes=(BOXES * scale.repeat(2))[None], multimask_output=multimask_output)
             logits = processor.post_process_masks(theirs.pred_masks, [size], binarize=False)[0]
             best = theirs.iou_scores[0].argmax(1)
-            ours = segmenter.decode(embeddings, Prompts(one_picture(3), boxes_px=BOXES), many=many)
+            ours = segmenter.decode(
+                embeddings, Prompts(one_picture(3), boxes_px=BOXES), multimask_output=multimask_output
+            )
             expected = logits[torch.arange(3), best]
             assert (ours.logits - expected).abs().max() < tolerance * expected.abs().max()
         theirs = model(pixels, input_points=(POINTS * scale)[None], input_labels=LABELS[None], multimask_output=False)
         ours = segmenter.decode(embeddings, Prompts(one_picture(2), points_px=POINTS, point_labels=LABELS))
-    assert (ours.low_res - theirs.pred_masks[0, :, 0]).abs().max() < tolerance * theirs.pred_masks.abs().max()
+    assert (ours.low_res_masks - theirs.pred_masks[0, :, 0]).abs().max() < tolerance * theirs.pred_masks.abs().max()
     assert segmenter.frame.contract == "sam2"
 
 
@@ -188,7 +190,7 @@ def test_the_medsam_contract_is_its_published_preparation(size):
     image = picture(*size)
     resized = transform.resize(image, (SIDE, SIDE), order=3, preserve_range=True, anti_aliasing=True).astype(np.uint8)
     expected = (resized - resized.min()) / np.clip(resized.max() - resized.min(), 1e-8, None)
-    found = Frame("medsam", side_px=SIDE).pixels(as_pictures(image).half())[0].permute(1, 2, 0).numpy()
+    found = SamFrame("medsam", side_px=SIDE).pixels(as_pictures(image).half())[0].permute(1, 2, 0).numpy()
     # One level of 8 bits, where a value lies on the edge between two.
     assert np.abs(found - expected).max() <= 1.01 / float(resized.max() - resized.min())
     assert (np.abs(found - expected) > 1e-5).mean() < 0.001
@@ -213,7 +215,7 @@ def test_the_two_contracts_give_other_pixels_boxes_and_masks(sam_folder):
 
 def test_masks_of_medsam_are_resized_as_probabilities():
     low = torch.tensor([[[9.0, -1.0], [9.0, -1.0]]])
-    found = Frame("medsam").masks(low, (2, 8))[0].sigmoid()
+    found = SamFrame("medsam").masks(low, (2, 8))[0].sigmoid()
     shares = torch.nn.functional.interpolate(low.sigmoid()[None], (2, 8), mode="bilinear", align_corners=False)[0, 0]
     assert torch.allclose(found, shares, atol=1e-5)
 
@@ -250,19 +252,19 @@ def test_the_original_layout_gives_the_original_masks(original, tmp_path, size, 
     with torch.inference_mode():
         embeddings = segmenter.encode(as_pictures(image))
 
-        def differs(prompts, *asked, many=False, mask_input=None):
+        def differs(prompts, *asked, multimask_output=False, mask_input=None):
             masks, iou, low = predictor.predict_torch(
-                *asked, mask_input=mask_input, multimask_output=many, return_logits=True
+                *asked, mask_input=mask_input, multimask_output=multimask_output, return_logits=True
             )
             best, rows = iou.argmax(1), torch.arange(len(prompts))
-            ours = segmenter.decode(embeddings, prompts, many=many)
+            ours = segmenter.decode(embeddings, prompts, multimask_output=multimask_output)
             assert (ours.iou - iou[rows, best]).abs().max() < tolerance * iou.abs().max()
             masks = masks[rows, best]
             return (ours.logits - masks).abs().max() / masks.abs().max(), low
 
         boxed, clicked = Prompts(one_picture(3), BOXES), Prompts(one_picture(2), None, POINTS, LABELS)
         if max(size) == SIDE:  # else the best of several masks may be another one
-            assert differs(boxed, None, None, boxes, many=True)[0] < tolerance
+            assert differs(boxed, None, None, boxes, multimask_output=True)[0] < tolerance
         far, low = differs(boxed, None, None, boxes)
         assert far < tolerance
         assert differs(clicked, points, LABELS)[0] < tolerance

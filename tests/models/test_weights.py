@@ -107,7 +107,7 @@ def test_what_does_not_exist_says_what_does(tmp_path):
 OFFLINE = """
 import sys
 from medvfm.core.errors import WeightsError
-from medvfm.models.encoders import load_encoder
+from medvfm.models.encoders.load import load_encoder
 for name in sys.argv[1:]:
     try:
         encoder = load_encoder(name)

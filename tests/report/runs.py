@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from medvfm.core.metric_spec import parse
 from medvfm.core.recipe import Confidence
+from medvfm.core.result_row import as_records
 from medvfm.engine import evaluate, operating
 from medvfm.engine.evaluate import Judge
-from medvfm.engine.row import as_records
-from medvfm.engine.scored import Scored, concatenated
-from medvfm.engine.wanted import parse
+from medvfm.engine.scored import ScoreTable, concatenated
 
 METRICS = ("auroc", "auprc", "sensitivity@specificity=0.9", "specificity@sensitivity=0.9", "brier", "ece")
 CARD = {
@@ -53,7 +53,7 @@ def scored(
     exclusive: bool,
     per_patient: int = 1,
     first: int = 0,
-) -> Scored:
+) -> ScoreTable:
     """Units with sigmoid scores that lie `skill` deviations apart."""
     if exclusive:
         truth = np.eye(len(targets))[rng.integers(0, len(targets), n)]
@@ -66,7 +66,9 @@ def scored(
         "sex": np.array(["F" if r < 0.5 else "M" for r in rng.random(n)], dtype=object),
         "scanner": np.array(["ABC"[r] for r in rng.integers(0, 3, n)], dtype=object),
     }
-    return Scored(tuple(f"case{i}" for i in range(first, first + n)), patients, targets, truth, scores, True, groups)
+    return ScoreTable(
+        tuple(f"case{i}" for i in range(first, first + n)), patients, targets, truth, scores, True, groups
+    )
 
 
 def write(
@@ -86,7 +88,7 @@ def write(
     rng = np.random.default_rng(seed)
     exclusive = kind in ("multi_class", "ordinal")
 
-    def draw(skill: float, size: int) -> Scored:
+    def draw(skill: float, size: int) -> ScoreTable:
         parts = [
             scored(rng, size // folds, targets, skill, exclusive=exclusive, per_patient=per_patient, first=fold * size)
             for fold in range(folds)

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from medvfm.core.metric_spec import parse
 from medvfm.core.recipe import Confidence
-from medvfm.engine.casewise import CaseJudge, Cases
+from medvfm.core.result_row import as_records
+from medvfm.engine.casewise import CaseJudge, PerCaseValues
 from medvfm.engine.measure import metrics_of
-from medvfm.engine.row import as_records
-from medvfm.engine.wanted import parse
 from tests.report import runs
 
 METRICS = ("dice", "hd95", "hd95_detected", "nsd@tolerance=2", "volume_error", "missed", "spurious",
@@ -35,7 +35,7 @@ def cases(
     metrics: tuple[str, ...],
     per_patient: int = 1,
     truth: np.ndarray | None = None,
-) -> Cases:
+) -> PerCaseValues:
     """Cases of which one of seven lacks the last structure, where there are several, and one of eight is missed."""
     t = len(targets)
     if truth is None:
@@ -64,7 +64,7 @@ def cases(
         "spurious": np.where(present, nan, predicted > 0),
         "false_positive_volume": np.where(present, nan, predicted),
     }
-    return Cases(
+    return PerCaseValues(
         tuple(f"DOE-JANE-{i}" for i in range(n)),
         np.array([f"p{i // per_patient}" for i in range(n)], dtype=object),
         np.zeros(n, dtype=int),
@@ -200,7 +200,7 @@ def examples(directory: Path, n: int, volumes: bool = True) -> list[dict[str, An
     return found
 
 
-def _predictions(test: Cases, hashed: Mapping[str, str]) -> pd.DataFrame:
+def _predictions(test: PerCaseValues, hashed: Mapping[str, str]) -> pd.DataFrame:
     n, t = test.truth_size.shape
     return pd.DataFrame(
         {

@@ -32,7 +32,7 @@ class DenseNet(nn.Module):
 
 
 @dataclass(frozen=True)
-class Frame:
+class PaddedFrame:
     """How a slice of `shape` (H, W) lies in a square of `side_px`: enlarged by `scale`, at the upper left corner."""
 
     shape: tuple[int, int]

@@ -24,7 +24,7 @@ VERSION = 2  # to be raised when the same settings give other pixels, so that ca
 
 
 @dataclass(frozen=True)
-class Pictures:
+class SliceStackPreparer:
     """A case as (S, C, h, w) float16 pictures in [0, 1], resized as the model's contract says, not yet normalised.
 
     C is 1 for gray images and 3 for colour; S is 1 for 2D images. Half precision resolves a 2000th of the window, eight

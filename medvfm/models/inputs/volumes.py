@@ -16,7 +16,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
-from medvfm.core.slice_grid import Grid
+from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing as pictures
 from medvfm.models.inputs.slice_stacks import intensity_rule
@@ -25,7 +25,7 @@ VERSION = 1  # to be raised when the same settings give other pixels, so that ca
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedVolume:
     """A case as a segmenter sees it.
 
     pixels  (C, S, H, W) float16 in [0, 1], slices as a radiologist sees them; S is 1 for 2D. May be memory-mapped
@@ -35,13 +35,14 @@ class Prepared:
 
     case_id: str
     pixels: np.ndarray
-    grid: Grid
+    grid: SliceGrid
     truth: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
-class Volumes:
-    """Reads the images of a case into `Prepared.pixels`: one channel a role and gray channel, in the order of `roles`.
+class VolumePreparer:
+    """Reads the images of a case into `PreparedVolume.pixels`: one channel a role and gray channel, in the
+    order of `roles`.
 
     roles  names of the case's images; None takes all of them, which must lie on one grid
     """
@@ -89,22 +90,22 @@ class Volumes:
                 raise UnreadableImage("does not lie on the grid of the case's first image", where=path)
         return found
 
-    def grid(self, image: Image) -> Grid:
+    def grid(self, image: Image) -> SliceGrid:
         axis = self.prepare.slices.axis or "native"
-        return Grid.of(image.shape_vox, image.affine, image.has_spacing, axis, self.prepare.spacing)
+        return SliceGrid.of(image.shape_vox, image.affine, image.has_spacing, axis, self.prepare.spacing)
 
     def __call__(self, case: Case) -> np.ndarray:
         return self.of_images(self.images(case), case.case_id).pixels
 
-    def of_images(self, images: list[Image], case_id: str) -> Prepared:
+    def of_images(self, images: list[Image], case_id: str) -> PreparedVolume:
         """The same for images that have been read."""
         grid = self.grid(images[0])
         rule = intensity_rule(self.prepare, self.windows)
         channels = [channel for image in images for channel in _channels(image, grid, rule)]
-        return Prepared(case_id, np.stack(channels), grid)
+        return PreparedVolume(case_id, np.stack(channels), grid)
 
 
-def _channels(image: Image, grid: Grid, rule: Any) -> list[np.ndarray]:
+def _channels(image: Image, grid: SliceGrid, rule: Any) -> list[np.ndarray]:
     """(S, H, W) float16 in [0, 1] of each channel; resampled before the window, so that nothing is clipped twice."""
     if image.voxels.ndim == 3 or image.unit == "RGB":
         window = pictures.intensity_range(image, rule)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from medvfm.models.sam.model import Embeddings, Segmenter
+from medvfm.models.sam.model import ImageEmbeddings, SamModel
 from medvfm.nn.prompts import Prompts
 
 
 @dataclass(frozen=True)
-class Grid:
+class PointGrid:
     """How automatic masks are made and which are kept; Kirillov et al. 2023, appendix B, with their defaults.
 
     points     along each side
@@ -31,9 +31,11 @@ class Grid:
 
 
 @torch.inference_mode()
-def automatic_masks(segmenter: Segmenter, embeddings: Embeddings, grid: Grid, at_once: int = 64) -> torch.Tensor:
+def automatic_masks(
+    segmenter: SamModel, embeddings: ImageEmbeddings, grid: PointGrid, at_once: int = 64
+) -> torch.Tensor:
     """(M, H, W) logits of the objects of one encoded picture, best first."""
-    height, width = embeddings.picture_px
+    height, width = embeddings.original_size_px
     steps = (np.arange(grid.points) + 0.5) / grid.points
     places = torch.tensor([[[x * width - 0.5, y * height - 0.5]] for y in steps for x in steps], dtype=torch.float32)
     kept, scores, boxes = [], [], []

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 
 from medvfm.io.cache import ArrayCache
-from medvfm.models.sam.model import Embeddings, Segmenter
+from medvfm.models.sam.model import ImageEmbeddings, SamModel
 
 MEMORY_BYTES = 2**30
 
 
-class Embedder:
+class EmbeddingCache:
     """Encodes one picture at a time with the weights of the moment."""
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, segmenter: SamModel) -> None:
         self._segmenter, self._disk = segmenter, ArrayCache("embeddings")
-        self._recent: OrderedDict[str, Embeddings] = OrderedDict()
+        self._recent: OrderedDict[str, ImageEmbeddings] = OrderedDict()
         weights = segmenter.weights_record["sha256"]
         self._model = json.dumps([weights, segmenter.frame.as_record()], sort_keys=True)
 
-    def __call__(self, picture: np.ndarray, *, frozen: bool, remember: bool = False) -> Embeddings:
+    def __call__(self, picture: np.ndarray, *, frozen: bool, remember: bool = False) -> ImageEmbeddings:
         """Embeddings of a picture (C, H, W) in [0, 1].
 
         frozen    the encoder is as it was loaded: what the disk holds is right, and what is made goes there
@@ -36,7 +36,7 @@ class Embedder:
             return self._recent[key].to(self._segmenter.device)
         found = self._from_disk(key, picture) if frozen and self._segmenter.name != "tiny" else self._made(picture)
         if remember:
-            self._recent[key] = Embeddings(tuple(m.half().cpu() for m in found.maps), found.picture_px)
+            self._recent[key] = ImageEmbeddings(tuple(m.half().cpu() for m in found.maps), found.original_size_px)
             while len(self._recent) > 1 and sum(map(_bytes, self._recent.values())) > MEMORY_BYTES:
                 self._recent.popitem(last=False)
         return found
@@ -49,26 +49,26 @@ class Embedder:
         pixels = np.ascontiguousarray(picture, np.float16)
         return f"{self._model}-{pixels.shape}-{hashlib.sha256(pixels.tobytes()).hexdigest()}"
 
-    def _made(self, picture: np.ndarray) -> Embeddings:
+    def _made(self, picture: np.ndarray) -> ImageEmbeddings:
         pixels = torch.from_numpy(np.array(three_or_one(picture), dtype=np.float32))[None]
         with torch.inference_mode():
             return self._segmenter.encode(pixels)
 
-    def _from_disk(self, key: str, picture: np.ndarray) -> Embeddings:
+    def _from_disk(self, key: str, picture: np.ndarray) -> ImageEmbeddings:
         size = (int(picture.shape[-2]), int(picture.shape[-1]))
         maps: list[np.ndarray] = []
         while (array := self._disk.get(f"{key}-{len(maps)}")) is not None:
             maps.append(array)
         done = self._disk.get(f"{key}-count")
         if done is not None and int(done[0]) == len(maps):
-            return Embeddings.of_arrays(maps, size).to(self._segmenter.device)
+            return ImageEmbeddings.of_arrays(maps, size).to(self._segmenter.device)
         made = self._made(picture)
         arrays = made.arrays()
         for number, array in enumerate(arrays):
             self._disk.put(f"{key}-{number}", array)
         self._disk.put(f"{key}-count", np.array([len(arrays)]))
         # What is read back is what later runs read: the first run rounds to half precision too.
-        return Embeddings.of_arrays(arrays, size).to(self._segmenter.device)
+        return ImageEmbeddings.of_arrays(arrays, size).to(self._segmenter.device)
 
 
 def three_or_one(picture: np.ndarray) -> np.ndarray:
@@ -79,5 +79,5 @@ def three_or_one(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([picture, picture[-1:]]) if channels == 2 else picture[:3]
 
 
-def _bytes(embeddings: Embeddings) -> int:
+def _bytes(embeddings: ImageEmbeddings) -> int:
     return sum(m.numel() * m.element_size() for m in embeddings.maps)

@@ -23,7 +23,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Frame:
+class SamFrame:
     """The model's frame.
 
     sam     the longest side to `side_px` (bilinear, antialiased), ImageNet's mean and deviation, then zeros to the
@@ -42,9 +42,9 @@ class Frame:
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
 
-    def inner_px(self, picture_px: Sequence[int]) -> tuple[int, int]:
+    def inner_px(self, original_size_px: Sequence[int]) -> tuple[int, int]:
         """(height, width) in the model's frame that a picture of (height, width) covers."""
-        height, width = int(picture_px[0]), int(picture_px[1])
+        height, width = int(original_size_px[0]), int(original_size_px[1])
         if self.contract == "tiny":
             return height, width
         if self.contract == "sam":
@@ -52,11 +52,11 @@ class Frame:
             return int(height * scale + 0.5), int(width * scale + 0.5)
         return self.side_px, self.side_px
 
-    def input_px(self, picture_px: Sequence[int]) -> tuple[int, int]:
+    def input_px(self, original_size_px: Sequence[int]) -> tuple[int, int]:
         """(height, width) of the model's input."""
         if self.contract != "tiny":
             return self.side_px, self.side_px
-        return _up(int(picture_px[0]), self.multiple), _up(int(picture_px[1]), self.multiple)
+        return _up(int(original_size_px[0]), self.multiple), _up(int(original_size_px[1]), self.multiple)
 
     def pixels(self, pictures: torch.Tensor, *, ranged: bool = False) -> torch.Tensor:
         """Model input (N, 3, *input_px) from pictures (N, 1 or 3, H, W) in [0, 1]. `ranged`: parts of pictures
@@ -89,24 +89,26 @@ class Frame:
         low, high = float(picture.min()), float(picture.max())
         return (picture.astype(np.float32) - low) / max(high - low, 1e-8)
 
-    def prompts(self, prompts_picture_px: Prompts, picture_px: Sequence[int]) -> Prompts:
+    def prompts(self, prompts_original_px: Prompts, original_size_px: Sequence[int]) -> Prompts:
         """Prompts in the model's frame from prompts in the picture's. Masks stay as they are: see `mask_input`."""
-        inner = self.inner_px(picture_px)
-        return prompts_picture_px.scaled(inner[1] / picture_px[1], inner[0] / picture_px[0])
+        inner = self.inner_px(original_size_px)
+        return prompts_original_px.scaled(inner[1] / original_size_px[1], inner[0] / original_size_px[0])
 
-    def mask_input(self, masks_picture: torch.Tensor, picture_px: Sequence[int], side: int) -> torch.Tensor:
+    def mask_input(self, masks_picture: torch.Tensor, original_size_px: Sequence[int], side: int) -> torch.Tensor:
         """Logits (M, H, W) over the picture as (M, side, side) over the model's input: the decoder's mask prompt."""
-        inner, whole = self.inner_px(picture_px), self.input_px(picture_px)
+        inner, whole = self.inner_px(original_size_px), self.input_px(original_size_px)
         rows, columns = max(1, round(side * inner[0] / whole[0])), max(1, round(side * inner[1] / whole[1]))
         small = lowpass_resized(masks_picture[:, None], (rows, columns), "bilinear")
         return functional.pad(small, (0, side - columns, 0, side - rows), value=-10.0)[:, 0]
 
-    def masks(self, low_res: torch.Tensor, picture_px: Sequence[int], *, as_logits: bool = False) -> torch.Tensor:
+    def masks(
+        self, low_res_masks: torch.Tensor, original_size_px: Sequence[int], *, as_logits: bool = False
+    ) -> torch.Tensor:
         """Logits (M, H, W) at the picture's size from a decoder's (M, h, w), as each model's own code does it:
         MedSAM resizes probabilities (unless `as_logits`), the others logits."""
-        height, width = int(picture_px[0]), int(picture_px[1])
-        inner, whole = self.inner_px(picture_px), self.input_px(picture_px)
-        masks = low_res[:, None].float()
+        height, width = int(original_size_px[0]), int(original_size_px[1])
+        inner, whole = self.inner_px(original_size_px), self.input_px(original_size_px)
+        masks = low_res_masks[:, None].float()
         if self.contract == "tiny":
             return masks[:, 0, :height, :width]
         if self.contract == "medsam" and not as_logits:

@@ -12,8 +12,8 @@ from torch import nn
 from medvfm.core.errors import WeightsError
 from medvfm.models.encoders.from_transformers import quiet
 from medvfm.models.sam import original_layout as sam_layout
-from medvfm.models.sam.frame import Contract, Frame
-from medvfm.models.sam.model import Segmenter
+from medvfm.models.sam.frame import Contract, SamFrame
+from medvfm.models.sam.model import SamModel
 from medvfm.models.weights import Weights, account, load_strictly, read_state_dict
 from medvfm.nn.prompts import Prompts
 
@@ -51,17 +51,21 @@ class SamParts(nn.Module):
         return (self.vision_encoder(pixels)[0],)
 
     def masks(
-        self, maps: tuple[torch.Tensor, ...], prompts_model_px: Prompts, tokens: torch.Tensor | None, many: bool
+        self,
+        maps: tuple[torch.Tensor, ...],
+        prompts_model_px: Prompts,
+        tokens: torch.Tensor | None,
+        multimask_output: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         sparse, dense = _encoded(self.prompt_encoder, prompts_model_px, tokens)
-        low_res, iou = self.mask_decoder(
+        low_res_masks, iou = self.mask_decoder(
             image_embeddings=maps[-1][prompts_model_px.picture],
             image_positional_embeddings=_places(self, (self.side, self.side)).expand(len(sparse), -1, -1, -1),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
-            multimask_output=many,
+            multimask_output=multimask_output,
         )[:2]
-        return low_res[:, 0], iou[:, 0]
+        return low_res_masks[:, 0], iou[:, 0]
 
 
 class Sam2Parts(nn.Module):
@@ -93,19 +97,23 @@ class Sam2Parts(nn.Module):
         return tuple(maps)
 
     def masks(
-        self, maps: tuple[torch.Tensor, ...], prompts_model_px: Prompts, tokens: torch.Tensor | None, many: bool
+        self,
+        maps: tuple[torch.Tensor, ...],
+        prompts_model_px: Prompts,
+        tokens: torch.Tensor | None,
+        multimask_output: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         sparse, dense = _encoded(self.prompt_encoder, prompts_model_px, tokens)
         rows = prompts_model_px.picture
-        low_res, iou = self.mask_decoder(
+        low_res_masks, iou = self.mask_decoder(
             image_embeddings=maps[-1][rows],
             image_positional_embeddings=_places(self, self.side).expand(len(sparse), -1, -1, -1),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
-            multimask_output=many,
+            multimask_output=multimask_output,
             high_resolution_features=[m[rows] for m in maps[:-1]],
         )[:2]
-        return low_res[:, 0], iou[:, 0]
+        return low_res_masks[:, 0], iou[:, 0]
 
 
 def _encoded(encoder: Any, prompts: Prompts, tokens: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,18 +140,18 @@ def _places(parts: Any, grid: Any) -> torch.Tensor:
     return parts.shared_image_embedding(torch.stack([x, y], -1)).permute(2, 0, 1)[None]
 
 
-def load_sam(weights: Weights, contract: Contract) -> Segmenter:
+def load_sam(weights: Weights, contract: Contract) -> SamModel:
     """SAM or MedSAM from a folder in transformers' format."""
     model, record = loaded(transformers.SamModel, weights, may_miss=(_SHARED,), may_leave=())
-    frame = Frame(contract, side_px=int(model.config.vision_config.image_size))
-    return Segmenter(SamParts(model), frame, name=weights.source, weights_record=record)
+    frame = SamFrame(contract, side_px=int(model.config.vision_config.image_size))
+    return SamModel(SamParts(model), frame, name=weights.source, weights_record=record)
 
 
-def load_sam2(weights: Weights) -> Segmenter:
+def load_sam2(weights: Weights) -> SamModel:
     """SAM 2 or 2.1 for pictures; of a checkpoint for video the memory is left."""
     model, record = loaded(transformers.Sam2Model, weights, may_miss=(), may_leave=_VIDEO)
-    frame = Frame("sam2", side_px=int(model.config.prompt_encoder_config.image_size))
-    return Segmenter(Sam2Parts(model), frame, name=weights.source, weights_record=record)
+    frame = SamFrame("sam2", side_px=int(model.config.prompt_encoder_config.image_size))
+    return SamModel(Sam2Parts(model), frame, name=weights.source, weights_record=record)
 
 
 def from_original(
@@ -152,7 +160,7 @@ def from_original(
     contract: Contract,
     record: dict[str, Any],
     decoder_heads: int = sam_layout.DECODER_HEADS,
-) -> Segmenter:
+) -> SamModel:
     """SAM or MedSAM from the original layout, its sizes found from the shapes, every key accounted for."""
     config = transformers.SamConfig(**sam_layout.config_of(state, source, decoder_heads))
     converted, left = sam_layout.converted(state, source)
@@ -163,8 +171,8 @@ def from_original(
             layer.eps = 1e-5  # the original takes torch's default there; transformers' configuration has one for all
     vision: Any = config.vision_config
     sizes = {"layout": "segment-anything", "vision_width": vision.hidden_size, "vision_depth": vision.num_hidden_layers}
-    frame = Frame(contract, side_px=int(vision.image_size))
-    return Segmenter(
+    frame = SamFrame(contract, side_px=int(vision.image_size))
+    return SamModel(
         SamParts(model), frame, name=source, weights_record={**record, **sizes, "keys_left_unused": sorted(left)}
     )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medvfm.core.errors import WeightsError, nearest
-from medvfm.models.sam.frame import Contract, Frame
-from medvfm.models.sam.model import Segmenter
+from medvfm.models.sam.frame import Contract, SamFrame
+from medvfm.models.sam.model import SamModel
 from medvfm.models.weights import Weights, locate, read_json, read_state_dict, sha256_of
 
 # transformers is imported where it is needed: it takes seconds.
@@ -25,7 +25,7 @@ _CHOICES: dict[str, Contract] = {"sam": "sam", "medsam": "medsam"}
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 
 
-def load_segmenter(weights: str, *, contract: str | None = None, seed: int = 0) -> Segmenter:
+def load_segmenter(weights: str, *, contract: str | None = None, seed: int = 0) -> SamModel:
     """A segmenter in evaluation mode, in float32 on the CPU.
 
     `weights` is one of
@@ -96,7 +96,7 @@ def _only(known: Contract, contract: str | None, weights: str) -> None:
         raise WeightsError(f"these weights take the input contract {known}, not {contract}", where=weights)
 
 
-def _original(source: str, file: Path, contract: str | None) -> Segmenter:
+def _original(source: str, file: Path, contract: str | None) -> SamModel:
     if not file.is_file():
         raise WeightsError("no such file", where=source)
     if file.parent.joinpath("config.json").is_file() and "model_type" in read_json(file.parent / "config.json"):
@@ -120,17 +120,17 @@ def _original(source: str, file: Path, contract: str | None) -> Segmenter:
     return from_original(state, source, _CHOICES[contract], record).eval()
 
 
-def replace_name(segmenter: Segmenter, name: str) -> Segmenter:
+def replace_name(segmenter: SamModel, name: str) -> SamModel:
     """The same segmenter under the name that the recipe gives it."""
     segmenter.name = name
     segmenter.weights_record = {**segmenter.weights_record, "source": name}
     return segmenter
 
 
-def _tiny(seed: int) -> Segmenter:
+def _tiny(seed: int) -> SamModel:
     from medvfm.models.sam.tiny import MULTIPLE, make_tiny
 
     net, digest = make_tiny(seed)
-    frame = replace(Frame("tiny"), multiple=MULTIPLE, side_px=0)
+    frame = replace(SamFrame("tiny"), multiple=MULTIPLE, side_px=0)
     record = {"source": "tiny", "sha256": digest, "seed": seed, "licence": None}
-    return Segmenter(net, frame, name="tiny", weights_record=record).eval()
+    return SamModel(net, frame, name="tiny", weights_record=record).eval()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from medvfm.core.slice_grid import Grid
+from medvfm.core.slice_grid import SliceGrid
 
 ABSENT = -30.0  # the logit of a structure that a slice was not asked for
 
 
-class Canvas:
+class MaskAssembler:
     """Takes logits of objects, slices in any order, again and again; gives (i, j, k), or (i, j, k, T) of bool, on
     the image's grid.
 
@@ -20,7 +20,7 @@ class Canvas:
     multi_label  each structure where its logit is above 0
     """
 
-    def __init__(self, grid: Grid, kind: str, classes: int) -> None:
+    def __init__(self, grid: SliceGrid, kind: str, classes: int) -> None:
         self._grid, self._kind = grid, kind
         self._whole = kind == "instances" or (kind == "semantic" and not grid.is_resampled)
         if self._whole:

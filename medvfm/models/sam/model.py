@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from medvfm.models.sam.frame import Frame
+from medvfm.models.sam.frame import SamFrame
 from medvfm.nn.prompts import Prompts
 
 OBJECTS_AT_ONCE = 16  # decoded together: memory, not results
@@ -38,28 +38,32 @@ class Parts(Protocol):
         ...
 
     def masks(
-        self, maps: tuple[torch.Tensor, ...], prompts_model_px: Prompts, tokens: torch.Tensor | None, many: bool
+        self,
+        maps: tuple[torch.Tensor, ...],
+        prompts_model_px: Prompts,
+        tokens: torch.Tensor | None,
+        multimask_output: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (M, K, h, w) and predicted IoU (M, K); K is 1 unless `many` masks an object are asked for.
+        """Logits (M, K, h, w) and predicted IoU (M, K); K is 1 unless `multimask_output`.
         `tokens` (M, T, width) stand in place of points and boxes."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class Embeddings:
+class ImageEmbeddings:
     """What the image encoder says of N pictures of one size.
 
-    maps        feature maps (N, C, h, w), fine ones first
-    picture_px  (height, width) of the pictures
+    maps              feature maps (N, C, h, w), fine ones first
+    original_size_px  (height, width) of the pictures
     """
 
     maps: tuple[torch.Tensor, ...]
-    picture_px: tuple[int, int]
+    original_size_px: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.maps[0])
 
-    def to(self, device: torch.device | str) -> Embeddings:
+    def to(self, device: torch.device | str) -> ImageEmbeddings:
         return replace(self, maps=tuple(m.to(device).float() for m in self.maps))
 
     def arrays(self) -> list[np.ndarray]:
@@ -67,28 +71,28 @@ class Embeddings:
         return [m.detach().half().cpu().numpy() for m in self.maps]
 
     @classmethod
-    def of_arrays(cls, arrays: Sequence[np.ndarray], picture_px: tuple[int, int]) -> Embeddings:
-        return cls(tuple(torch.from_numpy(np.array(a, dtype=np.float32)) for a in arrays), picture_px)
+    def of_arrays(cls, arrays: Sequence[np.ndarray], original_size_px: tuple[int, int]) -> ImageEmbeddings:
+        return cls(tuple(torch.from_numpy(np.array(a, dtype=np.float32)) for a in arrays), original_size_px)
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """Masks of M objects.
 
-    logits   (M, H, W) at the size of the picture; above 0 is the object
-    iou      (M,) the model's own guess of the IoU with the truth
-    low_res  (M, h, w) the decoder's own logits, which may be given back to it as a mask prompt
+    logits         (M, H, W) at the size of the picture; above 0 is the object
+    iou            (M,) the IoU with the truth that the model predicts
+    low_res_masks  (M, h, w) the decoder's own logits, which may be given back to it as a mask prompt
     """
 
     logits: torch.Tensor
     iou: torch.Tensor
-    low_res: torch.Tensor
+    low_res_masks: torch.Tensor
 
 
-class Segmenter(nn.Module):
+class SamModel(nn.Module):
     """A model of the SAM family behind one way in and one way out. Prompts are in the frame of the pictures."""
 
-    def __init__(self, parts: Any, frame: Frame, *, name: str, weights_record: dict[str, Any]) -> None:
+    def __init__(self, parts: Any, frame: SamFrame, *, name: str, weights_record: dict[str, Any]) -> None:
         super().__init__()
         self.parts: Any = parts
         self.frame, self.name, self.weights_record = frame, name, weights_record
@@ -97,51 +101,54 @@ class Segmenter(nn.Module):
     def device(self) -> torch.device:
         return next(self.parts.parameters()).device
 
-    def encode(self, pictures: torch.Tensor, *, ranged: bool = False) -> Embeddings:
-        """Pictures (N, 1 or 3, H, W) in [0, 1]; `ranged` as in Frame.pixels."""
+    def encode(self, pictures: torch.Tensor, *, ranged: bool = False) -> ImageEmbeddings:
+        """Pictures (N, 1 or 3, H, W) in [0, 1]; `ranged` as in SamFrame.pixels."""
         size = (int(pictures.shape[-2]), int(pictures.shape[-1]))
-        return Embeddings(self.parts.image(self.frame.pixels(pictures.to(self.device), ranged=ranged)), size)
+        return ImageEmbeddings(self.parts.image(self.frame.pixels(pictures.to(self.device), ranged=ranged)), size)
 
     def decode(
         self,
-        embeddings: Embeddings,
-        prompts_picture_px: Prompts,
+        embeddings: ImageEmbeddings,
+        prompts_original_px: Prompts,
         *,
         tokens: torch.Tensor | None = None,
-        many: bool | None = None,
+        multimask_output: bool | None = None,
         training: bool = False,
     ) -> Decoded:
         """Masks of the prompted objects, OBJECTS_AT_ONCE at a time.
 
-        tokens    (M, T, width) learned prompts in place of points and boxes
-        many      let the model propose several masks an object and keep the one it deems best; None: for objects that
-                  have a single point, as SAM's authors advise
-        training  resize logits for every model, so that gradients do not vanish where a probability is near 0 or 1
+        tokens            (M, T, width) learned prompts in place of points and boxes
+        multimask_output  decode several masks an object and keep the one of the highest predicted IoU; None: for
+                          objects with a single point, as SAM's authors advise
+        training          resize logits for every model, so that gradients do not vanish where a probability is near
+                          0 or 1
         """
-        prompts = self.frame.prompts(prompts_picture_px.to(self.device), embeddings.picture_px)
+        prompts = self.frame.prompts(prompts_original_px.to(self.device), embeddings.original_size_px)
         side = self.parts.mask_side
         if prompts.masks is not None and prompts.masks.shape[-2:] != (side, side):
-            masks = self.frame.mask_input(prompts.masks.float(), embeddings.picture_px, side) if side else None
+            masks = self.frame.mask_input(prompts.masks.float(), embeddings.original_size_px, side) if side else None
             prompts = replace(prompts, masks=masks)
         parts = []
         for start in range(0, len(prompts), OBJECTS_AT_ONCE):
             rows = slice(start, start + OBJECTS_AT_ONCE)
-            parts.append(self._some(embeddings, prompts[rows], None if tokens is None else tokens[rows], many))
+            parts.append(
+                self._some(embeddings, prompts[rows], None if tokens is None else tokens[rows], multimask_output)
+            )
         if not parts:
-            empty = torch.zeros(0, *embeddings.picture_px, device=self.device)
+            empty = torch.zeros(0, *embeddings.original_size_px, device=self.device)
             return Decoded(empty, empty[:, 0, 0], empty)
-        low_res, iou = (torch.cat(found) for found in zip(*parts, strict=True))
-        logits = self.frame.masks(low_res, embeddings.picture_px, as_logits=training)
-        return Decoded(logits, iou, low_res)
+        low_res_masks, iou = (torch.cat(found) for found in zip(*parts, strict=True))
+        logits = self.frame.masks(low_res_masks, embeddings.original_size_px, as_logits=training)
+        return Decoded(logits, iou, low_res_masks)
 
     def _some(
-        self, embeddings: Embeddings, prompts: Prompts, tokens: torch.Tensor | None, many: bool | None
+        self, embeddings: ImageEmbeddings, prompts: Prompts, tokens: torch.Tensor | None, multimask_output: bool | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if tokens is not None:
             return _best(*self.parts.masks(embeddings.maps, prompts, tokens, False))
         found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         for rows, alike in _groups(prompts):
-            several = (alike.boxes_px is None and _points(alike) == 1) if many is None else many
+            several = (alike.boxes_px is None and _points(alike) == 1) if multimask_output is None else multimask_output
             found.append((rows, *_best(*self.parts.masks(embeddings.maps, alike, None, several))))
         order = torch.argsort(torch.cat([rows for rows, _, _ in found]))
         return torch.cat([low for _, low, _ in found])[order], torch.cat([iou for _, _, iou in found])[order]
@@ -179,10 +186,10 @@ def _points(prompts: Prompts) -> int:
     return 0 if prompts.points_px is None else prompts.points_px.shape[1]
 
 
-def _best(low_res: torch.Tensor, iou: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _best(low_res_masks: torch.Tensor, iou: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(M, h, w) and (M,) of the masks (M, K, h, w) with the highest predicted IoU."""
-    if low_res.shape[1] == 1:
-        return low_res[:, 0], iou[:, 0]
+    if low_res_masks.shape[1] == 1:
+        return low_res_masks[:, 0], iou[:, 0]
     best = iou.argmax(1)
     rows = torch.arange(len(best), device=best.device)
-    return low_res[rows, best], iou[rows, best]
+    return low_res_masks[rows, best], iou[rows, best]

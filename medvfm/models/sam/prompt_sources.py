@@ -17,7 +17,7 @@ from scipy import ndimage
 from medvfm.core.errors import DataError, UnreadableImage
 from medvfm.io.dataset.table_files import read_table
 from medvfm.io.read import read_image
-from medvfm.models.inputs.volumes import Prepared
+from medvfm.models.inputs.volumes import PreparedVolume
 from medvfm.nn import prompts
 from medvfm.nn.prompts import Prompts
 
@@ -25,7 +25,7 @@ Kind = Literal["box", "point", "points", "mask"]
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class ObjectPrompt:
     """One object that a slice is asked for.
 
     value   the structure's value (1 for the first class), or the object's number
@@ -42,18 +42,18 @@ class Asked:
     truth: np.ndarray | None = None
 
 
-class Source(Protocol):
+class PromptSource(Protocol):
     """`oracle` says how much of the truth the prompts take, in words; None for none."""
 
     @property
     def oracle(self) -> str | None: ...
 
-    def asked(self, item: Prepared, s: int) -> list[Asked]:
+    def asked(self, item: PreparedVolume, s: int) -> list[ObjectPrompt]:
         """The objects that slice `s` is asked for."""
         ...
 
 
-def as_prompts(asked: Sequence[Asked], size_px: tuple[int, int]) -> Prompts:
+def as_prompts(asked: Sequence[ObjectPrompt], size_px: tuple[int, int]) -> Prompts:
     """Objects of one picture, in one tensor each; the picture is the batch's first."""
     count = len(asked)
     boxes = np.full((count, 4), math.nan, np.float32)
@@ -129,7 +129,7 @@ class FromTruth:
             else f"oracle prompt: {what} a slice and structure"
         )
 
-    def asked(self, item: Prepared, s: int) -> list[Asked]:
+    def asked(self, item: PreparedVolume, s: int) -> list[ObjectPrompt]:
         if item.truth is None:
             raise DataError(f"prompts come from the truth, and {item.case_id} has none", remedy="adapter.prompts.from")
         truth = np.asarray(item.truth[..., s, :, :])
@@ -137,7 +137,7 @@ class FromTruth:
         boxes = self._volume_boxes(item.truth) if self.extent == "volume" else {}
         found = []
         for value, mask in structures(truth, self.kind, self.per):
-            one = Asked(value, truth=mask)
+            one = ObjectPrompt(value, truth=mask)
             if self.prompt == "mask":
                 one = replace(one, mask=mask, box_px=prompts.box_of(mask))
             elif self.prompt == "box":
@@ -169,12 +169,12 @@ class FromTable:
     (prepare.spacing) pixels are those of the resampled slice.
     """
 
-    rows: dict[tuple[str, int], list[Asked]]
+    rows: dict[tuple[str, int], list[ObjectPrompt]]
     oracle: str | None = None
 
     @classmethod
     def read(cls, file: Path, classes: Sequence[str], kind: str) -> FromTable:
-        found: dict[tuple[str, int], list[Asked]] = {}
+        found: dict[tuple[str, int], list[ObjectPrompt]] = {}
         for number, row in enumerate(_table(file), 1):
             where = f"{file.name}, row {number}"
             here = found.setdefault(
@@ -185,19 +185,19 @@ class FromTable:
                 box = np.array([_number(row.get(c), c, where) for c in ("x0", "y0", "x1", "y1")], np.float32)
                 if box[2] < box[0] or box[3] < box[1]:
                     raise DataError(f"a box with x1 < x0 or y1 < y0: {box.tolist()}", where=where)
-                here.append(Asked(value, box_px=box))
+                here.append(ObjectPrompt(value, box_px=box))
                 continue
             label = prompts.NEGATIVE if str(row.get("positive", "1")) in ("0", "0.0", "False") else prompts.POSITIVE
             point = np.array([[_number(row.get(c), c, where) for c in ("x", "y")] + [label]], np.float32)
             before = next((a for a in here if a.value == value and a.points is not None), None)
             if before is None:
-                here.append(Asked(value, points=point))
+                here.append(ObjectPrompt(value, points=point))
             else:
                 assert before.points is not None
                 here[here.index(before)] = replace(before, points=np.concatenate([before.points, point]))
         return cls(found)
 
-    def asked(self, item: Prepared, s: int) -> list[Asked]:
+    def asked(self, item: PreparedVolume, s: int) -> list[ObjectPrompt]:
         return self.rows.get((item.case_id, s), [])
 
 
@@ -252,19 +252,21 @@ class FromMasks:
     per: str = "class"
     oracle: str | None = None
 
-    def asked(self, item: Prepared, s: int) -> list[Asked]:
+    def asked(self, item: PreparedVolume, s: int) -> list[ObjectPrompt]:
         labels = self._labels(item)[s]
         found = []
         for value, mask in structures(labels, self.kind, self.per):
             if self.prompt == "box":
-                found.append(Asked(value, box_px=prompts.box_of(mask)))
+                found.append(ObjectPrompt(value, box_px=prompts.box_of(mask)))
             elif self.prompt == "mask":
-                found.append(Asked(value, box_px=prompts.box_of(mask), mask=mask))
+                found.append(ObjectPrompt(value, box_px=prompts.box_of(mask), mask=mask))
             else:
-                found.append(Asked(value, points=np.array([[*prompts.centre_of(mask), prompts.POSITIVE]], np.float32)))
+                found.append(
+                    ObjectPrompt(value, points=np.array([[*prompts.centre_of(mask), prompts.POSITIVE]], np.float32))
+                )
         return found
 
-    def _labels(self, item: Prepared) -> np.ndarray:
+    def _labels(self, item: PreparedVolume) -> np.ndarray:
         """(S, H, W) on the model's grid; the last case's are kept, since slices are asked for one after the other."""
         kept: tuple[str, np.ndarray] | None = self.__dict__.get("_kept")
         if kept is None or kept[0] != item.case_id:
@@ -282,7 +284,7 @@ class FromMasks:
         return kept[1]
 
 
-class Detector(Protocol):
+class DetectorPrompts(Protocol):
     def boxes(self, picture: np.ndarray) -> list[tuple[str, np.ndarray, float]]:
         """Name, box (4,) in pixels and score of what is found in a picture (C, H, W) in [0, 1]."""
         ...
@@ -293,12 +295,15 @@ class FromDetector:
     """Boxes that a detector finds. `names` maps its names to structures; what it does not name is left. Objects of the
     kind instances are numbered, best first."""
 
-    detector: Detector
+    detector: DetectorPrompts
     names: dict[str, int]
     numbered: bool = False
     oracle: str | None = None
 
-    def asked(self, item: Prepared, s: int) -> list[Asked]:
+    def asked(self, item: PreparedVolume, s: int) -> list[ObjectPrompt]:
         found = self.detector.boxes(np.asarray(item.pixels[:, s], np.float32))
         wanted = [(self.names[name], box) for name, box, _ in found if name in self.names]
-        return [Asked(number if self.numbered else value, box_px=box) for number, (value, box) in enumerate(wanted, 1)]
+        return [
+            ObjectPrompt(number if self.numbered else value, box_px=box)
+            for number, (value, box) in enumerate(wanted, 1)
+        ]

@@ -337,7 +337,11 @@ class TinySam(nn.Module):
         return self.vision_encoder(pixels.contiguous(memory_format=torch.channels_last))
 
     def masks(
-        self, maps: tuple[torch.Tensor, ...], prompts_model_px: Prompts, tokens: torch.Tensor | None, many: bool
+        self,
+        maps: tuple[torch.Tensor, ...],
+        prompts_model_px: Prompts,
+        tokens: torch.Tensor | None,
+        multimask_output: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         fine, coarse = maps
         size_px = (fine.shape[-2] * FINE_STRIDE, fine.shape[-1] * FINE_STRIDE)

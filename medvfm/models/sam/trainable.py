@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from medvfm.models import structure
-from medvfm.models.sam.model import Embeddings, Segmenter
+from medvfm.models.sam.model import ImageEmbeddings, SamModel
 from medvfm.nn import state
 from medvfm.nn.prompts import Prompts
 
 
-class Promptable(nn.Module):
+class TrainableSam(nn.Module):
     """class_prompts (K, T, width): T learned tokens for each of K classes; none where prompts are given."""
 
-    def __init__(self, segmenter: Segmenter, classes: int, tokens: int, seed: int) -> None:
+    def __init__(self, segmenter: SamModel, classes: int, tokens: int, seed: int) -> None:
         super().__init__()
         self.segmenter, self.seed = segmenter, seed
         self.staged = False  # an earlier stage has trained what the last one may freeze
@@ -27,7 +27,7 @@ class Promptable(nn.Module):
             drawn = torch.randn(classes, tokens, segmenter.parts.width, generator=generator)
             self.class_prompts = nn.Parameter(drawn * 0.1)
 
-    def decode_classes(self, embeddings: Embeddings, *, training: bool = False) -> torch.Tensor:
+    def decode_classes(self, embeddings: ImageEmbeddings, *, training: bool = False) -> torch.Tensor:
         """(N, K, H, W) logits of every class in every picture."""
         assert self.class_prompts is not None
         classes, pictures = len(self.class_prompts), len(embeddings)
@@ -81,7 +81,7 @@ class Promptable(nn.Module):
         modes = [(m, m.training) for m in self.modules()]
         self.eval()
         with torch.enable_grad():
-            embeddings = Embeddings(maps, (side, side))
+            embeddings = ImageEmbeddings(maps, (side, side))
             if method == "promptless":
                 total = self.decode_classes(embeddings, training=True).square().sum()
             else:
@@ -90,7 +90,7 @@ class Promptable(nn.Module):
                 picture = torch.zeros(1, dtype=torch.long)
                 total = torch.zeros((), device=segmenter.device)
                 for given in (Prompts(picture, box), Prompts(picture, None, points, torch.tensor([[1, 0]]))):
-                    found = segmenter.decode(embeddings, given, many=False, training=True)
+                    found = segmenter.decode(embeddings, given, multimask_output=False, training=True)
                     total = total + found.logits.square().sum() + found.iou.sum()
             named = [p for p in self.parameters() if p.requires_grad and id(p) not in but]
             gradients = torch.autograd.grad(total, named, allow_unused=True)

@@ -12,9 +12,9 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenc
 
 from medvfm.core.errors import WeightsError
 from medvfm.models.sam.embedding_cache import three_or_one
-from medvfm.models.sam.frame import Frame
+from medvfm.models.sam.frame import SamFrame
 from medvfm.models.sam.from_transformers import loaded
-from medvfm.models.sam.prompt_sources import Asked, as_prompts
+from medvfm.models.sam.prompt_sources import ObjectPrompt, as_prompts
 from medvfm.models.weights import locate
 
 _BOX_CORNERS = (2, 3)  # labels of points that are the corners of a box
@@ -25,7 +25,7 @@ Pictures = Callable[[int], np.ndarray]  # the picture (C, H, W) in [0, 1] of a s
 class _Frames(dict):
     """Frames of a session that are made when they are asked for: a long volume costs one frame of memory."""
 
-    def __init__(self, pictures: Pictures, count: int, frame: Frame) -> None:
+    def __init__(self, pictures: Pictures, count: int, frame: SamFrame) -> None:
         super().__init__()
         self._pictures, self._count, self._frame = pictures, count, frame
 
@@ -40,7 +40,7 @@ class _Frames(dict):
 class VideoMemory:
     """A checkpoint of SAM 2 or 2.1 for video."""
 
-    def __init__(self, model: Any, frame: Frame) -> None:
+    def __init__(self, model: Any, frame: SamFrame) -> None:
         self.model, self.frame = model.eval(), frame
         config = model.config
         # What a frame looks back at: memories of so many frames, and pointers to the object in so many.
@@ -52,8 +52,8 @@ class VideoMemory:
         pictures: Pictures,
         count: int,
         seed: int,
-        asked: Sequence[Asked],
-        picture_px: tuple[int, int],
+        asked: Sequence[ObjectPrompt],
+        original_size_px: tuple[int, int],
         device: torch.device | str = "cpu",
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """(slice, logits (M, H, W)) of every slice of a volume of `count`, from prompts of M structures on one slice.
@@ -64,27 +64,32 @@ class VideoMemory:
         for backwards in (False, True):
             if backwards and seed == 0:
                 return
-            session = self._session(pictures, count, seed, asked, picture_px)
+            session = self._session(pictures, count, seed, asked, original_size_px)
             for output in self.model.propagate_in_video_iterator(session, start_frame_idx=seed, reverse=backwards):
                 s = int(output.frame_idx)
                 self._forget(session, s)
                 if not (backwards and s == seed):
-                    yield s, self.frame.masks(output.pred_masks[:, 0], picture_px)
+                    yield s, self.frame.masks(output.pred_masks[:, 0], original_size_px)
 
     def _session(
-        self, pictures: Pictures, count: int, seed: int, asked: Sequence[Asked], picture_px: tuple[int, int]
+        self,
+        pictures: Pictures,
+        count: int,
+        seed: int,
+        asked: Sequence[ObjectPrompt],
+        original_size_px: tuple[int, int],
     ) -> Any:
         device = next(self.model.parameters()).device
         session = Sam2VideoInferenceSession(
             dtype=torch.float32,
-            video_height=picture_px[0],
-            video_width=picture_px[1],
+            video_height=original_size_px[0],
+            video_width=original_size_px[1],
             inference_device=device,
             inference_state_device=device,
         )
         session.processed_frames = _Frames(pictures, count, self.frame)
         for number, one in enumerate(asked):
-            given = self.frame.prompts(as_prompts([one], picture_px), picture_px)
+            given = self.frame.prompts(as_prompts([one], original_size_px), original_size_px)
             points, labels = [], []
             if given.boxes_px is not None:
                 points.append(given.boxes_px.view(1, 1, 2, 2))
@@ -117,4 +122,4 @@ def load_video_memory(weights: str) -> VideoMemory:
             remedy="take a checkpoint of SAM 2 for video, or options.propagate: slices",
         )
     model, _ = loaded(transformers.Sam2VideoModel, found, may_miss=(), may_leave=())
-    return VideoMemory(model, Frame("sam2", side_px=int(model.config.prompt_encoder_config.image_size)))
+    return VideoMemory(model, SamFrame("sam2", side_px=int(model.config.prompt_encoder_config.image_size)))

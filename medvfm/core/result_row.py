@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One number of a report, with everything that is needed to read it."""
 
     metric: str
@@ -28,7 +28,7 @@ class Row:
     note: str | None = None
 
 
-def as_records(rows: Sequence[Row]) -> list[dict]:
+def as_records(rows: Sequence[ResultRow]) -> list[dict]:
     """Plain data for run.json; the model's test rows first."""
     order = {"test": 0, "val": 2, "train": 3}
     key = lambda row: (order.get(row.split, 1), row.baseline is not None, row.group is not None)  # noqa: E731

@@ -11,7 +11,7 @@ from medvfm.io.console import Console
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunContext:
     """Where and how a run runs; nothing here changes its numbers."""
 
     checkpoint: Path
@@ -22,7 +22,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class FoldRows:
     """Row numbers of the readable cases that are fitted on and selected on, and the truth (n, T) of all of them.
 
     Rows of test cases occur in neither, and whoever fits looks at no other row of the truth.

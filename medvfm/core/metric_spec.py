@@ -10,7 +10,7 @@ from medvfm.core.protocols import Metric
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MetricSpec:
     """A metric with the value of its parameter."""
 
     name: str
@@ -22,7 +22,7 @@ class Wanted:
         return {} if self.metric.parameter is None or self.value is None else {self.metric.parameter: self.value}
 
 
-def parse(name: str, known: Mapping[str, Metric], where: str | None = None) -> Wanted:
+def parse(name: str, known: Mapping[str, Metric], where: str | None = None) -> MetricSpec:
     """Find a metric by the name that a recipe gives; refuses by naming the choices."""
     base, at, rest = name.partition("@")
     parameter, _, text = rest.partition("=")
@@ -32,7 +32,7 @@ def parse(name: str, known: Mapping[str, Metric], where: str | None = None) -> W
     if found is None:
         raise RecipeError(f"no metric {name!r}; {nearest(name, map(shown, known.items()))}", where=where)
     if not found.parameter:
-        return Wanted(name, found, None)
+        return MetricSpec(name, found, None)
     if parameter != found.parameter:
         raise RecipeError(f"{base} takes {found.parameter}, as in {base}@{found.parameter}=0.9", where=where)
     try:
@@ -43,7 +43,7 @@ def parse(name: str, known: Mapping[str, Metric], where: str | None = None) -> W
         raise RecipeError(f"{parameter} lies between 0 and 1, and {name!r} says {text}", where=where)
     if parameter == "tolerance" and not 0 <= value < float("inf"):
         raise RecipeError(f"the tolerance is in mm, from 0 on, and {name!r} says {text}", where=where)
-    return Wanted(name, found, value)
+    return MetricSpec(name, found, value)
 
 
 def shown(entry: tuple[str, Metric]) -> str:
