@@ -58,7 +58,7 @@ def _moved(path: Path, content: bytes) -> None:
         raise DataError(f"the cache cannot be written: {failed.strerror}", where=path.parent) from failed
 
 
-class Notes:
+class TextCache:
     """Short texts by key in one JSON file, to which several processes add."""
 
     def __init__(self, kind: str) -> None:
@@ -70,7 +70,7 @@ class Notes:
     def get(self, key: str) -> str | None:
         place = folder(self._kind) / "table.json"
         if self._loaded_from != place:
-            self._loaded_from, self._known = place, _read_notes(place)
+            self._loaded_from, self._known = place, _read_texts(place)
         return self._new.get(key) or self._known.get(key)
 
     def put(self, key: str, text: str) -> None:
@@ -83,12 +83,12 @@ class Notes:
         place = folder(self._kind) / "table.json"
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_suffix(".lock")):
-            self._known = {**_read_notes(place), **self._new}
+            self._known = {**_read_texts(place), **self._new}
             _moved(place, json.dumps(self._known).encode())
         self._loaded_from, self._new = place, {}
 
 
-def _read_notes(place: Path) -> dict[str, str]:
+def _read_texts(place: Path) -> dict[str, str]:
     try:
         return dict(json.loads(place.read_text()))
     except (FileNotFoundError, ValueError):

@@ -26,10 +26,10 @@ from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, Explicit
 from medvfm.core.errors import DataError
 from medvfm.io.deidentify import burned_in_text as burned_in
 from medvfm.io.deidentify import profile as deidentify_profile
-from medvfm.io.deidentify.dataset import Cleaner, Settings
+from medvfm.io.deidentify.dataset import Cleaner, DeidentifySettings
 from medvfm.io.deidentify.folder import deidentify
 from medvfm.io.deidentify.free_text import Secrets
-from medvfm.io.deidentify.pseudonyms import Keyed, shift
+from medvfm.io.deidentify.pseudonyms import Pseudonymizer, shift
 from tests.io.dicom_samples import dataset, noise
 from tests.io.test_dicom_header import deflated
 
@@ -83,7 +83,12 @@ def written(out: Path) -> list[FileDataset]:
 
 
 def cleaner(**options) -> Cleaner:
-    return Cleaner(Keyed(b"k" * 32), Settings(**options), "someone", Secrets(["Quillfeather^Ada"], ["ID-7731902"]))
+    return Cleaner(
+        Pseudonymizer(b"k" * 32),
+        DeidentifySettings(**options),
+        "someone",
+        Secrets(["Quillfeather^Ada"], ["ID-7731902"]),
+    )
 
 
 # The table
@@ -329,8 +334,8 @@ def test_dates_move_by_whole_days_and_keep_their_precision():
     assert shift("202003", -31) == "202001" and shift("2020", -366) == "2018"
     for wrong in ("20201301", "Quillfeather", "20200101-20200202", ""):
         assert shift(wrong, -1) is None
-    keyed = Keyed(b"k" * 32)
-    days = {keyed.shift_days(str(n)) for n in range(500)}
+    pseudonymizer = Pseudonymizer(b"k" * 32)
+    days = {pseudonymizer.shift_days(str(n)) for n in range(500)}
     assert len(days) > 400 and max(days) <= -365 and min(days) >= -3650
 
 

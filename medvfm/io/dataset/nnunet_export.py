@@ -33,7 +33,7 @@ from medvfm.core.recipe import Split
 from medvfm.io import run_directory
 from medvfm.io.console import SILENT, Console
 from medvfm.io.dataset import leakage, splits
-from medvfm.io.dataset.cases import Cases
+from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.read import read_image
 from medvfm.io.writers.nifti import is_sheared, write_atomically, write_nifti
@@ -56,7 +56,7 @@ class Exported:
 
 def export(
     card: DataCard,
-    table: Cases,
+    table: CaseTable,
     reader: TruthReader,
     out: Path,
     *,

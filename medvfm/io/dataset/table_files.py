@@ -24,7 +24,7 @@ _LIST = "|"
 
 
 @dataclass(frozen=True)
-class Table:
+class RecordTable:
     """Records that hold the wanted columns, and the names of all columns that the file has."""
 
     columns: tuple[str, ...]
@@ -38,7 +38,7 @@ def read_table(
     delimiter: str | None = None,
     columns: Sequence[str] = (),
     records: str | None = None,
-) -> Table:
+) -> RecordTable:
     """A table; cells of text files stay text, so that 007 is not 7, and an empty cell is "".
 
     wanted     columns that are kept, where the table has them; None: all
@@ -61,7 +61,7 @@ def read_table(
     names = tuple(map(str, frame.attrs.get("columns", frame.columns)))
     frame = frame[[c for c in frame.columns if wanted is None or str(c) in wanted]]
     rows = frame.to_dict("records") if len(frame.columns) else [{}] * len(frame)  # where pandas before 3 has no rows
-    return Table(names, [{str(k): v for k, v in row.items()} for row in rows])
+    return RecordTable(names, [{str(k): v for k, v in row.items()} for row in rows])
 
 
 def _parquet(path: Path, wanted: Collection[str] | None) -> pd.DataFrame:

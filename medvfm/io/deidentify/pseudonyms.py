@@ -34,7 +34,7 @@ def read_key(path: Path | None) -> bytes:
     return found
 
 
-class Keyed:
+class Pseudonymizer:
     """What one key makes of identifiers (HMAC-SHA256), each kind in a domain of its own so that none can be matched."""
 
     def __init__(self, key: bytes) -> None:

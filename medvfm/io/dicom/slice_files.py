@@ -20,7 +20,7 @@ from medvfm.io.dicom.pixel_format import PixelFormat
 
 
 @dataclass(frozen=True)
-class Slices:
+class SourceSlices:
     """Where the slices of one volume come from, ordered along their normal.
 
     headers   one for each slice, or a single one whose frames the slices are; `planes[k].number` is the frame then
@@ -55,7 +55,7 @@ class Slices:
         return float((last - first) @ dicom_geometry.normal(self.planes[0])) / (len(self.planes) - 1)
 
 
-def slices_of(path: Path, *, series_uid: str | None = None, limit_gib: float = 4.0) -> Slices:
+def slices_of(path: Path, *, series_uid: str | None = None, limit_gib: float = 4.0) -> SourceSlices:
     """The slices of a file, or of the one series of a folder; refused where `read_image` would refuse the headers."""
     scanned = {p: s for p in _files(path) if (s := dicom_series.scan(p, limit_gib)) is not None}
     facts = [s[0] for s in scanned.values()]
@@ -75,25 +75,25 @@ def slices_of(path: Path, *, series_uid: str | None = None, limit_gib: float = 4
     if len(kept) < 2:
         raise UnreadableImage("all of its slices lie at one position", where=path)
     _, order, _ = dicom_geometry.stacked(kept, path)
-    return Slices(tuple(headers[kept[n].number] for n in order), tuple(kept[n] for n in order))
+    return SourceSlices(tuple(headers[kept[n].number] for n in order), tuple(kept[n] for n in order))
 
 
 def _files(path: Path) -> list[Path]:
     return dicom_series.files_of(path) if path.is_dir() else [path]
 
 
-def _of_one(header: Header, form: PixelFormat) -> Slices:
+def _of_one(header: Header, form: PixelFormat) -> SourceSlices:
     """A picture, a slice, or the frames of a file."""
     with dicom_header.damage_named(header.path):
         planes = dicom_multiframe.planes(header, form)
         plane = dicom_facts.plane_of(header, form) if planes is None else planes[0]
     if form.frames == 1:
         flat = not plane.is_placed or (planes is None and header.text("Modality") in dicom_facts.PROJECTIONS)
-        return Slices((header,), (replace(plane, position_mm=None) if flat else plane,))
+        return SourceSlices((header,), (replace(plane, position_mm=None) if flat else plane,))
     if planes is None:
         raise UnreadableImage("its frames are moments or views without a place in the patient", where=header.path)
     _, order, _ = dicom_geometry.stacked(planes, header.path)
-    return Slices((header,), tuple(planes[n] for n in order))
+    return SourceSlices((header,), tuple(planes[n] for n in order))
 
 
 def _without_copies(planes: list[Plane]) -> list[Plane]:

@@ -20,7 +20,7 @@ from medvfm.core.errors import MedvfmError, UnreadableImage
 from medvfm.io import read
 from medvfm.io.dicom import slice_files as dicom_slices
 from medvfm.io.dicom.header import Header
-from medvfm.io.dicom.slice_files import Slices
+from medvfm.io.dicom.slice_files import SourceSlices
 from medvfm.io.formats import zip_archive as archive
 from medvfm.io.rendering import palette
 from medvfm.io.writers.nifti import write_atomically
@@ -101,7 +101,7 @@ def write_segmentation(
     return path
 
 
-def _numbered(labels: np.ndarray, values: list[int], slices: Slices, where: Path) -> np.ndarray:
+def _numbered(labels: np.ndarray, values: list[int], slices: SourceSlices, where: Path) -> np.ndarray:
     """(k, j, i) segment numbers, or (k, j, i, T) booleans, checked against grid and names."""
     if labels.shape[:3] != slices.shape_vox or labels.ndim not in (3, 4):
         raise ValueError(f"labels of shape {labels.shape} for slices of {slices.shape_vox}: {where}")
@@ -132,7 +132,7 @@ def _unnamed(labels: np.ndarray, number_of: np.ndarray) -> list[int]:
     return [v for v in np.flatnonzero(counts).tolist() if v and not number_of[v]]
 
 
-def _refuse_unreferable(slices: Slices, where: Path) -> None:
+def _refuse_unreferable(slices: SourceSlices, where: Path) -> None:
     if slices.headers[0].text("Modality") == "SEG":
         raise MedvfmError("it is a segmentation itself, and no image", where=where, remedy=_OTHERS)
     for header in slices.headers:
@@ -146,7 +146,7 @@ def _refuse_unreferable(slices: Slices, where: Path) -> None:
 
 def _segmentation(
     frames: np.ndarray,
-    slices: Slices,
+    slices: SourceSlices,
     names: Mapping[int, Label],
     values: list[int],
     model: str,
@@ -200,7 +200,7 @@ def _segmentation(
     return seg
 
 
-def _mend_measures(shared: Dataset, slices: Slices) -> None:
+def _mend_measures(shared: Dataset, slices: SourceSlices) -> None:
     """An object without spacing has no measures; and slices are as far apart as their positions are."""
     if not shared.PixelMeasuresSequence:
         del shared.PixelMeasuresSequence
@@ -238,7 +238,7 @@ def _concept(code: Code | None) -> Any:
 # the source, as much of it as a segmentation refers to
 
 
-def _source_images(slices: Slices, common: Dataset) -> list[Dataset]:
+def _source_images(slices: SourceSlices, common: Dataset) -> list[Dataset]:
     """A small data set for each file, in the order of the slices."""
     found = []
     for n, header in enumerate(slices.headers):
@@ -259,7 +259,7 @@ def _source_images(slices: Slices, common: Dataset) -> list[Dataset]:
     return found
 
 
-def _add_groups(source: Dataset, slices: Slices) -> None:
+def _add_groups(source: Dataset, slices: SourceSlices) -> None:
     """The functional groups that highdicom looks into for objects that may have several frames."""
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
@@ -355,7 +355,7 @@ def _long(text: str) -> str:
 # the order of the frames
 
 
-def _counts_along_normal(slices: Slices) -> bool:
+def _counts_along_normal(slices: SourceSlices) -> bool:
     """Whether the source counts its slices along their normal; so too where its numbers run neither way."""
     if slices.is_multiframe:
         numbers = [plane.number for plane in slices.planes]
