@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom import geometry as dicom_geometry
+from medvfm.io.dicom import geometry
 from medvfm.io.dicom.geometry import Plane
 
 _APART_VOX = 0.1  # by which a corner may miss a voxel's centre: what rounding in headers explains
@@ -18,13 +18,13 @@ _PLACE_MM = 1e-2
 def planes_grid(planes: Sequence[Plane], repairs: list[str], where: Path) -> tuple[tuple[int, int, int], np.ndarray]:
     """Shape (i, j, k) and affine of the smallest grid that holds all planes, several at one place allowed."""
     first = planes[0]
-    along = np.array([np.dot(p.position_mm or (), dicom_geometry.normal(first)) for p in planes])
+    along = np.array([np.dot(p.position_mm or (), geometry.normal(first)) for p in planes])
     order = np.argsort(along, kind="stable")
     fresh = np.concatenate([[True], np.diff(along[order]) > _PLACE_MM])
     chosen = [planes[n] for n in order[fresh]]
     rows, columns = first.size
     if len(chosen) == 1:
-        return (columns, rows, 1), dicom_geometry.single_affine(first, repairs, where)
+        return (columns, rows, 1), geometry.single_affine(first, repairs, where)
     gaps = np.diff(along[order][fresh])
     counts = np.rint(gaps / gaps.min()).astype(int)
     if np.abs(gaps / gaps.min() - counts).max() > _APART_VOX:
@@ -38,9 +38,9 @@ def planes_grid(planes: Sequence[Plane], repairs: list[str], where: Path) -> tup
         for n in range(int(counts.sum()) + 1)
     ]  # fmt: skip
     for plane in chosen:
-        if not (dicom_geometry.same_orientation(plane, first) and dicom_geometry.same_spacing(plane, first)):
+        if not (geometry.same_orientation(plane, first) and geometry.same_spacing(plane, first)):
             raise UnreadableImage("its frames lie on several grids", where=where)
-    affine, _, noted = dicom_geometry.stacked(filled, where)
+    affine, _, noted = geometry.stacked(filled, where)
     repairs += noted
     return (columns, rows, len(filled)), affine
 
@@ -52,7 +52,7 @@ def painted_plane(labels: np.ndarray, affine: np.ndarray, plane: Plane, values: 
     `values` are 0 all over it.
     """
     columns, rows = values.shape
-    plane2ras = dicom_geometry.single_affine(plane, [], where)
+    plane2ras = geometry.single_affine(plane, [], where)
     plane2vox = np.linalg.inv(affine) @ plane2ras
     steps, origin = plane2vox[:3, :2], plane2vox[:3, 3]
     whole = np.rint(steps)

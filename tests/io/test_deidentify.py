@@ -24,8 +24,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
 from medvfm.core.errors import DataError
-from medvfm.io.deidentify import burned_in_text as burned_in
-from medvfm.io.deidentify import profile as deidentify_profile
+from medvfm.io.deidentify import burned_in_text, profile
 from medvfm.io.deidentify.dataset import Cleaner, DeidentifySettings
 from medvfm.io.deidentify.folder import deidentify
 from medvfm.io.deidentify.free_text import Secrets
@@ -108,7 +107,7 @@ def standard_rows() -> dict[int, str]:
 
 
 def test_table_agrees_with_an_independent_extraction_of_the_standard():
-    ours, theirs = deidentify_profile.rows(), standard_rows()
+    ours, theirs = profile.rows(), standard_rows()
     assert len(theirs) == 617
     assert {t: ours.get(t) for t in theirs} == theirs
     assert len(ours) >= len(theirs)  # a later edition, which adds rows
@@ -134,7 +133,7 @@ VALUES = {
 def every_row() -> Dataset:
     """A data set with every attribute of the table, sequences with an item that holds more of them."""
     made = Dataset()
-    for tag in sorted({**standard_rows(), **deidentify_profile.rows()}):
+    for tag in sorted({**standard_rows(), **profile.rows()}):
         if tag >> 16 in (0x0000, 0x0002) or tag >= 0xFFFA0000:
             continue
         vr = DicomDictionary[tag][0].split(" or ")[0] if tag in DicomDictionary else "LO"
@@ -160,7 +159,7 @@ def test_every_row_of_the_table_gets_its_action(shifted, nested):
     holder.ReferencedImageSequence = [dataset]
     work = cleaner(shift_dates=shifted)
     work.clean(holder if nested else dataset)
-    for tag, code in {**standard_rows(), **deidentify_profile.rows()}.items():
+    for tag, code in {**standard_rows(), **profile.rows()}.items():
         if tag not in before:
             continue
         old, name = before[tag], f"{tag:08X} {code}"
@@ -603,7 +602,7 @@ def test_images_that_may_hold_text_are_flagged_or_left_out(tmp_path):
     assert "look at 1 image before" in command(tmp_path / "in", "--out", tmp_path / "out").stdout
     report = deidentify(tmp_path / "in", tmp_path / "strict", strict_pixels=True)
     assert report.left_out == [(1, "text may stand in its pixels")]
-    assert burned_in.risk(clean) is None
+    assert burned_in_text.risk(clean) is None
 
 
 @pytest.mark.parametrize(
@@ -622,7 +621,7 @@ def test_a_wrong_rule_is_refused(tmp_path, rule, said):
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump([rule]))
     with pytest.raises(DataError, match=said):
-        burned_in.read_rules(path)
+        burned_in_text.read_rules(path)
 
 
 @pytest.mark.parametrize(
@@ -637,7 +636,7 @@ def test_a_wrong_rule_is_refused(tmp_path, rule, said):
 def test_rules_are_plain_yaml(tmp_path, text, said):
     (tmp_path / "rules.yaml").write_text(text)
     with pytest.raises(DataError, match=said):
-        burned_in.read_rules(tmp_path / "rules.yaml")
+        burned_in_text.read_rules(tmp_path / "rules.yaml")
 
 
 # Refusals
@@ -676,9 +675,9 @@ def errors(path: Path) -> set[str]:
 
 def test_keywords_of_the_vocabularies_exist():
     known = {entry[4] for entry in DicomDictionary.values()}
-    named = deidentify_profile.IDENTIFYING | deidentify_profile.DESCRIPTORS | deidentify_profile.CHARACTERISTICS
+    named = profile.IDENTIFYING | profile.DESCRIPTORS | profile.CHARACTERISTICS
     assert named <= known
-    assert {dictionary_keyword(t) for t in (0x00100030, 0x00100032)} == deidentify_profile.BIRTH
+    assert {dictionary_keyword(t) for t in (0x00100030, 0x00100032)} == profile.BIRTH
 
 
 def test_half_a_picture_and_a_deflated_bomb_are_left_out_and_named(tmp_path):

@@ -11,9 +11,7 @@ from typing import Any
 
 from medvfm.core.errors import DataCardError, DataError, nearest
 from medvfm.core.layout import Class, Group, Join, Layout, RunLengths, fields_of, pieces_of
-from medvfm.io.dataset import array_files as unpack
-from medvfm.io.dataset import run_length_masks as run_lengths
-from medvfm.io.dataset import table_files
+from medvfm.io.dataset import array_files, run_length_masks, table_files
 from medvfm.io.dataset.safe_paths import Inside, escaped, exists
 
 PLAIN = (
@@ -136,7 +134,7 @@ class LayoutRows:
         if layout.files is not None:
             yield from _found(layout.files, self.inside)
         elif layout.arrays is not None:
-            yield from (LayoutRow(fields, place) for fields, place in unpack.arrays(layout.arrays, self.inside))
+            yield from (LayoutRow(fields, place) for fields, place in array_files.arrays(layout.arrays, self.inside))
         else:
             yield from self._table_rows()
 
@@ -157,7 +155,7 @@ class LayoutRows:
                 extra = {"split": split} if split else {}
                 records = table.records
                 if layout.embedded:
-                    records = unpack.embedded(records, layout.embedded, path)
+                    records = array_files.embedded(records, layout.embedded, path)
                 for number, record in enumerate(records, start=1):
                     counted += 1
                     yield LayoutRow({"row": counted, **record, **extra}, f"{place}, row {number}", table.columns)
@@ -217,7 +215,7 @@ class LayoutRows:
 
 def _with_mask(row: LayoutRow, wanted: RunLengths) -> LayoutRow:
     text = row[wanted.column]
-    mask = "" if is_unknown(text) else run_lengths.written(as_text(text), wanted, row.place)
+    mask = "" if is_unknown(text) else run_length_masks.written(as_text(text), wanted, row.place)
     return replace(row, fields={**row.fields, "mask": mask})
 
 

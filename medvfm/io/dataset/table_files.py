@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 
 from medvfm.core.errors import DataError, MedvfmError
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 
-LIMIT_BYTES = 2 * bounded.GIB  # of a table's text; what is larger comes as Parquet
+LIMIT_BYTES = 2 * bounded_read.GIB  # of a table's text; what is larger comes as Parquet
 _SIDE_LIMIT_BYTES = 16 * 2**20
 _CHUNK = 2**22
 _LIST = "|"
@@ -121,8 +121,8 @@ def _refuse_doubled(content: io.BytesIO, delimiter: str) -> None:
 def _content(path: Path, limit: int) -> bytes:
     parts, size = [], 0
     try:
-        with bounded.opened(path) as stream:
-            while size <= limit and (part := bounded.read_up_to(stream, _CHUNK)):
+        with bounded_read.opened(path) as stream:
+            while size <= limit and (part := bounded_read.read_up_to(stream, _CHUNK)):
                 parts.append(part)
                 size += len(part)
     except MedvfmError as error:

@@ -26,9 +26,7 @@ from pydicom.uid import UID
 
 from medvfm.core.errors import DataError
 from medvfm.io.console import SILENT, Console
-from medvfm.io.deidentify import burned_in_text as burned_in
-from medvfm.io.deidentify import checked_read as deidentify_read
-from medvfm.io.deidentify import pixel_data as deidentify_pixels
+from medvfm.io.deidentify import burned_in_text, checked_read, pixel_data
 from medvfm.io.deidentify.checked_read import LeftOut
 from medvfm.io.deidentify.dataset import Cleaner, DeidentifySettings, secrets_of
 from medvfm.io.deidentify.faces import DEFACED, LEFT_OUT, Faces, Verdict, find_faces
@@ -74,7 +72,11 @@ def deidentify(
     _refuse_overlap(source, out)
     settings = DeidentifySettings(shift_dates, characteristics, keep_text, read_safe_private(safe_private))
     work = _Work(
-        Pseudonymizer(read_key(key)), settings, burned_in.read_rules(rules) if rules else [], strict_pixels, Report(out)
+        Pseudonymizer(read_key(key)),
+        settings,
+        burned_in_text.read_rules(rules) if rules else [],
+        strict_pixels,
+        Report(out),
     )
     paths = _files(source)
     work.report.files = len(paths)
@@ -136,7 +138,7 @@ class _Work:
 
     pseudonymizer: Pseudonymizer
     settings: DeidentifySettings
-    rules: list[burned_in.Rule]
+    rules: list[burned_in_text.Rule]
     strict_pixels: bool
     report: Report
     cleaners: dict[str, Cleaner] = field(default_factory=dict)
@@ -145,10 +147,10 @@ class _Work:
 
     def one(self, path: Path, patients: dict[str, Secrets]) -> None:
         """Read, clean, check and write one file."""
-        dataset = deidentify_read.read(path)
-        beside = deidentify_pixels.clean(dataset)
-        risk = burned_in.risk(dataset)
-        boxes = burned_in.boxes(dataset, self.rules, around=bool(risk)) if "PixelData" in dataset else []
+        dataset = checked_read.read(path)
+        beside = pixel_data.clean(dataset)
+        risk = burned_in_text.risk(dataset)
+        boxes = burned_in_text.boxes(dataset, self.rules, around=bool(risk)) if "PixelData" in dataset else []
         if risk and not boxes and self.strict_pixels:
             raise LeftOut("text may stand in its pixels")
         if boxes:
@@ -248,7 +250,7 @@ def _scan(paths: list[Path], console: Console) -> tuple[dict[str, Secrets], dict
     nameless: set[tuple[str, str]] = set()
     for path in console.track(paths, len(paths), "headers"):
         try:
-            dataset = deidentify_read.read(path, header_only=True)
+            dataset = checked_read.read(path, header_only=True)
             patient, study = _patient_of(dataset), _study_of(dataset)
             mine = secrets_of(dataset)
         except Exception:  # counted with its reason when the file is read whole
@@ -282,9 +284,9 @@ def _patient_of(dataset: Dataset, owners: dict[str, set[str]] | None = None) -> 
     return "nobody"
 
 
-def _blank(dataset: Dataset, boxes: list[burned_in.Box]) -> None:
+def _blank(dataset: Dataset, boxes: list[burned_in_text.Box]) -> None:
     try:
-        burned_in.blank(dataset, boxes)
+        burned_in_text.blank(dataset, boxes)
     except Exception as failed:
         raise LeftOut("text may stand in its pixels, which cannot be blanked") from failed
 

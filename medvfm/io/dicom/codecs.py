@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom import codestream as dicom_codestream
+from medvfm.io.dicom import codestream
 from medvfm.io.dicom.codestream import Codestream
 from medvfm.io.dicom.dictionary import RLE
 from medvfm.io.dicom.pixel_format import PixelFormat
@@ -60,7 +60,7 @@ def _checked(found: Codestream, form: PixelFormat) -> None:
 def _openjpeg(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
     from openjpeg import decode_pixel_data
 
-    found = dicom_codestream.jpeg2000(packed)
+    found = codestream.jpeg2000(packed)
     _checked(found, form)
     raw = bytes(decode_pixel_data(packed, version=2))
     return _shaped(raw, found, form), _jpeg2000_colour(found, form)
@@ -69,7 +69,7 @@ def _openjpeg(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
 def _charls(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
     from jpeg_ls import decode_pixel_data
 
-    found = dicom_codestream.jpeg(packed)
+    found = codestream.jpeg(packed)
     _checked(found, form)
     raw, info = decode_pixel_data(packed)
     planar = found.samples > 1 and info["interleave_mode"] == 0
@@ -107,7 +107,7 @@ def _jpeg2000_colour(found: Codestream, form: PixelFormat) -> str:
 
 def _gdcm_jpeg(packed: bytes, form: PixelFormat, kinds: tuple[int, ...], uid: str) -> tuple[np.ndarray, str]:
     """JPEG samples as they are stored: gdcm is told that they are RGB, and ends the process if it thinks otherwise."""
-    found = dicom_codestream.jpeg(packed)
+    found = codestream.jpeg(packed)
     _checked(found, form)
     if found.kind not in kinds:
         raise UnreadableImage(f"a compressed frame of another process (frame mark {found.kind:X}) than its syntax says")
@@ -123,7 +123,7 @@ def _gdcm_jpeg(packed: bytes, form: PixelFormat, kinds: tuple[int, ...], uid: st
 def _gdcm_other(packed: bytes, form: PixelFormat, uid: str) -> tuple[np.ndarray, str]:
     """JPEG-LS and JPEG 2000, where the first choice is not installed."""
     jpeg_2000 = uid in _JPEG_2000
-    found = dicom_codestream.jpeg2000(packed) if jpeg_2000 else dicom_codestream.jpeg(packed)
+    found = codestream.jpeg2000(packed) if jpeg_2000 else codestream.jpeg(packed)
     _checked(found, form)
     width = 8 if found.precision <= 8 else 16 if found.precision <= 16 else 32
     raw = gdcm_pixels(packed, form, uid, form.photometric, width, found.precision)

@@ -6,8 +6,7 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import dicom_frames
-from medvfm.io.dicom import codecs as dicom_codecs
-from medvfm.io.dicom import colour as dicom_colour
+from medvfm.io.dicom import codecs, colour
 from medvfm.io.dicom.dictionary import BIG_ENDIAN, NATIVE, RLE
 from medvfm.io.dicom.header import UNDEFINED, Header
 from medvfm.io.dicom.pixel_format import PixelFormat
@@ -31,7 +30,7 @@ def read_stored(header: Header, form: PixelFormat, *, out: np.ndarray | None = N
     else:
         stored, photometric = _compressed(header, form, out)
     if form.samples == 3:
-        stored = dicom_colour.as_rgb(stored, photometric, form.bits_stored, header.path)
+        stored = colour.as_rgb(stored, photometric, form.bits_stored, header.path)
     if out is not None:
         whole = out.reshape(form.shape)
         if stored.strides != whole.strides or not np.may_share_memory(stored, whole):
@@ -85,7 +84,7 @@ def _unpacked(raw: np.ndarray, form: PixelFormat, where: object) -> np.ndarray:
     if form.bits_allocated != 8:
         raise UnreadableImage("subsampled colour of more than 8 bits is not read", where=where)
     if form.photometric == "YBR_FULL_422":
-        return dicom_colour.upsampled_422(raw, form.shape)
+        return colour.upsampled_422(raw, form.shape)
     return raw.view(form.dtype).reshape(form.shape).copy()
 
 
@@ -102,7 +101,7 @@ def without_unused_bits(stored: np.ndarray, form: PixelFormat) -> None:
 
 
 def _compressed(header: Header, form: PixelFormat, out: np.ndarray | None) -> tuple[np.ndarray, str]:
-    decode = dicom_codecs.decoder(header.syntax, header.syntax_name, header.path)
+    decode = codecs.decoder(header.syntax, header.syntax_name, header.path)
     stored = np.empty(form.shape, form.dtype) if out is None else out.reshape(form.shape)
     colours: set[str] = set()
     for number, packed in enumerate(dicom_frames.frames(header, form.frames)):

@@ -16,17 +16,13 @@ import numpy as np
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.io.dicom import header as dicom_header
-from medvfm.io.dicom import header_facts as dicom_facts
-from medvfm.io.dicom import multiframe as dicom_multiframe
-from medvfm.io.dicom import projection as dicom_projection
-from medvfm.io.dicom import rescale as dicom_values
-from medvfm.io.dicom import whole_slide as dicom_tiles
+from medvfm.io.dicom import header_facts, multiframe, projection, rescale, whole_slide
 from medvfm.io.dicom.geometry import Plane
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.pixel_format import PixelFormat, pixel_format
 from medvfm.io.dicom.pixels import read_stored
 from medvfm.io.dicom_grid import painted_plane, planes_grid
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,11 @@ def read_segmentation(
         layers, numbers = _layers(header, form, stored, threshold, repairs)
         _refuse_unnamed(header, form, layers, numbers, names)
         facts = _facts(header, form, names)
-        if dicom_tiles.is_tiled(header):
+        if whole_slide.is_tiled(header):
             return _tiled(header, form, layers, numbers, wanted, repairs, facts, limit_gib, reference)
-        planes = dicom_multiframe.planes(header, form) or [dicom_facts.plane_of(header, form)] * form.frames
+        planes = multiframe.planes(header, form) or [header_facts.plane_of(header, form)] * form.frames
         grid = _grid(header, form, planes, reference, repairs)
-        bounded.refuse_larger(int(np.prod(grid.shape_vox)) * 2 + stored.nbytes, limit_gib, path)
+        bounded_read.refuse_larger(int(np.prod(grid.shape_vox)) * 2 + stored.nbytes, limit_gib, path)
         labels = np.zeros(grid.shape_vox, np.uint8 if max(names, default=0) < 256 else np.uint16)
         for layer, plane, number in zip(layers, planes, numbers, strict=True):
             if number is None or number in wanted:
@@ -115,7 +111,7 @@ def _layers(
     frames = header.items("PerFrameFunctionalGroupsSequence")
     shared = header.item("SharedFunctionalGroupsSequence")
     numbers: list[int | None] = []
-    if not frames and dicom_tiles.is_tiled(header):
+    if not frames and whole_slide.is_tiled(header):
         order = sorted(_names(header))
         return stored, [order[n * len(order) // form.frames] for n in range(form.frames)]
     for frame in frames:
@@ -136,7 +132,7 @@ def _refuse_unnamed(
     """Segments that frames or voxels refer to and that the file does not describe: they would be lost."""
     used = {n for n in numbers if n is not None}
     if None in numbers:
-        background = dicom_values.padding(header, form) or (0, 0)
+        background = rescale.padding(header, form) or (0, 0)
         used |= set(np.unique(layers).tolist()) - {0, int(background[0])}
     if strange := sorted(used - set(names)):
         listed = ", ".join(map(str, strange[:8]))
@@ -144,7 +140,7 @@ def _refuse_unnamed(
 
 
 def _facts(header: Header, form: PixelFormat, names: dict[int, str]) -> dict[str, Any]:
-    return dicom_facts.facts(header, form) | {"segments": names}
+    return header_facts.facts(header, form) | {"segments": names}
 
 
 def _grid(header: Header, form: PixelFormat, planes: list[Plane], reference: Image | None, repairs: list[str]) -> _Grid:
@@ -152,7 +148,7 @@ def _grid(header: Header, form: PixelFormat, planes: list[Plane], reference: Ima
     if not all(p.is_placed for p in planes):
         if form.frames != len({p.number for p in planes} | {0}) and len(_names(header)) < form.frames:
             raise UnreadableImage("its frames state no position or orientation", where=where)
-        flat, has_spacing, _ = dicom_projection.flat(header, form, repairs)
+        flat, has_spacing, _ = projection.flat(header, form, repairs)
         shape = (form.columns, form.rows, 1)
         if reference is not None:
             if reference.shape_vox != shape:
@@ -210,15 +206,15 @@ def _tiled(
     reference: Image | None,
 ) -> Image:
     """Tiles of a whole-slide segmentation as one picture (column, row, 1)."""
-    rows, columns = dicom_tiles.total_size(header)
-    bounded.refuse_larger(rows * columns * 2 + layers.nbytes, limit_gib, header.path)
+    rows, columns = whole_slide.total_size(header)
+    bounded_read.refuse_larger(rows * columns * 2 + layers.nbytes, limit_gib, header.path)
     labels = np.zeros((columns, rows, 1), np.uint16 if max(wanted, default=0) > 255 else np.uint8)
-    for layer, number, (row, column) in zip(layers, numbers, dicom_tiles.tile_corners(header, form), strict=True):
+    for layer, number, (row, column) in zip(layers, numbers, whole_slide.tile_corners(header, form), strict=True):
         if number is None or number in wanted:
             place = labels[column : column + form.columns, row : row + form.rows, 0]
             values = _values(layer, number, wanted)[: place.shape[0], : place.shape[1]]
             _paint(place, values, facts["segments"], header.path)
-    affine, has_spacing, _ = dicom_projection.flat(header, form, repairs, one_picture=True)
+    affine, has_spacing, _ = projection.flat(header, form, repairs, one_picture=True)
     if reference is not None:
         if reference.shape_vox != labels.shape:
             raise UnreadableImage("it is not of the size of the image that it is to lie on", where=header.path)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom.dictionary import DICOM_SUFFIXES
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 
 _MEMBERS_MOST = 100_000
 _CHUNK = 1 << 20
@@ -46,13 +46,13 @@ def unpacked(path: str | Path, *, limit_gib: float = 4.0) -> Iterator[Path]:
 
 def _unpack(path: Path, folder: Path, limit_gib: float) -> list[Path]:
     made: list[Path] = []
-    left = int(limit_gib * bounded.GIB)
+    left = int(limit_gib * bounded_read.GIB)
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if not m.is_dir() and not _is_litter(m.filename)]
         if not members or len(members) > _MEMBERS_MOST:
             what = f"{len(members):,} files in the archive; 1 to {_MEMBERS_MOST:,} are read"
             raise UnreadableImage(what, where=path)
-        bounded.refuse_larger(sum(m.file_size for m in members), limit_gib, path)
+        bounded_read.refuse_larger(sum(m.file_size for m in members), limit_gib, path)
         for number, member in enumerate(members):
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise UnreadableImage("the archive holds a link", where=path)
@@ -73,7 +73,7 @@ def _copy(
                 raise UnreadableImage("an archive inside the archive", where=path, remedy="unpack it first")
             done += len(chunk)
             if done > left:
-                bounded.refuse_larger(int(limit_gib * bounded.GIB) + 1, limit_gib, path)
+                bounded_read.refuse_larger(int(limit_gib * bounded_read.GIB) + 1, limit_gib, path)
             out.write(chunk)
     return done
 

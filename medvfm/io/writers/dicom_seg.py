@@ -18,10 +18,10 @@ import numpy as np
 from medvfm.core.data_card import Code, Label
 from medvfm.core.errors import MedvfmError, UnreadableImage
 from medvfm.io import read
-from medvfm.io.dicom import slice_files as dicom_slices
+from medvfm.io.dicom import slice_files
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.slice_files import SourceSlices
-from medvfm.io.formats import zip_archive as archive
+from medvfm.io.formats import zip_archive
 from medvfm.io.rendering import palette
 from medvfm.io.writers.nifti import write_atomically
 
@@ -76,7 +76,7 @@ def write_segmentation(
     """
     series, path = Path(series), Path(path)
     if not series.is_dir() and read.image_kind(series) == "zip":
-        with archive.unpacked(series, limit_gib=limit_gib) as inner:
+        with zip_archive.unpacked(series, limit_gib=limit_gib) as inner:
             return write_segmentation(
                 labels, inner, names, path, model=model, version=version, description=description,
                 series_uid=series_uid, limit_gib=limit_gib,
@@ -84,7 +84,7 @@ def write_segmentation(
     if not series.is_dir() and read.image_kind(series) != "dicom":
         raise MedvfmError("no DICOM image, which a DICOM SEG has to refer to", where=series, remedy=_OTHERS)
     try:
-        slices = dicom_slices.slices_of(series, series_uid=series_uid, limit_gib=limit_gib)
+        slices = slice_files.slices_of(series, series_uid=series_uid, limit_gib=limit_gib)
     except UnreadableImage as error:
         raise MedvfmError(error.what, where=error.where, remedy=error.remedy or _OTHERS) from error
     _refuse_unreferable(slices, series)
