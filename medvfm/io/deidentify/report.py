@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from medvfm.io.atomic_write import atomic_write
 from medvfm.io.deidentify.dataset import DeidentifySettings
 from medvfm.io.deidentify.profile import EDITION
 
@@ -117,9 +117,5 @@ def write_report(report: Report, settings: DeidentifySettings) -> None:
 
 def write_bytes(path: Path, raw: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(raw)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_write(path) as part:
+        part.write_bytes(raw)

@@ -18,12 +18,12 @@ import numpy as np
 from medvfm.core.data_card import Code, Label
 from medvfm.core.errors import MedvfmError, UnreadableImage
 from medvfm.io import read
+from medvfm.io.atomic_write import atomic_write
 from medvfm.io.dicom import slice_files
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.slice_files import SourceSlices
 from medvfm.io.formats import zip_archive
 from medvfm.io.rendering import palette
-from medvfm.io.writers.nifti import write_atomically
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -97,7 +97,8 @@ def write_segmentation(
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:  # highdicom's and pydicom's refusals
         what = f"its header allows no DICOM SEG ({type(error).__name__})"  # their message may quote the patient
         raise MedvfmError(what, where=series, remedy=_OTHERS) from error
-    write_atomically(data.getvalue(), path)
+    with atomic_write(path, sync=True) as part:
+        part.write_bytes(data.getvalue())
     return path
 
 
