@@ -10,6 +10,7 @@ from typing import Any
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import UNITS, Image
+from medvfm.io.dicom.dictionary import DICOM_SUFFIXES
 from medvfm.io.formats import bounded_read, metaimage, nifti, nrrd, raster, tiff, zip_archive
 from medvfm.io.formats.voxel_values import NAN_RULES, as_label_map, finite
 
@@ -62,7 +63,7 @@ def read_image(
     wanted = _Wanted(limit_gib, channel, time, page, series_uid, nan, label)
     kind = image_kind(path)
     if kind == "zip":
-        with zip_archive.unpacked(path, limit_gib=limit_gib) as inner:
+        with zip_archive.unpacked(path, suffixes=DICOM_SUFFIXES, limit_gib=limit_gib) as inner:
             try:
                 image = _read(inner, image_kind(inner), wanted)
             except UnreadableImage as error:

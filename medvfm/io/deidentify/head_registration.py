@@ -16,9 +16,8 @@ from scipy import ndimage, optimize
 from medvfm.core import geometry
 from medvfm.core.errors import DataError
 from medvfm.core.image import Image
-from medvfm.io.virtual_brain.anatomy import carried
+from medvfm.io.mni_template import ORIGIN_MM, template_map
 
-ORIGIN_MM = np.array([-98.0, -134.0, -72.0])  # of the carried maps, whose voxels are 1 mm
 MIDDLE_MM = np.array([0.0, -18.0, 10.0])  # of the template's brain: what rotations and scales leave in place
 _LAYERS_MM = (0.0, 4.0, 8.0, 12.0, 17.0, 23.0, 30.0)  # distances from the brain between which the layers fade
 _OUTSIDE_ABOVE_MM = -12.0  # below this height there are ears, face and neck around the brain, and no layers
@@ -107,7 +106,7 @@ class _SmoothedImage:
 @functools.lru_cache(maxsize=1)
 def brain_mask() -> np.ndarray:
     """(197, 233, 189) bool: the template's brain at 1 mm, holes filled."""
-    return ndimage.binary_fill_holes(carried("t1") > 0)
+    return ndimage.binary_fill_holes(template_map("t1") > 0)
 
 
 @functools.lru_cache(maxsize=3)
@@ -116,7 +115,7 @@ def _points(grid_mm: float, reach_mm: float) -> _Points:
     brain = np.pad(brain_mask()[::step, ::step, ::step], margin)
     outside_mm = ndimage.distance_transform_edt(~brain) * grid_mm
     mm = np.moveaxis(np.indices(brain.shape), 0, -1) * grid_mm + ORIGIN_MM - margin * grid_mm
-    maps = [ndimage.gaussian_filter(carried(name), grid_mm / 2.5)[::step, ::step, ::step] for name in ("gm", "wm")]
+    maps = [ndimage.gaussian_filter(template_map(name), grid_mm / 2.5)[::step, ::step, ::step] for name in ("gm", "wm")]
     grey, white = (np.pad(m, margin) for m in maps)
     tissues = np.stack([np.clip(1 - grey - white, 0, 1), grey, white], -1) * brain[..., None]
     rows = [np.interp(outside_mm, _LAYERS_MM, np.eye(len(_LAYERS_MM))[n]) for n in range(1, len(_LAYERS_MM))]

@@ -20,6 +20,7 @@ from medvfm.core.errors import MedvfmError, UnreadableImage
 from medvfm.io import read
 from medvfm.io.atomic_write import atomic_write
 from medvfm.io.dicom import slice_files
+from medvfm.io.dicom.dictionary import DICOM_SUFFIXES
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.slice_files import SourceSlices
 from medvfm.io.formats import zip_archive
@@ -76,7 +77,7 @@ def write_segmentation(
     """
     series, path = Path(series), Path(path)
     if not series.is_dir() and read.image_kind(series) == "zip":
-        with zip_archive.unpacked(series, limit_gib=limit_gib) as inner:
+        with zip_archive.unpacked(series, suffixes=DICOM_SUFFIXES, limit_gib=limit_gib) as inner:
             return write_segmentation(
                 labels, inner, names, path, model=model, version=version, description=description,
                 series_uid=series_uid, limit_gib=limit_gib,
