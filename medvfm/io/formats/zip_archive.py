@@ -60,7 +60,7 @@ def is_encrypted(member: zipfile.ZipInfo) -> bool:
     return bool(member.flag_bits & 1)
 
 
-def copy_counted(source: IO[bytes], target: Path, most: int) -> int:
+def copy_counted(source: IO[bytes] | zipfile.ZipExtFile, target: Path, most: int) -> int:
     """The bytes of a member as a new file, counted as they come out; TooManyBytes where they are more than `most`."""
     done = 0
     with target.open("xb") as out:
