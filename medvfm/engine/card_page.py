@@ -24,7 +24,7 @@ from medvfm.core.plurals import plural
 from medvfm.engine import describe
 from medvfm.engine.data_check import Findings, Look, Looker
 from medvfm.io import run_directory
-from medvfm.io.dataset.cases import Cases
+from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.read import read_image
 from medvfm.io.rendering import overlays
 from medvfm.io.run_directory import FORMAT, RECORD
@@ -35,7 +35,7 @@ LEVELS = 12  # of a group column; one with more is no group but a name
 _LETTERS_MOST = 40
 
 
-def write(card: DataCard, table: Cases | None, found: Findings | None, directory: Path) -> dict[str, Any]:
+def write(card: DataCard, table: CaseTable | None, found: Findings | None, directory: Path) -> dict[str, Any]:
     """run.json and the samples; without cases, what the card alone says. An earlier page of a card is replaced."""
     _claim(directory)
     record: dict[str, Any] = {
@@ -72,7 +72,7 @@ def _claim(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
 
 
-def _answer(table: Cases, found: Findings) -> str:
+def _answer(table: CaseTable, found: Findings) -> str:
     owners = len({case.owner for case in found.cases})
     known = any(case.patient_id is not None for case in table.cases)
     whose = f" of {plural(owners, 'patient')}" if known else ""
@@ -92,7 +92,7 @@ def _parts(cases: Sequence[Case]) -> dict[str, list[Case]]:
     return {split: part for split, part in found.items() if part}
 
 
-def _data(table: Cases, found: Findings) -> dict[str, Any]:
+def _data(table: CaseTable, found: Findings) -> dict[str, Any]:
     parts = _parts(found.cases)
     names = sorted({name for case in found.cases for name in case.targets})
     known = any(case.patient_id is not None for case in table.cases)

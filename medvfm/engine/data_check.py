@@ -18,7 +18,7 @@ from medvfm.core.plurals import plural
 from medvfm.engine import loading
 from medvfm.io.console import Console
 from medvfm.io.dataset import leakage
-from medvfm.io.dataset.cases import Cases
+from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.dataset.safe_paths import Inside
 from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.read import read_image
@@ -157,7 +157,7 @@ class Findings:
         return self.notes + same[:LISTED] + alike[:LISTED]
 
 
-def check(card: DataCard, table: Cases, console: Console, workers: int, root: Path | None = None) -> Findings:
+def check(card: DataCard, table: CaseTable, console: Console, workers: int, root: Path | None = None) -> Findings:
     """Read every case and compare with what the card says; `root` is where the files lie whose checksums it has."""
     found = Findings(notes=list(table.warnings), left_out=list(table.left_out))
     looks = _looks(table.cases, Looker(card.reading, card.labels, card.masks), console, workers)
@@ -225,7 +225,7 @@ def _masks(found: Findings) -> None:
             found.notes.append(f"structure {name}: no mask holds it")
 
 
-def _counts(found: Findings, card: DataCard, table: Cases) -> None:
+def _counts(found: Findings, card: DataCard, table: CaseTable) -> None:
     layouts = {layout.name for layout in card.layouts}
     for split, wanted in card.counts.items():
         if split in layouts - {table.layout}:

@@ -20,7 +20,7 @@ from medvfm.io import patient_hashes as patients
 from medvfm.io import run_directory
 from medvfm.io import test_openings as ledger
 from medvfm.io.dataset import splits
-from medvfm.io.dataset.cases import Cases
+from medvfm.io.dataset.cases import CaseTable
 from medvfm.tasks import classification
 
 
@@ -42,7 +42,7 @@ class _Fitted:
     val: ScoreTable | None
 
 
-def run(plan: Plan, table: Cases, out: Path, around: RunContext) -> dict[str, Any]:
+def run(plan: Plan, table: CaseTable, out: Path, around: RunContext) -> dict[str, Any]:
     """Fit, score and judge; writes everything but the report and returns the record."""
     recipe, say, clock = plan.recipe, around.console.say, steps.Clock()
     record = describe.beginning(recipe, plan.card, table.layout, around.device)

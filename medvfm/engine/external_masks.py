@@ -18,9 +18,9 @@ from medvfm.core.recipe import Confidence
 from medvfm.core.result_row import as_records
 from medvfm.engine import describe, measure
 from medvfm.engine.casewise import CaseJudge, PerCaseValues
-from medvfm.engine.external import KNOWN, Table, missing, read_table, refuse_doubled, some
 from medvfm.engine.measure import CaseMeasurements
 from medvfm.io import patient_hashes as patients
+from medvfm.io.dataset.prediction_tables import KNOWN, Table, missing, read_table, refuse_doubled, some
 from medvfm.io.dicom import seg as dicom_seg
 from medvfm.io.read import image_kind, read_image, read_label
 from medvfm.io.run_directory import FORMAT

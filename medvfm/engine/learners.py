@@ -63,7 +63,7 @@ class FeatureLearner:
         return found.cases, found.left_out
 
     def marks(self, around: RunContext) -> list[str | None]:
-        """`leakage.mark` of each case that was read."""
+        """`leakage.fingerprint` of each case that was read."""
         return loading.marks(self._keyed, self.adapter.preparer, around)
 
     def pooled(self) -> np.ndarray:
@@ -110,7 +110,7 @@ class TrainedLearner:
         return [case for case, _ in self._keyed], found.left_out
 
     def marks(self, around: RunContext) -> list[str | None]:
-        """`leakage.mark` of each case that was read."""
+        """`leakage.fingerprint` of each case that was read."""
         return loading.marks(self._keyed, self.adapter.preparer, around)
 
     def fit(self, rows: FoldRows, choose: Choose | None) -> dict[str, Any]:

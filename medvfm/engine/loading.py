@@ -20,7 +20,7 @@ from medvfm.io.cache import ArrayCache
 from medvfm.io.dataset import content_hash as content
 from medvfm.io.dataset import leakage
 
-_MARKS = cache.Notes("marks")  # of prepared cases, by preparer and content
+_MARKS = cache.TextCache("marks")  # of prepared cases, by preparer and content
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ def made(
         for (case, key), item in zip(keyed, around.console.track(items, len(keyed), label), strict=True):
             if not isinstance(item, str):
                 shown = item["pixels"] if isinstance(item, Mapping) else item
-                _MARKS.put(f"{preparer.key()}-{key}", leakage.mark(shown))
+                _MARKS.put(f"{preparer.key()}-{key}", leakage.fingerprint(shown))
             yield case, key, item
     finally:
         _MARKS.save()
 
 
 def marks(keyed: Sequence[tuple[Case, str]], preparer: Preparer, around: RunContext) -> list[str | None]:
-    """`leakage.mark` of each case as it is prepared; a case is read again only where nothing remembers it.
+    """`leakage.fingerprint` of each case as it is prepared; a case is read again only where nothing remembers it.
 
     None for one that cannot be read any more.
     """

@@ -53,7 +53,7 @@ class MaskLearner:
         return self.store.read(cases, around)
 
     def marks(self, around: RunContext) -> list[str | None]:
-        """`leakage.mark` of each case that was read."""
+        """`leakage.fingerprint` of each case that was read."""
         return self.store.marks(around)
 
     def segment(self, row: int, variant: str | None = None) -> np.ndarray:

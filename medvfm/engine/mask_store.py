@@ -65,7 +65,7 @@ class MaskStore:
         return [case for case, _ in self._keyed], [*keyed.left_out, *bad.items()]
 
     def marks(self, around: RunContext) -> list[str | None]:
-        """`leakage.mark` of each row."""
+        """`leakage.fingerprint` of each row."""
         return loading.marks(self._keyed, self._reader, around)
 
     def __len__(self) -> int:

@@ -25,7 +25,7 @@ from medvfm.engine.plan import Plan
 from medvfm.io import patient_hashes as patients
 from medvfm.io import run_directory
 from medvfm.io import test_openings as ledger
-from medvfm.io.dataset.cases import Cases as Table
+from medvfm.io.dataset.cases import CaseTable as Table
 from medvfm.io.writers import masks
 
 CURVE = "dice"  # what robustness curves show

@@ -15,7 +15,7 @@ from medvfm.core.recipe import Recipe
 from medvfm.engine import copies
 from medvfm.engine.context import RunContext
 from medvfm.io.dataset import leakage, splits
-from medvfm.io.dataset.cases import Cases
+from medvfm.io.dataset.cases import CaseTable
 
 
 class Clock:
@@ -45,7 +45,7 @@ class Readable:
         return [{"case_id": case_id, "reason": reason} for case_id, reason in self.left_out]
 
 
-def read(question: Any, learner: Any, table: Cases, around: RunContext) -> Readable:
+def read(question: Any, learner: Any, table: CaseTable, around: RunContext) -> Readable:
     """Labelled cases that can be read, and the flow from the table to them."""
     labelled = [case for case in table.cases if question.labelled(case)]
     around.console.say(f"reading {len(labelled)} cases")

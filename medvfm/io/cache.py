@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from medvfm.core.errors import DataError
+from medvfm.io.atomic_write import atomic_write
 
 LIMIT_GIB = float(os.environ.get("MEDVFM_CACHE_GIB", "50"))
 
@@ -47,18 +49,18 @@ def clear(kind: str) -> None:
     shutil.rmtree(folder(kind), ignore_errors=True)
 
 
-def _moved(path: Path, content: bytes) -> None:
+@contextmanager
+def _cached_file(path: Path, where: Path) -> Iterator[Path]:
+    """A temporary file that becomes `path`; `where` is the folder that an error names."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(content)
-        beside.replace(path)
+        with atomic_write(path) as part:
+            yield part
     except OSError as failed:
-        beside.unlink(missing_ok=True)
-        raise DataError(f"the cache cannot be written: {failed.strerror}", where=path.parent) from failed
+        raise DataError(f"the cache cannot be written: {failed.strerror}", where=where) from failed
 
 
-class Notes:
+class TextCache:
     """Short texts by key in one JSON file, to which several processes add."""
 
     def __init__(self, kind: str) -> None:
@@ -70,7 +72,7 @@ class Notes:
     def get(self, key: str) -> str | None:
         place = folder(self._kind) / "table.json"
         if self._loaded_from != place:
-            self._loaded_from, self._known = place, _read_notes(place)
+            self._loaded_from, self._known = place, _read_texts(place)
         return self._new.get(key) or self._known.get(key)
 
     def put(self, key: str, text: str) -> None:
@@ -83,12 +85,13 @@ class Notes:
         place = folder(self._kind) / "table.json"
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_suffix(".lock")):
-            self._known = {**_read_notes(place), **self._new}
-            _moved(place, json.dumps(self._known).encode())
+            self._known = {**_read_texts(place), **self._new}
+            with _cached_file(place, place.parent) as part:
+                part.write_text(json.dumps(self._known))
         self._loaded_from, self._new = place, {}
 
 
-def _read_notes(place: Path) -> dict[str, str]:
+def _read_texts(place: Path) -> dict[str, str]:
     try:
         return dict(json.loads(place.read_text()))
     except (FileNotFoundError, ValueError):
@@ -112,15 +115,8 @@ class ArrayCache:
     def put(self, key: str, array: np.ndarray) -> None:
         """Keep an array; the oldest ones make room where the limit is reached."""
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with beside.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-            beside.replace(path)
-        except OSError as failed:
-            beside.unlink(missing_ok=True)
-            raise DataError(f"the cache cannot be written: {failed.strerror}", where=self._folder) from failed
+        with _cached_file(path, self._folder) as part, part.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
         self._written += array.nbytes
         if self._written > self._limit // 20:
             self._written = 0
@@ -184,15 +180,10 @@ class FeatureStore:
         """Add rows as a file of their own."""
         if not rows:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         names = list(rows)
         values = np.stack([rows[n] for n in names]).astype(np.float32)
         stem = hashlib.sha256("".join(names).encode()).hexdigest()[:16]
-        _moved(self._folder / f"{stem}.json", json.dumps(names).encode())
-        beside = self._folder / f".{stem}.{os.getpid()}"
-        try:
-            save_file({"values": values}, beside)
-            beside.replace(self._folder / f"{stem}.safetensors")
-        except OSError as failed:
-            beside.unlink(missing_ok=True)
-            raise DataError(f"the cache cannot be written: {failed.strerror}", where=self._folder) from failed
+        with _cached_file(self._folder / f"{stem}.json", self._folder) as part:
+            part.write_text(json.dumps(names))
+        with _cached_file(self._folder / f"{stem}.safetensors", self._folder) as part:
+            save_file({"values": values}, part)

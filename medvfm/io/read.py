@@ -10,9 +10,8 @@ from typing import Any
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import UNITS, Image
-from medvfm.io.formats import bounded_read as bounded
-from medvfm.io.formats import metaimage, nifti, nrrd, raster, tiff
-from medvfm.io.formats import zip_archive as archive
+from medvfm.io.dicom.dictionary import DICOM_SUFFIXES
+from medvfm.io.formats import bounded_read, metaimage, nifti, nrrd, raster, tiff, zip_archive
 from medvfm.io.formats.voxel_values import NAN_RULES, as_label_map, finite
 
 _HEAD_BYTES = 1024
@@ -64,7 +63,7 @@ def read_image(
     wanted = _Wanted(limit_gib, channel, time, page, series_uid, nan, label)
     kind = image_kind(path)
     if kind == "zip":
-        with archive.unpacked(path, limit_gib=limit_gib) as inner:
+        with zip_archive.unpacked(path, suffixes=DICOM_SUFFIXES, limit_gib=limit_gib) as inner:
             try:
                 image = _read(inner, image_kind(inner), wanted)
             except UnreadableImage as error:
@@ -106,9 +105,9 @@ def image_kind(path: Path) -> str:
         raise UnreadableImage("there is no such file", where=path)
     if not path.is_file():
         raise UnreadableImage("neither a file nor a folder", where=path)
-    with bounded.opened(path) as stream:
-        head = bounded.read_up_to(stream, _HEAD_BYTES)
-    gzipped = bounded.is_gzip(path)
+    with bounded_read.opened(path) as stream:
+        head = bounded_read.read_up_to(stream, _HEAD_BYTES)
+    gzipped = bounded_read.is_gzip(path)
     if not head:
         raise UnreadableImage("the file is empty", where=path)
     if head[128:132] == b"DICM" and not gzipped:
@@ -135,9 +134,9 @@ def _plain_kind(path: Path, head: bytes) -> str | None:
         return "zip"
     if path.suffix == ".img" and path.with_suffix(".hdr").is_file():
         return "nifti"  # the voxel half of a pair has no mark of its own
-    from medvfm.io.dicom import read as dicom
+    from medvfm.io.dicom import read
 
-    return "dicom" if dicom.is_dicom(path) else None
+    return "dicom" if read.is_dicom(path) else None
 
 
 def _one_channel(image: Image, channel: nifti.Channel, time: int | None, path: Path) -> Image:
@@ -162,13 +161,13 @@ def _read(path: Path, kind: str, wanted: _Wanted) -> Image:
     if kind == "zip":
         raise UnreadableImage("an archive inside the archive", where=path, remedy="unpack it first")
     if kind == "folder":
-        from medvfm.io.dicom import read as dicom
+        from medvfm.io.dicom import read
 
-        image = dicom.read_series(path, series_uid=wanted.series_uid, limit_gib=limit_gib)
+        image = read.read_series(path, series_uid=wanted.series_uid, limit_gib=limit_gib)
     elif kind == "dicom":
-        from medvfm.io.dicom import read as dicom
+        from medvfm.io.dicom import read
 
-        image = dicom.read_file(path, limit_gib=limit_gib)
+        image = read.read_file(path, limit_gib=limit_gib)
     elif kind == "nrrd":
         image = nrrd.read_nrrd(path, limit_gib=limit_gib, channel=channel, time=time)
     elif kind == "metaimage":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ import pandas as pd
 import yaml
 
 from medvfm.core.errors import RunError
+from medvfm.io.atomic_write import atomic_write
 
 FORMAT = 1
 RECORD = "run.json"
@@ -35,17 +35,12 @@ class Run:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Beside its name first, then moved into place: whole or not at all."""
+    """Bytes as a file that is on the disk whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with atomic_write(path, sync=True) as part:
+            part.write_bytes(content)
     except OSError as failed:
-        beside.unlink(missing_ok=True)
         raise RunError(f"could not be written: {failed.strerror}", where=path) from failed
 
 
@@ -75,12 +70,11 @@ def write_yaml(path: Path, data: Any) -> None:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Parquet or CSV, by the file's ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
-    if path.suffix == ".parquet":
-        table.to_parquet(beside, index=False)
-    else:
-        table.to_csv(beside, index=False)
-    beside.replace(path)
+    with atomic_write(path) as part:
+        if path.suffix == ".parquet":
+            table.to_parquet(part, index=False)
+        else:
+            table.to_csv(part, index=False)
 
 
 def read_record(directory: Path) -> dict[str, Any]:

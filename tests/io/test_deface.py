@@ -22,8 +22,7 @@ from medvfm.io.deidentify.folder import deidentify
 from medvfm.io.deidentify.head_registration import place_head
 from medvfm.io.dicom.read import read_series
 from medvfm.io.read import read_image
-from medvfm.io.virtual_brain import anatomy as virtual_anatomy
-from medvfm.io.virtual_brain import patients as virtual_cohort
+from medvfm.io.virtual_brain import anatomy, patients
 from medvfm.io.virtual_brain import scanner as virtual_scanner
 from medvfm.io.virtual_brain.dicom_series import write_mr_series
 from medvfm.io.virtual_brain.make import _series
@@ -47,7 +46,7 @@ PATIENTS = {"B": 1, "A": 3, "C": 4}  # of seed 0, one on each scanner
 class Subject:
     """A virtual head that was given a face: the scan, its image, and the true voxels of the features."""
 
-    patient: virtual_cohort.Patient
+    patient: patients.Patient
     scan: virtual_scanner.Scan
     image: Image
     features: dict[str, np.ndarray]
@@ -58,9 +57,9 @@ class Subject:
 
 
 def subject(number: int) -> Subject:
-    patient = virtual_cohort.draw(0, number)
+    patient = patients.draw(0, number)
     scan = virtual_scanner.scan(patient)
-    rotation, scale = virtual_anatomy._pose(patient.rng("head"), patient.sex)
+    rotation, scale = anatomy._pose(patient.rng("head"), patient.sex)
     vox = np.stack(np.indices(scan.stored.shape), -1)
     mm = vox @ scan.affine[:3, :3].T + scan.affine[:3, 3]
     at = mm @ (np.diag(1 / scale) @ rotation).T + np.array([0.0, -18.0, 18.0])

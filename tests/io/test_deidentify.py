@@ -24,12 +24,11 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
 from medvfm.core.errors import DataError
-from medvfm.io.deidentify import burned_in_text as burned_in
-from medvfm.io.deidentify import profile as deidentify_profile
-from medvfm.io.deidentify.dataset import Cleaner, Settings
+from medvfm.io.deidentify import burned_in_text, profile
+from medvfm.io.deidentify.dataset import Cleaner, DeidentifySettings
 from medvfm.io.deidentify.folder import deidentify
 from medvfm.io.deidentify.free_text import Secrets
-from medvfm.io.deidentify.pseudonyms import Keyed, shift
+from medvfm.io.deidentify.pseudonyms import Pseudonymizer, shift
 from tests.io.dicom_samples import dataset, noise
 from tests.io.test_dicom_header import deflated
 
@@ -83,7 +82,12 @@ def written(out: Path) -> list[FileDataset]:
 
 
 def cleaner(**options) -> Cleaner:
-    return Cleaner(Keyed(b"k" * 32), Settings(**options), "someone", Secrets(["Quillfeather^Ada"], ["ID-7731902"]))
+    return Cleaner(
+        Pseudonymizer(b"k" * 32),
+        DeidentifySettings(**options),
+        "someone",
+        Secrets(["Quillfeather^Ada"], ["ID-7731902"]),
+    )
 
 
 # The table
@@ -103,7 +107,7 @@ def standard_rows() -> dict[int, str]:
 
 
 def test_table_agrees_with_an_independent_extraction_of_the_standard():
-    ours, theirs = deidentify_profile.rows(), standard_rows()
+    ours, theirs = profile.rows(), standard_rows()
     assert len(theirs) == 617
     assert {t: ours.get(t) for t in theirs} == theirs
     assert len(ours) >= len(theirs)  # a later edition, which adds rows
@@ -129,7 +133,7 @@ VALUES = {
 def every_row() -> Dataset:
     """A data set with every attribute of the table, sequences with an item that holds more of them."""
     made = Dataset()
-    for tag in sorted({**standard_rows(), **deidentify_profile.rows()}):
+    for tag in sorted({**standard_rows(), **profile.rows()}):
         if tag >> 16 in (0x0000, 0x0002) or tag >= 0xFFFA0000:
             continue
         vr = DicomDictionary[tag][0].split(" or ")[0] if tag in DicomDictionary else "LO"
@@ -155,7 +159,7 @@ def test_every_row_of_the_table_gets_its_action(shifted, nested):
     holder.ReferencedImageSequence = [dataset]
     work = cleaner(shift_dates=shifted)
     work.clean(holder if nested else dataset)
-    for tag, code in {**standard_rows(), **deidentify_profile.rows()}.items():
+    for tag, code in {**standard_rows(), **profile.rows()}.items():
         if tag not in before:
             continue
         old, name = before[tag], f"{tag:08X} {code}"
@@ -329,8 +333,8 @@ def test_dates_move_by_whole_days_and_keep_their_precision():
     assert shift("202003", -31) == "202001" and shift("2020", -366) == "2018"
     for wrong in ("20201301", "Quillfeather", "20200101-20200202", ""):
         assert shift(wrong, -1) is None
-    keyed = Keyed(b"k" * 32)
-    days = {keyed.shift_days(str(n)) for n in range(500)}
+    pseudonymizer = Pseudonymizer(b"k" * 32)
+    days = {pseudonymizer.shift_days(str(n)) for n in range(500)}
     assert len(days) > 400 and max(days) <= -365 and min(days) >= -3650
 
 
@@ -598,7 +602,7 @@ def test_images_that_may_hold_text_are_flagged_or_left_out(tmp_path):
     assert "look at 1 image before" in command(tmp_path / "in", "--out", tmp_path / "out").stdout
     report = deidentify(tmp_path / "in", tmp_path / "strict", strict_pixels=True)
     assert report.left_out == [(1, "text may stand in its pixels")]
-    assert burned_in.risk(clean) is None
+    assert burned_in_text.risk(clean) is None
 
 
 @pytest.mark.parametrize(
@@ -617,7 +621,7 @@ def test_a_wrong_rule_is_refused(tmp_path, rule, said):
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump([rule]))
     with pytest.raises(DataError, match=said):
-        burned_in.read_rules(path)
+        burned_in_text.read_rules(path)
 
 
 @pytest.mark.parametrize(
@@ -632,7 +636,7 @@ def test_a_wrong_rule_is_refused(tmp_path, rule, said):
 def test_rules_are_plain_yaml(tmp_path, text, said):
     (tmp_path / "rules.yaml").write_text(text)
     with pytest.raises(DataError, match=said):
-        burned_in.read_rules(tmp_path / "rules.yaml")
+        burned_in_text.read_rules(tmp_path / "rules.yaml")
 
 
 # Refusals
@@ -671,9 +675,9 @@ def errors(path: Path) -> set[str]:
 
 def test_keywords_of_the_vocabularies_exist():
     known = {entry[4] for entry in DicomDictionary.values()}
-    named = deidentify_profile.IDENTIFYING | deidentify_profile.DESCRIPTORS | deidentify_profile.CHARACTERISTICS
+    named = profile.IDENTIFYING | profile.DESCRIPTORS | profile.CHARACTERISTICS
     assert named <= known
-    assert {dictionary_keyword(t) for t in (0x00100030, 0x00100032)} == deidentify_profile.BIRTH
+    assert {dictionary_keyword(t) for t in (0x00100030, 0x00100032)} == profile.BIRTH
 
 
 def test_half_a_picture_and_a_deflated_bomb_are_left_out_and_named(tmp_path):

@@ -18,7 +18,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.io.dicom import header as dicom_header
-from medvfm.io.dicom import read as dicom
+from medvfm.io.dicom import read
 from medvfm.io.dicom.pixel_format import pixel_format
 from medvfm.io.dicom.pixels import read_stored
 from tests.io.dicom_samples import pydicom_folder
@@ -253,9 +253,9 @@ def files_with_pixels(folder: Path) -> dict[str, Path]:
             try:
                 ds = pydicom.dcmread(path, force=True)
                 has_pixels = any(k in ds for k in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
-                has_pixels = has_pixels or (not len(ds) and dicom.is_dicom(path))  # cut in its pixels: pydicom gives up
+                has_pixels = has_pixels or (not len(ds) and read.is_dicom(path))  # cut in its pixels: pydicom gives up
             except Exception:
-                has_pixels = dicom.is_dicom(path)
+                has_pixels = read.is_dicom(path)
             if has_pixels:
                 found[path.relative_to(folder).as_posix()] = path
     return found
@@ -308,10 +308,10 @@ def placed_as_the_header_says(image: Image, path: Path) -> None:
 def check(name: str, path: Path, said: tuple[int, ...] | str) -> None:
     if isinstance(said, str):
         with pytest.raises(UnreadableImage) as caught:
-            dicom.read_file(path)
+            read.read_file(path)
         assert caught.value.what == said
         return
-    image = dicom.read_file(path)
+    image = read.read_file(path)
     voxels = image.voxels
     assert voxels.shape == said
     if "seg_image" in name or "liver" in name or "sm_image" in name:

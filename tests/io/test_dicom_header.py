@@ -17,7 +17,7 @@ from pydicom.sequence import Sequence
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom import header as dicom_header
-from medvfm.io.dicom import read as dicom
+from medvfm.io.dicom import read
 from medvfm.io.dicom.dictionary import TAGS
 from tests.io.dicom_samples import dataset, noise, pydicom_folder, save
 
@@ -69,7 +69,7 @@ def test_every_value_is_that_of_pydicom(shared_data):
     for path in (
         p for folder in (*folders, shared_data / "dicom_seg") for p in sorted(folder.rglob("*")) if p.is_file()
     ):
-        if not dicom.is_dicom(path) or path.name in SEEN_OTHERWISE:
+        if not read.is_dicom(path) or path.name in SEEN_OTHERWISE:
             continue
         with warnings.catch_warnings(), dicom_header.opened(path) as header:
             warnings.simplefilter("ignore")
@@ -85,7 +85,7 @@ def test_no_dicom_at_all(tmp_path, data, said):
     path = tmp_path / "bad.dcm"
     path.write_bytes(data)
     with pytest.raises(UnreadableImage, match=said) as caught:
-        dicom.read_file(path)
+        read.read_file(path)
     assert "bad.dcm" in str(caught.value)
 
 
@@ -95,7 +95,7 @@ def test_every_cut_is_refused(tmp_path):
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(UnreadableImage, match="cut:"):
-            dicom.read_file(path)
+            read.read_file(path)
 
 
 def nested(depth: int, defined: bool) -> bytes:
@@ -125,12 +125,12 @@ def with_nesting(tmp_path: Path, depth: int, defined: bool) -> Path:
 def test_sequences_nested_20000_deep(tmp_path, defined):
     path = with_nesting(tmp_path, 20_000, defined)
     with pytest.raises(UnreadableImage, match="sequences are nested deeper than 64"):
-        dicom.read_file(path)
+        read.read_file(path)
 
 
 @pytest.mark.parametrize("defined", [True, False])
 def test_ordinary_nesting_is_read(tmp_path, defined):
-    assert dicom.read_file(with_nesting(tmp_path, 12, defined)).shape_vox == (7, 5, 1)
+    assert read.read_file(with_nesting(tmp_path, 12, defined)).shape_vox == (7, 5, 1)
 
 
 HELD = """
@@ -175,7 +175,7 @@ def deflated(ds: Dataset, path: Path, *, zeros_mib: int = 0, only: bytes | None 
 
 def test_a_deflated_file_is_read(tmp_path):
     pixels = noise((50, 70))
-    image = dicom.read_file(deflated(dataset(pixels), tmp_path / "d.dcm"))
+    image = read.read_file(deflated(dataset(pixels), tmp_path / "d.dcm"))
     np.testing.assert_array_equal(image.voxels[:, :, 0].T, pixels.astype(int) - 1024)
     assert image.header["transfer_syntax"] == "Deflated Explicit VR Little Endian"
 
@@ -221,7 +221,7 @@ def test_a_deflated_bomb_in_its_header(tmp_path):
 def test_sizes_and_formats_that_cannot_be(tmp_path, fields, said):
     path = save(dataset(noise((5, 7)), **fields), tmp_path / "bad.dcm")
     with pytest.raises(UnreadableImage, match=said):
-        dicom.read_file(path)
+        read.read_file(path)
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "1_0", "0,5", "five", "1e999", "0x1"])
@@ -231,7 +231,7 @@ def test_decimal_strings_that_are_no_finite_number(tmp_path, text):
     path = tmp_path / "bad.dcm"
     path.write_bytes(data.replace(b"1.0000000 ", text.encode().ljust(10)))
     with pytest.raises(UnreadableImage, match=r"RescaleSlope is no (finite )?number"):
-        dicom.read_file(path)
+        read.read_file(path)
 
 
 def test_huge_frames_take_no_memory(tmp_path):
@@ -241,9 +241,9 @@ def test_huge_frames_take_no_memory(tmp_path):
 
 def test_a_file_without_pixels_says_what_it_is(tmp_path):
     with pytest.raises(UnreadableImage, match=r"holds no pixels \(modality SR\)"):
-        dicom.read_file(pydicom_folder() / "test_files" / "test-SR.dcm")
+        read.read_file(pydicom_folder() / "test_files" / "test-SR.dcm")
     with pytest.raises(UnreadableImage, match="a DICOMDIR: an index of other files; give the folder itself"):
-        dicom.read_file(pydicom_folder() / "test_files" / "dicomdirtests" / "DICOMDIR")
+        read.read_file(pydicom_folder() / "test_files" / "dicomdirtests" / "DICOMDIR")
 
 
 def test_no_patient_data_in_messages_or_on_standard_error(tmp_path, capfd):
@@ -253,14 +253,14 @@ def test_no_patient_data_in_messages_or_on_standard_error(tmp_path, capfd):
     whole = save(ds, tmp_path / "x.dcm").read_bytes()
     path = tmp_path / "y.dcm"
     r = np.random.default_rng(0)
-    said = [repr(dicom.read_file(tmp_path / "x.dcm"))]
+    said = [repr(read.read_file(tmp_path / "x.dcm"))]
     for _ in range(300):
         data = bytearray(whole)
         for at in r.integers(132, len(whole), 4):
             data[at] = int(r.integers(256))
         path.write_bytes(data)
         try:
-            said.append(str(dict(dicom.read_file(path).header)))
+            said.append(str(dict(read.read_file(path).header)))
         except UnreadableImage as error:
             said.append(f"{error} {error!r}")
     out = capfd.readouterr()
@@ -282,7 +282,7 @@ def test_random_damage_is_an_error_or_an_image(tmp_path):
                 data[at] = int(r.integers(256))
             path.write_bytes(data[: int(r.integers(200, len(data)))] if r.random() < 0.3 else data)
             try:
-                dicom.read_file(path)
+                read.read_file(path)
             except UnreadableImage as error:
                 assert error.where == str(path)
                 refused += 1

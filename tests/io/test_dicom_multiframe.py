@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom import read as dicom
+from medvfm.io.dicom import read
 from tests.io.dicom_samples import AXIAL, dataset, noise, pydicom_folder, save
 from tests.io.test_dicom_series import same_places
 
@@ -58,7 +58,7 @@ def test_frames_are_sorted_by_position(tmp_path, orientation, syntax):
     if syntax != ds.file_meta.TransferSyntaxUID:
         ds.file_meta.TransferSyntaxUID = syntax
         ds.save_as(tmp_path / "e.dcm", implicit_vr=True, little_endian=True)
-    image = dicom.read_file(save(ds, tmp_path / "e.dcm") if syntax.endswith(".1") else tmp_path / "e.dcm")
+    image = read.read_file(save(ds, tmp_path / "e.dcm") if syntax.endswith(".1") else tmp_path / "e.dcm")
     assert image.spacing_mm == pytest.approx((0.9, 0.7, 3.0))  # measured: both headers say 4
     for frame, place in enumerate(places):
         np.testing.assert_array_equal(image.voxels[:, :, place].T, ds.pixel_array[frame])
@@ -69,12 +69,12 @@ def test_frames_are_sorted_by_position(tmp_path, orientation, syntax):
 
 def test_frames_in_order_equal_simpleitk(tmp_path):
     path = save(enhanced(range(5)), tmp_path / "e.dcm")
-    same_places(dicom.read_file(path), sitk.ReadImage(str(path)))
+    same_places(read.read_file(path), sitk.ReadImage(str(path)))
 
 
 def test_the_real_enhanced_ct(tmp_path):
     path = pytest.importorskip("data_store").__path__[0] + "/data/eCT_Supplemental.dcm"
-    image = dicom.read_file(path)
+    image = read.read_file(path)
     ds = pydicom.dcmread(path)
     assert (image.unit, image.repairs) == ("HU", ())
     for frame, groups in enumerate(ds.PerFrameFunctionalGroupsSequence):
@@ -86,7 +86,7 @@ def test_the_real_enhanced_ct(tmp_path):
 def test_each_frame_has_its_own_rescale(tmp_path):
     places, scales = [2, 0, 1], [(1.5, 0), (0.25, 10), (2, -3)]
     ds = enhanced(places, scales=scales)
-    image = dicom.read_file(save(ds, tmp_path / "e.dcm"))
+    image = read.read_file(save(ds, tmp_path / "e.dcm"))
     for frame, place in enumerate(places):
         slope, intercept = scales[frame]
         np.testing.assert_allclose(
@@ -99,15 +99,15 @@ def test_phases_are_volumes(tmp_path):
     ds = enhanced([0, 1, 2, 3, 0, 1, 2, 3], per_frame=phases)
     path = save(ds, tmp_path / "e.dcm")
     with pytest.raises(UnreadableImage, match=r"2 volumes; say which with volume=: 1 \(temporal position 1\); 2 \("):
-        dicom.read_file(path)
-    image = dicom.read_file(path, volume=2)
+        read.read_file(path)
+    image = read.read_file(path, volume=2)
     np.testing.assert_array_equal(image.voxels.transpose(2, 1, 0), ds.pixel_array[4:])
-    volumes = dicom.list_volumes(tmp_path)
+    volumes = read.list_volumes(tmp_path)
     assert [(v.label, v.shape_vox) for v in volumes] == [
         ("temporal position 1", (11, 9, 4)),
         ("temporal position 2", (11, 9, 4)),
     ]
-    again = dicom.read_series(tmp_path, volume="temporal position 2")
+    again = read.read_series(tmp_path, volume="temporal position 2")
     np.testing.assert_array_equal(again.voxels, image.voxels)
 
 
@@ -121,32 +121,32 @@ def test_phases_are_volumes(tmp_path):
 )
 def test_frames_that_are_no_grid(tmp_path, places, said):
     with pytest.raises(UnreadableImage, match=said):
-        dicom.read_file(save(enhanced(places), tmp_path / "e.dcm"))
+        read.read_file(save(enhanced(places), tmp_path / "e.dcm"))
 
 
 def test_a_part_of_a_concatenation_is_not_taken_for_the_whole(tmp_path):
     ds = enhanced(range(3))
     ds.SOPInstanceUIDOfConcatenationSource = "1.2.3.9"
     with pytest.raises(UnreadableImage, match="one part of an object that is spread over several files"):
-        dicom.read_file(save(ds, tmp_path / "e.dcm"))
+        read.read_file(save(ds, tmp_path / "e.dcm"))
 
 
 def test_frames_without_spacing_or_place_or_description(tmp_path):
     with pytest.raises(UnreadableImage, match="no pixel spacing"):
-        dicom.read_file(save(enhanced(range(3), measures=False), tmp_path / "e.dcm"))
+        read.read_file(save(enhanced(range(3), measures=False), tmp_path / "e.dcm"))
     ds = enhanced(range(3))
     del ds.PerFrameFunctionalGroupsSequence[1]
     with pytest.raises(UnreadableImage, match="3 frames, and 2 descriptions"):
-        dicom.read_file(save(ds, tmp_path / "e.dcm"))
+        read.read_file(save(ds, tmp_path / "e.dcm"))
     del ds.PerFrameFunctionalGroupsSequence
     with pytest.raises(UnreadableImage, match="3 of 3 slices state no position or orientation"):
-        dicom.read_file(save(ds, tmp_path / "e.dcm"))
+        read.read_file(save(ds, tmp_path / "e.dcm"))
 
 
 @pytest.mark.parametrize("name", ["rtdose.dcm", "rtdose_expb.dcm", "rtdose_rle.dcm"])
 def test_a_dose_grid_lies_where_simpleitk_has_it(name):
     path = pydicom_folder() / "test_files" / name
-    image, other = dicom.read_file(path), sitk.ReadImage(str(path))
+    image, other = read.read_file(path), sitk.ReadImage(str(path))
     np.testing.assert_allclose(
         [image.affine[0, 3], image.affine[1, 3], image.affine[2, 3]], np.array(other.GetOrigin()) * [-1, -1, 1]
     )
@@ -156,20 +156,20 @@ def test_a_dose_grid_lies_where_simpleitk_has_it(name):
 def test_dose_offsets_that_are_coordinates_or_run_down(tmp_path):
     ds = pydicom.dcmread(pydicom_folder() / "test_files" / "rtdose.dcm")
     z = float(ds.ImagePositionPatient[2])
-    plain = dicom.read_file(save(ds, tmp_path / "a.dcm"))
+    plain = read.read_file(save(ds, tmp_path / "a.dcm"))
     ds.GridFrameOffsetVector = [z + 5.0 * n for n in range(15)]
-    other = dicom.read_file(save(ds, tmp_path / "b.dcm"))
+    other = read.read_file(save(ds, tmp_path / "b.dcm"))
     np.testing.assert_array_equal(plain.affine, other.affine)
     ds.GridFrameOffsetVector = [-5.0 * n for n in range(15)]
-    down = dicom.read_file(save(ds, tmp_path / "c.dcm"))
+    down = read.read_file(save(ds, tmp_path / "c.dcm"))
     np.testing.assert_array_equal(down.voxels, plain.voxels[:, :, ::-1])
     assert down.affine[2, 3] == pytest.approx(z - 70)
     ds.GridFrameOffsetVector = [0, 5, 12, *range(15, 75, 5)]
     with pytest.raises(UnreadableImage, match="unevenly spaced"):
-        dicom.read_file(save(ds, tmp_path / "d.dcm"))
+        read.read_file(save(ds, tmp_path / "d.dcm"))
     del ds.GridFrameOffsetVector
     with pytest.raises(UnreadableImage, match="without an offset for each"):
-        dicom.read_file(save(ds, tmp_path / "e.dcm"))
+        read.read_file(save(ds, tmp_path / "e.dcm"))
 
 
 def test_reconstructed_nm_tomography(tmp_path):
@@ -178,16 +178,16 @@ def test_reconstructed_nm_tomography(tmp_path):
     ds.ImageType = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
     ds.DetectorInformationSequence = item(ImagePositionPatient=[1.0, 2, 3], ImageOrientationPatient=list(AXIAL))
     ds.SpacingBetweenSlices, ds.SliceVector = 4.4, [1, 2, 3, 4]
-    image = dicom.read_file(save(ds, tmp_path / "n.dcm"))
+    image = read.read_file(save(ds, tmp_path / "n.dcm"))
     assert image.spacing_mm == pytest.approx((0.9, 0.7, 4.4))
     np.testing.assert_allclose((image.affine @ [0, 0, 3, 1])[:3], [-1, -2, 3 + 3 * 4.4])
     ds.ImageType = ["ORIGINAL", "PRIMARY", "STATIC", "EMISSION"]
-    image = dicom.read_file(save(ds, tmp_path / "n.dcm"))
+    image = read.read_file(save(ds, tmp_path / "n.dcm"))
     assert (image.shape_vox, image.spacing_mm) == ((11, 9, 4), None)
 
 
 def test_moments_have_no_millimetres_along_the_third_axis():
-    image = dicom.read_file(pydicom_folder() / "test_files" / "examples_ybr_color.dcm")
+    image = read.read_file(pydicom_folder() / "test_files" / "examples_ybr_color.dcm")
     assert (image.shape_vox, image.spacing_mm, image.unit) == ((320, 240, 30), None, "RGB")
     assert image.header["frames"] == "moments or views without a stated distance"
 
@@ -197,7 +197,7 @@ def test_a_whole_slide_is_put_together_as_highdicom_does(shared_data):
 
     folder = shared_data / "dicom_seg"
     for name in ("sm_image.dcm", "sm_image_dots.dcm", "sm_image_jpegls.dcm", "sm_image_numbers.dcm"):
-        image = dicom.read_file(folder / name)
+        image = read.read_file(folder / name)
         theirs = highdicom.imread(folder / name).get_total_pixel_matrix(apply_icc_profile=False)
         np.testing.assert_array_equal(image.voxels[:, :, 0].swapaxes(0, 1), theirs, err_msg=name)
         assert image.spacing_mm is not None
@@ -205,15 +205,15 @@ def test_a_whole_slide_is_put_together_as_highdicom_does(shared_data):
 
 def test_tiles_that_are_missing_are_told(tmp_path, shared_data):
     ds = pydicom.dcmread(shared_data / "dicom_seg" / "sm_image_dots.dcm")
-    whole = dicom.read_file(shared_data / "dicom_seg" / "sm_image_dots.dcm")
+    whole = read.read_file(shared_data / "dicom_seg" / "sm_image_dots.dcm")
     if ds.get("DimensionOrganizationType") == "TILED_FULL":
         ds.NumberOfFrames = 24
         with pytest.raises(UnreadableImage, match=r"24 tiles|bytes of pixels"):
-            dicom.read_file(save(ds, tmp_path / "s.dcm"))
+            read.read_file(save(ds, tmp_path / "s.dcm"))
         return
     del ds.PerFrameFunctionalGroupsSequence[0]
     ds.PixelData, ds.NumberOfFrames = ds.PixelData[300:], 24
-    image = dicom.read_file(save(ds, tmp_path / "s.dcm"))
+    image = read.read_file(save(ds, tmp_path / "s.dcm"))
     assert image.repairs == ("1 of 25 tiles are not in the file, and were filled with 255",)
     assert (image.voxels[:10, :10] == 255).all()
     np.testing.assert_array_equal(image.voxels[10:], whole.voxels[10:])
@@ -223,4 +223,4 @@ def test_frames_of_which_one_states_no_rescale(tmp_path):
     ds = enhanced([0, 1, 2], scales=[(0.5, 3), (2, 0), (2, 0)])
     del ds.PerFrameFunctionalGroupsSequence[1].PixelValueTransformationSequence
     with pytest.raises(UnreadableImage, match="some of its frames state a rescale, and some none"):
-        dicom.read_file(save(ds, tmp_path / "e.dcm"))
+        read.read_file(save(ds, tmp_path / "e.dcm"))

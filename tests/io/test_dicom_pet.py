@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom import read as dicom
+from medvfm.io.dicom import read
 from tests.io.dicom_samples import dataset, noise, save, write_series
 
 INJECTION = "RadiopharmaceuticalInformationSequence"
@@ -56,10 +56,10 @@ def suv(decayed_s: float) -> float:
 def test_suv_by_its_definition(tmp_path, fields, decayed_s):
     pixels = noise((9, 11))
     path = save(dataset(pixels, **pet(**fields)), tmp_path / "p.dcm")
-    stored = dicom.read_file(path)
+    stored = read.read_file(path)
     assert stored.unit == "Bq/ml"
     np.testing.assert_allclose(stored.voxels[:, :, 0].T, pixels * 2.5)
-    image = dicom.read_file(path, unit="SUV")
+    image = read.read_file(path, unit="SUV")
     assert image.unit == "SUV"
     np.testing.assert_allclose(image.voxels[:, :, 0].T, pixels * 2.5 * suv(decayed_s), rtol=1e-6)
     assert "body-weight SUV computed from dose, weight and decay" in image.repairs
@@ -67,7 +67,7 @@ def test_suv_by_its_definition(tmp_path, fields, decayed_s):
 
 def test_suv_of_a_series(tmp_path):
     write_series(tmp_path, **pet())
-    plain, image = dicom.read_series(tmp_path), dicom.read_series(tmp_path, unit="SUV")
+    plain, image = read.read_series(tmp_path), read.read_series(tmp_path, unit="SUV")
     np.testing.assert_allclose(image.voxels, plain.voxels * suv(3600), rtol=1e-6)
 
 
@@ -89,18 +89,18 @@ def test_suv_of_a_series(tmp_path):
 def test_no_suv_where_the_header_does_not_allow_it(tmp_path, fields, said):
     path = save(dataset(noise((9, 11)), **pet(**fields)), tmp_path / "p.dcm")
     with pytest.raises(UnreadableImage, match=said):
-        dicom.read_file(path, unit="SUV")
-    dicom.read_file(path)
+        read.read_file(path, unit="SUV")
+    read.read_file(path)
 
 
 def test_what_is_no_pet_has_no_suv(tmp_path):
     path = save(dataset(noise((9, 11))), tmp_path / "p.dcm")
     with pytest.raises(UnreadableImage, match="only SUV, and only of PET"):
-        dicom.read_file(path, unit="SUV")
+        read.read_file(path, unit="SUV")
     inverted = pet(PhotometricInterpretation="MONOCHROME1")
     path = save(dataset(noise((9, 11)), **inverted), tmp_path / "inverted.dcm")
-    assert dicom.read_file(path).unit == "arbitrary"
+    assert read.read_file(path).unit == "arbitrary"
     with pytest.raises(UnreadableImage, match="no SUV: its values are inverted"):
-        dicom.read_file(path, unit="SUV")
+        read.read_file(path, unit="SUV")
     path = save(dataset(noise((9, 11)), **pet(Units="GML", SUVType="BW")), tmp_path / "p.dcm")
-    assert dicom.read_file(path).unit == dicom.read_file(path, unit="SUV").unit == "SUV"
+    assert read.read_file(path).unit == read.read_file(path, unit="SUV").unit == "SUV"

@@ -18,8 +18,8 @@ from medvfm.core.errors import MedvfmError
 from medvfm.core.image import Image
 from medvfm.io.dicom.seg import read_segmentation
 from medvfm.io.read import read_image
-from medvfm.io.virtual_brain import make as virtual_brain
-from medvfm.io.writers import dicom_seg as dicom_seg_write
+from medvfm.io.virtual_brain import make
+from medvfm.io.writers import dicom_seg
 from medvfm.io.writers.dicom_seg import write_segmentation
 from tests.io.dicom_samples import AXIAL, dataset, noise, save, write_series
 from tests.io.test_dicom_multiframe import enhanced
@@ -184,7 +184,7 @@ def test_frames_of_an_enhanced_object(tmp_path, places, orientation):
 @pytest.fixture(scope="module")
 def brains(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("brains") / "made"
-    virtual_brain.make(folder, patients=3, seed=10, workers=1)
+    make.make(folder, patients=3, seed=10, workers=1)
     return folder
 
 
@@ -384,7 +384,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     def broken(*_: object) -> Dataset:
         raise ValueError("Hasenbein^Ottilie is odd")
 
-    monkeypatch.setattr(dicom_seg_write, "_reverse", broken)
+    monkeypatch.setattr(dicom_seg, "_reverse", broken)
     with pytest.raises(MedvfmError, match=r"allows no DICOM SEG \(ValueError\)"):
         write(planted((11, 9, 1)), source, path)
     assert path.read_bytes() == before

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.dicom import read as dicom
+from medvfm.io.dicom import read
 from tests.io.dicom_samples import AXIAL, dataset, noise, pydicom_folder, save, write_series
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -63,7 +63,7 @@ def oblique(x: float, y: float, z: float) -> list[float]:
 )
 def test_every_direction_lies_where_simpleitk_has_it(tmp_path, orientation, letters):
     write_series(tmp_path, orientation=orientation)
-    image = dicom.read_series(tmp_path)
+    image = read.read_series(tmp_path)
     assert image.shape_vox == (17, 12, 6)
     assert image.unit == "HU"
     assert image.voxels.dtype == np.int16
@@ -74,7 +74,7 @@ def test_every_direction_lies_where_simpleitk_has_it(tmp_path, orientation, lett
 
 def test_slices_run_along_the_normal_whatever_numbers_and_names_say(tmp_path):
     write_series(tmp_path, count=5, step=(0, 0, -2.5), seed=3)
-    image = dicom.read_series(tmp_path)
+    image = read.read_series(tmp_path)
     heights = (image.affine @ [[0] * 5, [0] * 5, range(5), [1] * 5])[2]
     np.testing.assert_allclose(heights, [20, 22.5, 25, 27.5, 30])
     by_height = {float(d.ImagePositionPatient[2]): d for d in map(pydicom.dcmread, tmp_path.iterdir())}
@@ -84,9 +84,9 @@ def test_slices_run_along_the_normal_whatever_numbers_and_names_say(tmp_path):
 
 def test_the_real_series_of_pydicom_and_of_the_shared_data(shared_data, tmp_path):
     folder = shared_data / "dicom_seg" / "ct_3slice"
-    same_places(dicom.read_series(folder), as_simpleitk(folder))
+    same_places(read.read_series(folder), as_simpleitk(folder))
     tiny = pydicom_folder() / "test_files" / "dicomdirtests" / "98892001" / "CT5N"
-    image = dicom.read_series(tiny)
+    image = read.read_series(tiny)
     assert image.voxels.shape == (16, 16, 5)
     same_places(image, as_simpleitk(tiny))
 
@@ -95,7 +95,7 @@ def test_gantry_tilt_shears_the_affine_and_is_flagged(tmp_path):
     tilt = np.radians(15)
     orientation = (1, 0, 0, 0, float(np.cos(tilt)), float(-np.sin(tilt)))
     write_series(tmp_path, orientation=orientation, step=(0, 0, 3.0))
-    image = dicom.read_series(tmp_path)
+    image = read.read_series(tmp_path)
     assert any("gantry tilt" in r and "15.0 degrees" in r for r in image.repairs)
     for file in tmp_path.iterdir():  # each slice lies where its own header says
         ds = pydicom.dcmread(file)
@@ -110,7 +110,7 @@ def test_gantry_tilt_shears_the_affine_and_is_flagged(tmp_path):
 
 def test_spacing_is_measured_and_not_believed(tmp_path):
     write_series(tmp_path, step=(0, 0, 1.25), SliceThickness=5, SpacingBetweenSlices=5)
-    np.testing.assert_allclose(dicom.read_series(tmp_path).spacing_mm, (0.9, 0.7, 1.25))
+    np.testing.assert_allclose(read.read_series(tmp_path).spacing_mm, (0.9, 0.7, 1.25))
 
 
 def test_positions_with_the_jitter_of_rounding_are_read(tmp_path):
@@ -119,7 +119,7 @@ def test_positions_with_the_jitter_of_rounding_are_read(tmp_path):
         ds = pydicom.dcmread(file)
         ds.ImagePositionPatient = [round(float(v), 2) for v in ds.ImagePositionPatient]
         ds.save_as(file)
-    assert dicom.read_series(tmp_path).spacing_mm[2] == pytest.approx(1 / 3, abs=1e-3)
+    assert read.read_series(tmp_path).spacing_mm[2] == pytest.approx(1 / 3, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_positions_with_the_jitter_of_rounding_are_read(tmp_path):
 def test_gaps_are_refused(tmp_path, places, said):
     write_series(tmp_path, count=len(places), places=places)
     with pytest.raises(UnreadableImage, match=said):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_shifted_slices_that_are_no_tilt_are_refused(tmp_path):
@@ -145,7 +145,7 @@ def test_shifted_slices_that_are_no_tilt_are_refused(tmp_path):
     ds.ImagePositionPatient[0] += 4
     ds.save_as(file)
     with pytest.raises(UnreadableImage, match="shifted against each other"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_the_same_slice_twice(tmp_path):
@@ -153,7 +153,7 @@ def test_the_same_slice_twice(tmp_path):
     file = sorted(tmp_path.iterdir())[2]
     ds = pydicom.dcmread(file)
     ds.save_as(tmp_path / "copy")
-    image = dicom.read_series(tmp_path)
+    image = read.read_series(tmp_path)
     assert image.shape_vox == (17, 12, 6)
     assert image.repairs == ("1 slices that occur twice, identical, were left out",)
     pixels = ds.pixel_array.copy()
@@ -161,15 +161,15 @@ def test_the_same_slice_twice(tmp_path):
     ds.PixelData = pixels.tobytes()
     ds.save_as(tmp_path / "copy")
     with pytest.raises(UnreadableImage, match="two slices that differ lie at one position"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_one_slice_only_and_copies_of_it(tmp_path):
     write_series(tmp_path, count=1)
-    assert dicom.read_series(tmp_path).shape_vox == (17, 12, 1)
+    assert read.read_series(tmp_path).shape_vox == (17, 12, 1)
     save(pydicom.dcmread(next(tmp_path.iterdir())), tmp_path / "copy")
     with pytest.raises(UnreadableImage, match="all of its slices lie at one position"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -188,21 +188,21 @@ def test_one_slice_that_does_not_fit_the_others(tmp_path, change, said):
     ds = dataset(noise((12, 17), 99), ImagePositionPatient=[-10.0, -20.0, 45.0], **change)
     save(ds, tmp_path / "odd")
     with pytest.raises(UnreadableImage, match=said):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_mixed_sizes_are_refused(tmp_path):
     write_series(tmp_path)
     save(dataset(noise((13, 17)), ImagePositionPatient=[-10.0, -20.0, 45.0]), tmp_path / "odd")
     with pytest.raises(UnreadableImage, match="several sizes: 17 x 12, 17 x 13"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 @pytest.mark.parametrize("drop", [["ImagePositionPatient"], ["ImageOrientationPatient"], ["PixelSpacing"]])
 def test_no_affine_is_invented(tmp_path, drop):
     write_series(tmp_path, drop=drop)
     with pytest.raises(UnreadableImage, match=r"position or orientation|pixel spacing"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_a_decimal_string_that_is_no_number(tmp_path):
@@ -213,13 +213,13 @@ def test_a_decimal_string_that_is_no_number(tmp_path):
         length = data[at + 6]
         file.write_bytes(data[: at + 8] + b"0,7\\0,9 "[:length].ljust(length) + data[at + 8 + length :])
     with pytest.raises(UnreadableImage, match="pixel spacing"):
-        dicom.read_series(tmp_path)
-    assert dicom.read_file(file).spacing_mm is None  # one picture: its size is not known
+        read.read_series(tmp_path)
+    assert read.read_file(file).spacing_mm is None  # one picture: its size is not known
 
 
 def test_ct_without_rescale(tmp_path):
     write_series(tmp_path, drop=["RescaleSlope", "RescaleIntercept"])
-    image = dicom.read_series(tmp_path)
+    image = read.read_series(tmp_path)
     assert image.repairs == ("CT without rescale: taken as slope 1 and intercept 0",)
     assert image.voxels.min() >= 0
 
@@ -232,7 +232,7 @@ def test_rescale_of_each_slice_is_its_own(tmp_path):
         ds.RescaleSlope, ds.RescaleIntercept = 0.25 * (n + 1), 0
         ds.save_as(file)
         scale[round(float(ds.ImagePositionPatient[2]), 3)] = ds
-    image = dicom.read_series(tmp_path)
+    image = read.read_series(tmp_path)
     assert image.unit == "Bq/ml"
     assert image.voxels.dtype == np.float32
     for k in range(6):
@@ -248,7 +248,7 @@ def test_values_too_wide_for_16_bits_after_the_rescale(tmp_path):
     pixels[0, 0] = -32000
     ds.PixelData = pixels.tobytes()
     ds.save_as(file)
-    image = dicom.read_series(tmp_path)
+    image = read.read_series(tmp_path)
     assert image.voxels.dtype == np.int32
     assert image.voxels.min() == -33024
     same_places(image, as_simpleitk(tmp_path))
@@ -257,30 +257,30 @@ def test_values_too_wide_for_16_bits_after_the_rescale(tmp_path):
 def test_the_limit_holds_for_the_whole_series(tmp_path):
     write_series(tmp_path, shape=(64, 64))
     with pytest.raises(UnreadableImage, match="more than the limit of 4e-05 GiB; raise limit_gib"):
-        dicom.read_series(tmp_path, limit_gib=4e-5)  # one slice is 8 KiB, six are 49
+        read.read_series(tmp_path, limit_gib=4e-5)  # one slice is 8 KiB, six are 49
 
 
 def test_several_series_name_the_choices(tmp_path):
     write_series(tmp_path / "a", SeriesInstanceUID="1.9.1")
     write_series(tmp_path / "b", SeriesInstanceUID="1.9.2", count=4)
     with pytest.raises(UnreadableImage, match=r"1\.9\.1 \(CT, 17 x 12 x 6\); series 1\.9\.2 \(CT, 17 x 12 x 4\)") as e:
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
     assert "Hasenbein" not in str(e.value)
     assert "550123" not in str(e.value)
-    assert dicom.read_series(tmp_path, series_uid="1.9.2").shape_vox == (17, 12, 4)
+    assert read.read_series(tmp_path, series_uid="1.9.2").shape_vox == (17, 12, 4)
     with pytest.raises(UnreadableImage, match=r"no images of series 7; it holds series 1\.9\.1"):
-        dicom.read_series(tmp_path, series_uid="7")
+        read.read_series(tmp_path, series_uid="7")
 
 
 def test_other_files_are_passed_by_and_damaged_ones_are_not(tmp_path):
     write_series(tmp_path)
     (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "empty").write_bytes(b"")
-    assert dicom.read_series(tmp_path).shape_vox == (17, 12, 6)
+    assert read.read_series(tmp_path).shape_vox == (17, 12, 6)
     whole = sorted(tmp_path.iterdir())[0].read_bytes()
     (tmp_path / "cut").write_bytes(whole[:400])
     with pytest.raises(UnreadableImage, match=r"1 of its DICOM files cannot be read; cut: the file ends early"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_a_slice_whose_pixels_are_cut(tmp_path):
@@ -288,14 +288,14 @@ def test_a_slice_whose_pixels_are_cut(tmp_path):
     file = sorted(tmp_path.iterdir())[3]
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(UnreadableImage, match="the file ends early"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_a_folder_without_images(tmp_path):
     with pytest.raises(UnreadableImage, match="holds no DICOM image"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
     with pytest.raises(UnreadableImage, match="no such folder"):
-        dicom.read_series(tmp_path / "absent")
+        read.read_series(tmp_path / "absent")
 
 
 def test_a_link_out_of_the_folder(tmp_path):
@@ -303,13 +303,13 @@ def test_a_link_out_of_the_folder(tmp_path):
     outside = save(dataset(noise((12, 17))), tmp_path / "outside")
     (tmp_path / "a" / "link").symlink_to(outside)
     with pytest.raises(UnreadableImage, match="a link that leads out of the folder"):
-        dicom.read_series(tmp_path / "a")
+        read.read_series(tmp_path / "a")
 
 
 def test_paths_as_they_come(tmp_path):
     write_series(tmp_path)
     files = list(tmp_path.iterdir())
-    np.testing.assert_array_equal(dicom.read_series(files).voxels, dicom.read_series(tmp_path).voxels)
+    np.testing.assert_array_equal(read.read_series(files).voxels, read.read_series(tmp_path).voxels)
 
 
 def test_compressed_slices_are_the_same_volume(tmp_path):
@@ -318,7 +318,7 @@ def test_compressed_slices_are_the_same_volume(tmp_path):
         ds = pydicom.dcmread(file)
         ds.compress("1.2.840.10008.1.2.5", generate_instance_uid=False, encoding_plugin="pydicom")
         save(ds, tmp_path / "rle" / file.name)
-    a, b = dicom.read_series(tmp_path / "plain"), dicom.read_series(tmp_path / "rle")
+    a, b = read.read_series(tmp_path / "plain"), read.read_series(tmp_path / "rle")
     np.testing.assert_array_equal(a.voxels, b.voxels)
     np.testing.assert_array_equal(a.affine, b.affine)
     assert (a.header["transfer_syntax"], b.header["transfer_syntax"]) == ("Explicit VR Little Endian", "RLE Lossless")
@@ -328,9 +328,9 @@ def test_radiographs_of_one_series_are_pictures(tmp_path):
     for n in range(3):
         save(dataset(noise((12, 17), n), Modality="DX"), tmp_path / f"{n}")
     with pytest.raises(UnreadableImage, match="3 volumes or pictures"):
-        dicom.read_series(tmp_path)
-    assert [v.label for v in dicom.list_volumes(tmp_path)] == ["picture 1", "picture 2", "picture 3"]
-    assert dicom.read_series(tmp_path, volume="picture 2").shape_vox == (17, 12, 1)
+        read.read_series(tmp_path)
+    assert [v.label for v in read.list_volumes(tmp_path)] == ["picture 1", "picture 2", "picture 3"]
+    assert read.read_series(tmp_path, volume="picture 2").shape_vox == (17, 12, 1)
 
 
 def colour_slices(folder, pixels, **fields) -> Image:
@@ -338,7 +338,7 @@ def colour_slices(folder, pixels, **fields) -> Image:
     for k in range(3):
         ds = dataset(pixels, Modality="MR", ImagePositionPatient=[0.0, 0.0, 3.0 * k], **fields)
         save(ds, folder / f"{k}")
-    return dicom.read_series(folder)
+    return read.read_series(folder)
 
 
 @pytest.mark.parametrize("planar", [0, 1])
@@ -368,7 +368,7 @@ def test_a_stack_with_a_palette_of_16_bit_indices(tmp_path):
     np.testing.assert_array_equal(image.voxels[:, :, 2], tables[:, index].transpose(2, 1, 0))
     save(dataset(index, Modality="MR", ImagePositionPatient=[0.0, 0.0, 9.0], **palette(1)), tmp_path / "other")
     with pytest.raises(UnreadableImage, match="several lookup tables"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_a_modality_table_that_not_all_slices_have(tmp_path):
@@ -382,7 +382,7 @@ def test_a_modality_table_that_not_all_slices_have(tmp_path):
             ds.ModalityLUTSequence = [table]
         save(ds, tmp_path / f"{k}")
     with pytest.raises(UnreadableImage, match="several lookup tables"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 @pytest.mark.parametrize("slope", [1, 2])
@@ -391,14 +391,14 @@ def test_stored_bits_that_differ_from_slice_to_slice(tmp_path, slope):
         fields = {"BitsStored": bits, "HighBit": bits - 1, "RescaleSlope": slope}
         pixels = np.full((4, 6), value, np.uint16)
         save(dataset(pixels, ImagePositionPatient=[0.0, 0.0, 3.0 * k], **fields), tmp_path / f"{k}")
-    image = dicom.read_series(tmp_path)
+    image = read.read_series(tmp_path)
     assert image.voxels[0, 0].tolist() == [slope * 4000 - 1024, slope * 60000 - 1024]
     for path in tmp_path.iterdir():
         ds = pydicom.dcmread(path)
         ds.PhotometricInterpretation = "MONOCHROME1"
         save(ds, path)
     with pytest.raises(UnreadableImage, match="several ranges of stored bits"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_a_localizer_that_lies_in_line_with_its_series_is_no_slice_of_it(tmp_path):
@@ -406,7 +406,7 @@ def test_a_localizer_that_lies_in_line_with_its_series_is_no_slice_of_it(tmp_pat
     kind = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     save(dataset(noise((12, 17), 9), ImagePositionPatient=[-10.0, -20.0, 45.0], ImageType=kind), tmp_path / "scout")
     with pytest.raises(UnreadableImage, match="several units"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -421,14 +421,14 @@ def test_gaps_that_differ_little_and_add_up(tmp_path, gaps):
     for k, z in enumerate(np.cumsum([0.0, *gaps])):
         save(dataset(noise((2, 3), k), ImagePositionPatient=[0.0, 0.0, round(float(z), 4)]), tmp_path / f"{k:03d}")
     with pytest.raises(UnreadableImage, match="unevenly spaced"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_positions_that_jitter_a_little(tmp_path):
     for k in range(40):
         z = 2.5 * k + 0.01 * (-1) ** k
         save(dataset(noise((2, 3), k), ImagePositionPatient=[0.0, 0.0, z]), tmp_path / f"{k}")
-    image = dicom.read_series(tmp_path)
+    image = read.read_series(tmp_path)
     assert image.spacing_mm[2] == pytest.approx(2.5, abs=2e-3)
 
 
@@ -440,6 +440,6 @@ def test_a_slice_at_the_end_that_is_no_dicom_file_any_more(tmp_path, content, sa
     (tmp_path / "._2.dcm").write_bytes(b"litter of a file system")
     (tmp_path / "notes.txt").write_bytes(b"")
     with pytest.raises(UnreadableImage, match=f"1 of its DICOM files cannot be read; 3.dcm: {said}"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
     (tmp_path / "3.dcm").unlink()
-    assert dicom.read_series(tmp_path).shape_vox == (6, 4, 3)
+    assert read.read_series(tmp_path).shape_vox == (6, 4, 3)

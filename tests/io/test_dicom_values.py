@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.io.dicom import read as dicom
-from medvfm.io.dicom import rescale as dicom_values
+from medvfm.io.dicom import rescale
 from tests.io.dicom_samples import dataset, noise, pydicom_folder, save
 
 INVERTED = "MONOCHROME1: values inverted, so that larger is brighter"
@@ -81,7 +81,7 @@ def test_monochrome1_is_inverted_once(tmp_path, bits, scale):
     assert (image.header["stored_photometric"], image.header["photometric"]) == ("MONOCHROME1", "MONOCHROME2")
     assert INVERTED not in plain.repairs
     # the window goes with the values: what it shows is the negative of the picture that was not inverted
-    np.testing.assert_allclose(dicom_values.voi(image), 1 - dicom_values.voi(plain), atol=1e-4)
+    np.testing.assert_allclose(rescale.voi(image), 1 - rescale.voi(plain), atol=1e-4)
 
 
 def test_inverted_values_are_in_no_unit(tmp_path):
@@ -111,7 +111,7 @@ def test_windows_are_told_and_not_applied(tmp_path, function):
         ds.RescaleIntercept = 0
         shown = apply_windowing(ds.pixel_array, _shifted_window(ds))
     shown = (shown - _lowest(ds)) / (_highest(ds) - _lowest(ds))
-    np.testing.assert_allclose(np.asarray(dicom_values.voi(image))[:, :, 0].T, shown, atol=2e-3)
+    np.testing.assert_allclose(np.asarray(rescale.voi(image))[:, :, 0].T, shown, atol=2e-3)
 
 
 def _shifted_window(ds):
@@ -151,7 +151,7 @@ def test_voi_lookup_table_can_be_applied(tmp_path):
     ds, image = pydicom.dcmread(path), dicom.read_file(path)
     np.testing.assert_array_equal(picture(image), ds.pixel_array)
     theirs = apply_voi_lut(ds.pixel_array, ds) / (2 ** ds.VOILUTSequence[0].LUTDescriptor[2] - 1)
-    np.testing.assert_allclose(dicom_values.voi(image)[:, :, 0].T, theirs, rtol=1e-6)
+    np.testing.assert_allclose(rescale.voi(image)[:, :, 0].T, theirs, rtol=1e-6)
 
 
 @pytest.mark.parametrize("limit", [None, -1900])
@@ -162,14 +162,14 @@ def test_padding_is_told_and_can_be_filled(tmp_path, limit):
     fields = {"PixelPaddingValue": -2000} | ({} if limit is None else {"PixelPaddingRangeLimit": limit})
     image = read(tmp_path, dataset(pixels, **fields))
     assert image.header["padding"] == ((-3024.0, -3024.0) if limit is None else (-3024.0, -2924.0))
-    mask = dicom_values.padding_mask(image)
+    mask = rescale.padding_mask(image)
     assert mask[:, :, 0].T.sum() == (2 if limit is None else 3) * 11
-    filled = dicom_values.without_padding(image)
+    filled = rescale.without_padding(image)
     assert (filled.voxels[mask] == -1024).all()
     assert filled.repairs == (f"{mask.sum()} padded voxels set to -1024",)
     np.testing.assert_array_equal(filled.voxels[~mask], image.voxels[~mask])
     plain = read(tmp_path, dataset(noise((9, 11))))
-    assert dicom_values.without_padding(plain) is plain
+    assert rescale.without_padding(plain) is plain
 
 
 def test_negative_padding_that_is_written_as_unsigned(tmp_path):
@@ -177,7 +177,7 @@ def test_negative_padding_that_is_written_as_unsigned(tmp_path):
     ds.add_new("PixelPaddingValue", "US", 63536)
     image = read(tmp_path, ds)
     assert image.header["padding"] == (-2000.0, -2000.0)
-    assert dicom_values.padding_mask(image).all()
+    assert rescale.padding_mask(image).all()
 
 
 def test_padding_of_an_inverted_mammogram(tmp_path):
@@ -186,8 +186,8 @@ def test_padding_of_an_inverted_mammogram(tmp_path):
     ds = dataset(pixels, Modality="MG", PhotometricInterpretation="MONOCHROME1", BitsStored=12, HighBit=11,
                  RescaleIntercept=0, PixelPaddingValue=4095)  # fmt: skip
     image = read(tmp_path, ds)
-    np.testing.assert_array_equal(dicom_values.padding_mask(image)[:, :, 0].T, pixels == 4095)
-    assert dicom_values.without_padding(image, 7).voxels[0, 0, 0] == 7
+    np.testing.assert_array_equal(rescale.padding_mask(image)[:, :, 0].T, pixels == 4095)
+    assert rescale.without_padding(image, 7).voxels[0, 0, 0] == 7
 
 
 @pytest.mark.parametrize("bits", [8, 16])

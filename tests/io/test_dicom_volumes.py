@@ -7,7 +7,7 @@ import pydicom
 import pytest
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom import read as dicom
+from medvfm.io.dicom import read
 from tests.io.dicom_samples import dataset, noise, save, write_series
 
 
@@ -31,25 +31,25 @@ def two_volumes(tmp_path, first: dict, second: dict, **common) -> None:
 )  # fmt: skip
 def test_what_differs_at_each_place_tells_volumes_apart(tmp_path, first, second, labels):
     two_volumes(tmp_path, first, second)
-    volumes = dicom.list_volumes(tmp_path)
+    volumes = read.list_volumes(tmp_path)
     assert [v.label for v in volumes] == labels
     assert [v.shape_vox for v in volumes] == [(17, 12, 6)] * 2
     assert all(v.problem is None for v in volumes)
     with pytest.raises(UnreadableImage, match=r"2 volumes .*say which with volume="):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
     for n, label in enumerate(labels, 1):
-        image = dicom.read_series(tmp_path, volume=label)
-        alone = dicom.read_series(tmp_path / "ab"[n - 1])
+        image = read.read_series(tmp_path, volume=label)
+        alone = read.read_series(tmp_path / "ab"[n - 1])
         np.testing.assert_array_equal(image.voxels, alone.voxels)
-        np.testing.assert_array_equal(dicom.read_series(tmp_path, volume=n).voxels, alone.voxels)
+        np.testing.assert_array_equal(read.read_series(tmp_path, volume=n).voxels, alone.voxels)
     with pytest.raises(UnreadableImage, match="no volume 'echo 7'; it holds"):
-        dicom.read_series(tmp_path, volume="echo 7")
+        read.read_series(tmp_path, volume="echo 7")
 
 
 def test_two_attributes_together(tmp_path):
     for n, (echo, phase) in enumerate([(1, 1), (1, 2), (2, 1), (2, 2)]):
         write_series(tmp_path / str(n), seed=n, EchoNumbers=echo, TemporalPositionIdentifier=phase)
-    labels = [v.label for v in dicom.list_volumes(tmp_path)]
+    labels = [v.label for v in read.list_volumes(tmp_path)]
     assert labels == [f"echo {e}, temporal position {p}" for e in (1, 2) for p in (1, 2)]
 
 
@@ -65,9 +65,9 @@ def test_phases_whose_clock_runs_on_from_slice_to_slice(tmp_path):
                 InstanceNumber=place * 4 + phase,
             )
             save(ds, tmp_path / f"{place}{phase}")
-    volumes = dicom.list_volumes(tmp_path)
+    volumes = read.list_volumes(tmp_path)
     assert [v.label for v in volumes] == [f"trigger time {n} of 4" for n in range(1, 5)]
-    image = dicom.read_series(tmp_path, volume="trigger time 3 of 4")
+    image = read.read_series(tmp_path, volume="trigger time 3 of 4")
     for k in range(5):
         np.testing.assert_array_equal(image.voxels[:, :, k].T, noise((12, 17), k * 10 + 2) - 1024)
 
@@ -75,19 +75,19 @@ def test_phases_whose_clock_runs_on_from_slice_to_slice(tmp_path):
 def test_acquisitions_that_share_no_place_are_one_volume(tmp_path):
     write_series(tmp_path / "a", count=3, AcquisitionNumber=1)
     write_series(tmp_path / "b", count=3, AcquisitionNumber=2, start=(-10.0, -20.0, 37.5), seed=1)
-    assert dicom.read_series(tmp_path).shape_vox == (17, 12, 6)
+    assert read.read_series(tmp_path).shape_vox == (17, 12, 6)
 
 
 def test_contrasts_that_share_no_place_are_several_volumes(tmp_path):
     """Echoes in turn, evenly spaced: one grid, and no volume."""
     write_series(tmp_path / "a", count=3, places=[0, 2, 4], Modality="MR", EchoTime=10)
     write_series(tmp_path / "b", count=3, places=[1, 3, 5], Modality="MR", EchoTime=90, seed=1)
-    assert [v.label for v in dicom.list_volumes(tmp_path)] == ["echo time 10", "echo time 90"]
+    assert [v.label for v in read.list_volumes(tmp_path)] == ["echo time 10", "echo time 90"]
     for path in tmp_path.glob("b/*"):
         ds = pydicom.dcmread(path)
         ds.EchoTime = 10.004  # the same in other decimals
         save(ds, path)
-    assert dicom.read_series(tmp_path).shape_vox == (17, 12, 6)
+    assert read.read_series(tmp_path).shape_vox == (17, 12, 6)
 
 
 def test_magnitude_and_phase_never_share_a_time_point(tmp_path):
@@ -105,7 +105,7 @@ def test_magnitude_and_phase_never_share_a_time_point(tmp_path):
                 RescaleIntercept=0,
             )
             save(ds, tmp_path / f"{place}{moment}")
-    values = [np.unique(dicom.read_series(tmp_path, volume=n).voxels).tolist() for n in (1, 2, 3, 4)]
+    values = [np.unique(read.read_series(tmp_path, volume=n).voxels).tolist() for n in (1, 2, 3, 4)]
     assert values == [[0], [1], [1000], [1001]]
 
 
@@ -113,37 +113,37 @@ def test_magnitude_and_phase_never_share_a_time_point(tmp_path):
 def test_a_series_uid_that_was_given_twice_mixes_no_patients(tmp_path, keyword):
     write_series(tmp_path / "a", count=3)
     write_series(tmp_path / "b", count=3, start=(-10.0, -20.0, 37.5), seed=1, **{keyword: "1.2.99"})
-    assert [v.shape_vox for v in dicom.list_volumes(tmp_path)] == [(17, 12, 3)] * 2
+    assert [v.shape_vox for v in read.list_volumes(tmp_path)] == [(17, 12, 3)] * 2
     with pytest.raises(UnreadableImage, match="it holds 2 volumes"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_localizers_of_three_planes(tmp_path):
     sagittal, coronal = (0, 1, 0, 0, 0, -1), (1, 0, 0, 0, 0, -1)
     for n, orientation in enumerate([(1, 0, 0, 0, 1, 0), sagittal, coronal]):
         write_series(tmp_path / str(n), count=3, orientation=orientation, seed=n)
-    volumes = dicom.list_volumes(tmp_path)
+    volumes = read.list_volumes(tmp_path)
     assert [v.orientation for v in volumes] == ["LPS", "PIR", "LIP"]
     with pytest.raises(UnreadableImage, match="orientation 1"):
-        dicom.read_series(tmp_path)
+        read.read_series(tmp_path)
 
 
 def test_a_phase_with_a_slice_missing_is_told_and_not_filled(tmp_path):
     two_volumes(tmp_path, {"EchoNumbers": 1}, {"EchoNumbers": 2})
     lost = next(f for f in (tmp_path / "b").iterdir() if pydicom.dcmread(f).ImagePositionPatient[2] == 35)
     lost.unlink()
-    first, second = dicom.list_volumes(tmp_path)
+    first, second = read.list_volumes(tmp_path)
     assert first.problem is None
     assert second.problem == "1 slices are missing: the first behind slice 2 of 5"
     with pytest.raises(UnreadableImage, match="1 slices are missing"):
-        dicom.read_series(tmp_path, volume="echo 2")
+        read.read_series(tmp_path, volume="echo 2")
 
 
 def test_every_file_of_a_folder_is_accounted_for(tmp_path, shared_data):
     folder = shared_data / "dicom_seg"
-    volumes = dicom.list_volumes(folder)
+    volumes = read.list_volumes(folder)
     listed = {p for v in volumes for p in v.paths}
-    assert listed == {p for p in folder.rglob("*") if p.is_file() and dicom.is_dicom(p)}
+    assert listed == {p for p in folder.rglob("*") if p.is_file() and read.is_dicom(p)}
     for volume in volumes:
         assert volume.series_uid
         assert volume.patient_id not in repr(volume) or len(volume.patient_id) < 4
@@ -156,6 +156,6 @@ def test_damaged_files_are_rows_with_their_problem(tmp_path):
     write_series(tmp_path)
     file = sorted(tmp_path.iterdir())[0]
     (tmp_path / "cut").write_bytes(file.read_bytes()[:300])
-    problems = {v.paths[0].name: v.problem for v in dicom.list_volumes(tmp_path)}
+    problems = {v.paths[0].name: v.problem for v in read.list_volumes(tmp_path)}
     assert "ends early" in problems["cut"]
     assert sum(p is None for p in problems.values()) == 1

@@ -17,7 +17,7 @@ from PIL import Image as Picture
 from medvfm.core import geometry
 from medvfm.core.errors import DataError
 from medvfm.io.console import Console
-from medvfm.io.index import folder as indexing
+from medvfm.io.index import folder as index_folder
 from medvfm.io.index.folder import index
 from medvfm.io.read import read_image
 from tests.io.dicom_samples import pydicom_folder, write_series
@@ -168,7 +168,7 @@ class Stops(Console):
 
 
 def test_it_goes_on_after_an_interruption_and_reads_nothing_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(indexing, "_CHUNK", 4)
+    monkeypatch.setattr(index_folder, "_CHUNK", 4)
     folder = write_series(tmp_path / "in", 10)
     with pytest.raises(KeyboardInterrupt):
         index(folder, tmp_path / "t.csv", console=Stops(5))
@@ -188,11 +188,11 @@ def test_it_goes_on_after_an_interruption_and_reads_nothing_twice(tmp_path, monk
 
 @pytest.mark.slow
 def test_in_parallel_as_in_one_process(tmp_path, monkeypatch):
-    monkeypatch.setattr(indexing, "_CHUNK", 8)
+    monkeypatch.setattr(index_folder, "_CHUNK", 8)
     folder = planted(tmp_path / "in")
     write_series(folder / "more", 20, SeriesInstanceUID="1.2.9")
     index(folder, tmp_path / "serial.csv")
-    monkeypatch.setattr(indexing, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(index_folder, "_WORTH_PROCESSES", 0)
     index(folder, tmp_path / "parallel.csv", workers=2)
     assert (tmp_path / "serial.csv").read_bytes() == (tmp_path / "parallel.csv").read_bytes()
 

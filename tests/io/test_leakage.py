@@ -81,7 +81,7 @@ def test_the_same_pixels_in_two_formats_are_found(tmp_path):
 )
 def test_pixels_are_the_same_in_every_type(dtype):
     voxels = np.random.default_rng(0).integers(0, 100, (300, 280, 2))
-    for key in (leakage.pixel_key, leakage.mark):
+    for key in (leakage.pixel_key, leakage.fingerprint):
         assert key(voxels.astype(dtype)) == key(np.asfortranarray(voxels))
         assert key(voxels.astype(dtype)) != key(voxels[:-1].astype(dtype))
         assert key(voxels.astype(dtype).reshape(280, 300, 2)) != key(voxels)

@@ -18,8 +18,8 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.recipe import Split
-from medvfm.io.dataset import cases as tables
-from medvfm.io.dataset import nnunet_export as nnunet
+from medvfm.io.dataset import nnunet_export
+from medvfm.io.dataset.cases import read_cases
 from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.read import read_image
 from medvfm.io.writers.nifti import write_nifti
@@ -58,10 +58,12 @@ def volumes(root: Path, patients: int = 10, visits: int = 2) -> Path:
     return root
 
 
-def exported(card: DataCard, root: Path, out: Path, classes=STRUCTURES, kind="semantic", **more) -> nnunet.Exported:
+def exported(
+    card: DataCard, root: Path, out: Path, classes=STRUCTURES, kind="semantic", **more
+) -> nnunet_export.Exported:
     reader = TruthReader.of(card, classes, kind)
     settings = {"number": 42, "split": Split(), "folds": 3} | more
-    return nnunet.export(card, tables.read_cases(card, root), reader, out, **settings)
+    return nnunet_export.export(card, read_cases(card, root), reader, out, **settings)
 
 
 def verified(folder: Path) -> dict:
@@ -144,15 +146,15 @@ def test_the_split_is_that_of_a_run(tmp_path):
     root, card = volumes(tmp_path / "data"), card_of()
     found = exported(card, root, tmp_path / "raw", folds=None, seed=3)
     training, test, (only,) = tables_of(found.folder)
-    cases = tables.read_cases(card, root).cases
-    assigned = nnunet.splits.split_cases(cases, Split(), 3, ())[0].assigned
+    cases = read_cases(card, root).cases
+    assigned = nnunet_export.splits.split_cases(cases, Split(), 3, ())[0].assigned
     parts = ("train", "val", "test")
     wanted = [sorted(c.replace(" ", "_") for c, s in assigned.items() if s == part) for part in parts]
     assert [sorted(only["train"]), sorted(only["val"]), sorted(test.case_id)] == wanted
     assert sorted(training.case_id) == sorted(wanted[0] + wanted[1])
     crossed = exported(card, root, tmp_path / "more", split=Split(folds=4))
     folds = json.loads((crossed.folder / "splits_final.json").read_text())
-    ours = nnunet.splits.split_cases(cases, Split(folds=4), 0, ())
+    ours = nnunet_export.splits.split_cases(cases, Split(folds=4), 0, ())
     assert [sorted(f["val"]) for f in folds] == [
         sorted(c.replace(" ", "_") for c, s in fold.assigned.items() if s == "test") for fold in ours
     ]
@@ -226,8 +228,8 @@ def test_questions_that_nnunet_cannot_answer(tmp_path):
 
 
 def test_names_that_come_out_alike_are_told_apart():
-    cases = [nnunet.Case(name, None, {}) for name in ("a b", "a/b", "A_b", "ä")]
-    assert list(nnunet._identifiers(cases).values()) == ["a_b", "a_b-2", "A_b-3", "case"]
+    cases = [nnunet_export.Case(name, None, {}) for name in ("a b", "a/b", "A_b", "ä")]
+    assert list(nnunet_export._identifiers(cases).values()) == ["a_b", "a_b-2", "A_b-3", "case"]
 
 
 def test_the_command(tmp_path):
@@ -255,8 +257,8 @@ def test_nnunets_own_check(tmp_path):
 
 def test_a_copy_of_a_test_case_is_not_written_among_the_training_cases(tmp_path):
     card, root = card_of(), volumes(tmp_path / "data", patients=6, visits=1)
-    cases = tables.read_cases(card, root).cases
-    assigned = nnunet.splits.split_cases(cases, Split(), 0, ())[0].assigned
+    cases = read_cases(card, root).cases
+    assigned = nnunet_export.splits.split_cases(cases, Split(), 0, ())[0].assigned
     files = {
         split: next(c.images["t1"][0] for c in cases if assigned[c.case_id] == split) for split in assigned.values()
     }

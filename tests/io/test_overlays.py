@@ -12,8 +12,7 @@ from scipy import ndimage
 from medvfm.core import geometry
 from medvfm.core.image import Image
 from medvfm.io.read import read_image
-from medvfm.io.rendering import contours as outlines
-from medvfm.io.rendering import overlays, palette
+from medvfm.io.rendering import contours, overlays, palette
 from medvfm.io.rendering.overlays import PREDICTION, TRUTH
 
 
@@ -33,7 +32,7 @@ def border_length(labels: np.ndarray) -> int:
 def test_lines_enclose_the_regions_and_their_holes(seed):
     r = np.random.default_rng(seed)
     mask = r.random(r.integers(1, 14, 2)) < r.uniform(0.2, 0.8)
-    lines = outlines.outlines(mask)
+    lines = contours.outlines(mask)
     assert all((line[0] == line[-1]).all() for line in lines)
     assert all(np.abs(np.diff(line, axis=0)).sum(axis=1).tolist() == [1] * (len(line) - 1) for line in lines)
     assert sum(map(signed_area, lines)) == mask.sum()
@@ -60,11 +59,11 @@ def test_a_border_between_two_labels_is_drawn_once(seed):
 
 def test_dashes_share_the_line_out_evenly():
     line = np.array([[0, 0], [30, 0], [30, 17], [0, 17], [0, 0]], float)
-    parts = list(outlines.dashes(line, 7, 5))
+    parts = list(contours.dashes(line, 7, 5))
     lengths = [np.linalg.norm(np.diff(part, axis=0), axis=1).sum() for part in parts]
     assert len(parts) == 8 and lengths == pytest.approx([94 / 8 * 7 / 12] * 8)
     np.testing.assert_allclose(parts[2], [[23.5, 0], [30, 0], [30, 94 / 8 * 31 / 12 - 30]])
-    assert len(list(outlines.dashes(line[:2] / 100, 7, 5))) == 1
+    assert len(list(contours.dashes(line[:2] / 100, 7, 5))) == 1
 
 
 def near(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:

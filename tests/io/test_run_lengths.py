@@ -9,8 +9,7 @@ from PIL import Image as Picture
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError
 from medvfm.core.layout import RunLengths
-from medvfm.io.dataset import cases as tables
-from medvfm.io.dataset import run_length_masks as run_lengths
+from medvfm.io.dataset import cases, run_length_masks
 from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.read import read_image
 
@@ -42,8 +41,8 @@ def test_what_was_encoded_comes_back(order, start):
     wanted = RunLengths(column="runs", size_px=SIZE, order=order, start=start)
     for seed in range(20):
         mask = np.random.default_rng(seed).random(SIZE) < 0.5
-        np.testing.assert_array_equal(run_lengths.decoded(encoded(mask, order, start), wanted, "here"), mask)
-    assert not run_lengths.decoded("", wanted, "here").any()
+        np.testing.assert_array_equal(run_length_masks.decoded(encoded(mask, order, start), wanted, "here"), mask)
+    assert not run_length_masks.decoded("", wanted, "here").any()
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_what_was_encoded_comes_back(order, start):
 )
 def test_what_is_no_mask_of_the_picture_is_refused(text, said):
     with pytest.raises(DataError, match=said):
-        run_lengths.decoded(text, RunLengths(column="runs", size_px=SIZE), "table.csv, row 3")
+        run_length_masks.decoded(text, RunLengths(column="runs", size_px=SIZE), "table.csv, row 3")
 
 
 def test_rows_of_one_picture_are_united_and_an_empty_mask_is_no_missing_one(tmp_path):
@@ -77,7 +76,7 @@ def test_rows_of_one_picture_are_united_and_an_empty_mask_is_no_missing_one(tmp_
     card = DataCard.model_validate(
         {"name": "lake", "title": "t", "patients": "none", "masks": {"kind": "grey"}, "layouts": [layout]}
     )
-    found = {case.case_id: case for case in tables.read_cases(card, tmp_path).cases}
+    found = {case.case_id: case for case in cases.read_cases(card, tmp_path).cases}
 
     truth = TruthReader.of(card, ["thing"], "semantic")
     image = read_image(tmp_path / "a.png")

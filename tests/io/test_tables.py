@@ -11,7 +11,7 @@ import pytest
 from medvfm.core import yaml_source
 from medvfm.core.data_card import DataCard, json_schema, load_card
 from medvfm.core.errors import DataCardError, DataError
-from medvfm.io.dataset import cases as tables
+from medvfm.io.dataset import cases
 
 CARDS = sorted((Path(__file__).parents[2] / "data_cards").glob("*.yaml"))
 HEAD = """\
@@ -47,7 +47,7 @@ def write(root, *rows):
 
 def test_rows_become_cases(root):
     write(root, "1,007,a.png,1,F,train", "2,007,b.png,,M,train", "3,008,c.png,0,,test")
-    found = tables.read_cases(card(PLAIN), root)
+    found = cases.read_cases(card(PLAIN), root)
     assert [c.case_id for c in found.cases] == ["1", "2", "3"]
     assert [c.patient_id for c in found.cases] == ["007", "007", "008"]  # text, so that zeros stay
     assert [c.targets["sick"] for c in found.cases[::2]] == [1.0, 0.0]
@@ -60,7 +60,7 @@ def test_rows_become_cases(root):
 
 def test_a_missing_file_is_counted_and_named(root):
     write(root, "1,p,a.png,1,F,train", "2,q,gone.png,0,F,train")
-    found = tables.read_cases(card(PLAIN), root)
+    found = cases.read_cases(card(PLAIN), root)
     assert [c.case_id for c in found.cases] == ["1"]
     assert found.left_out == [("2", "no such file: gone.png")]
     assert found.flow[-1] == {"step": "files missing", "cases": -1, "patients": -1}
@@ -69,7 +69,7 @@ def test_a_missing_file_is_counted_and_named(root):
 def test_a_column_that_was_meant_is_named(root):
     write(root, "1,p,a.png,1,F,train")
     with pytest.raises(DataError, match=r"no such file: image; the column is written \{image\}"):
-        tables.read_cases(card("layouts: [{name: table, table: cases.csv, images: {image: image}}]"), root)
+        cases.read_cases(card("layouts: [{name: table, table: cases.csv, images: {image: image}}]"), root)
     with pytest.raises(
         DataCardError, match=r"line \d+, labels\.1: expected a section of keys \(.*name.*\), not 'organ'"
     ):
@@ -80,7 +80,7 @@ def test_a_column_that_was_meant_is_named(root):
 def test_a_path_out_of_the_root_stops_everything(root, path):
     write(root, f"1,p,{path},1,F,train")
     with pytest.raises(DataError, match="root"):
-        tables.read_cases(card(PLAIN), root)
+        cases.read_cases(card(PLAIN), root)
 
 
 def test_a_link_out_of_the_root_stops_everything(root, tmp_path_factory):
@@ -91,7 +91,7 @@ def test_a_link_out_of_the_root_stops_everything(root, tmp_path_factory):
     for name in ("link.png", "folder/x.png"):
         write(root, f"1,p,{name},1,F,train")
         with pytest.raises(DataError, match="leads out"):
-            tables.read_cases(card(PLAIN), root)
+            cases.read_cases(card(PLAIN), root)
 
 
 def test_a_doubled_case_an_unknown_split_and_a_missing_patient_stop_everything(root):
@@ -102,13 +102,13 @@ def test_a_doubled_case_an_unknown_split_and_a_missing_patient_stop_everything(r
     ):
         write(root, *rows)
         with pytest.raises(DataError, match=said):
-            tables.read_cases(card(PLAIN), root)
+            cases.read_cases(card(PLAIN), root)
 
 
 @pytest.mark.parametrize(("policy", "value"), [("ignore", math.nan), ("zero", 0.0), ("one", 1.0), ("soft", 0.5)])
 def test_uncertain_labels_follow_the_cards_policy(root, policy, value):
     write(root, "1,p,a.png,-1,F,train", "2,q,b.png,1,F,train")
-    found = tables.read_cases(card(PLAIN, f"uncertain: {policy}\n"), root).cases[0].targets["sick"]
+    found = cases.read_cases(card(PLAIN, f"uncertain: {policy}\n"), root).cases[0].targets["sick"]
     assert found == value or (math.isnan(found) and math.isnan(value))
 
 
@@ -129,7 +129,7 @@ layouts:
       age: {value: "{years}", number: true}
       band: {value: "{years}", bands: [40, 60]}
 """
-    found = tables.read_cases(card(layout), root).cases
+    found = cases.read_cases(card(layout), root).cases
     assert [c.targets["mass"] for c in found] == [1.0, 0.0]
     assert [c.patient_id for c in found] == ["P1", "P2"]
     assert [c.groups for c in found] == [{"age": 61.0, "band": "60 and over"}, {"age": 30.0, "band": "under 40"}]
@@ -150,7 +150,7 @@ layouts:
     images: {image: "images/{case_id}.nii.gz"}
     masks: {mask: "labels/{case_id}.nii.gz"}
 """
-    found = tables.read_cases(card(layout), tmp_path).cases
+    found = cases.read_cases(card(layout), tmp_path).cases
     assert [(c.case_id, c.patient_id) for c in found] == [("p1_a", "p1"), ("p1_b", "p1"), ("p2_a", "p2")]
     assert found[0].masks["mask"] == (tmp_path / "labels" / "p1_a.nii.gz",)
 
@@ -158,18 +158,18 @@ layouts:
 def test_the_first_layout_whose_files_are_there_is_taken(root):
     text = "layouts: [{name: official, table: official.csv}, {name: ours, table: cases.csv}]\n"
     write(root, "1,p,a.png,1,F,train")
-    assert tables.read_cases(card(text), root).layout == "ours"
+    assert cases.read_cases(card(text), root).layout == "ours"
     with pytest.raises(DataCardError, match="did you mean 'official'"):
-        tables.read_cases(card(text), root, layout="oficial")
+        cases.read_cases(card(text), root, layout="oficial")
     (root / "cases.csv").unlink()
     with pytest.raises(DataCardError, match=r"none of the layouts.*official\.csv"):
-        tables.read_cases(card(text), root)
+        cases.read_cases(card(text), root)
 
 
 def test_a_wrong_column_names_the_nearest(root):
     write(root, "1,p,a.png,1,F,train")
     with pytest.raises(DataCardError, match="no column 'sik' for a class; did you mean 'sick'"):
-        tables.read_cases(card(PLAIN.replace("sick: sick", "sick: sik")), root)
+        cases.read_cases(card(PLAIN.replace("sick: sick", "sick: sik")), root)
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda p: p.stem)

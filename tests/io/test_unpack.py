@@ -9,7 +9,7 @@ import pytest
 import medvfm
 from medvfm.core.errors import DataError
 from medvfm.core.layout import Arrays
-from medvfm.io.dataset import array_files as unpack
+from medvfm.io.dataset import array_files
 from medvfm.io.dataset.safe_paths import Inside
 
 PIXELS = np.arange(2 * 6 * 8, dtype=np.uint8).reshape(2, 6, 8)
@@ -22,7 +22,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 def rows(root, **more):
     wanted = Arrays(**{"file": "a.npz", "images": "x", "labels": "y", "splits": ("train",), **more})
-    return [fields for fields, _ in unpack.arrays(wanted, Inside(root))]
+    return [fields for fields, _ in array_files.arrays(wanted, Inside(root))]
 
 
 def hdf5(path, **arrays):

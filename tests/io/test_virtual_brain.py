@@ -15,25 +15,21 @@ import pytest
 from scipy import ndimage
 
 from medvfm.core.errors import DataError
-from medvfm.io.virtual_brain import anatomy as virtual_anatomy
+from medvfm.io.virtual_brain import anatomy, make, scanner
 from medvfm.io.virtual_brain import captions as virtual_words
-from medvfm.io.virtual_brain import make as virtual_brain
 from medvfm.io.virtual_brain import patients as virtual_cohort
-from medvfm.io.virtual_brain import scanner as virtual_scanner
 
 PATIENTS = 4  # of seed 0: all three scanners, with and without lesions
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory) -> Path:
-    return virtual_brain.make(tmp_path_factory.mktemp("vb") / "dicom", patients=PATIENTS, workers=1).parent
+    return make.make(tmp_path_factory.mktemp("vb") / "dicom", patients=PATIENTS, workers=1).parent
 
 
 @pytest.fixture(scope="module")
 def as_nifti(tmp_path_factory) -> Path:
-    return virtual_brain.make(
-        tmp_path_factory.mktemp("vb") / "nifti", patients=PATIENTS, workers=1, format="nifti"
-    ).parent
+    return make.make(tmp_path_factory.mktemp("vb") / "nifti", patients=PATIENTS, workers=1, format="nifti").parent
 
 
 def rows_of(folder: Path, table: str = "cases.csv") -> list[dict[str, str]]:
@@ -61,7 +57,7 @@ def series_of(folder: Path) -> tuple[np.ndarray, np.ndarray, list[pydicom.Datase
 
 
 def test_a_small_cohort_begins_a_large_one_for_any_number_of_workers(cohort, tmp_path):
-    smaller = virtual_brain.make(tmp_path / "smaller", patients=2, workers=2).parent
+    smaller = make.make(tmp_path / "smaller", patients=2, workers=2).parent
     large, small = bytes_of(cohort), bytes_of(smaller)
     assert rows_of(smaller) == rows_of(cohort)[:2]
     tables = {"cases.csv", "questions.csv", "README.txt"}
@@ -122,7 +118,7 @@ def test_sides_are_those_of_the_patient():
     first = {(p.scanner, virtual_words.side(p)): p for p in reversed(one_sided)}
     assert len(first) == 6
     for (_, side), patient in first.items():
-        scan = virtual_scanner.scan(patient)
+        scan = scanner.scan(patient)
         x_mm = [(np.argwhere(mask) @ scan.affine[:3, :3].T)[:, 0] for mask in (scan.lesions, scan.tissues)]
         assert side == ("left" if np.median(x_mm[0]) < np.mean(x_mm[1]) else "right")
 
@@ -181,7 +177,7 @@ def test_ventricles_widen_with_age():
     patients = [virtual_cohort.draw(0, n) for n in range(1, 200)]
     young, old = min(patients, key=lambda p: p.ventricle_mm), max(patients, key=lambda p: p.ventricle_mm)
     assert np.corrcoef([p.age for p in patients], [p.ventricle_mm for p in patients])[0, 1] > 0.5
-    assert virtual_scanner.scan(old).ventricles_ml > 1.5 * virtual_scanner.scan(young).ventricles_ml
+    assert scanner.scan(old).ventricles_ml > 1.5 * scanner.scan(young).ventricles_ml
 
 
 def test_an_ellipsoid_has_its_volume_on_any_grid():
@@ -189,12 +185,10 @@ def test_an_ellipsoid_has_its_volume_on_any_grid():
     rng = np.random.default_rng(0)
     for spacing in ((1.0, 1.0, 1.0), (1.2, 0.9, 5.0)):
         affine = np.diag([*spacing, 1.0])
-        affine[:3, :3] = virtual_anatomy.random_rotation(rng) @ affine[:3, :3]
+        affine[:3, :3] = anatomy.random_rotation(rng) @ affine[:3, :3]
         radii = np.array([7.5, 6.0, 5.0])
         centre = np.array([30.2, 30.7, 15.4])
-        box, share = virtual_anatomy.ellipsoid(
-            (60, 60, 30), affine, centre, radii, virtual_anatomy.random_rotation(rng), edge_mm=0.5
-        )
+        box, share = anatomy.ellipsoid((60, 60, 30), affine, centre, radii, anatomy.random_rotation(rng), edge_mm=0.5)
         volume = share.sum() * np.prod(spacing)
         assert volume == pytest.approx(4 / 3 * np.pi * radii.prod(), rel=0.05)
         weights = share / share.sum()
@@ -207,7 +201,7 @@ def test_captions_are_mostly_distinct_and_questions_balanced():
     for n in range(1, 201):
         patient = virtual_cohort.draw(0, n)
         ventricles_ml = virtual_words.WIDE_ML + 3 * (patient.ventricle_mm - 1.25)
-        plane = virtual_scanner.SCANNERS[patient.scanner].plane
+        plane = scanner.SCANNERS[patient.scanner].plane
         asked += virtual_words.questions(n - 1, patient, plane, ventricles_ml)
         captions.append(virtual_words.caption(patient, plane, ventricles_ml))
     assert len(set(captions)) > 0.8 * len(captions)
@@ -235,17 +229,17 @@ def test_a_folder_is_complete_or_absent(tmp_path, monkeypatch):
     def fails(*_):
         raise DataError("disk full")
 
-    monkeypatch.setattr(virtual_brain, "_examine", fails)
+    monkeypatch.setattr(make, "_examine", fails)
     with pytest.raises(DataError, match="disk full"):
-        virtual_brain.make(tmp_path / "cohort", patients=1)
+        make.make(tmp_path / "cohort", patients=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_refuses_what_it_cannot_make(tmp_path):
     (tmp_path / "file.txt").touch()
     with pytest.raises(DataError, match="something already"):
-        virtual_brain.make(tmp_path)
+        make.make(tmp_path)
     with pytest.raises(DataError, match="dicom"):
-        virtual_brain.make(tmp_path / "new", format="dicm")  # type: ignore[arg-type]
+        make.make(tmp_path / "new", format="dicm")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="at least 1 patient"):
-        virtual_brain.make(tmp_path / "new", patients=0)
+        make.make(tmp_path / "new", patients=0)

@@ -11,7 +11,6 @@ import SimpleITK as sitk
 
 from medvfm.core.image import Image
 from medvfm.io.read import read_image
-from medvfm.io.writers import nifti as write
 from medvfm.io.writers.nifti import write_nifti
 
 
@@ -125,7 +124,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_nifti(Image(noise() + 1, oblique()), path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.nii.gz"]  # noqa: PTH208

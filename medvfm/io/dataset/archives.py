@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import stat
 import tarfile
 import tempfile
 import zipfile
@@ -20,8 +19,8 @@ from typing import IO
 
 from medvfm.core.errors import DataError
 from medvfm.io.dataset.safe_paths import Inside
+from medvfm.io.formats import zip_archive
 
-_CHUNK = 1 << 20
 _KEEP_FREE = 1 << 28  # bytes of the disk that an archive may not take
 _LITTER = ("__MACOSX", ".DS_Store")
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, OSError, ValueError)
@@ -52,24 +51,15 @@ def _all_members(archive: Path, inside: Inside) -> list[Path]:
             for name, stream in members:
                 path = inside.path(name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                left -= _copied(stream, path, left, archive)
+                left -= zip_archive.copy_counted(stream, path, left)
                 made.append(path)
+    except zip_archive.TooManyBytes:
+        raise DataError("the disk has no room for what it holds", where=archive.name) from None
     except _BROKEN as broken:
         raise DataError(f"not readable as an archive ({broken})", where=archive.name) from broken
     if not made:
         raise DataError("an archive without files", where=archive.name)
     return made
-
-
-def _copied(stream: IO[bytes], path: Path, left: int, archive: Path) -> int:
-    done = 0
-    with path.open("xb") as out:
-        while chunk := stream.read(_CHUNK):
-            done += len(chunk)
-            if done > left:
-                raise DataError("the disk has no room for what it holds", where=archive.name)
-            out.write(chunk)
-    return done
 
 
 @contextmanager
@@ -91,9 +81,9 @@ def _of_zip(packed: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
     for member in packed.infolist():
         if member.is_dir() or _is_litter(member.filename):
             continue
-        if stat.S_ISLNK(member.external_attr >> 16):
+        if zip_archive.is_link(member):
             raise DataError(f"the archive holds a link, {member.filename!r}", where=archive.name)
-        if member.flag_bits & 1:
+        if zip_archive.is_encrypted(member):
             raise DataError("the archive is encrypted", where=archive.name)
         with packed.open(member) as stream:
             yield member.filename, stream

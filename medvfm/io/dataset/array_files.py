@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 import zipfile
@@ -19,6 +18,7 @@ from medvfm.core.errors import DataError
 from medvfm.core.image import Image
 from medvfm.core.layout import Arrays
 from medvfm.io import cache
+from medvfm.io.atomic_write import atomic_write
 from medvfm.io.dataset.content_hash import content_key
 from medvfm.io.dataset.safe_paths import Inside
 from medvfm.io.writers.nifti import write_nifti
@@ -87,9 +87,8 @@ def embedded(records: list[dict[str, Any]], column: str, path: Path) -> list[dic
         file = folder / digest[:2] / f"{digest[:32]}{_suffix(content)}"
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
-            beside = file.with_name(f".{file.name}.{os.getpid()}")
-            beside.write_bytes(content)
-            beside.replace(file)
+            with atomic_write(file) as part:
+                part.write_bytes(content)
         found.append({**record, column: file, "sha256": digest[:32]})
     return found
 

@@ -14,7 +14,7 @@ from medvfm.core.errors import DataCardError, DataError, nearest
 from medvfm.core.layout import Group, Layout
 from medvfm.io.dataset import table_files
 from medvfm.io.dataset.labels import Labels, group
-from medvfm.io.dataset.layout_rows import PLAIN, Row, Rows, as_text, is_unknown, pattern_as_glob
+from medvfm.io.dataset.layout_rows import PLAIN, LayoutRow, LayoutRows, as_text, is_unknown, pattern_as_glob
 from medvfm.io.dataset.safe_paths import Inside
 
 _SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}
@@ -22,7 +22,7 @@ _WORDS = ("study_id", "text", "question", "answer", "question_type", "image_id")
 
 
 @dataclass
-class Cases:
+class CaseTable:
     """Cases of a card, which layout they came from, and what was left out on the way.
 
     flow is the list of steps from the table to the cases: {step, cases, patients}, losses negative.
@@ -70,7 +70,7 @@ def _needed(layout: Layout) -> list[str]:
     return [*layout.when, *(pattern_as_glob(s) for s in sources if s)]
 
 
-def read_cases(card: DataCard, root: Path, *, layout: str | None = None) -> Cases:
+def read_cases(card: DataCard, root: Path, *, layout: str | None = None) -> CaseTable:
     """Every case that the card finds under `root`.
 
     A row whose files are missing is left out, counted and named. What concerns the whole table stops: a path that leads
@@ -79,10 +79,10 @@ def read_cases(card: DataCard, root: Path, *, layout: str | None = None) -> Case
     if not root.is_dir():
         raise DataError("no such folder", where=root, remedy=f"`medvfm data root {card.name} DIR` says where it lies")
     chosen = find_layout(card, root, layout)
-    reader = _Reader(card, chosen, Inside(root))
+    reader = _CaseReader(card, chosen, Inside(root))
     gathered = reader.gathered()
     cases, left_out = reader.cases(gathered)
-    found = Cases(
+    found = CaseTable(
         cases, chosen.name, left_out=[(case_id, reason.reason) for case_id, reason in left_out if reason.reason]
     )
     found.flow = _flow(chosen, reader, gathered, dict(left_out))
@@ -93,7 +93,7 @@ def read_cases(card: DataCard, root: Path, *, layout: str | None = None) -> Case
     return found
 
 
-def cases_from_table(table: Path, root: Path | None = None, *, images: Sequence[str] = ("image",)) -> Cases:
+def cases_from_table(table: Path, root: Path | None = None, *, images: Sequence[str] = ("image",)) -> CaseTable:
     """Cases of a table in our own column names, without a card.
 
     A further column that holds nothing but 0, 1, -1 and empty cells is a class, any other a group; `images` names the
@@ -117,21 +117,21 @@ def cases_from_table(table: Path, root: Path | None = None, *, images: Sequence[
     return read_cases(DataCard(name="table", title=table.name, layouts=(layout,)), root)
 
 
-class _Reader:
+class _CaseReader:
     """Rows of one layout as cases. Fields that a table has under our own names need no mention in the card."""
 
     def __init__(self, card: DataCard, layout: Layout, inside: Inside) -> None:
         self.card, self.layout, self.inside = card, layout, inside
-        self.rows = Rows(layout, inside)
+        self.rows = LayoutRows(layout, inside)
         self.owners: dict[str, str] = {}  # case_id to whom it belongs, of cases that are left out too
         self.labels = Labels(layout.classes, card.uncertain)
         self._patterns = [(entry.value, re.compile(entry.pattern)) for entry in layout.extract]
 
-    def gathered(self) -> dict[str, list[Row | _LeftOut]]:
+    def gathered(self) -> dict[str, list[LayoutRow | _LeftOut]]:
         """The rows of each case_id."""
-        found: dict[str, list[Row | _LeftOut]] = {}
+        found: dict[str, list[LayoutRow | _LeftOut]] = {}
         for row in self.rows:
-            entry: Row | _LeftOut
+            entry: LayoutRow | _LeftOut
             try:
                 row = entry = self._extracted(row)
             except _LeftOut as reason:
@@ -145,7 +145,7 @@ class _Reader:
             )
         return found
 
-    def _extracted(self, row: Row) -> Row:
+    def _extracted(self, row: LayoutRow) -> LayoutRow:
         """The row with its extracted fields; rows that the card does not keep are left out first."""
         late = {name for _, pattern in self._patterns for name in pattern.groupindex}
         early = {n: values for n, values in self.layout.keep.items() if n in row.fields and n not in late}
@@ -160,15 +160,17 @@ class _Reader:
         _keep(row, {name: values for name, values in self.layout.keep.items() if name not in early})
         return row
 
-    def _case_id(self, row: Row, entry: Row | _LeftOut) -> str:
-        if isinstance(entry, Row):
+    def _case_id(self, row: LayoutRow, entry: LayoutRow | _LeftOut) -> str:
+        if isinstance(entry, LayoutRow):
             case_id = entry.filled(self.layout.case_id)
             if is_unknown(case_id):
                 raise DataError("no case_id", where=row.place)
             return case_id
         return row.place
 
-    def cases(self, gathered: Mapping[str, list[Row | _LeftOut]]) -> tuple[list[Case], list[tuple[str, _LeftOut]]]:
+    def cases(
+        self, gathered: Mapping[str, list[LayoutRow | _LeftOut]]
+    ) -> tuple[list[Case], list[tuple[str, _LeftOut]]]:
         cases, left_out = [], []
         for case_id, entries in gathered.items():
             try:
@@ -177,8 +179,8 @@ class _Reader:
                 left_out.append((case_id, reason))
         return cases, left_out
 
-    def _case(self, case_id: str, entries: list[Row | _LeftOut]) -> Case:
-        rows = [entry for entry in entries if isinstance(entry, Row)]
+    def _case(self, case_id: str, entries: list[LayoutRow | _LeftOut]) -> Case:
+        rows = [entry for entry in entries if isinstance(entry, LayoutRow)]
         if not rows:
             raise next(entry for entry in entries if isinstance(entry, _LeftOut))
         row, layout = rows[0], self.layout
@@ -199,7 +201,7 @@ class _Reader:
             **words,
         )
 
-    def _patient(self, case_id: str, row: Row) -> str | None:
+    def _patient(self, case_id: str, row: LayoutRow) -> str | None:
         if self.card.patients == "none":
             return None
         patient = row.filled(self.layout.patient_id)
@@ -211,26 +213,26 @@ class _Reader:
             )
         return patient
 
-    def _word(self, row: Row, name: str) -> str | None:
+    def _word(self, row: LayoutRow, name: str) -> str | None:
         template = getattr(self.layout, name)
         if template is None and name not in row.fields:
             return None
         value = row.filled(template if template is not None else f"{{{name}}}")
         return None if is_unknown(value) else value
 
-    def _shared_word(self, rows: Sequence[Row], name: str) -> str | None:
+    def _shared_word(self, rows: Sequence[LayoutRow], name: str) -> str | None:
         """A field of the case; one that the card does not mention is taken only where all its rows agree."""
         found = {self._word(row, name) for row in rows}
         return self._word(rows[0], name) if len(found) == 1 or getattr(self.layout, name) else None
 
-    def _split(self, case_id: str, row: Row) -> str | None:
+    def _split(self, case_id: str, row: LayoutRow) -> str | None:
         found = self._word(row, "split")
         found = self.layout.splits.get(found, found) if found is not None else None
         if found is not None and found not in SPLITS:
             raise DataError(f"case {case_id} is of split {found!r}; one of: {', '.join(SPLITS)}", where=row.place)
         return found
 
-    def _images(self, row: Row) -> dict[str, tuple[Path, ...]]:
+    def _images(self, row: LayoutRow) -> dict[str, tuple[Path, ...]]:
         found = {}
         for role, template in self.layout.images.items():
             several = (template,) if isinstance(template, str) else template
@@ -241,7 +243,7 @@ class _Reader:
             raise _LeftOut("files missing", "it names no image")
         return found
 
-    def _masks(self, rows: Sequence[Row]) -> dict[str, tuple[Path, ...]]:
+    def _masks(self, rows: Sequence[LayoutRow]) -> dict[str, tuple[Path, ...]]:
         """The files of each mask: several only where they can be united, from one row or from all of a case."""
         can_unite = self.card.masks.kind == "grey"
         templates = self.layout.masks or ({"mask": "{mask}"} if "mask" in rows[0].fields else {})
@@ -252,10 +254,10 @@ class _Reader:
                 found[name] = files
         return found
 
-    def _file(self, row: Row, template: str) -> Path | None:
+    def _file(self, row: LayoutRow, template: str) -> Path | None:
         return next(iter(self._files(row, template, False)), None)
 
-    def _files(self, row: Row, template: str, can_unite: bool) -> list[Path]:
+    def _files(self, row: LayoutRow, template: str, can_unite: bool) -> list[Path]:
         """What the template names; nothing where a field of it is empty."""
         files = row.files(template, self.inside)
         if files is None:
@@ -268,7 +270,7 @@ class _Reader:
         return files
 
 
-def _keep(row: Row, wanted: Mapping[str, Sequence[Any]]) -> None:
+def _keep(row: LayoutRow, wanted: Mapping[str, Sequence[Any]]) -> None:
     for name, values in wanted.items():
         known = [as_text(v) for v in values]
         if as_text(row[name]) not in known:
@@ -276,7 +278,7 @@ def _keep(row: Row, wanted: Mapping[str, Sequence[Any]]) -> None:
 
 
 def _flow(
-    layout: Layout, reader: _Reader, gathered: Mapping[str, object], left_out: Mapping[str, _LeftOut]
+    layout: Layout, reader: _CaseReader, gathered: Mapping[str, object], left_out: Mapping[str, _LeftOut]
 ) -> list[dict[str, Any]]:
     """From the rows to the cases; a patient is lost with the last of his or her cases."""
     remaining = list(gathered)
@@ -292,7 +294,7 @@ def _flow(
     return flow
 
 
-def _warnings(card: DataCard, layout: Layout, reader: _Reader, cases: Sequence[Case]) -> Iterator[str]:
+def _warnings(card: DataCard, layout: Layout, reader: _CaseReader, cases: Sequence[Case]) -> Iterator[str]:
     if card.patients == "none":
         yield "The data set names no patients, so that images of one may lie in several splits."
     elif card.patients != "known":

@@ -10,7 +10,7 @@ from pathlib import Path
 from medvfm.core.errors import UnreadableImage
 from medvfm.io import cache
 
-_KNOWN = cache.Notes("hashes")  # by (path, size, time of change, inode): unchanged files are not read again
+_KNOWN = cache.TextCache("hashes")  # by (path, size, time of change, inode): unchanged files are not read again
 
 
 def content_keys(groups: Iterable[Sequence[Path]]) -> list[str | Exception]:

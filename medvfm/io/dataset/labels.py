@@ -10,7 +10,7 @@ import numpy as np
 
 from medvfm.core.errors import DataCardError, DataError, nearest
 from medvfm.core.layout import Class, Group
-from medvfm.io.dataset.layout_rows import Row, as_text, is_unknown
+from medvfm.io.dataset.layout_rows import LayoutRow, as_text, is_unknown
 
 POLICY = {"ignore": np.nan, "zero": 0.0, "one": 1.0, "soft": 0.5}
 
@@ -23,7 +23,7 @@ class Labels:
         entries = {n: Class(column=e) if isinstance(e, str) else e for n, e in classes.items()}
         self._classes = [(name, entry, _meanings(entry, policy)) for name, entry in entries.items()]
 
-    def of(self, rows: Sequence[Row], repeated: Literal["refuse", "any", "majority"]) -> dict[str, float]:
+    def of(self, rows: Sequence[LayoutRow], repeated: Literal["refuse", "any", "majority"]) -> dict[str, float]:
         """The labels of a case from its rows."""
         found = [{name: _target(name, entry, known, row) for name, entry, known in self._classes} for row in rows]
         return found[0] if len(found) == 1 else self._combined(found, repeated)
@@ -56,7 +56,7 @@ def _meanings(entry: Class, policy: str) -> dict[str, float]:
     return uncertain | dict.fromkeys(map(_plain, entry.negative), 0.0) | dict.fromkeys(map(_plain, entry.positive), 1.0)
 
 
-def _target(name: str, entry: Class, known: Mapping[str, float], row: Row) -> float:
+def _target(name: str, entry: Class, known: Mapping[str, float], row: LayoutRow) -> float:
     if entry.column not in row.fields:
         choices = nearest(entry.column, {*row.fields, *row.columns})
         raise DataCardError(f"no column {entry.column!r} for a class; {choices}", where=row.place)
@@ -73,7 +73,7 @@ def _target(name: str, entry: Class, known: Mapping[str, float], row: Row) -> fl
     return {"positive": 1.0, "negative": 0.0}.get(entry.other, float(np.nan))
 
 
-def group(name: str, entry: str | Group, row: Row) -> str | float | None:
+def group(name: str, entry: str | Group, row: LayoutRow) -> str | float | None:
     """The value of a group column: a name, a number or a band of numbers; None where it is not known."""
     entry = Group(value=entry) if isinstance(entry, str) else entry
     value = row.filled(entry.value)

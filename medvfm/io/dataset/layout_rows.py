@@ -11,9 +11,7 @@ from typing import Any
 
 from medvfm.core.errors import DataCardError, DataError, nearest
 from medvfm.core.layout import Class, Group, Join, Layout, RunLengths, fields_of, pieces_of
-from medvfm.io.dataset import array_files as unpack
-from medvfm.io.dataset import run_length_masks as run_lengths
-from medvfm.io.dataset import table_files
+from medvfm.io.dataset import array_files, run_length_masks, table_files
 from medvfm.io.dataset.safe_paths import Inside, escaped, exists
 
 PLAIN = (
@@ -44,7 +42,7 @@ def _another_delimiter(columns: Collection[str], name: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Row:
+class LayoutRow:
     """Named fields, and where they stood. `lost` names a source that should have an entry for it, and has not."""
 
     fields: Mapping[str, Any]
@@ -60,7 +58,7 @@ class Row:
             )
         return self.fields[name]
 
-    def plus(self, more: Mapping[str, Any], columns: Collection[str] = ()) -> Row:
+    def plus(self, more: Mapping[str, Any], columns: Collection[str] = ()) -> LayoutRow:
         """The row with further fields; those that it has are not replaced."""
         known = {*self.columns, *columns} if columns else self.columns
         return replace(self, fields={**more, **self.fields}, columns=known)
@@ -110,7 +108,7 @@ def is_glob(template: str) -> bool:
     return any(sign in before for before, _, _ in pieces_of(template) for sign in "*?[")
 
 
-class Rows:
+class LayoutRows:
     """Every row of a layout. After the iteration, `unmatched` counts rows without their entry in a joined table."""
 
     def __init__(self, layout: Layout, inside: Inside) -> None:
@@ -118,7 +116,7 @@ class Rows:
         self.unmatched: Counter[str] = Counter()
         self._wanted = _wanted(layout)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[LayoutRow]:
         joined = [(join, self._index(join)) for join in self.layout.join if join.table is not None]
         splits = self._split_lists()
         for row in self._source():
@@ -131,16 +129,16 @@ class Rows:
                 row = _with_mask(row, self.layout.run_lengths)
             yield self._with_split(row, splits)
 
-    def _source(self) -> Iterator[Row]:
+    def _source(self) -> Iterator[LayoutRow]:
         layout = self.layout
         if layout.files is not None:
             yield from _found(layout.files, self.inside)
         elif layout.arrays is not None:
-            yield from (Row(fields, place) for fields, place in unpack.arrays(layout.arrays, self.inside))
+            yield from (LayoutRow(fields, place) for fields, place in array_files.arrays(layout.arrays, self.inside))
         else:
             yield from self._table_rows()
 
-    def _table_rows(self) -> Iterator[Row]:
+    def _table_rows(self) -> Iterator[LayoutRow]:
         layout = self.layout
         parts = layout.table if isinstance(layout.table, dict) else {"": str(layout.table)}
         for split, name in parts.items():
@@ -157,10 +155,10 @@ class Rows:
                 extra = {"split": split} if split else {}
                 records = table.records
                 if layout.embedded:
-                    records = unpack.embedded(records, layout.embedded, path)
+                    records = array_files.embedded(records, layout.embedded, path)
                 for number, record in enumerate(records, start=1):
                     counted += 1
-                    yield Row({"row": counted, **record, **extra}, f"{place}, row {number}", table.columns)
+                    yield LayoutRow({"row": counted, **record, **extra}, f"{place}, row {number}", table.columns)
 
     def _index(self, join: Join) -> dict[str, dict[str, Any]]:
         keys = (join.key,) if isinstance(join.key, str) else join.key or ()
@@ -180,19 +178,21 @@ class Rows:
                         raise DataError(f"{value!r} has two entries that differ", where=name)
         return index
 
-    def _with_joined(self, row: Row, join: Join, index: dict[str, dict[str, Any]]) -> Row:
+    def _with_joined(self, row: LayoutRow, join: Join, index: dict[str, dict[str, Any]]) -> LayoutRow:
         value = row.filled(str(join.on))
         found = index.get(value)
         return self._joined(row, join, str(join.table), found, index[""]).plus({}, index[""])
 
-    def _with_file(self, row: Row, join: Join) -> Row:
+    def _with_file(self, row: LayoutRow, join: Join) -> LayoutRow:
         """Such files have the fields that they have: what else is wanted is empty."""
         paths = row.files(str(join.file), self.inside) or []
         found = table_files.read_fields(paths[0]) if len(paths) == 1 else None
         empty = dict.fromkeys(self._wanted, "")
         return self._joined(row, join, str(join.file), None if found is None else {**empty, **found}, empty)
 
-    def _joined(self, row: Row, join: Join, source: str, found: dict[str, Any] | None, empty: dict[str, Any]) -> Row:
+    def _joined(
+        self, row: LayoutRow, join: Join, source: str, found: dict[str, Any] | None, empty: dict[str, Any]
+    ) -> LayoutRow:
         if found is None:
             self.unmatched[source] += 1
             row = replace(row, lost=source if join.required else row.lost)
@@ -206,20 +206,20 @@ class Rows:
                     raise DataError(f"{key!r} is listed for {found[key]} and for {split}", where=name)
         return found
 
-    def _with_split(self, row: Row, lists: dict[str, str]) -> Row:
+    def _with_split(self, row: LayoutRow, lists: dict[str, str]) -> LayoutRow:
         if not self.layout.split_lists:
             return row
         key = row.filled(self.layout.split_key or self.layout.case_id)
         return replace(row, fields={**row.fields, "split": lists.get(key, "")})
 
 
-def _with_mask(row: Row, wanted: RunLengths) -> Row:
+def _with_mask(row: LayoutRow, wanted: RunLengths) -> LayoutRow:
     text = row[wanted.column]
-    mask = "" if is_unknown(text) else run_lengths.written(as_text(text), wanted, row.place)
+    mask = "" if is_unknown(text) else run_length_masks.written(as_text(text), wanted, row.place)
     return replace(row, fields={**row.fields, "mask": mask})
 
 
-def _found(pattern: str, inside: Inside) -> Iterator[Row]:
+def _found(pattern: str, inside: Inside) -> Iterator[LayoutRow]:
     """Paths that match, and what their fields are. A field that stands twice must be the same in both places."""
     names: list[str] = []
 
@@ -235,7 +235,7 @@ def _found(pattern: str, inside: Inside) -> Iterator[Row]:
         match = compiled.fullmatch(relative)
         if match:
             fields = {name: match.group(f"f{n}") for n, name in enumerate(names)}
-            yield Row({**fields, "path": relative}, relative)
+            yield LayoutRow({**fields, "path": relative}, relative)
 
 
 def pattern_as_glob(pattern: str) -> str:

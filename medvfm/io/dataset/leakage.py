@@ -68,14 +68,14 @@ def identical(
     used = [case for case in cases if case.case_id in assigned]
     files = [(case, path) for case in used for path in case.files]
     keys = content_keys([[path] for _, path in files])
-    marks: dict[str, list[Case]] = {}
+    by_key: dict[str, list[Case]] = {}
     for (case, _), key in zip(files, keys, strict=True):
         if not isinstance(key, Exception):  # what cannot be read is left out later, with its reason
-            marks.setdefault(key, []).append(case)
+            by_key.setdefault(key, []).append(case)
     for case in used:
         for key in (pixels or {}).get(case.case_id, ()):
-            marks.setdefault(f"pixels {key}", []).append(case)
-    return _across(marks, assigned)
+            by_key.setdefault(f"pixels {key}", []).append(case)
+    return _across(by_key, assigned)
 
 
 def studies(
@@ -101,7 +101,7 @@ def pixel_key(voxels: np.ndarray) -> str:
     return hashlib.sha256(f"{values.shape} {values.dtype}".encode() + values.tobytes()).hexdigest()[:32]
 
 
-def mark(voxels: np.ndarray) -> str:
+def fingerprint(voxels: np.ndarray) -> str:
     """A hash of shape and of some of the values, evenly spread: equal for equal arrays, and cheap for large ones."""
     step = max(1, math.ceil((voxels.size / _SAMPLE) ** (1 / voxels.ndim)))
     return pixel_key(voxels[(slice(None, None, step),) * voxels.ndim])[:16] + f"-{voxels.shape}"
@@ -117,9 +117,9 @@ def _in_one_type(values: np.ndarray) -> np.ndarray:
     return values.astype(fits[0] if fits else np.int64)
 
 
-def _across(marks: Mapping[str, Sequence[Case]], assigned: Mapping[str, str]) -> list[tuple[str, str]]:
+def _across(by_key: Mapping[str, Sequence[Case]], assigned: Mapping[str, str]) -> list[tuple[str, str]]:
     pairs: dict[str, tuple[str, str]] = {}
-    for same in marks.values():
+    for same in by_key.values():
         last = max(same, key=lambda c: (_ORDER[assigned[c.case_id]], c.case_id))
         for case in same:
             if assigned[case.case_id] != assigned[last.case_id]:

@@ -31,12 +31,13 @@ from medvfm.core.errors import DataError, MedvfmError, UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.recipe import Split
 from medvfm.io import run_directory
+from medvfm.io.atomic_write import atomic_write
 from medvfm.io.console import SILENT, Console
 from medvfm.io.dataset import leakage, splits
-from medvfm.io.dataset.cases import Cases
+from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.read import read_image
-from medvfm.io.writers.nifti import is_sheared, write_atomically, write_nifti
+from medvfm.io.writers.nifti import is_sheared, write_nifti
 
 VOLUME, PICTURE = ".nii.gz", ".png"
 NUMBERS = (1, 999)
@@ -56,7 +57,7 @@ class Exported:
 
 def export(
     card: DataCard,
-    table: Cases,
+    table: CaseTable,
     reader: TruthReader,
     out: Path,
     *,
@@ -220,7 +221,8 @@ class _Writer:
         pixels = image.voxels[:, :, 0].swapaxes(0, 1)
         out = io.BytesIO()
         pillow.fromarray(np.ascontiguousarray(pixels)).save(out, format="PNG")
-        write_atomically(out.getvalue(), path)
+        with atomic_write(path, sync=True) as part:
+            part.write_bytes(out.getvalue())
 
     def finish(self, found: Exported, parts: _Parts, layout: str, seed: int) -> None:
         """The files that describe the data set."""

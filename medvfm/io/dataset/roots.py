@@ -15,8 +15,7 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError
 from medvfm.io import cache, run_directory
 from medvfm.io.console import Console
-from medvfm.io.dataset import cases as tables
-from medvfm.io.dataset import download
+from medvfm.io.dataset import cases, download
 
 
 def _file() -> Path:
@@ -40,7 +39,7 @@ def remember(card: DataCard, folder: Path) -> str:
         raise DataError("no such folder", where=folder)
     run_directory.write_yaml(_file(), {**known(), card.name: str(folder.resolve())})
     try:
-        return f"layout {tables.find_layout(card, folder).name}"
+        return f"layout {cases.find_layout(card, folder).name}"
     except DataCardError as none:
         return f"but {none}"
 
@@ -75,7 +74,7 @@ def locate(
     if downloaded.is_dir():
         return downloaded
     how = card.instructions or (f"get it from {', '.join(card.links)}" if card.links else "")
-    where = f" or beside the card (wanted is {tables.needed(card)})" if beside is not None else ""
+    where = f" or beside the card (wanted is {cases.needed(card)})" if beside is not None else ""
     named = f"`medvfm data root {card.name} DIR`, or --root DIR, or data.root=DIR in a recipe"
     raise DataError(
         f"the data of {card.name} are not here{where}",
@@ -85,7 +84,7 @@ def locate(
 
 def _holds(folder: Path, card: DataCard) -> bool:
     try:
-        tables.find_layout(card, folder)
+        cases.find_layout(card, folder)
     except DataCardError:
         return False
     return True

@@ -15,16 +15,16 @@ from typing import Any
 import pandas as pd
 
 from medvfm.core.errors import DataError, MedvfmError
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 
-LIMIT_BYTES = 2 * bounded.GIB  # of a table's text; what is larger comes as Parquet
+LIMIT_BYTES = 2 * bounded_read.GIB  # of a table's text; what is larger comes as Parquet
 _SIDE_LIMIT_BYTES = 16 * 2**20
 _CHUNK = 2**22
 _LIST = "|"
 
 
 @dataclass(frozen=True)
-class Table:
+class RecordTable:
     """Records that hold the wanted columns, and the names of all columns that the file has."""
 
     columns: tuple[str, ...]
@@ -38,7 +38,7 @@ def read_table(
     delimiter: str | None = None,
     columns: Sequence[str] = (),
     records: str | None = None,
-) -> Table:
+) -> RecordTable:
     """A table; cells of text files stay text, so that 007 is not 7, and an empty cell is "".
 
     wanted     columns that are kept, where the table has them; None: all
@@ -61,7 +61,7 @@ def read_table(
     names = tuple(map(str, frame.attrs.get("columns", frame.columns)))
     frame = frame[[c for c in frame.columns if wanted is None or str(c) in wanted]]
     rows = frame.to_dict("records") if len(frame.columns) else [{}] * len(frame)  # where pandas before 3 has no rows
-    return Table(names, [{str(k): v for k, v in row.items()} for row in rows])
+    return RecordTable(names, [{str(k): v for k, v in row.items()} for row in rows])
 
 
 def _parquet(path: Path, wanted: Collection[str] | None) -> pd.DataFrame:
@@ -121,8 +121,8 @@ def _refuse_doubled(content: io.BytesIO, delimiter: str) -> None:
 def _content(path: Path, limit: int) -> bytes:
     parts, size = [], 0
     try:
-        with bounded.opened(path) as stream:
-            while size <= limit and (part := bounded.read_up_to(stream, _CHUNK)):
+        with bounded_read.opened(path) as stream:
+            while size <= limit and (part := bounded_read.read_up_to(stream, _CHUNK)):
                 parts.append(part)
                 size += len(part)
     except MedvfmError as error:

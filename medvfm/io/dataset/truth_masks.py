@@ -12,7 +12,7 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard, Label, Masks
 from medvfm.core.errors import UnreadableImage, nearest
 from medvfm.core.image import Image
-from medvfm.io.dicom import seg as dicom_seg
+from medvfm.io.dicom import seg
 from medvfm.io.read import image_kind, read_image, read_label
 
 _PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
@@ -138,6 +138,6 @@ def image_kind_of_folder(path: Path) -> str:
 def _read(path: Path, image: Image, values: set[int] | None) -> np.ndarray:
     """A label map (i, j, k) on the grid of the image, from any format that holds one."""
     if path.is_file() and image_kind(path) == "dicom":
-        return dicom_seg.read_segmentation(path, image).voxels
+        return seg.read_segmentation(path, image).voxels
     label = read_label(path, image, values=values).voxels
     return label if label.ndim == 3 else label[..., 0]

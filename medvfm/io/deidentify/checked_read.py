@@ -8,9 +8,9 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.deidentify import burned_in_text as burned_in
+from medvfm.io.deidentify import burned_in_text
 from medvfm.io.dicom import header as dicom_header
-from medvfm.io.dicom import pixel_format as dicom_pixel_format
+from medvfm.io.dicom import pixel_format
 from medvfm.io.formats.bounded_read import GIB
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -60,7 +60,7 @@ def _refuse_damaged(path: Path, header_only: bool) -> None:
             if source.is_deflated and not source.inflates_within(int(_INFLATED_MOST_GIB * GIB)):
                 reason = f"it inflates to more than {_INFLATED_MOST_GIB:g} GiB"
             elif not header_only and header.pixels is not None:
-                cut = dicom_pixel_format.missing(header, dicom_pixel_format.pixel_format(header, _HELD_MOST_GIB))
+                cut = pixel_format.missing(header, pixel_format.pixel_format(header, _HELD_MOST_GIB))
                 reason = cut and f"damaged: {cut}"
     except UnreadableImage:  # colours or sizes that no reader of ours knows are no reason to keep a file back
         if dicom_header.is_deflated(path):
@@ -77,5 +77,5 @@ def _refuse(dataset: Dataset) -> None:
         raise LeftOut("an encapsulated document, whose text cannot be cleaned")
     if sop_class.startswith(_AUDIO):
         raise LeftOut("recorded sound, in which people may speak")
-    if burned_in.is_label(dataset):
+    if burned_in_text.is_label(dataset):
         raise LeftOut("a photograph of a label")

@@ -15,7 +15,7 @@ from pydicom.uid import UID
 
 from medvfm.io.deidentify.free_text import Secrets
 from medvfm.io.deidentify.profile import BIRTH, CHARACTERISTICS, DESCRIPTORS, IDENTIFYING, PROSE, Action, action
-from medvfm.io.deidentify.pseudonyms import Keyed, shift
+from medvfm.io.deidentify.pseudonyms import Pseudonymizer, shift
 
 REMOVED = "REMOVED"
 # Replaced by a keyed pseudonym, so that patients and devices stay distinct; anything else gets the same dummy.
@@ -39,7 +39,7 @@ _OLDEST_AGE = 89  # ages over 89 are one class (45 CFR 164.514(b)(2)(i)(C))
 
 
 @dataclass(frozen=True)
-class Settings:
+class DeidentifySettings:
     """What the user chose beyond the basic profile."""
 
     shift_dates: bool = True
@@ -52,8 +52,8 @@ class Settings:
 class Cleaner:
     """The actions for the files of one patient; `done` counts them by attribute, without any value."""
 
-    keyed: Keyed
-    settings: Settings
+    pseudonymizer: Pseudonymizer
+    settings: DeidentifySettings
     patient: str  # what its files have in common, by which it is known to the key
     secrets: Secrets
     done: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -61,7 +61,7 @@ class Cleaner:
 
     @property
     def pseudonym(self) -> str:
-        return self.keyed.pseudonym("patient", self.patient)
+        return self.pseudonymizer.pseudonym("patient", self.patient)
 
     def clean(self, dataset: Dataset) -> None:
         """Every element of a data set, in place."""
@@ -126,13 +126,13 @@ class Cleaner:
         elif element.VR == "UI":
             element.value = _each(element.value, self._uid)
         elif element.VR in _PSEUDONYM_VRS and not element.is_empty:
-            element.value = self.keyed.pseudonym(element.keyword, str(element.value))
+            element.value = self.pseudonymizer.pseudonym(element.keyword, str(element.value))
         else:
             element.value = _DUMMIES.get(element.VR, REMOVED)
 
     def _uid(self, old: str) -> UID:
         """Well-known UIDs are the standard's own, such as a frame of reference of an atlas."""
-        return UID(old if not old or old.startswith("1.2.840.10008.") else self.keyed.uid(old))
+        return UID(old if not old or old.startswith("1.2.840.10008.") else self.pseudonymizer.uid(old))
 
     def _cleaned(self, element: DataElement) -> bool:
         """The element's value without what identifies; whether anything changed."""
@@ -166,7 +166,7 @@ class Cleaner:
         return value
 
     def _shifted(self, value: object) -> str:
-        moved = shift(str(value), self.keyed.shift_days(self.patient)) or ""
+        moved = shift(str(value), self.pseudonymizer.shift_days(self.patient)) or ""
         self.dates.add(moved)
         return moved
 

@@ -15,7 +15,8 @@ from scipy import ndimage
 
 from medvfm.core.errors import DataError
 from medvfm.core.image import Image
-from medvfm.io.deidentify.head_registration import ORIGIN_MM, Placed, brain_mask, place_head
+from medvfm.io.deidentify.head_registration import Placed, brain_mask, place_head
+from medvfm.io.mni_template import ORIGIN_MM
 
 BRAIN_MARGIN_MM = 8.0  # around the template's brain nothing is removed: what an affine misses of a brain's form
 _DISTANCE_GRID_MM = 2.0

@@ -20,8 +20,7 @@ from medvfm.io.console import Console
 from medvfm.io.deidentify import deface
 from medvfm.io.deidentify.head_registration import place_head
 from medvfm.io.dicom import header as dicom_header
-from medvfm.io.dicom import read as dicom
-from medvfm.io.dicom import slice_files as dicom_slices
+from medvfm.io.dicom import read, slice_files
 from medvfm.io.dicom.series import NO_PIXELS, Volume, list_volumes
 
 DEFACED, NO_HEAD, NOT_LOOKED_AT, LEFT_OUT = "defaced", "not a head", "not looked at", "left out"
@@ -146,11 +145,11 @@ def _read(volume: Volume) -> tuple[Image, list[tuple[Path, list[int]]]]:
     if volume.shape_vox is None or volume.shape_vox[2] < 2:
         raise DataError("a single slice")
     if len(volume.paths) > 1:
-        image = dicom.read_series(volume.paths)
+        image = read.read_series(volume.paths)
         slices = [(path, [number]) for number, path in enumerate(volume.paths)]
     else:
-        image = dicom.read_file(volume.paths[0])
-        frames = [plane.number for plane in dicom_slices.slices_of(volume.paths[0]).planes]
+        image = read.read_file(volume.paths[0])
+        frames = [plane.number for plane in slice_files.slices_of(volume.paths[0]).planes]
         slices = [(volume.paths[0], np.argsort(frames).tolist())]
     if image.voxels.ndim != 3 or image.shape_vox[2] != sum(len(numbers) for _, numbers in slices):
         raise UnreadableImage("its slices and its files do not correspond")

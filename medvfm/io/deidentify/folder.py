@@ -26,15 +26,13 @@ from pydicom.uid import UID
 
 from medvfm.core.errors import DataError
 from medvfm.io.console import SILENT, Console
-from medvfm.io.deidentify import burned_in_text as burned_in
-from medvfm.io.deidentify import checked_read as deidentify_read
-from medvfm.io.deidentify import pixel_data as deidentify_pixels
+from medvfm.io.deidentify import burned_in_text, checked_read, pixel_data
 from medvfm.io.deidentify.checked_read import LeftOut
-from medvfm.io.deidentify.dataset import Cleaner, Settings, secrets_of
+from medvfm.io.deidentify.dataset import Cleaner, DeidentifySettings, secrets_of
 from medvfm.io.deidentify.faces import DEFACED, LEFT_OUT, Faces, Verdict, find_faces
 from medvfm.io.deidentify.free_text import Secrets
 from medvfm.io.deidentify.profile import EDITION
-from medvfm.io.deidentify.pseudonyms import Keyed, read_key
+from medvfm.io.deidentify.pseudonyms import Pseudonymizer, read_key
 from medvfm.io.deidentify.report import (
     Report,
     class_name,
@@ -72,9 +70,13 @@ def deidentify(
     in which they cannot be found.
     """
     _refuse_overlap(source, out)
-    settings = Settings(shift_dates, characteristics, keep_text, read_safe_private(safe_private))
+    settings = DeidentifySettings(shift_dates, characteristics, keep_text, read_safe_private(safe_private))
     work = _Work(
-        Keyed(read_key(key)), settings, burned_in.read_rules(rules) if rules else [], strict_pixels, Report(out)
+        Pseudonymizer(read_key(key)),
+        settings,
+        burned_in_text.read_rules(rules) if rules else [],
+        strict_pixels,
+        Report(out),
     )
     paths = _files(source)
     work.report.files = len(paths)
@@ -134,9 +136,9 @@ def read_safe_private(path: Path | None) -> frozenset[tuple[str, int, int]]:
 class _Work:
     """What the files have in common."""
 
-    keyed: Keyed
-    settings: Settings
-    rules: list[burned_in.Rule]
+    pseudonymizer: Pseudonymizer
+    settings: DeidentifySettings
+    rules: list[burned_in_text.Rule]
     strict_pixels: bool
     report: Report
     cleaners: dict[str, Cleaner] = field(default_factory=dict)
@@ -145,10 +147,10 @@ class _Work:
 
     def one(self, path: Path, patients: dict[str, Secrets]) -> None:
         """Read, clean, check and write one file."""
-        dataset = deidentify_read.read(path)
-        beside = deidentify_pixels.clean(dataset)
-        risk = burned_in.risk(dataset)
-        boxes = burned_in.boxes(dataset, self.rules, around=bool(risk)) if "PixelData" in dataset else []
+        dataset = checked_read.read(path)
+        beside = pixel_data.clean(dataset)
+        risk = burned_in_text.risk(dataset)
+        boxes = burned_in_text.boxes(dataset, self.rules, around=bool(risk)) if "PixelData" in dataset else []
         if risk and not boxes and self.strict_pixels:
             raise LeftOut("text may stand in its pixels")
         if boxes:
@@ -156,7 +158,7 @@ class _Work:
         verdict = self._defaced(path, dataset) if self.faces and "PixelData" in dataset else None
         patient = _patient_of(dataset, self.owners)
         secrets = patients.get(patient) or secrets_of(dataset)
-        cleaner = self.cleaners.setdefault(patient, Cleaner(self.keyed, self.settings, patient, secrets))
+        cleaner = self.cleaners.setdefault(patient, Cleaner(self.pseudonymizer, self.settings, patient, secrets))
         row = {"modality": modality(dataset.get("Modality")), "sop_class": class_name(dataset.SOPClassUID)}
         cleaner.clean(dataset)
         cleaner.done.update(("PixelData", f"{found} removed") for found in beside)
@@ -164,7 +166,9 @@ class _Work:
         _meta(dataset)
         raw = _encoded(dataset, cleaner)
         folder = self._folder(cleaner, dataset)
-        name = _free(self.report.out / folder, self.keyed.pseudonym("file", str(dataset.SOPInstanceUID), 16)[1:])
+        name = _free(
+            self.report.out / folder, self.pseudonymizer.pseudonym("file", str(dataset.SOPInstanceUID), 16)[1:]
+        )
         write_bytes(self.report.out / folder / name, raw)
         places = dict(zip(("patient", "study", "series"), folder.parts, strict=True))
         pixels = {"text_in_pixels": risk or "", "blanked_boxes": len(boxes)}
@@ -190,11 +194,11 @@ class _Work:
         return verdict
 
     def _folder(self, cleaner: Cleaner, dataset: Dataset) -> Path:
-        study = "study-" + self.keyed.pseudonym("study", str(dataset.get("StudyInstanceUID") or ""), 8)[1:]
+        study = "study-" + self.pseudonymizer.pseudonym("study", str(dataset.get("StudyInstanceUID") or ""), 8)[1:]
         return Path(cleaner.pseudonym, study, self._series_name(dataset))
 
     def _series_name(self, dataset: Dataset) -> str:
-        return "series-" + self.keyed.pseudonym("series", str(dataset.get("SeriesInstanceUID") or ""), 8)[1:]
+        return "series-" + self.pseudonymizer.pseudonym("series", str(dataset.get("SeriesInstanceUID") or ""), 8)[1:]
 
     def _mark(self, dataset: Dataset, cleaner: Cleaner, *, defaced: bool) -> None:
         """Say in the file what was done (PS3.15, E.1.1, steps 6 to 8)."""
@@ -246,7 +250,7 @@ def _scan(paths: list[Path], console: Console) -> tuple[dict[str, Secrets], dict
     nameless: set[tuple[str, str]] = set()
     for path in console.track(paths, len(paths), "headers"):
         try:
-            dataset = deidentify_read.read(path, header_only=True)
+            dataset = checked_read.read(path, header_only=True)
             patient, study = _patient_of(dataset), _study_of(dataset)
             mine = secrets_of(dataset)
         except Exception:  # counted with its reason when the file is read whole
@@ -280,9 +284,9 @@ def _patient_of(dataset: Dataset, owners: dict[str, set[str]] | None = None) -> 
     return "nobody"
 
 
-def _blank(dataset: Dataset, boxes: list[burned_in.Box]) -> None:
+def _blank(dataset: Dataset, boxes: list[burned_in_text.Box]) -> None:
     try:
-        burned_in.blank(dataset, boxes)
+        burned_in_text.blank(dataset, boxes)
     except Exception as failed:
         raise LeftOut("text may stand in its pixels, which cannot be blanked") from failed
 

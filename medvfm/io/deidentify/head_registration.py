@@ -16,9 +16,8 @@ from scipy import ndimage, optimize
 from medvfm.core import geometry
 from medvfm.core.errors import DataError
 from medvfm.core.image import Image
-from medvfm.io.virtual_brain.anatomy import carried
+from medvfm.io.mni_template import ORIGIN_MM, template_map
 
-ORIGIN_MM = np.array([-98.0, -134.0, -72.0])  # of the carried maps, whose voxels are 1 mm
 MIDDLE_MM = np.array([0.0, -18.0, 10.0])  # of the template's brain: what rotations and scales leave in place
 _LAYERS_MM = (0.0, 4.0, 8.0, 12.0, 17.0, 23.0, 30.0)  # distances from the brain between which the layers fade
 _OUTSIDE_ABOVE_MM = -12.0  # below this height there are ears, face and neck around the brain, and no layers
@@ -70,7 +69,7 @@ def place_head(image: Image) -> Placed:
     return found
 
 
-def _estimated(values: np.ndarray, coarse: _Grid, fine: _Grid) -> Placed:
+def _estimated(values: np.ndarray, coarse: _SmoothedImage, fine: _SmoothedImage) -> Placed:
     """The best place on the two grids of an image, and what speaks against it."""
     points = _points(_COARSE_MM, _LAYERS_MM[-1])
     best = sorted(((_cost(s, points, coarse), s) for s in _starts(coarse)), key=lambda one: one[0])
@@ -97,7 +96,7 @@ class _Points:
 
 
 @dataclass(frozen=True, eq=False)
-class _Grid:
+class _SmoothedImage:
     """A smoothed image: values (i, j, k), and the affine (4, 4) from RAS+ mm to its voxels."""
 
     values: np.ndarray
@@ -107,7 +106,7 @@ class _Grid:
 @functools.lru_cache(maxsize=1)
 def brain_mask() -> np.ndarray:
     """(197, 233, 189) bool: the template's brain at 1 mm, holes filled."""
-    return ndimage.binary_fill_holes(carried("t1") > 0)
+    return ndimage.binary_fill_holes(template_map("t1") > 0)
 
 
 @functools.lru_cache(maxsize=3)
@@ -116,7 +115,7 @@ def _points(grid_mm: float, reach_mm: float) -> _Points:
     brain = np.pad(brain_mask()[::step, ::step, ::step], margin)
     outside_mm = ndimage.distance_transform_edt(~brain) * grid_mm
     mm = np.moveaxis(np.indices(brain.shape), 0, -1) * grid_mm + ORIGIN_MM - margin * grid_mm
-    maps = [ndimage.gaussian_filter(carried(name), grid_mm / 2.5)[::step, ::step, ::step] for name in ("gm", "wm")]
+    maps = [ndimage.gaussian_filter(template_map(name), grid_mm / 2.5)[::step, ::step, ::step] for name in ("gm", "wm")]
     grey, white = (np.pad(m, margin) for m in maps)
     tissues = np.stack([np.clip(1 - grey - white, 0, 1), grey, white], -1) * brain[..., None]
     rows = [np.interp(outside_mm, _LAYERS_MM, np.eye(len(_LAYERS_MM))[n]) for n in range(1, len(_LAYERS_MM))]
@@ -144,13 +143,13 @@ def _clipped(image: Image) -> np.ndarray:
     return np.clip((values - low) / (high - low), 0, 1)
 
 
-def _smoothed(values: np.ndarray, affine: np.ndarray, grid_mm: float) -> _Grid:
+def _smoothed(values: np.ndarray, affine: np.ndarray, grid_mm: float) -> _SmoothedImage:
     """The image blurred to the template's grid and thinned: no more voxels than the comparison can tell apart."""
     spacing = np.array(geometry.spacing_mm(affine))
     blurred = ndimage.gaussian_filter(values, np.maximum(grid_mm / 2.5 / spacing - 0.3, 0), truncate=2.5)
     step = np.maximum(1, grid_mm / 2 // spacing).astype(int)
     thin = blurred[:: step[0], :: step[1], :: step[2]]
-    return _Grid(np.ascontiguousarray(thin), np.linalg.inv(affine @ np.diag([*step, 1.0])))
+    return _SmoothedImage(np.ascontiguousarray(thin), np.linalg.inv(affine @ np.diag([*step, 1.0])))
 
 
 def _affine(parameters: np.ndarray) -> np.ndarray:
@@ -171,7 +170,7 @@ def _affine(parameters: np.ndarray) -> np.ndarray:
     return out
 
 
-def _sampled(template2image: np.ndarray, points: _Points, grid: _Grid) -> tuple[np.ndarray, np.ndarray]:
+def _sampled(template2image: np.ndarray, points: _Points, grid: _SmoothedImage) -> tuple[np.ndarray, np.ndarray]:
     """Image values (m,) at the points in the field of view, and which of the points (n,) those are."""
     template2vox = grid.mm2vox @ template2image
     vox = template2vox[:3, :3] @ points.mm.T + template2vox[:3, 3:]
@@ -179,7 +178,7 @@ def _sampled(template2image: np.ndarray, points: _Points, grid: _Grid) -> tuple[
     return ndimage.map_coordinates(grid.values, vox[:, seen], order=1, mode="nearest", prefilter=False), seen
 
 
-def _similarity(template2image: np.ndarray, points: _Points, grid: _Grid) -> tuple[float, float]:
+def _similarity(template2image: np.ndarray, points: _Points, grid: _SmoothedImage) -> tuple[float, float]:
     """Correlation ratio and overlap: 1 - residual / total variance of values regressed on the points' classes."""
     values, seen = _sampled(template2image, points, grid)
     overlap = float(seen.mean())
@@ -195,7 +194,7 @@ def _similarity(template2image: np.ndarray, points: _Points, grid: _Grid) -> tup
     return 1 - within / float(total), overlap
 
 
-def _cost(parameters: np.ndarray, points: _Points, grid: _Grid) -> float:
+def _cost(parameters: np.ndarray, points: _Points, grid: _SmoothedImage) -> float:
     """What is minimised: dissimilarity, and what is unlikely of a head (little in view, another form)."""
     similarity, overlap = _similarity(_affine(parameters), points, grid)
     form = (parameters[6:] / 80) ** 2
@@ -203,7 +202,7 @@ def _cost(parameters: np.ndarray, points: _Points, grid: _Grid) -> float:
     return -similarity + 0.3 * max(0.0, 0.9 - overlap) + unlikely
 
 
-def _starts(grid: _Grid) -> list[np.ndarray]:
+def _starts(grid: _SmoothedImage) -> list[np.ndarray]:
     """Places to begin: below the top of what is no air, and around the middle of the field of view."""
     vox = np.argwhere(grid.values > _threshold(grid.values))
     vox2mm = np.linalg.inv(grid.mm2vox)
@@ -234,7 +233,9 @@ def _apart(ranked: list[tuple[float, np.ndarray]], count: int) -> list[tuple[flo
     return kept
 
 
-def _descended(start: np.ndarray, points: _Points, grid: _Grid, *, free: int, rounds: int) -> tuple[float, np.ndarray]:
+def _descended(
+    start: np.ndarray, points: _Points, grid: _SmoothedImage, *, free: int, rounds: int
+) -> tuple[float, np.ndarray]:
     """Powell's method on the first `free` parameters."""
     fixed = start[free:]
 
@@ -248,7 +249,7 @@ def _descended(start: np.ndarray, points: _Points, grid: _Grid, *, free: int, ro
     return float(found.fun), np.concatenate([found.x, fixed])
 
 
-def _judged(parameters: np.ndarray, fine: _Grid, values: np.ndarray) -> Placed:
+def _judged(parameters: np.ndarray, fine: _SmoothedImage, values: np.ndarray) -> Placed:
     points, template2image = _points(_FINE_MM, _LAYERS_MM[-1]), _affine(parameters)
     similarity, overlap = _similarity(template2image, points, fine)
     scales = np.linalg.svd(template2image[:3, :3], compute_uv=False)

@@ -11,7 +11,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
-from medvfm.io.dicom import codestream as dicom_codestream
+from medvfm.io.dicom import codestream
 
 _JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes))
 _KEPT_STARTS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xE8: b"", 0xEE: b"Adobe"}  # they say how to show the samples
@@ -85,7 +85,7 @@ def _bare(frame: bytes) -> bytes:
 def _jpeg(data: bytes) -> bytes:
     """ITU-T T.81, B.2.4: comments, and what applications wrote, but for what leads to the colours."""
     kept, start = [data[:2]], None
-    for mark, at, end in dicom_codestream.segments(data):
+    for mark, at, end in codestream.segments(data):
         if mark == 0xDA:
             start = at
             break

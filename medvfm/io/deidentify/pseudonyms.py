@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from medvfm.core.errors import DataError
-from medvfm.io import patient_hashes as patients
+from medvfm.io import patient_hashes
 
 _SHIFT_DAYS = (365, 3650)  # back in time; never so little that a shifted date could be the true one
 _DATE = re.compile(r"(\d{4})(\d{2})?(\d{2})?(.*)", re.DOTALL)
@@ -21,7 +21,7 @@ _SHORTEST_KEY = 16
 def read_key(path: Path | None) -> bytes:
     """The key in this file, or the one of this installation."""
     if path is None:
-        return patients.installation_key()
+        return patient_hashes.installation_key()
     remedy = 'make one with: python -c "import secrets; print(secrets.token_hex(32))" > FILE'
     try:
         found = path.read_bytes().strip()
@@ -34,7 +34,7 @@ def read_key(path: Path | None) -> bytes:
     return found
 
 
-class Keyed:
+class Pseudonymizer:
     """What one key makes of identifiers (HMAC-SHA256), each kind in a domain of its own so that none can be matched."""
 
     def __init__(self, key: bytes) -> None:

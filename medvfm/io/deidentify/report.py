@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,8 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from medvfm.io.deidentify.dataset import Settings
+from medvfm.io.atomic_write import atomic_write
+from medvfm.io.deidentify.dataset import DeidentifySettings
 from medvfm.io.deidentify.profile import EDITION
 
 _METHOD_CODES = {  # PS3.16, CID 7050
@@ -50,7 +50,7 @@ class Report:
         return [row for row in self.written if row["blanked_boxes"]]
 
 
-def method_codes(settings: Settings, *, defaced: bool = False) -> list[str]:
+def method_codes(settings: DeidentifySettings, *, defaced: bool = False) -> list[str]:
     """The codes of the profile and of the options that were used.
 
     Defacing is 113102 and not 113101: Clean Pixel Data says of burned-in text that it was removed (PS3.15, E.3.1).
@@ -83,7 +83,7 @@ def class_name(uid: UID) -> str:
     return uid.name if uid.startswith("1.2.840.10008.") and uid.name != uid else "private"
 
 
-def write_report(report: Report, settings: Settings) -> None:
+def write_report(report: Report, settings: DeidentifySettings) -> None:
     """deidentified.csv with a row for each file, deidentified.json with what was done."""
     table = io.StringIO(newline="")
     rows = csv.DictWriter(table, _COLUMNS)
@@ -117,9 +117,5 @@ def write_report(report: Report, settings: Settings) -> None:
 
 def write_bytes(path: Path, raw: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(raw)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_write(path) as part:
+        part.write_bytes(raw)

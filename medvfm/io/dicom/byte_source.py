@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 _HEADER_MOST_GIB = 0.5
 
 
-class Source:
+class ByteSource:
     """`data` holds the file from its start as far as it was asked for; offsets count from the start of the file.
 
     A deflated data set is inflated behind the file meta information, so that offsets go on in the inflated stream.
@@ -33,7 +33,7 @@ class Source:
         self.size: int | None = os.fstat(self._file).st_size  # None where only inflating would tell
         self.data += os.pread(self._file, _FIRST, 0)
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> ByteSource:
         if self._file < 0:
             self._open()
         return self

@@ -12,11 +12,10 @@ from collections.abc import Callable
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom import codestream as dicom_codestream
+from medvfm.io.dicom import codestream
 from medvfm.io.dicom.codestream import Codestream
 from medvfm.io.dicom.dictionary import RLE
 from medvfm.io.dicom.pixel_format import PixelFormat
-from medvfm.io.dicom_gdcm import gdcm_pixels
 
 Decode = Callable[[bytes, PixelFormat], tuple[np.ndarray, str]]
 _UIDS = "1.2.840.10008.1.2."
@@ -60,7 +59,7 @@ def _checked(found: Codestream, form: PixelFormat) -> None:
 def _openjpeg(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
     from openjpeg import decode_pixel_data
 
-    found = dicom_codestream.jpeg2000(packed)
+    found = codestream.jpeg2000(packed)
     _checked(found, form)
     raw = bytes(decode_pixel_data(packed, version=2))
     return _shaped(raw, found, form), _jpeg2000_colour(found, form)
@@ -69,7 +68,7 @@ def _openjpeg(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
 def _charls(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
     from jpeg_ls import decode_pixel_data
 
-    found = dicom_codestream.jpeg(packed)
+    found = codestream.jpeg(packed)
     _checked(found, form)
     raw, info = decode_pixel_data(packed)
     planar = found.samples > 1 and info["interleave_mode"] == 0
@@ -105,15 +104,43 @@ def _jpeg2000_colour(found: Codestream, form: PixelFormat) -> str:
     return "RGB" if form.photometric.startswith("YBR_") else form.photometric
 
 
+def _gdcm_pixels(packed: bytes, form: PixelFormat, uid: str, colour: str, width: int, bits: int) -> bytes:
+    """Decoded samples of one frame, `width` bits apart, `bits` of them used.
+
+    Without gdcm's parser of files, which crashes on deep nesting.
+    """
+    import gdcm  # large, and rarely needed
+
+    gdcm.Trace.WarningOff()
+    gdcm.Trace.ErrorOff()
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(packed)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((form.columns, form.rows, 1))
+    image.SetDataElement(element)
+    kind = gdcm.PhotometricInterpretation.GetPIType(colour)
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
+    if form.samples > 1:
+        image.SetPlanarConfiguration(int(form.planar))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(uid)))
+    image.SetPixelFormat(gdcm.PixelFormat(form.samples, width, bits, bits - 1, int(form.signed)))
+    return image.GetBuffer().encode("utf-8", "surrogateescape")  # gdcm hands char* over as str
+
+
 def _gdcm_jpeg(packed: bytes, form: PixelFormat, kinds: tuple[int, ...], uid: str) -> tuple[np.ndarray, str]:
     """JPEG samples as they are stored: gdcm is told that they are RGB, and ends the process if it thinks otherwise."""
-    found = dicom_codestream.jpeg(packed)
+    found = codestream.jpeg(packed)
     _checked(found, form)
     if found.kind not in kinds:
         raise UnreadableImage(f"a compressed frame of another process (frame mark {found.kind:X}) than its syntax says")
     colour = "RGB" if form.samples == 3 else "MONOCHROME2"
     bits = max(form.bits_stored, found.precision)
-    raw = gdcm_pixels(found.bare, form, uid, colour, form.bits_allocated, bits)
+    raw = _gdcm_pixels(found.bare, form, uid, colour, form.bits_allocated, bits)
     values = np.frombuffer(raw, form.dtype.newbyteorder("<"))
     if form.samples == 3 and form.planar:
         return values.reshape(3, form.rows, form.columns).transpose(1, 2, 0), _jpeg_colour(found, form)
@@ -123,10 +150,10 @@ def _gdcm_jpeg(packed: bytes, form: PixelFormat, kinds: tuple[int, ...], uid: st
 def _gdcm_other(packed: bytes, form: PixelFormat, uid: str) -> tuple[np.ndarray, str]:
     """JPEG-LS and JPEG 2000, where the first choice is not installed."""
     jpeg_2000 = uid in _JPEG_2000
-    found = dicom_codestream.jpeg2000(packed) if jpeg_2000 else dicom_codestream.jpeg(packed)
+    found = codestream.jpeg2000(packed) if jpeg_2000 else codestream.jpeg(packed)
     _checked(found, form)
     width = 8 if found.precision <= 8 else 16 if found.precision <= 16 else 32
-    raw = gdcm_pixels(packed, form, uid, form.photometric, width, found.precision)
+    raw = _gdcm_pixels(packed, form, uid, form.photometric, width, found.precision)
     if jpeg_2000:
         return _shaped(raw, found, form), _jpeg2000_colour(found, form)
     return _shaped(raw, found, form), _jpeg_colour(found, form)

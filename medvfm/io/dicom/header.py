@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom.byte_source import Source
+from medvfm.io.dicom.byte_source import ByteSource
 from medvfm.io.dicom.dictionary import (
     BIG_ENDIAN,
     DEFLATED,
@@ -65,7 +65,7 @@ class NotDicom(UnreadableImage):
 class DataSet:
     """The elements of one level, by keyword; values are decoded when asked for, and no message quotes one."""
 
-    def __init__(self, source: Source, elements: dict[int, Element], *, explicit: bool, big: bool) -> None:
+    def __init__(self, source: ByteSource, elements: dict[int, Element], *, explicit: bool, big: bool) -> None:
         self.source, self.elements, self.explicit, self.big = source, elements, explicit, big
         self.order = ">" if big else "<"
 
@@ -180,7 +180,9 @@ class DataSet:
 class Header(DataSet):
     """The top level of a file, up to its pixels."""
 
-    def __init__(self, source: Source, elements: dict[int, Element], syntax: str, *, explicit: bool, big: bool) -> None:
+    def __init__(
+        self, source: ByteSource, elements: dict[int, Element], syntax: str, *, explicit: bool, big: bool
+    ) -> None:
         super().__init__(source, elements, explicit=explicit, big=big)
         self.syntax = syntax
 
@@ -210,14 +212,14 @@ def is_dicom(path: Path) -> bool:
 
 def is_deflated(path: Path) -> bool:
     """Whether the file meta information says so; nothing is inflated."""
-    with Source(path, 1.0) as source:
+    with ByteSource(path, 1.0) as source:
         return source.data[128:132] == b"DICM" and _meta(source, 132)[0] == DEFLATED
 
 
 @contextmanager
 def opened(path: Path, *, limit_gib: float = 4.0) -> Iterator[Header]:
     """The header of a file, which stays open for its pixels; whatever is damaged becomes UnreadableImage."""
-    with Source(path, limit_gib) as source, damage_named(path):
+    with ByteSource(path, limit_gib) as source, damage_named(path):
         yield _header(source)
 
 
@@ -232,7 +234,7 @@ def damage_named(where: object) -> Iterator[None]:
         raise UnreadableImage(f"damaged DICOM file ({type(error).__name__})", where=where) from error
 
 
-def _header(source: Source) -> Header:
+def _header(source: ByteSource) -> Header:
     if not source.data:
         raise NotDicom("the file is empty", where=source.path)
     syntax, at = "", 0
@@ -267,7 +269,7 @@ def _bare(head: bytes | bytearray) -> tuple[bool, bool] | None:
     return None
 
 
-def _meta(source: Source, at: int) -> tuple[str, int]:
+def _meta(source: ByteSource, at: int) -> tuple[str, int]:
     """Transfer syntax and where the data set begins; group 2 is explicit little endian (PS3.10, 7.1)."""
     syntax = ""
     while source.need(at + 8) and source.data[at : at + 2] == b"\x02\0":
@@ -285,7 +287,7 @@ def _meta(source: Source, at: int) -> tuple[str, int]:
     return syntax, at
 
 
-def _encoding(source: Source, at: int, syntax: str) -> tuple[bool, bool]:
+def _encoding(source: ByteSource, at: int, syntax: str) -> tuple[bool, bool]:
     """(explicit, big): as the transfer syntax says, unless the first element shows that it is wrong."""
     first = bytes(source.data[at : at + 8])
     if len(first) < 8:
@@ -297,7 +299,7 @@ def _encoding(source: Source, at: int, syntax: str) -> tuple[bool, bool]:
 
 
 def _level(
-    source: Source, at: int, end: int | None, explicit: bool, big: bool, *, nested: bool = False
+    source: ByteSource, at: int, end: int | None, explicit: bool, big: bool, *, nested: bool = False
 ) -> tuple[dict[int, Element], int]:
     """The elements from `at` to `end`, an item's end mark, the pixels or the end of the file; and where that is."""
     form = ">HH2sH" if big else "<HH2sH"
@@ -351,12 +353,12 @@ def _level(
     return elements, at
 
 
-def _opens(source: Source, start: int, big: bool) -> bool:
+def _opens(source: ByteSource, start: int, big: bool) -> bool:
     """Whether an implicit value is a sequence: one that begins with an item."""
     return source.need(start + 4) and source.data[start : start + 4] == (_ITEM_BIG if big else _ITEM_LITTLE)
 
 
-def _behind_sequence(source: Source, at: int, length: int, explicit: bool, big: bool) -> int:
+def _behind_sequence(source: ByteSource, at: int, length: int, explicit: bool, big: bool) -> int:
     """The first byte behind a sequence, whatever it nests: walked with a stack, its depth bounded.
 
     The stack holds what is open, sequences and items by turns, each with the byte where it ends or None for a mark.
@@ -403,7 +405,7 @@ def _behind_sequence(source: Source, at: int, length: int, explicit: bool, big: 
     return at
 
 
-def _items(source: Source, element: Element, explicit: bool, big: bool) -> Iterator[DataSet]:
+def _items(source: ByteSource, element: Element, explicit: bool, big: bool) -> Iterator[DataSet]:
     _, at, whole = element
     end = None if whole == UNDEFINED else at + whole
     form = struct.Struct(">HHL" if big else "<HHL").unpack_from

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom import rescale as dicom_values
+from medvfm.io.dicom import rescale
 from medvfm.io.dicom.geometry import Plane, numbers_or_none, pixel_spacing
 from medvfm.io.dicom.header import DataSet, Header
 from medvfm.io.dicom.pixel_format import PixelFormat
@@ -62,14 +62,14 @@ def intensity_facts(
     header: DataSet, unit: str, scale: tuple[float, float], inverted_about: float | None, function: str
 ) -> dict[str, Any]:
     """Windows in the units of the voxels, as (centre, width) and the first as (low, high); the VOI function."""
-    shown = dicom_values.windows(header)
+    shown = rescale.windows(header)
     if inverted_about is not None:  # a window mirrored with its values: PS3.3, C.11.2.1.2.1 keeps half a step
         half_step = 1.0 if function == "LINEAR" else 0.0
         shown = tuple((inverted_about - centre + half_step, width) for centre, width in shown)
     found: dict[str, Any] = {"voi_function": function} if shown else {}
     if shown:
         found["windows"] = shown
-        found["window_hu" if unit == "HU" else "window"] = dicom_values.window_range(*shown[0], function)
+        found["window_hu" if unit == "HU" else "window"] = rescale.window_range(*shown[0], function)
     return found
 
 

@@ -9,9 +9,7 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.dicom import colour as dicom_colour
-from medvfm.io.dicom import header_facts as dicom_facts
-from medvfm.io.dicom import rescale as dicom_values
+from medvfm.io.dicom import colour, header_facts, rescale
 from medvfm.io.dicom.header import DataSet, Header
 from medvfm.io.dicom.pixel_format import PixelFormat
 
@@ -39,7 +37,7 @@ def image_of(
     instances  SOP instance UID of each slice, where they are files of their own
     shown   where the windows are, if not in the header
     """
-    found = dicom_facts.facts(header, form)
+    found = header_facts.facts(header, form)
     found["uids"]["instances"] = tuple(instances) or (header.text("SOPInstanceUID"),)
     if form.samples == 3 or (form.photometric == "PALETTE COLOR" and not _is_supplemental(header)):
         return _colour(header, form, stored, affine, repairs, has_spacing, found | (extra or {}))
@@ -48,12 +46,12 @@ def image_of(
     if not is_rescaled:
         values, mirror, scale = _measured(header, form, stored, repairs, scales)
     function = (shown or header).text("VOILUTFunction", "LINEAR")
-    found |= dicom_facts.intensity_facts(shown or header, unit, scale, mirror, function)
+    found |= header_facts.intensity_facts(shown or header, unit, scale, mirror, function)
     if mirror is not None:
         found["inverted_about"] = mirror
     found |= _ends(header, form, scale)
     if item := header.item("VOILUTSequence"):
-        found["voi_lut"] = dicom_values.lookup_table(item, header)
+        found["voi_lut"] = rescale.lookup_table(item, header)
     voxels = values.transpose(2, 1, 0)
     return Image(voxels, affine, unit, has_spacing, tuple(dict.fromkeys(repairs)), found | (extra or {}))
 
@@ -86,7 +84,7 @@ def _colour(
     found: dict[str, Any],
 ) -> Image:
     if form.photometric == "PALETTE COLOR":
-        stored = dicom_colour.through_palette(stored, header)
+        stored = colour.through_palette(stored, header)
     found["photometric"] = "RGB"
     found["value_range"] = (0, 255) if stored.dtype == np.uint8 else (0, (1 << form.bits_stored) - 1)
     unit = "RGB" if stored.dtype == np.uint8 else "arbitrary"
@@ -104,8 +102,8 @@ def _measured(
     """Values, what MONOCHROME1 was mirrored about, and the first frame's slope and intercept (before mirroring)."""
     inverted = form.photometric == "MONOCHROME1" and not form.floating
     if inverted:
-        repairs.append(dicom_values.INVERTED)
-    table = dicom_values.modality_table(header) if scales is None else None
+        repairs.append(rescale.INVERTED)
+    table = rescale.modality_table(header) if scales is None else None
     if table is not None:
         values = table(stored)
         if inverted:
@@ -113,16 +111,16 @@ def _measured(
             return (mirror - values.astype(np.int32)).astype(values.dtype), mirror, (1.0, 0.0)
         return values, None, (1.0, 0.0)
     if scales is None:
-        scales = [dicom_values.rescale(header, header.text("Modality"), repairs)] * len(stored)
+        scales = [rescale.rescale(header, header.text("Modality"), repairs)] * len(stored)
     slope, intercept = scales[0]
     if not inverted:
-        return dicom_values.rescaled(stored, scales, form.stored_range), None, scales[0]
+        return rescale.rescaled(stored, scales, form.stored_range), None, scales[0]
     if len(set(scales)) > 1:
         what = "MONOCHROME1 with a rescale that changes from slice to slice: there is no one inversion"
         raise UnreadableImage(what, where=header.path)
     about = slope * sum(form.stored_range) + 2 * intercept
-    flipped = [dicom_values.inverting(s, i, form.stored_range) for s, i in scales]
-    return dicom_values.rescaled(stored, flipped, form.stored_range), about, scales[0]
+    flipped = [rescale.inverting(s, i, form.stored_range) for s, i in scales]
+    return rescale.rescaled(stored, flipped, form.stored_range), about, scales[0]
 
 
 def _ends(header: Header, form: PixelFormat, scale: tuple[float, float]) -> dict[str, Any]:
@@ -131,7 +129,7 @@ def _ends(header: Header, form: PixelFormat, scale: tuple[float, float]) -> dict
     slope, intercept = scale
     mirror = slope * sum(form.stored_range) + 2 * intercept if form.photometric == "MONOCHROME1" else None
     if "ModalityLUTSequence" not in header:
-        if (pad := dicom_values.padding(header, form)) is not None:
+        if (pad := rescale.padding(header, form)) is not None:
             ends = [end * slope + intercept for end in pad]
             ends = ends if mirror is None else [mirror - end for end in ends]
             found["padding"] = (min(ends), max(ends))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom import rescale as dicom_values
+from medvfm.io.dicom import rescale
 from medvfm.io.dicom.geometry import Plane, normal, numbers_or_none, pixel_spacing
 from medvfm.io.dicom.header import DataSet, Header
 from medvfm.io.dicom.header_facts import clock_seconds, plane_of
@@ -51,7 +51,7 @@ def scales(header: Header, form: PixelFormat, repairs: list[str]) -> list[tuple[
     if any(f is None for f in found):
         raise UnreadableImage("some of its frames state a rescale, and some none", where=header.path)
     modality = header.text("Modality")
-    return [dicom_values.rescale(f, modality, repairs) for f in found if f is not None]
+    return [rescale.rescale(f, modality, repairs) for f in found if f is not None]
 
 
 def shown(header: Header, form: PixelFormat) -> DataSet | None:

@@ -9,7 +9,7 @@ import numpy as np
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom.dictionary import DOUBLE_PIXEL_DATA, NATIVE, PIXEL_DATA
 from medvfm.io.dicom.header import Header
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
 _GREYS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
@@ -93,7 +93,7 @@ def pixel_format(header: Header, limit_gib: float) -> PixelFormat:
         floating=floating,
     )
     _check(found, where)
-    bounded.refuse_larger(found.count * _bytes_held(header, found), limit_gib, where)
+    bounded_read.refuse_larger(found.count * _bytes_held(header, found), limit_gib, where)
     return found
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom_frames
-from medvfm.io.dicom import codecs as dicom_codecs
-from medvfm.io.dicom import colour as dicom_colour
+from medvfm.io.dicom import codecs, colour
 from medvfm.io.dicom.dictionary import BIG_ENDIAN, NATIVE, RLE
 from medvfm.io.dicom.header import UNDEFINED, Header
 from medvfm.io.dicom.pixel_format import PixelFormat
+
+_ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
+_END_MARKS = (b"\xff\xd9",)  # JPEG, JPEG-LS and JPEG 2000 end alike
 
 
 def read_stored(header: Header, form: PixelFormat, *, out: np.ndarray | None = None) -> tuple[np.ndarray, list[str]]:
@@ -31,7 +35,7 @@ def read_stored(header: Header, form: PixelFormat, *, out: np.ndarray | None = N
     else:
         stored, photometric = _compressed(header, form, out)
     if form.samples == 3:
-        stored = dicom_colour.as_rgb(stored, photometric, form.bits_stored, header.path)
+        stored = colour.as_rgb(stored, photometric, form.bits_stored, header.path)
     if out is not None:
         whole = out.reshape(form.shape)
         if stored.strides != whole.strides or not np.may_share_memory(stored, whole):
@@ -85,7 +89,7 @@ def _unpacked(raw: np.ndarray, form: PixelFormat, where: object) -> np.ndarray:
     if form.bits_allocated != 8:
         raise UnreadableImage("subsampled colour of more than 8 bits is not read", where=where)
     if form.photometric == "YBR_FULL_422":
-        return dicom_colour.upsampled_422(raw, form.shape)
+        return colour.upsampled_422(raw, form.shape)
     return raw.view(form.dtype).reshape(form.shape).copy()
 
 
@@ -102,10 +106,10 @@ def without_unused_bits(stored: np.ndarray, form: PixelFormat) -> None:
 
 
 def _compressed(header: Header, form: PixelFormat, out: np.ndarray | None) -> tuple[np.ndarray, str]:
-    decode = dicom_codecs.decoder(header.syntax, header.syntax_name, header.path)
+    decode = codecs.decoder(header.syntax, header.syntax_name, header.path)
     stored = np.empty(form.shape, form.dtype) if out is None else out.reshape(form.shape)
     colours: set[str] = set()
-    for number, packed in enumerate(dicom_frames.frames(header, form.frames)):
+    for number, packed in enumerate(_frames(header, form.frames)):
         try:
             frame, photometric = decode(packed, form)
             stored[number] = frame
@@ -122,3 +126,74 @@ def _compressed(header: Header, form: PixelFormat, out: np.ndarray | None) -> tu
     if header.syntax == RLE:
         without_unused_bits(stored, form)
     return stored, colours.pop()
+
+
+def _frames(header: Header, count: int) -> Iterator[bytes]:
+    """The compressed bytes of each frame (PS3.5, A.4): `count` of them, or UnreadableImage."""
+    fragments, offsets = _fragments(header)
+    where = header.path
+    if len(fragments) < count:
+        what = f"{len(fragments)} compressed fragments, and its header announces {count} frames"
+        raise UnreadableImage(what, where=where)
+    for group in _grouped(header, fragments, offsets, count):
+        yield b"".join(_bytes_at(header, at, length) for at, length in group)
+
+
+def _fragments(header: Header) -> tuple[list[tuple[int, int]], tuple[int, ...]]:
+    """Place and length of every fragment, and the offsets of the basic table (from the first fragment's item on)."""
+    pixels = header.pixels
+    assert pixels is not None, "pixel_format() has looked"
+    (_, at, length), where = pixels[1], header.path
+    if length != UNDEFINED:
+        raise UnreadableImage(f"its pixels are not packed as {header.syntax_name} should be", where=where)
+    found: list[tuple[int, int]] = []
+    while True:
+        mark = _bytes_at(header, at, 8)
+        group, number, length = struct.unpack("<HHL", mark)
+        tag = group << 16 | number
+        if tag == _SEQUENCE_END:
+            break
+        if tag != _ITEM or length == UNDEFINED:
+            raise UnreadableImage("its compressed frames are damaged", where=where)
+        found.append((at + 8, length))
+        at += 8 + length
+    if not found:
+        raise UnreadableImage("it holds no compressed frame", where=where)
+    at, length = found[0]
+    table = _bytes_at(header, at, length // 4 * 4)
+    return found[1:], struct.unpack(f"<{len(table) // 4}L", table)
+
+
+def _grouped(
+    header: Header, fragments: list[tuple[int, int]], offsets: tuple[int, ...], count: int
+) -> list[list[tuple[int, int]]]:
+    if count == 1:
+        return [fragments]
+    if len(fragments) == count:
+        return [[one] for one in fragments]
+    if len(offsets) == count:
+        first = fragments[0][0] - 8
+        starts = [at - 8 - first for at, _ in fragments]
+        places = [starts.index(offset) if offset in starts else -1 for offset in offsets]
+        if places[0] == 0 and places == sorted(set(places)):
+            return [fragments[a:b] for a, b in zip(places, [*places[1:], len(fragments)], strict=True)]
+        raise UnreadableImage("its table of frame offsets is damaged", where=header.path)
+    groups: list[list[tuple[int, int]]] = [[]]
+    for at, length in fragments:  # without a table: a frame ends where its codestream does
+        groups[-1].append((at, length))
+        if _bytes_at(header, at + max(0, length - 10), min(length, 10)).rstrip(b"\0").endswith(_END_MARKS):
+            groups.append([])
+    groups = groups[:-1] if not groups[-1] else groups
+    if len(groups) != count:
+        what = f"{len(groups)} compressed frames, and its header announces {count}"
+        raise UnreadableImage(what, where=header.path)
+    return groups
+
+
+def _bytes_at(header: Header, at: int, length: int) -> bytes:
+    size = header.source.size
+    if size is not None and at + length > size:
+        raise UnreadableImage("the file ends early, inside its compressed frames", where=header.path)
+    out = np.empty(length, np.uint8)
+    header.source.read_into(at, out)
+    return out.tobytes()

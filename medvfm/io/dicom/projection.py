@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medvfm.core.geometry import LPS_TO_RAS
-from medvfm.io.dicom import geometry as dicom_geometry
+from medvfm.io.dicom import geometry
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.header_facts import PROJECTIONS
 from medvfm.io.dicom.pixel_format import PixelFormat
@@ -39,7 +39,7 @@ def flat(
         if spacing is not None:
             extra["pixel_spacing_mm"] = spacing
         return LPS_TO_RAS, False, extra
-    return dicom_geometry.flat_affine(spacing), spacing is not None, extra
+    return geometry.flat_affine(spacing), spacing is not None, extra
 
 
 def _spacing(header: Header, form: PixelFormat) -> tuple[tuple[float, ...] | None, str]:
@@ -48,8 +48,8 @@ def _spacing(header: Header, form: PixelFormat) -> tuple[tuple[float, ...] | Non
         found = _ultrasound(header, form)
         if found is not None:
             return found, "SequenceOfUltrasoundRegions"
-    spacing = dicom_geometry.pixel_spacing(header)
-    detector = dicom_geometry.pixel_spacing(header, "ImagerPixelSpacing")
+    spacing = geometry.pixel_spacing(header)
+    detector = geometry.pixel_spacing(header, "ImagerPixelSpacing")
     if spacing is not None:
         uncalibrated = header.text("Modality") in PROJECTIONS and spacing == detector
         if uncalibrated and not header.text("PixelSpacingCalibrationType"):
@@ -59,9 +59,9 @@ def _spacing(header: Header, form: PixelFormat) -> tuple[tuple[float, ...] | Non
         return detector, "ImagerPixelSpacing"
     shared = header.item("SharedFunctionalGroupsSequence")
     measures = shared.item("PixelMeasuresSequence") if shared is not None else None
-    if measures is not None and (common := dicom_geometry.pixel_spacing(measures)) is not None:
+    if measures is not None and (common := geometry.pixel_spacing(measures)) is not None:
         return common, "PixelMeasuresSequence"
-    scanned = dicom_geometry.pixel_spacing(header, "NominalScannedPixelSpacing")
+    scanned = geometry.pixel_spacing(header, "NominalScannedPixelSpacing")
     return (scanned, "NominalScannedPixelSpacing") if scanned is not None else (None, "")
 
 

@@ -17,25 +17,27 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.dicom import geometry as dicom_geometry
+from medvfm.io.dicom import (
+    geometry,
+    header_facts,
+    image,
+    multiframe,
+    pet_suv,
+    projection,
+    rescale,
+    seg,
+    series,
+    volume_groups,
+    whole_slide,
+)
 from medvfm.io.dicom import header as dicom_header
-from medvfm.io.dicom import header_facts as dicom_facts
-from medvfm.io.dicom import image as dicom_build
-from medvfm.io.dicom import multiframe as dicom_multiframe
-from medvfm.io.dicom import pet_suv as dicom_pet
-from medvfm.io.dicom import projection as dicom_projection
-from medvfm.io.dicom import rescale as dicom_values
-from medvfm.io.dicom import seg as dicom_seg
-from medvfm.io.dicom import series as dicom_series
-from medvfm.io.dicom import volume_groups as dicom_volumes
-from medvfm.io.dicom import whole_slide as dicom_tiles
 from medvfm.io.dicom.geometry import Plane
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.pixel_format import PixelFormat, pixel_format
 from medvfm.io.dicom.pixels import read_stored
 from medvfm.io.dicom.series import Volume, list_volumes
 from medvfm.io.dicom.stack import Slice, read_stack
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 
 __all__ = ["Volume", "is_dicom", "list_volumes", "read_file", "read_series"]
 
@@ -56,14 +58,14 @@ def read_file(
     """
     path = Path(path)
     with dicom_header.opened(path, limit_gib=limit_gib) as header:
-        if dicom_series.is_directory(header):
+        if series.is_directory(header):
             raise UnreadableImage("a DICOMDIR: an index of other files", where=path, remedy="give the folder itself")
         if header.text("Modality") == "SEG" and header.pixels is not None:
-            return dicom_seg.read_segmentation(path, limit_gib=limit_gib)
+            return seg.read_segmentation(path, limit_gib=limit_gib)
         form = pixel_format(header, limit_gib)
-        if dicom_tiles.is_tiled(header):
+        if whole_slide.is_tiled(header):
             return _slide(header, form, limit_gib)
-        planes = dicom_multiframe.planes(header, form)
+        planes = multiframe.planes(header, form)
         if planes is None:
             return _single(header, form, unit) if form.frames == 1 else _moments(header, form)
         if volume is None and form.frames == 1:
@@ -73,28 +75,28 @@ def read_file(
 
 def _single(header: Header, form: PixelFormat, unit: str | None, plane: Plane | None = None) -> Image:
     stored, repairs = read_stored(header, form)
-    projected = plane is None and header.text("Modality") in dicom_facts.PROJECTIONS
-    plane = dicom_facts.plane_of(header, form) if plane is None else plane
+    projected = plane is None and header.text("Modality") in header_facts.PROJECTIONS
+    plane = header_facts.plane_of(header, form) if plane is None else plane
     extra: dict[str, Any] = {}
     if plane.is_placed and not projected:
-        affine, has_spacing = dicom_geometry.single_affine(plane, repairs, header.path), True
+        affine, has_spacing = geometry.single_affine(plane, repairs, header.path), True
     else:
-        affine, has_spacing, extra = dicom_projection.flat(header, form, repairs)
+        affine, has_spacing, extra = projection.flat(header, form, repairs)
     return _measured(header, form, stored, affine, repairs, unit, has_spacing=has_spacing, extra=extra)
 
 
 def _moments(header: Header, form: PixelFormat) -> Image:
     """Frames that follow each other in time, or are views: a third axis without millimetres."""
     stored, repairs = read_stored(header, form)
-    affine, has_spacing, extra = dicom_projection.flat(header, form, repairs)
+    affine, has_spacing, extra = projection.flat(header, form, repairs)
     return _measured(header, form, stored, affine, repairs, None, has_spacing=has_spacing, extra=extra)
 
 
 def _slide(header: Header, form: PixelFormat, limit_gib: float) -> Image:
     """The tiles of a whole-slide image as one picture."""
     stored, repairs = read_stored(header, form)
-    whole = dicom_tiles.assembled(header, form, stored, repairs, limit_gib)
-    affine, has_spacing, extra = dicom_projection.flat(header, form, repairs, one_picture=True)
+    whole = whole_slide.assembled(header, form, stored, repairs, limit_gib)
+    affine, has_spacing, extra = projection.flat(header, form, repairs, one_picture=True)
     return _measured(header, form, whole, affine, repairs, None, has_spacing=has_spacing, extra=extra)
 
 
@@ -107,30 +109,30 @@ def _frames(
     unit: str | None,
 ) -> Image:
     """The frames of one volume, ordered along their normal."""
-    parts = dicom_volumes.split(planes)
+    parts = volume_groups.split(planes)
     if volume is not None:
         named = [p for p in parts if p.label == volume]
         parts = named or (parts[volume - 1 : volume] if isinstance(volume, int) and volume > 0 else [])
     if len(parts) != 1:
-        labels = "; ".join(f"{n} ({p.label})" for n, p in enumerate(dicom_volumes.split(planes), 1))
+        labels = "; ".join(f"{n} ({p.label})" for n, p in enumerate(volume_groups.split(planes), 1))
         what = f"it holds {len(parts)} volumes" if parts else f"it holds no volume {volume!r}"
         raise UnreadableImage(what, where=header.path, remedy=f"say which with volume=: {labels}")
     chosen = parts[0].planes
     if len(chosen) == 1:
         order, repairs = [0], list[str]()
-        affine = dicom_geometry.single_affine(chosen[0], repairs, header.path)
+        affine = geometry.single_affine(chosen[0], repairs, header.path)
     else:
-        affine, order, repairs = dicom_geometry.stacked(chosen, header.path)
+        affine, order, repairs = geometry.stacked(chosen, header.path)
     numbers = [chosen[n].number for n in order]
     in_order = numbers == list(range(form.frames))
     if not in_order:
-        bounded.refuse_larger(2 * form.count * form.dtype.itemsize, limit_gib, header.path)
+        bounded_read.refuse_larger(2 * form.count * form.dtype.itemsize, limit_gib, header.path)
     stored, mended = read_stored(header, form)
-    scales = dicom_multiframe.scales(header, form, repairs)
+    scales = multiframe.scales(header, form, repairs)
     scales = None if scales is None else [scales[n] for n in numbers]
     return _measured(
         header, form, stored if in_order else stored[numbers], affine, repairs + mended, unit, scales=scales,
-        shown=dicom_multiframe.shown(header, form),
+        shown=multiframe.shown(header, form),
     )  # fmt: skip
 
 
@@ -146,12 +148,12 @@ def _measured(
     **facts: Any,
 ) -> Image:
     if scales is None:
-        scales = dicom_multiframe.scales(header, form, repairs)
-    unit, factors = dicom_pet.scaling([header], unit, repairs)
+        scales = multiframe.scales(header, form, repairs)
+    unit, factors = pet_suv.scaling([header], unit, repairs)
     if factors is not None:
-        scales = scales or [dicom_values.rescale(header, "PT", repairs)] * len(stored)
+        scales = scales or [rescale.rescale(header, "PT", repairs)] * len(stored)
         scales = [(slope * factors[0], intercept * factors[0]) for slope, intercept in scales]
-    return dicom_build.image_of(header, form, stored, affine, repairs, scales=scales, unit=unit, **facts)
+    return image.image_of(header, form, stored, affine, repairs, scales=scales, unit=unit, **facts)
 
 
 def read_series(
@@ -168,12 +170,12 @@ def read_series(
     volume      of a series with several volumes (echoes, phases, time points): its label or its number from 1 on
     limit_gib, unit  as for read_file
     """
-    files = dicom_series.files_of(paths_or_folder)
+    files = series.files_of(paths_or_folder)
     where = Path(paths_or_folder) if isinstance(paths_or_folder, str | Path) else (files[0].parent if files else None)
-    scanned = {p: s for p in files if (s := dicom_series.scan(p, limit_gib)) is not None}
+    scanned = {p: s for p in files if (s := series.scan(p, limit_gib)) is not None}
     facts = [s[0] for s in scanned.values()]
-    found = [v for v in dicom_series.volumes_of(facts) if series_uid is None or v.series_uid == series_uid]
-    chosen = dicom_series.chosen_volume(found, facts, series_uid, volume, where)
+    found = [v for v in series.volumes_of(facts) if series_uid is None or v.series_uid == series_uid]
+    chosen = series.chosen_volume(found, facts, series_uid, volume, where)
     if len(chosen.paths) == 1:
         part = chosen.label if chosen.is_part else None
         return read_file(chosen.paths[0], limit_gib=limit_gib, unit=unit, volume=part)

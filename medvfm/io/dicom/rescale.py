@@ -18,7 +18,7 @@ NO_RESCALE = "CT without rescale: taken as slope 1 and intercept 0"
 
 
 @dataclass(frozen=True)
-class Table:
+class LookupTable:
     """A lookup table: `values` for the stored values from `first` on; the end entries go on beyond."""
 
     first: int
@@ -30,7 +30,7 @@ class Table:
         return self.values[index]
 
 
-def lookup_table(item: DataSet, header: Header) -> Table:
+def lookup_table(item: DataSet, header: Header) -> LookupTable:
     """Of an item of a Modality or VOI LUT sequence: PS3.3, C.11.1.1.1 and C.11.2.1.1."""
     descriptor = item.numbers("LUTDescriptor")
     raw = item.raw("LUTData")
@@ -46,10 +46,10 @@ def lookup_table(item: DataSet, header: Header) -> Table:
         values = np.frombuffer(raw, np.uint8, count)
     else:
         raise UnreadableImage("its lookup table is shorter than it says", where=header.path)
-    return Table(first, values, bits)
+    return LookupTable(first, values, bits)
 
 
-def modality_table(header: Header) -> Table | None:
+def modality_table(header: Header) -> LookupTable | None:
     """The Modality LUT, None where the header has none."""
     item = header.item("ModalityLUTSequence")
     return None if item is None else lookup_table(item, header)
@@ -215,7 +215,7 @@ def voi(image: Image) -> np.ndarray:
     """
     values = image.voxels
     table, mirror = image.header.get("voi_lut"), image.header.get("inverted_about")
-    if isinstance(table, Table):
+    if isinstance(table, LookupTable):
         stored = values if not isinstance(mirror, int | float) else mirror - values.astype(np.float64)
         shown = table(stored).astype(np.float32)
         shown /= np.float32((1 << table.bits) - 1)

@@ -18,7 +18,7 @@ from medvfm.core.image import Image
 from medvfm.core.plurals import plural
 from medvfm.io.dicom import header as dicom_header
 from medvfm.io.dicom.header import DataSet, Header
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 
 _OFF_SLICE_VOX = 0.25  # by which a contour may miss the middle of its slice
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
@@ -34,7 +34,7 @@ def structure_masks(
     path = Path(path)
     with dicom_header.opened(path, limit_gib=limit_gib) as header:
         drawn = _drawn(header, names, reference)
-        bounded.refuse_larger(len(drawn) * int(np.prod(reference.shape_vox)), limit_gib, path)
+        bounded_read.refuse_larger(len(drawn) * int(np.prod(reference.shape_vox)), limit_gib, path)
         return {name: _mask(contours, reference, name, path) for name, contours in drawn.items()}
 
 
@@ -47,7 +47,7 @@ def read_structures(
     are left out, and noted.
     """
     path = Path(path)
-    bounded.refuse_larger(4 * int(np.prod(reference.shape_vox)), limit_gib, path)
+    bounded_read.refuse_larger(4 * int(np.prod(reference.shape_vox)), limit_gib, path)
     with dicom_header.opened(path, limit_gib=limit_gib) as header:
         drawn = _drawn(header, names, reference)
         labels = np.zeros(reference.shape_vox, np.uint8 if len(drawn) < 256 else np.uint16)

@@ -15,18 +15,16 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
+from medvfm.io.dicom import geometry, header_facts, multiframe, projection, rescale, whole_slide
 from medvfm.io.dicom import header as dicom_header
-from medvfm.io.dicom import header_facts as dicom_facts
-from medvfm.io.dicom import multiframe as dicom_multiframe
-from medvfm.io.dicom import projection as dicom_projection
-from medvfm.io.dicom import rescale as dicom_values
-from medvfm.io.dicom import whole_slide as dicom_tiles
 from medvfm.io.dicom.geometry import Plane
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.pixel_format import PixelFormat, pixel_format
 from medvfm.io.dicom.pixels import read_stored
-from medvfm.io.dicom_grid import painted_plane, planes_grid
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
+
+_APART_VOX = 0.1  # by which a corner may miss a voxel's centre: what rounding in headers explains
+_PLACE_MM = 1e-2
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,11 @@ def read_segmentation(
         layers, numbers = _layers(header, form, stored, threshold, repairs)
         _refuse_unnamed(header, form, layers, numbers, names)
         facts = _facts(header, form, names)
-        if dicom_tiles.is_tiled(header):
+        if whole_slide.is_tiled(header):
             return _tiled(header, form, layers, numbers, wanted, repairs, facts, limit_gib, reference)
-        planes = dicom_multiframe.planes(header, form) or [dicom_facts.plane_of(header, form)] * form.frames
+        planes = multiframe.planes(header, form) or [header_facts.plane_of(header, form)] * form.frames
         grid = _grid(header, form, planes, reference, repairs)
-        bounded.refuse_larger(int(np.prod(grid.shape_vox)) * 2 + stored.nbytes, limit_gib, path)
+        bounded_read.refuse_larger(int(np.prod(grid.shape_vox)) * 2 + stored.nbytes, limit_gib, path)
         labels = np.zeros(grid.shape_vox, np.uint8 if max(names, default=0) < 256 else np.uint16)
         for layer, plane, number in zip(layers, planes, numbers, strict=True):
             if number is None or number in wanted:
@@ -115,7 +113,7 @@ def _layers(
     frames = header.items("PerFrameFunctionalGroupsSequence")
     shared = header.item("SharedFunctionalGroupsSequence")
     numbers: list[int | None] = []
-    if not frames and dicom_tiles.is_tiled(header):
+    if not frames and whole_slide.is_tiled(header):
         order = sorted(_names(header))
         return stored, [order[n * len(order) // form.frames] for n in range(form.frames)]
     for frame in frames:
@@ -136,7 +134,7 @@ def _refuse_unnamed(
     """Segments that frames or voxels refer to and that the file does not describe: they would be lost."""
     used = {n for n in numbers if n is not None}
     if None in numbers:
-        background = dicom_values.padding(header, form) or (0, 0)
+        background = rescale.padding(header, form) or (0, 0)
         used |= set(np.unique(layers).tolist()) - {0, int(background[0])}
     if strange := sorted(used - set(names)):
         listed = ", ".join(map(str, strange[:8]))
@@ -144,7 +142,7 @@ def _refuse_unnamed(
 
 
 def _facts(header: Header, form: PixelFormat, names: dict[int, str]) -> dict[str, Any]:
-    return dicom_facts.facts(header, form) | {"segments": names}
+    return header_facts.facts(header, form) | {"segments": names}
 
 
 def _grid(header: Header, form: PixelFormat, planes: list[Plane], reference: Image | None, repairs: list[str]) -> _Grid:
@@ -152,7 +150,7 @@ def _grid(header: Header, form: PixelFormat, planes: list[Plane], reference: Ima
     if not all(p.is_placed for p in planes):
         if form.frames != len({p.number for p in planes} | {0}) and len(_names(header)) < form.frames:
             raise UnreadableImage("its frames state no position or orientation", where=where)
-        flat, has_spacing, _ = dicom_projection.flat(header, form, repairs)
+        flat, has_spacing, _ = projection.flat(header, form, repairs)
         shape = (form.columns, form.rows, 1)
         if reference is not None:
             if reference.shape_vox != shape:
@@ -160,7 +158,7 @@ def _grid(header: Header, form: PixelFormat, planes: list[Plane], reference: Ima
             return _Grid(shape, reference.affine, reference.has_spacing)
         return _Grid(shape, flat, has_spacing)
     if reference is None:
-        shape, affine = planes_grid(planes, repairs, where)
+        shape, affine = _planes_grid(planes, repairs, where)
         return _Grid(shape, affine, True)
     frames_of_reference = {header.text("FrameOfReferenceUID"), _frame_of_reference(reference)} - {""}
     if len(frames_of_reference) > 1:
@@ -176,7 +174,7 @@ def _frame_of_reference(image: Image) -> str:
 def _view(labels: np.ndarray, grid: _Grid, plane: Plane, values: np.ndarray, path: Path) -> np.ndarray:
     if not plane.is_placed:
         return labels[:, :, 0]
-    return painted_plane(labels, grid.affine, plane, values, path)
+    return _painted_plane(labels, grid.affine, plane, values, path)
 
 
 def _values(layer: np.ndarray, number: int | None, wanted: set[int]) -> np.ndarray:
@@ -210,17 +208,84 @@ def _tiled(
     reference: Image | None,
 ) -> Image:
     """Tiles of a whole-slide segmentation as one picture (column, row, 1)."""
-    rows, columns = dicom_tiles.total_size(header)
-    bounded.refuse_larger(rows * columns * 2 + layers.nbytes, limit_gib, header.path)
+    rows, columns = whole_slide.total_size(header)
+    bounded_read.refuse_larger(rows * columns * 2 + layers.nbytes, limit_gib, header.path)
     labels = np.zeros((columns, rows, 1), np.uint16 if max(wanted, default=0) > 255 else np.uint8)
-    for layer, number, (row, column) in zip(layers, numbers, dicom_tiles.tile_corners(header, form), strict=True):
+    for layer, number, (row, column) in zip(layers, numbers, whole_slide.tile_corners(header, form), strict=True):
         if number is None or number in wanted:
             place = labels[column : column + form.columns, row : row + form.rows, 0]
             values = _values(layer, number, wanted)[: place.shape[0], : place.shape[1]]
             _paint(place, values, facts["segments"], header.path)
-    affine, has_spacing, _ = dicom_projection.flat(header, form, repairs, one_picture=True)
+    affine, has_spacing, _ = projection.flat(header, form, repairs, one_picture=True)
     if reference is not None:
         if reference.shape_vox != labels.shape:
             raise UnreadableImage("it is not of the size of the image that it is to lie on", where=header.path)
         affine, has_spacing = reference.affine, reference.has_spacing
     return Image(labels, affine, "label", has_spacing, tuple(dict.fromkeys(repairs)), facts)
+
+
+def _planes_grid(planes: Sequence[Plane], repairs: list[str], where: Path) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape (i, j, k) and affine of the smallest grid that holds all planes, several at one place allowed."""
+    first = planes[0]
+    along = np.array([np.dot(p.position_mm or (), geometry.normal(first)) for p in planes])
+    order = np.argsort(along, kind="stable")
+    fresh = np.concatenate([[True], np.diff(along[order]) > _PLACE_MM])
+    chosen = [planes[n] for n in order[fresh]]
+    rows, columns = first.size
+    if len(chosen) == 1:
+        return (columns, rows, 1), geometry.single_affine(first, repairs, where)
+    gaps = np.diff(along[order][fresh])
+    counts = np.rint(gaps / gaps.min()).astype(int)
+    if np.abs(gaps / gaps.min() - counts).max() > _APART_VOX:
+        raise UnreadableImage("its frames are unevenly spaced", where=where, remedy="read it on the grid of its image")
+    if counts.max() > 1:
+        repairs.append(f"{int(counts.sum()) - len(gaps)} empty slices between its frames put in")
+    start, end = (np.array(p.position_mm) for p in (chosen[0], chosen[-1]))
+    filled = [
+        Plane(n, first.size, tuple((start + (end - start) * n / counts.sum()).tolist()), first.orientation,
+              first.spacing_mm, first.thickness_mm)
+        for n in range(int(counts.sum()) + 1)
+    ]  # fmt: skip
+    for plane in chosen:
+        if not (geometry.same_orientation(plane, first) and geometry.same_spacing(plane, first)):
+            raise UnreadableImage("its frames lie on several grids", where=where)
+    affine, _, noted = geometry.stacked(filled, where)
+    repairs += noted
+    return (columns, rows, len(filled)), affine
+
+
+def _painted_plane(labels: np.ndarray, affine: np.ndarray, plane: Plane, values: np.ndarray, where: Path) -> np.ndarray:
+    """The view (column, row) of a volume (i, j, k) at which a plane lies; refused where it is not on the grid.
+
+    The axes may run in another order or direction than the plane's. A plane may reach beyond the volume only where
+    `values` are 0 all over it.
+    """
+    columns, rows = values.shape
+    plane2ras = geometry.single_affine(plane, [], where)
+    plane2vox = np.linalg.inv(affine) @ plane2ras
+    steps, origin = plane2vox[:3, :2], plane2vox[:3, 3]
+    whole = np.rint(steps)
+    ends = np.array([[0, 0], [columns - 1, 0], [0, rows - 1], [columns - 1, rows - 1]], float).T
+    off = np.abs(steps @ ends - whole @ ends).max() + np.abs(origin - np.rint(origin)).max()
+    if sorted(np.abs(whole).sum(axis=0)) != [1, 1] or np.abs(whole).sum(axis=1).max() > 1 or off > _APART_VOX:
+        raise UnreadableImage(
+            "it does not lie on the voxels of the image", where=where, remedy="resample it, or give its own image"
+        )
+    along = [int(np.argmax(np.abs(whole[:, n]))) for n in range(2)]
+    across = 3 - sum(along)
+    start = np.rint(origin).astype(int)
+    index: list[slice | int] = [0, 0, 0]
+    for axis, count in zip(along, (columns, rows), strict=True):
+        sign = 1 if whole[axis].sum() > 0 else -1
+        last = int(start[axis]) + sign * (count - 1)
+        if min(int(start[axis]), last) < 0 or max(int(start[axis]), last) >= labels.shape[axis]:
+            raise UnreadableImage("it reaches beyond the image", where=where)
+        stop = last + sign
+        index[axis] = slice(int(start[axis]), None if stop < 0 else stop, sign)
+    if not 0 <= start[across] < labels.shape[across]:
+        if not values.any():
+            return np.zeros_like(values)
+        raise UnreadableImage("it reaches beyond the image", where=where)
+    index[across] = int(start[across])
+    view = labels[tuple(index)]
+    return view if along[0] < along[1] else view.T

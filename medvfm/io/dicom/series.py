@@ -11,10 +11,7 @@ from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom import geometry as dicom_geometry
 from medvfm.io.dicom import header as dicom_header
-from medvfm.io.dicom import header_facts as dicom_facts
-from medvfm.io.dicom import multiframe as dicom_multiframe
-from medvfm.io.dicom import volume_groups as dicom_volumes
-from medvfm.io.dicom import whole_slide as dicom_tiles
+from medvfm.io.dicom import header_facts, multiframe, volume_groups, whole_slide
 from medvfm.io.dicom.dictionary import DICOM_SUFFIXES, TAGS
 from medvfm.io.dicom.geometry import Plane
 from medvfm.io.dicom.header import Header
@@ -140,10 +137,10 @@ def scan(path: Path, limit_gib: float) -> tuple[FileFacts, Header | None, PixelF
 
 def _planes(header: Header, form: PixelFormat) -> tuple[Plane, ...]:
     if form.frames == 1 and "PerFrameFunctionalGroupsSequence" not in header:
-        return (dicom_facts.plane_of(header, form),)
-    if header.text("Modality") == "SEG" or dicom_tiles.is_tiled(header):
+        return (header_facts.plane_of(header, form),)
+    if header.text("Modality") == "SEG" or whole_slide.is_tiled(header):
         return (Plane(0, (form.rows, form.columns)),)  # frames of segments or tiles are no slices
-    found = dicom_multiframe.planes(header, form)
+    found = multiframe.planes(header, form)
     return (Plane(0, (form.rows, form.columns)),) if found is None else tuple(found)
 
 
@@ -160,7 +157,7 @@ def volumes_of(facts: Sequence[FileFacts]) -> list[Volume]:
         if file.problem is not None:
             found.append(_volume([file], file.planes, problem=file.problem))
         elif file.frames > 1:
-            parts = dicom_volumes.split(file.planes)
+            parts = volume_groups.split(file.planes)
             found += [_volume([file], p.planes, label=p.label, is_part=len(parts) > 1) for p in parts]
         else:
             by_series.setdefault((file.series_uid, file.study_uid, file.patient_id), []).append(file)
@@ -170,11 +167,11 @@ def volumes_of(facts: Sequence[FileFacts]) -> list[Volume]:
 
 
 def _series_volumes(files: list[FileFacts]) -> list[Volume]:
-    flat = files[0].modality in dicom_facts.PROJECTIONS or not any(f.planes[0].is_placed for f in files)
+    flat = files[0].modality in header_facts.PROJECTIONS or not any(f.planes[0].is_placed for f in files)
     if len(files) > 1 and flat and files[0].modality not in _ALWAYS_VOLUMES:
         return [_volume([f], f.planes, label=f"picture {n}") for n, f in enumerate(files, 1)]
     planes = [replace(f.planes[0], number=n) for n, f in enumerate(files)]
-    parts = dicom_volumes.split(planes)
+    parts = volume_groups.split(planes)
     return [_volume([files[p.number] for p in part.planes], part.planes, label=part.label) for part in parts]
 
 

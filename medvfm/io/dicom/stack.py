@@ -11,15 +11,12 @@ import numpy as np
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.dicom import geometry as dicom_geometry
-from medvfm.io.dicom import image as dicom_build
-from medvfm.io.dicom import pet_suv as dicom_pet
-from medvfm.io.dicom import rescale as dicom_values
+from medvfm.io.dicom import geometry, image, pet_suv, rescale
 from medvfm.io.dicom.geometry import Plane
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.pixel_format import PixelFormat
 from medvfm.io.dicom.pixels import read_stored
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 
 _PALETTES = tuple(
     f"{kind}{colour}PaletteColorLookupTable{part}"
@@ -42,29 +39,29 @@ def read_stack(slices: Sequence[Slice], where: Path, *, limit_gib: float, unit: 
     slices = _without_copies(slices, where, repairs)
     if len(slices) < 2:
         raise UnreadableImage("all of its slices lie at one position", where=where)
-    affine, order, noted = dicom_geometry.stacked([s.plane for s in slices], where)
+    affine, order, noted = geometry.stacked([s.plane for s in slices], where)
     slices = [slices[n] for n in order]
     _refuse_mixed(slices, where)
     first = _with_bits_of_all(slices)
     grid = (len(slices), *first.form.shape[1:])
     fractions = 4 if any(not float(v).is_integer() for s in slices for v in _scale(s, [])) else 0
-    bounded.refuse_larger(int(np.prod(grid)) * max(first.form.dtype.itemsize, fractions), limit_gib, where)
+    bounded_read.refuse_larger(int(np.prod(grid)) * max(first.form.dtype.itemsize, fractions), limit_gib, where)
     stored = np.empty(grid, first.form.dtype)
     scales = [_scale(s, repairs) for s in slices]
     has_table = "ModalityLUTSequence" in first.header
-    done = unit is None and not has_table and dicom_values.is_shift(first.form, scales)
+    done = unit is None and not has_table and rescale.is_shift(first.form, scales)
     for number, one in enumerate(slices):
         with one.header.source:
             _, mended = read_stored(one.header, one.form, out=stored[number : number + 1])
         repairs += mended
-        if done and not dicom_values.shifted(stored[number], scales[number][1]):
+        if done and not rescale.shifted(stored[number], scales[number][1]):
             done = False  # too wide for 16 bits: as it was, and all at once in the end
             for earlier in range(number):
-                dicom_values.shifted_back(stored[earlier], scales[earlier][1])
-    image_unit, factors = dicom_pet.scaling([s.header for s in slices], unit, repairs)
+                rescale.shifted_back(stored[earlier], scales[earlier][1])
+    image_unit, factors = pet_suv.scaling([s.header for s in slices], unit, repairs)
     if factors is not None:
         scales = [(slope * f, intercept * f) for (slope, intercept), f in zip(scales, factors, strict=True)]
-    return dicom_build.image_of(
+    return image.image_of(
         first.header,
         first.form,
         stored.view(np.int16) if done else stored,
@@ -78,7 +75,7 @@ def read_stack(slices: Sequence[Slice], where: Path, *, limit_gib: float, unit: 
 
 
 def _scale(one: Slice, repairs: list[str]) -> tuple[float, float]:
-    return dicom_values.rescale(one.header, one.header.text("Modality"), repairs)
+    return rescale.rescale(one.header, one.header.text("Modality"), repairs)
 
 
 def _refuse_mixed(slices: Sequence[Slice], where: Path) -> None:
@@ -90,7 +87,7 @@ def _refuse_mixed(slices: Sequence[Slice], where: Path) -> None:
         if first.photometric == "MONOCHROME1" and form.stored_range != first.stored_range:
             what = "its slices are MONOCHROME1 with several ranges of stored bits: there is no one inversion"
             raise UnreadableImage(what, where=where)
-    if len({dicom_build.unit_of(s.header) for s in slices}) > 1:
+    if len({image.unit_of(s.header) for s in slices}) > 1:
         raise UnreadableImage("its slices hold values in several units", where=where)
     if len({_tables(s) for s in slices}) > 1:
         raise UnreadableImage("its slices have several lookup tables", where=where)

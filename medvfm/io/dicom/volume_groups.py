@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from medvfm.io.dicom import geometry as dicom_geometry
+from medvfm.io.dicom import geometry
 from medvfm.io.dicom.geometry import Plane
 
 # in this order: what sets whole volumes apart comes before what may change from slice to slice
@@ -79,7 +79,7 @@ def _same_grid(a: Plane, b: Plane) -> bool:
     """One direction and frame of reference; sizes and spacings that differ within it are a fault, named later."""
     if not a.is_placed or not b.is_placed:
         return a.is_placed == b.is_placed
-    return dicom_geometry.same_orientation(a, b) and a.frame_of_reference == b.frame_of_reference
+    return geometry.same_orientation(a, b) and a.frame_of_reference == b.frame_of_reference
 
 
 def _split_grid(planes: list[Plane]) -> list[Part]:
@@ -127,7 +127,7 @@ def _by_kind_and_time(planes: list[Plane], places: list[int]) -> list[Part] | No
 
 def _places(planes: list[Plane]) -> list[int]:
     """A number for each plane, equal where planes lie at one place."""
-    along = np.array([p.position_mm for p in planes], float) @ dicom_geometry.normal(planes[0])
+    along = np.array([p.position_mm for p in planes], float) @ geometry.normal(planes[0])
     order = np.argsort(along, kind="stable")
     fresh = np.concatenate([[True], np.diff(along[order]) > _PLACE_MM])
     numbers = np.empty(len(planes), int)

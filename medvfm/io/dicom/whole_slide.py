@@ -7,7 +7,7 @@ import numpy as np
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.pixel_format import PixelFormat
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 
 _WHITE = 255
 
@@ -56,7 +56,9 @@ def assembled(
     corners = tile_corners(header, form)
     if len(set(corners)) < len(corners):
         raise UnreadableImage("several tiles at one place of the whole picture", where=header.path)
-    bounded.refuse_larger(rows * columns * form.samples * form.dtype.itemsize + stored.nbytes, limit_gib, header.path)
+    bounded_read.refuse_larger(
+        rows * columns * form.samples * form.dtype.itemsize + stored.nbytes, limit_gib, header.path
+    )
     fill = _WHITE if form.samples == 3 and form.dtype == np.uint8 else 0
     whole = np.full((1, rows, columns, *stored.shape[3:]), fill, stored.dtype)
     for tile, (row, column) in zip(stored, corners, strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 from medvfm.io.formats.nifti import Channel
 
 _HEADER_MOST = 1 << 16
@@ -38,7 +38,7 @@ def read_metaimage(path: str | Path, *, limit_gib: float = 4.0, channel: Channel
     dtype = _dtype(keys, path)
     nbytes = math.prod(shape) * channels * dtype.itemsize
     held = nbytes if dtype.isnative and dtype != np.float64 else 2 * nbytes
-    bounded.refuse_larger(held, limit_gib, path)
+    bounded_read.refuse_larger(held, limit_gib, path)
     affine = _affine(keys, path)
     stored = _stored(keys, path, begins, nbytes).view(dtype).reshape((channels, *shape), order="F")
     voxels = _picked(np.moveaxis(stored, 0, -1), channel, path)
@@ -126,14 +126,14 @@ def _stored(keys: dict[str, str], path: Path, begins: int, nbytes: int) -> np.nd
         )
     if local and skipped > 0:
         raise UnreadableImage("its own voxels begin behind a HeaderSize, which is not read", where=path)
-    data_path = path if local else bounded.beside(path, name)
+    data_path = path if local else bounded_read.beside(path, name)
     at = begins if local else skipped
     packing = "zlib" if keys.get("CompressedData", "False").lower() == "true" else "raw"
     if packing == "raw":
-        bounded.refuse_short_file(data_path, at + nbytes, gzipped=False)
-    with bounded.opened(data_path, at=at, packing=packing) as stream:
-        stored = bounded.read_array(stream, nbytes, path)
-        bounded.finish(stream, path)
+        bounded_read.refuse_short_file(data_path, at + nbytes, gzipped=False)
+    with bounded_read.opened(data_path, at=at, packing=packing) as stream:
+        stored = bounded_read.read_array(stream, nbytes, path)
+        bounded_read.finish(stream, path)
     return stored
 
 

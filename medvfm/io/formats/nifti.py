@@ -20,7 +20,7 @@ from nibabel.spatialimages import HeaderDataError
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 from medvfm.io.formats.voxel_values import finite
 
 Channel = int | Literal["all"] | None
@@ -77,8 +77,8 @@ def is_nifti(head: bytes) -> bool:
 def read_header(path: str | Path) -> NiftiHeader:
     """Size, type and geometry of a NIfTI file, without its voxels."""
     path = Path(path)
-    with bounded.opened(path) as stream:
-        head = bounded.read_up_to(stream, _HEAD_BYTES)
+    with bounded_read.opened(path) as stream:
+        head = bounded_read.read_up_to(stream, _HEAD_BYTES)
     kind = next((cls for (at, magic), cls in _MAGIC.items() if head[at : at + 4] == magic), None)
     if kind is None or len(head) < kind.sizeof_hdr:
         raise UnreadableImage("not a NIfTI file: the header is missing or cut", where=path)
@@ -101,7 +101,7 @@ def read_nifti(
     volumes, keep_axis = _volumes(header, channel, time)
     count = math.prod(header.shape_vox) * len(volumes)
     converted = 4 if header.is_scaled or (header.dtype.kind == "f" and header.dtype.itemsize != 4) else 0
-    bounded.refuse_larger(count * (header.dtype.itemsize + converted), limit_gib, path)
+    bounded_read.refuse_larger(count * (header.dtype.itemsize + converted), limit_gib, path)
     raw, surplus = _stored(header, volumes)
     repairs = header.repairs + ((f"{surplus} bytes behind the voxels ignored",) if surplus else ())
     if header.is_colour:
@@ -298,21 +298,21 @@ def _stored(header: NiftiHeader, volumes: list[int]) -> tuple[np.ndarray, int]:
     """Stored numbers (i, j, k, volume) in the byte order of this machine; how many bytes followed the last volume."""
     volume_bytes = math.prod(header.shape_vox) * header.dtype.itemsize
     total = header.times * header.channels
-    gzipped = bounded.is_gzip(header.data_path)
-    bounded.refuse_short_file(header.data_path, header.offset + total * volume_bytes, gzipped=gzipped)
+    gzipped = bounded_read.is_gzip(header.data_path)
+    bounded_read.refuse_short_file(header.data_path, header.offset + total * volume_bytes, gzipped=gzipped)
     step = volumes[1] - volumes[0] if len(volumes) > 1 else 1
-    with bounded.opened(header.data_path) as stream:
-        bounded.skip(stream, header.offset + volumes[0] * volume_bytes, header.path)
+    with bounded_read.opened(header.data_path) as stream:
+        bounded_read.skip(stream, header.offset + volumes[0] * volume_bytes, header.path)
         if step == 1:
-            data = bounded.read_array(stream, len(volumes) * volume_bytes, header.path)
+            data = bounded_read.read_array(stream, len(volumes) * volume_bytes, header.path)
         else:
             data = np.empty((len(volumes), volume_bytes), np.uint8)
             for n in range(len(volumes)):
                 if n:
-                    bounded.skip(stream, (step - 1) * volume_bytes, header.path)
-                data[n] = bounded.read_array(stream, volume_bytes, header.path)
-        bounded.skip(stream, (total - 1 - volumes[-1]) * volume_bytes, header.path)
-        surplus = bounded.finish(stream, header.path)
+                    bounded_read.skip(stream, (step - 1) * volume_bytes, header.path)
+                data[n] = bounded_read.read_array(stream, volume_bytes, header.path)
+        bounded_read.skip(stream, (total - 1 - volumes[-1]) * volume_bytes, header.path)
+        surplus = bounded_read.finish(stream, header.path)
     stored = data.reshape(-1).view(header.dtype)
     if not header.dtype.isnative and header.dtype.names is None:
         stored = stored.byteswap(inplace=True).view(header.dtype.newbyteorder("="))

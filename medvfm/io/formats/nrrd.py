@@ -14,7 +14,7 @@ import numpy as np
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 from medvfm.io.formats.nifti import Channel
 
 _MAGIC = b"NRRD000"
@@ -58,7 +58,7 @@ def read_nrrd(path: str | Path, *, limit_gib: float = 4.0, channel: Channel = No
     dtype = _dtype(fields, path)
     nbytes = math.prod(shape) * dtype.itemsize
     held = nbytes if dtype.isnative and dtype != np.float64 else 2 * nbytes
-    bounded.refuse_larger(held, limit_gib, path)
+    bounded_read.refuse_larger(held, limit_gib, path)
     stored = _stored(fields, path, begins, nbytes).view(dtype).reshape(shape, order="F")
     extra = [axis for axis in range(len(shape)) if axis not in spatial]
     voxels = np.transpose(stored, (*spatial, *extra))
@@ -188,14 +188,14 @@ def _stored(fields: dict[str, str], path: Path, begins: int, nbytes: int) -> np.
     line_skip, byte_skip = (int(fields.get(name, "0")) for name in ("line skip", "byte skip"))
     if line_skip or byte_skip < 0:
         raise UnreadableImage("line skip, and byte skip below 0, are not read", where=path)
-    data_path = bounded.beside(path, fields["data file"]) if "data file" in fields else path
+    data_path = bounded_read.beside(path, fields["data file"]) if "data file" in fields else path
     at = 0 if "data file" in fields else begins
     if _PACKING[encoding] == "raw":
-        bounded.refuse_short_file(data_path, at + byte_skip + nbytes, gzipped=False)
-    with bounded.opened(data_path, at=at, packing=_PACKING[encoding]) as stream:
-        bounded.skip(stream, byte_skip, path)
-        stored = bounded.read_array(stream, nbytes, path)
-        bounded.finish(stream, path)
+        bounded_read.refuse_short_file(data_path, at + byte_skip + nbytes, gzipped=False)
+    with bounded_read.opened(data_path, at=at, packing=_PACKING[encoding]) as stream:
+        bounded_read.skip(stream, byte_skip, path)
+        stored = bounded_read.read_array(stream, nbytes, path)
+        bounded_read.finish(stream, path)
     return stored
 
 

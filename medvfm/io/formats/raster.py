@@ -21,7 +21,7 @@ from PIL import Image as pillow
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 
 # opened by class: Image.open would try every format it knows, and warn or fail by a limit of its own
 _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
@@ -112,11 +112,11 @@ def _pixels(
     repairs: list[str],
     path: Path,
 ) -> np.ndarray:
-    deep = (
-        form == "png" and data[24] == 16 and data[25] != 0
-    )  # IHDR: bit depth, colour type; Pillow keeps 8 bits of these
+    deep = form == "png" and data[24] == 16 and data[25] != 0  # IHDR: bit depth, colour type; Pillow keeps 8 bits
     width, height = picture.size
-    bounded.refuse_larger(width * height * (24 if deep else _BYTES_PER_PIXEL.get(picture.mode, 12)), limit_gib, path)
+    bounded_read.refuse_larger(
+        width * height * (24 if deep else _BYTES_PER_PIXEL.get(picture.mode, 12)), limit_gib, path
+    )
     if getattr(picture, "n_frames", 1) > 1:
         raise UnreadableImage(f"a moving picture of {picture.n_frames} frames", where=path)  # type: ignore[attr-defined]
     turn = int(picture.getexif().get(_ORIENTATION_TAG, 1))

@@ -15,7 +15,7 @@ from PIL import TiffImagePlugin
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.formats import bounded_read as bounded
+from medvfm.io.formats import bounded_read
 from medvfm.io.formats.raster import PIXEL_AFFINE, pixel_image, turned, without_alpha
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -37,7 +37,7 @@ def read_tiff(path: str | Path, *, limit_gib: float = 4.0, page: int | None = No
             pages = _chosen(tiff, page, path)
             first = pages[0]
             held = 2 if len(pages) > 1 else 1  # pages, and the stack of them
-            bounded.refuse_larger(held * len(pages) * first.size * _itemsize(first), limit_gib, path)
+            bounded_read.refuse_larger(held * len(pages) * first.size * _itemsize(first), limit_gib, path)
             planes = [_pixels(one, label, repairs, path) for one in pages]
             bits = first.bitspersample
     except UnreadableImage:

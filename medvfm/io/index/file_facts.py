@@ -8,15 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from medvfm.io import patient_hashes as patients
-from medvfm.io.dicom import pixel_format as dicom_pixel_format
-from medvfm.io.dicom import series as dicom_series
+from medvfm.io import patient_hashes
+from medvfm.io.dicom import pixel_format, series
 from medvfm.io.dicom.geometry import Plane
 from medvfm.io.dicom.header import Header
 from medvfm.io.dicom.pixel_format import PixelFormat
 from medvfm.io.dicom.series import FileFacts
-from medvfm.io.index import identity_tokens as index_names
-from medvfm.io.index import journal as index_journal
+from medvfm.io.index import identity_tokens, journal
 from medvfm.io.index.identity_tokens import Token
 
 # what one process is given, the names of files by their places in the journal, and what it gives back: their data by
@@ -55,12 +53,12 @@ class Describer:
     def __call__(self, path: Path) -> dict[str, Any]:
         """The data of an Entry; empty for what is no image and does not claim to be one by its name."""
         try:
-            scanned = dicom_series.scan(path, self.limit_gib)
+            scanned = series.scan(path, self.limit_gib)
             if scanned is not None:
                 return self._dicom(path, *scanned)
-            from medvfm.io.index import image_headers as index_headers
+            from medvfm.io.index import image_headers
 
-            return index_headers.described(path)
+            return image_headers.described(path)
         except OSError as error:
             return {"kind": "", "problem": f"cannot be read ({error.strerror or type(error).__name__})"}
         except Exception as error:  # whatever a damaged file makes the code trip over
@@ -69,7 +67,7 @@ class Describer:
     def _dicom(self, path: Path, facts: FileFacts, header: Header | None, form: PixelFormat | None) -> dict[str, Any]:
         data = {k: v for k, v in vars(facts).items() if k != "path"}
         if header is not None and form is not None and facts.problem is None:
-            data["problem"] = dicom_pixel_format.missing(header, form)
+            data["problem"] = pixel_format.missing(header, form)
         data["planes"] = [{k: v for k, v in vars(plane).items() if v is not None} for plane in facts.planes]
         if self.identifiers:
             return {"kind": "dicom", "dicom": data}
@@ -79,22 +77,22 @@ class Describer:
             plane["frame_of_reference"] = _hashed(plane["frame_of_reference"], self.key, "uid")
         if header is None:
             with path.open("rb") as file:
-                values = index_names.values_in_bytes(file.read(index_names.HEAD_BYTES))
+                values = identity_tokens.values_in_bytes(file.read(identity_tokens.HEAD_BYTES))
         else:
-            values = index_names.values_of(header)
-        return {"kind": "dicom", "dicom": data, "tokens": index_names.tokens_of(values, self.key)}
+            values = identity_tokens.values_of(header)
+        return {"kind": "dicom", "dicom": data, "tokens": identity_tokens.tokens_of(values, self.key)}
 
 
 @lru_cache(1 << 14)  # the files of a series share them
 def _hashed(value: str, key: bytes, kind: str) -> str:
-    return patients.hashed(value, key, kind) if value else ""
+    return patient_hashes.hashed(value, key, kind) if value else ""
 
 
 def described(task: Task) -> Block:
     """What one process does of an index, for some files below a root."""
     describer, root, names = task
     block = {place: describer(root / name) for place, name in names.items()}
-    return block, index_journal.packed(block)
+    return block, journal.packed(block)
 
 
 def entry_of(data: Mapping[str, Any], path: Path) -> Entry:

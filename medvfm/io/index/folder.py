@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from medvfm.core import cpu_count as cores
+from medvfm.core import cpu_count
 from medvfm.core.errors import DataError
-from medvfm.io import patient_hashes as patients
+from medvfm.io import patient_hashes
 from medvfm.io.console import SILENT, Console
-from medvfm.io.index import file_facts as index_facts
-from medvfm.io.index import series_rows as index_rows
+from medvfm.io.index import file_facts, series_rows
 from medvfm.io.index.file_facts import Describer, Entry
 from medvfm.io.index.identity_tokens import Known
 from medvfm.io.index.journal import Journal
@@ -68,14 +67,14 @@ def index(
         raise DataError("a file, and a folder is asked for" if root.exists() else "no such folder", where=root)
     if table.suffix not in _ENDINGS:
         raise DataError("the table's name must end in .csv or .parquet", where=table)
-    key = patients.installation_key()
+    key = patient_hashes.installation_key()
     journal = Journal(table.with_name(f".{table.name}.progress"), key, "plain" if identifiers else "hashed")
     found, refused = _walked(root, {table, journal.path})
     if not found and not refused:
         raise DataError("no file in it", where=root)
     missing = [(name, stat) for name, stat in found if journal.get(name, stat) is None]
     describer = Describer(key, identifiers)
-    processes = 1 if len(missing) < _WORTH_PROCESSES else (workers or cores.available())
+    processes = 1 if len(missing) < _WORTH_PROCESSES else (workers or cpu_count.available())
     described = _described(root, missing, describer, processes, journal)
     if not missing:
         console.say(f"  every header has been read before, as {journal.path.name} says")
@@ -84,10 +83,10 @@ def index(
     entries: dict[str, Entry] = {}
     for name, stat in found:
         if facts := journal.get(name, stat):
-            entries[name] = index_facts.entry_of(facts, Path(name))
+            entries[name] = file_facts.entry_of(facts, Path(name))
     entries |= {name: Entry("", problem=problem) for name, problem in refused.items()}
     known = None if identifiers else Known({t for entry in entries.values() for t in entry.tokens}, key)
-    rows = index_rows.table_of(entries, known)
+    rows = series_rows.table_of(entries, known)
     try:
         write_table(table, rows)
     except OSError as failed:
@@ -150,14 +149,14 @@ def _described(
         yield from block
 
 
-def _mapped(tasks: Iterator[index_facts.Task], processes: int) -> Iterator[index_facts.Block]:
+def _mapped(tasks: Iterator[file_facts.Task], processes: int) -> Iterator[file_facts.Block]:
     if processes == 1:
-        yield from map(index_facts.described, tasks)
+        yield from map(file_facts.described, tasks)
         return
     # spawned and not forked: the caller may hold threads and locks
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_quiet)
     try:
-        yield from pool.map(index_facts.described, tasks)
+        yield from pool.map(file_facts.described, tasks)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

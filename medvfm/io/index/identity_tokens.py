@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 
-from medvfm.io import patient_hashes as patients
+from medvfm.io import patient_hashes
 from medvfm.io.dicom.dictionary import TAGS
 from medvfm.io.dicom.header import Header
 
@@ -100,5 +100,5 @@ class Known:
         """The text with each part between separators that holds such a word replaced by `~` and a keyed hash."""
         parts = text.split(separator)
         return separator.join(
-            f"~{patients.hashed(part, self._key, 'name')}" if self.stands_in(part) else part for part in parts
+            f"~{patient_hashes.hashed(part, self._key, 'name')}" if self.stands_in(part) else part for part in parts
         )

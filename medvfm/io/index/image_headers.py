@@ -11,8 +11,7 @@ import numpy as np
 
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.formats import bounded_read as bounded
-from medvfm.io.formats import metaimage, nifti, nrrd, raster, tiff
+from medvfm.io.formats import bounded_read, metaimage, nifti, nrrd, raster, tiff
 from medvfm.io.read import image_kind
 
 ENDINGS = (
@@ -51,8 +50,8 @@ def _nifti(path: Path) -> dict[str, Any]:
     header = nifti.read_header(path)
     volumes = header.times * header.channels
     nbytes = math.prod(header.shape_vox) * volumes * header.dtype.itemsize
-    gzipped = bounded.is_gzip(header.data_path)
-    bounded.refuse_short_file(header.data_path, header.offset + nbytes, gzipped=gzipped)
+    gzipped = bounded_read.is_gzip(header.data_path)
+    bounded_read.refuse_short_file(header.data_path, header.offset + nbytes, gzipped=gzipped)
     return _placed(header.shape_vox, header.affine, volumes, header.repairs)
 
 

@@ -16,9 +16,7 @@ from PIL import ImageDraw, ImageFont
 
 from medvfm.core import geometry
 from medvfm.core.image import Image
-from medvfm.io.rendering import contours as outlines
-from medvfm.io.rendering import palette
-from medvfm.io.rendering import windowing as pictures
+from medvfm.io.rendering import contours, palette, windowing
 from medvfm.io.rendering.palette import Colour
 
 TRUTH: Colour = palette.OKABE_ITO[1]  # sky blue
@@ -68,10 +66,10 @@ class Layer:
             rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             top, left = int(rows[0]), int(columns[0])
             part = mask[top : rows[-1] + 1, left : columns[-1] + 1]  # only where the mask is
-            for line in outlines.outlines(part):
+            for line in contours.outlines(part):
                 whole = line + np.array([left, top])
                 shared = isinstance(self.colour, tuple) and self.labels.ndim == 2
-                for piece in outlines.not_beside(whole, before) if shared else [whole]:
+                for piece in contours.not_beside(whole, before) if shared else [whole]:
                     yield piece, colour
             before |= mask
 
@@ -119,7 +117,7 @@ def drawn(picture: np.ndarray, layers: Sequence[Layer], *, size: tuple[int, int]
     for line, _, _ in marks:
         _stroke(brush, line, _HALO, pen * _HALO_PX)
     for line, colour, dashed in marks:
-        parts = outlines.dashes(line, pen * _DASH_PX, pen * _GAP_PX) if dashed else [line]
+        parts = contours.dashes(line, pen * _DASH_PX, pen * _GAP_PX) if dashed else [line]
         for part in parts:
             _stroke(brush, part, (*colour, 255), pen * _LINE_PX)
     fine = sheet.resize((columns, rows), pillow.Resampling.BOX)
@@ -156,7 +154,7 @@ def three_planes(
     prediction: np.ndarray | None,
     centre: Sequence[int] | None = None,
     *,
-    intensity: pictures.Rule = "auto",
+    intensity: windowing.Rule = "auto",
     names: Mapping[int, str] | None = None,
 ) -> np.ndarray:
     """(H, W, 3) uint8: axial, coronal and sagittal cuts at one scale as a radiologist sees them, with a legend.
@@ -168,8 +166,8 @@ def three_planes(
     """
     where = truth if truth is not None and truth.any() else prediction
     centre = tuple(centre) if centre is not None else centre_of(image.shape_vox, where)
-    low, high = pictures.intensity_range(image, intensity)
-    planes = list(pictures.PICTURE_AXES) if image.is_volume and image.has_spacing else ["stored"]
+    low, high = windowing.intensity_range(image, intensity)
+    planes = list(windowing.PICTURE_AXES) if image.is_volume and image.has_spacing else ["stored"]
     cuts = [_cut(image, truth, prediction, centre, plane) for plane in planes]
     most_mm = max(side for cut in cuts for side in cut.sides_mm)
     panels = []
@@ -179,7 +177,7 @@ def three_planes(
         else:
             height, width = (max(1, round(side * PANEL_PX / most_mm)) for side in cut.sides_mm)
             size = (height, width)
-        shown = compared(pictures.window(cut.picture, low, high), cut.truth, cut.prediction, size=size)
+        shown = compared(windowing.window(cut.picture, low, high), cut.truth, cut.prediction, size=size)
         panels.append(shown if cut.plane == "stored" else _lettered(shown, cut.plane))
     tall = max(p.shape[0] for p in panels)
     spaced = [_middle(p, tall) for p in panels]
@@ -207,7 +205,7 @@ class _Cut:
 def _cut(
     image: Image, truth: np.ndarray | None, prediction: np.ndarray | None, centre: Sequence[int], plane: str
 ) -> _Cut:
-    axes = pictures.PICTURE_AXES.get(plane)
+    axes = windowing.PICTURE_AXES.get(plane)
 
     def cut(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         view, affine = (voxels, image.affine) if axes is None else geometry.reoriented(voxels, image.affine, axes)

@@ -1,21 +1,18 @@
 """Simulated heads: the MNI152 template, bent into one patient after another, ventricles and lesions of known truth.
 
-Nothing here belongs to a person. The template is the average of 152 brains (ICBM 2009a, carried by nilearn); skull and
+Nothing here belongs to a person. The template is the average of 152 brains (ICBM 2009a); skull and
 scalp are shells around it, because the template has none; there is no face and no neck.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from medvfm.core.errors import DataError
+from medvfm.io.mni_template import ORIGIN_MM, template_map
 from medvfm.io.virtual_brain.patients import Patient
 
 CSF, GREY, WHITE = 0, 1, 2  # rows of `fractions`; the label map counts from 1
@@ -79,10 +76,10 @@ class Head:
 @functools.lru_cache(maxsize=1)
 def template() -> Template:
     """The template with the fields that are derived from it; seconds of work, once for each process."""
-    grey, white = (carried(name) for name in ("gm", "wm"))
-    brain = carried("t1") > 0
+    grey, white = (template_map(name) for name in ("gm", "wm"))
+    brain = template_map("t1") > 0
     csf = 1.0 - grey - white
-    origin = np.array([-98.0, -134.0, -72.0])  # of the carried files; their voxels are 1 mm
+    origin = ORIGIN_MM
     ventricles = _lateral_ventricles((csf > 0.5) & brain, origin)
     depth = ndimage.distance_transform_edt(white > 0.5).astype(np.float32)
     step = int(_COARSE_MM)
@@ -198,17 +195,6 @@ def random_rotation(rng: np.random.Generator) -> np.ndarray:
     """(3, 3), uniform over all rotations: QR of a normal matrix, signs fixed (Mezzadri 2007)."""
     q, r = np.linalg.qr(rng.standard_normal((3, 3)))
     return q * np.sign(np.diag(r))
-
-
-def carried(name: str) -> np.ndarray:
-    """One of the maps that the package nilearn carries, as shares of 1; nilearn itself is not imported."""
-    spec = importlib.util.find_spec("nilearn")
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError("virtual_brain grows from the MNI152 template that the package nilearn carries",
-                        remedy="pip install nilearn")  # fmt: skip
-    file = f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
-    path = Path(next(iter(spec.submodule_search_locations))) / "datasets" / "data" / file
-    return np.asarray(nib.load(path).dataobj, dtype=np.float32) / 255  # type: ignore[attr-defined]
 
 
 def _lateral_ventricles(csf: np.ndarray, origin_mm: np.ndarray) -> np.ndarray:

@@ -18,21 +18,19 @@ from typing import Literal
 
 import numpy as np
 
-from medvfm.core import cpu_count as cores
+from medvfm.core import cpu_count
 from medvfm.core.errors import DataError, nearest
 from medvfm.core.image import Image
-from medvfm.io.virtual_brain import captions as virtual_words
-from medvfm.io.virtual_brain import dicom_series as dicom_write
-from medvfm.io.virtual_brain import patients as virtual_cohort
+from medvfm.io.virtual_brain import captions, dicom_series
 from medvfm.io.virtual_brain import scanner as virtual_scanner
-from medvfm.io.virtual_brain.patients import Patient
+from medvfm.io.virtual_brain.patients import OLDEST, Patient, draw
 from medvfm.io.virtual_brain.scanner import Scan
 from medvfm.io.writers.nifti import write_nifti
 
 Format = Literal["dicom", "nifti"]
 FORMATS = ("dicom", "nifti")
 LESION = 4  # in the label map, above 1 CSF, 2 grey matter, 3 white matter
-_AGE_BANDS = ((20, 39), (40, 59), (60, virtual_cohort.OLDEST))
+_AGE_BANDS = ((20, 39), (40, 59), (60, OLDEST))
 _PATIENTS_A_WORKER = 8  # fewer are not worth the start of a process
 _QUESTION_COLUMNS = ("case_id", "patient_id", "image", "question", "answer", "question_type", "image_id")
 _NOTICE = """virtual_brain: SIMULATED brain MRI. Nobody was examined; no image belongs to a person.
@@ -107,9 +105,9 @@ def _fill(
     _write_csv(folder / "cases.csv", tuple(rows[0]), rows)
 
 
-def _in_order(jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[dict, list[virtual_words.Question]]]:
+def _in_order(jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[dict, list[captions.Question]]]:
     if workers is None:
-        workers = min(cores.available(), len(jobs) // _PATIENTS_A_WORKER)
+        workers = min(cpu_count.available(), len(jobs) // _PATIENTS_A_WORKER)
     if workers <= 1:
         yield from map(_examine, jobs)
         return
@@ -123,17 +121,17 @@ def _in_order(jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[dict
             ) from broken
 
 
-def _examine(job: tuple[Path, int, int, Format]) -> tuple[dict[str, object], list[virtual_words.Question]]:
+def _examine(job: tuple[Path, int, int, Format]) -> tuple[dict[str, object], list[captions.Question]]:
     """Write the files of one patient; his or her row of the cases table and all questions."""
     folder, seed, number, format = job
-    patient = virtual_cohort.draw(seed, number)
+    patient = draw(seed, number)
     scan = virtual_scanner.scan(patient)
     name = patient.name
     paths = {what: f"{what}/{name}.nii.gz" for what in ("tissues", "lesions", "labels")}
     image = f"images/{name}" if format == "dicom" else f"images/{name}.nii.gz"
     affine = scan.affine
     if format == "dicom":
-        affine = dicom_write.write_mr_series(
+        affine = dicom_series.write_mr_series(
             folder / image,
             scan.stored,
             affine,
@@ -146,7 +144,7 @@ def _examine(job: tuple[Path, int, int, Format]) -> tuple[dict[str, object], lis
     labels = np.where(scan.lesions > 0, np.uint8(LESION), scan.tissues)
     for what, mask in (("tissues", scan.tissues), ("lesions", scan.lesions), ("labels", labels)):
         write_nifti(Image(mask, affine, "label"), folder / paths[what])
-    return _row(patient, scan, {"image": image, **paths}), virtual_words.questions(
+    return _row(patient, scan, {"image": image, **paths}), captions.questions(
         number - 1, patient, scan.scanner.plane, scan.ventricles_ml
     )
 
@@ -165,17 +163,17 @@ def _row(patient: Patient, scan: Scan, paths: Mapping[str, str]) -> dict[str, ob
         "age": patient.age,
         "age_band": f"{low}-{high}",
         "scanner": patient.scanner,
-        "text": virtual_words.caption(patient, scan.scanner.plane, scan.ventricles_ml),
+        "text": captions.caption(patient, scan.scanner.plane, scan.ventricles_ml),
         "lesion_count": len(patient.lesions),
         "largest_lesion_mm": largest,
-        "lesion_side": virtual_words.side(patient),
+        "lesion_side": captions.side(patient),
     }
 
 
-def _series(patient: Patient, scan: Scan) -> dicom_write.SeriesHeader:
+def _series(patient: Patient, scan: Scan) -> dicom_series.SeriesHeader:
     scanner = scan.scanner
     sequence, variant, acquisition = scanner.sequence
-    return dicom_write.SeriesHeader(
+    return dicom_series.SeriesHeader(
         key=f"virtual_brain/{patient.seed}/{patient.number}",
         patient_id=patient.name,
         patient_name=f"SIMULATED^{patient.name}",
@@ -208,7 +206,7 @@ def _study_id(patient: Patient) -> str:
     return f"ST{patient.number:04d}"
 
 
-def _question_rows(rows: Sequence[Mapping[str, object]], asked: Sequence[virtual_words.Question]) -> list[dict]:
+def _question_rows(rows: Sequence[Mapping[str, object]], asked: Sequence[captions.Question]) -> list[dict]:
     return [
         {
             "case_id": f"{rows[q.case]['case_id']}_{q.kind}",
@@ -219,7 +217,7 @@ def _question_rows(rows: Sequence[Mapping[str, object]], asked: Sequence[virtual
             "question_type": q.kind,
             "image_id": rows[q.case]["case_id"],
         }
-        for q in virtual_words.balanced(asked)
+        for q in captions.balanced(asked)
     ]
 
 

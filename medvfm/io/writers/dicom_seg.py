@@ -18,12 +18,13 @@ import numpy as np
 from medvfm.core.data_card import Code, Label
 from medvfm.core.errors import MedvfmError, UnreadableImage
 from medvfm.io import read
-from medvfm.io.dicom import slice_files as dicom_slices
+from medvfm.io.atomic_write import atomic_write
+from medvfm.io.dicom import slice_files
+from medvfm.io.dicom.dictionary import DICOM_SUFFIXES
 from medvfm.io.dicom.header import Header
-from medvfm.io.dicom.slice_files import Slices
-from medvfm.io.formats import zip_archive as archive
+from medvfm.io.dicom.slice_files import SourceSlices
+from medvfm.io.formats import zip_archive
 from medvfm.io.rendering import palette
-from medvfm.io.writers.nifti import write_atomically
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -76,7 +77,7 @@ def write_segmentation(
     """
     series, path = Path(series), Path(path)
     if not series.is_dir() and read.image_kind(series) == "zip":
-        with archive.unpacked(series, limit_gib=limit_gib) as inner:
+        with zip_archive.unpacked(series, suffixes=DICOM_SUFFIXES, limit_gib=limit_gib) as inner:
             return write_segmentation(
                 labels, inner, names, path, model=model, version=version, description=description,
                 series_uid=series_uid, limit_gib=limit_gib,
@@ -84,7 +85,7 @@ def write_segmentation(
     if not series.is_dir() and read.image_kind(series) != "dicom":
         raise MedvfmError("no DICOM image, which a DICOM SEG has to refer to", where=series, remedy=_OTHERS)
     try:
-        slices = dicom_slices.slices_of(series, series_uid=series_uid, limit_gib=limit_gib)
+        slices = slice_files.slices_of(series, series_uid=series_uid, limit_gib=limit_gib)
     except UnreadableImage as error:
         raise MedvfmError(error.what, where=error.where, remedy=error.remedy or _OTHERS) from error
     _refuse_unreferable(slices, series)
@@ -97,11 +98,12 @@ def write_segmentation(
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:  # highdicom's and pydicom's refusals
         what = f"its header allows no DICOM SEG ({type(error).__name__})"  # their message may quote the patient
         raise MedvfmError(what, where=series, remedy=_OTHERS) from error
-    write_atomically(data.getvalue(), path)
+    with atomic_write(path, sync=True) as part:
+        part.write_bytes(data.getvalue())
     return path
 
 
-def _numbered(labels: np.ndarray, values: list[int], slices: Slices, where: Path) -> np.ndarray:
+def _numbered(labels: np.ndarray, values: list[int], slices: SourceSlices, where: Path) -> np.ndarray:
     """(k, j, i) segment numbers, or (k, j, i, T) booleans, checked against grid and names."""
     if labels.shape[:3] != slices.shape_vox or labels.ndim not in (3, 4):
         raise ValueError(f"labels of shape {labels.shape} for slices of {slices.shape_vox}: {where}")
@@ -132,7 +134,7 @@ def _unnamed(labels: np.ndarray, number_of: np.ndarray) -> list[int]:
     return [v for v in np.flatnonzero(counts).tolist() if v and not number_of[v]]
 
 
-def _refuse_unreferable(slices: Slices, where: Path) -> None:
+def _refuse_unreferable(slices: SourceSlices, where: Path) -> None:
     if slices.headers[0].text("Modality") == "SEG":
         raise MedvfmError("it is a segmentation itself, and no image", where=where, remedy=_OTHERS)
     for header in slices.headers:
@@ -146,7 +148,7 @@ def _refuse_unreferable(slices: Slices, where: Path) -> None:
 
 def _segmentation(
     frames: np.ndarray,
-    slices: Slices,
+    slices: SourceSlices,
     names: Mapping[int, Label],
     values: list[int],
     model: str,
@@ -200,7 +202,7 @@ def _segmentation(
     return seg
 
 
-def _mend_measures(shared: Dataset, slices: Slices) -> None:
+def _mend_measures(shared: Dataset, slices: SourceSlices) -> None:
     """An object without spacing has no measures; and slices are as far apart as their positions are."""
     if not shared.PixelMeasuresSequence:
         del shared.PixelMeasuresSequence
@@ -238,7 +240,7 @@ def _concept(code: Code | None) -> Any:
 # the source, as much of it as a segmentation refers to
 
 
-def _source_images(slices: Slices, common: Dataset) -> list[Dataset]:
+def _source_images(slices: SourceSlices, common: Dataset) -> list[Dataset]:
     """A small data set for each file, in the order of the slices."""
     found = []
     for n, header in enumerate(slices.headers):
@@ -259,7 +261,7 @@ def _source_images(slices: Slices, common: Dataset) -> list[Dataset]:
     return found
 
 
-def _add_groups(source: Dataset, slices: Slices) -> None:
+def _add_groups(source: Dataset, slices: SourceSlices) -> None:
     """The functional groups that highdicom looks into for objects that may have several frames."""
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
@@ -355,7 +357,7 @@ def _long(text: str) -> str:
 # the order of the frames
 
 
-def _counts_along_normal(slices: Slices) -> bool:
+def _counts_along_normal(slices: SourceSlices) -> bool:
     """Whether the source counts its slices along their normal; so too where its numbers run neither way."""
     if slices.is_multiframe:
         numbers = [plane.number for plane in slices.planes]

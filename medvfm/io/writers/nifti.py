@@ -1,9 +1,7 @@
-"""Write an Image as NIfTI: beside its name first, then moved into place, so that no half a file is ever found."""
+"""Write an Image as NIfTI, atomically: no half a file is ever found."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import nibabel
@@ -12,6 +10,7 @@ from isal import igzip_lib
 
 from medvfm.core import geometry
 from medvfm.core.image import Image
+from medvfm.io.atomic_write import atomic_write
 
 _SCANNER = 1  # qform and sform code: coordinates of the scanner or of another image in its frame
 _KEPT = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
@@ -31,7 +30,8 @@ def write_nifti(image: Image, path: str | Path) -> Path:
     data = _nifti(image).to_bytes()
     if path.name.endswith(".gz"):  # no name and no time in the gzip header: equal images give equal files
         data = igzip_lib.compress(data, level=igzip_lib.ISAL_BEST_COMPRESSION, flag=igzip_lib.COMP_GZIP)
-    write_atomically(data, path)
+    with atomic_write(path, sync=True) as part:
+        part.write_bytes(data)
     return path
 
 
@@ -67,25 +67,3 @@ def is_sheared(affine: np.ndarray) -> bool:
     """Whether its axes are not perpendicular to each other."""
     axes = affine[:3, :3] / np.array(geometry.spacing_mm(affine))
     return not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
-
-
-def write_atomically(data: bytes, path: Path) -> None:
-    """The bytes under that name, whole or not at all."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
