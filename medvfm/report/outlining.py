@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medvfm.report import segmenters
-from medvfm.report import text as words
+from medvfm.report import segmenters, text
 from medvfm.report.run_view import View
 
 FRAMES = {  # input of promptable segmenters, by the name of the contract
@@ -56,11 +55,11 @@ def _dense(view: View) -> list[str]:
     if VOLUMES & set(view.part("data", "card").get("modality") or []) and model.get("slices"):
         plane = SLICES.get(str(model["slices"]), str(model["slices"]))
         reach = model.get("neighbours") or 0
-        beside = f", with {words.plural(reach, 'neighbour')} on either side as channels" if reach else ""
+        beside = f", with {text.plural(reach, 'neighbour')} on either side as channels" if reach else ""
         said.append(f"Volumes were read slice by slice ({plane}){beside}.")
     if model.get("decoder"):
         decoder = DECODERS.get(str(model["decoder"]), f"a decoder ({model['decoder']}) gave")
-        said.append(words.title(f"{decoder} each pixel its structure, and masks were put back on the image's grid."))
+        said.append(text.title(f"{decoder} each pixel its structure, and masks were put back on the image's grid."))
     return said
 
 
@@ -99,7 +98,7 @@ def prompts(view: View) -> list[str]:
     varied = dict.fromkeys(str(r["group"]).partition("=")[0] for r in view.variants())
     names = {"box_jitter_px": "boxes whose sides were off by up to a number of pixels", "clicks": "one click or more"}
     if varied:
-        said.append(f"The overlap was computed again with {words.listed([names[v] for v in varied])}.")
+        said.append(f"The overlap was computed again with {text.listed([names[v] for v in varied])}.")
     return said
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from medvfm.io.run_directory import read_record
-from medvfm.report import text as words
+from medvfm.report import text
 
 SCORES = {"patient", "split", "target", "truth", "score"}
 MEASURES = {"case_id", "patient", "split", "target", "baseline", "metric", "value"}
@@ -152,7 +152,7 @@ class View:
 
 def is_variant(row: Row) -> bool:
     """The row is of other prompts, and not of a group of cases."""
-    return str(row.get("group") or "").partition("=")[0] in words.VARIANTS
+    return str(row.get("group") or "").partition("=")[0] in text.VARIANTS
 
 
 def is_oracle(note: Any) -> bool:

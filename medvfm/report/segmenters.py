@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medvfm.report import text as words
+from medvfm.report import text
 from medvfm.report.run_view import MEAN, Row, View
 
 NETWORKS = {"unet": "U-Net", "segresnet": "SegResNet", "swin_unetr": "SwinUNETR", "dynunet": "DynUNet"}
@@ -50,32 +50,32 @@ def subject(view: View) -> str:
     head = heads.get(method, "{model}, adapted by " + method.replace("_", " ") + "," if method else "{model}")
     if method == "full" and adapter in ("monai", "sam"):
         head = "{model}, trained from scratch," if scratch else "{model}, fine-tuned in full,"
-    text = head.replace("{model}", f"A {shown}" if scratch else shown)
+    said = head.replace("{model}", f"A {shown}" if scratch else shown)
     if view.oracle is None:
-        return text
-    return f"With prompts from the truth (oracle prompt: {view.oracle}), {_lower(text)}"
+        return said
+    return f"With prompts from the truth (oracle prompt: {view.oracle}), {_lower(said)}"
 
 
 def deed(view: View) -> str:
     """`outlined ball and box`, `outlined every nucleus`."""
-    classes = [words.structure(c) for c in view.part("task").get("classes", [])]
+    classes = [text.structure(c) for c in view.part("task").get("classes", [])]
     if view.part("task").get("kind") == "instances":
         return f"outlined every {classes[0] if classes else 'object'}"
-    return f"outlined {words.listed(classes) if 0 < len(classes) <= MOST_NAMED else f'{len(classes)} structures'}"
+    return f"outlined {text.listed(classes) if 0 < len(classes) <= MOST_NAMED else f'{len(classes)} structures'}"
 
 
 def units(view: View, row: Row) -> str:
     """`78 images of 78 patients`: both are said wherever patients are known."""
     cases, patients = row.get("cases") or 0, row.get("patients") or 0
-    found = words.plural(cases, view.unit)
+    found = text.plural(cases, view.unit)
     if not view.names_patients or view.unit == "patient":
         return found
-    return f"{found} of {words.plural(patients, 'patient')}"
+    return f"{found} of {text.plural(patients, 'patient')}"
 
 
 def number_name(row: Row) -> str:
     """`mean Dice`; counts of cases have no mean."""
-    said = words.quantity(row["metric"])
+    said = text.quantity(row["metric"])
     return f"number of {said}" if row.get("unit") == "cases" else f"mean {said}"
 
 
@@ -84,5 +84,5 @@ def over(view: View, row: Row) -> str:
     return f" over {len(view.part('task').get('classes', []))} structures" if row.get("target") == MEAN else ""
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:] if text.startswith("A ") else text
+def _lower(said: str) -> str:
+    return said[:1].lower() + said[1:] if said.startswith("A ") else said

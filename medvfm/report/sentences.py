@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from medvfm.report import segmenters
-from medvfm.report import text as words
+from medvfm.report import segmenters, text
 from medvfm.report.run_view import MACRO, Row, View, is_oracle
 
 HEADS = {
@@ -31,7 +30,7 @@ def label(view: View) -> str:
     if not view.part("model"):
         return "Predictions"
     own = segmenters.name(view) if view.segments else None
-    return model_name(view) if own is None else words.title(own)
+    return model_name(view) if own is None else text.title(own)
 
 
 def subject(view: View) -> str:
@@ -54,7 +53,7 @@ def deed(view: View) -> str:
     classes, kind = [str(c) for c in task.get("classes", [])], task.get("kind")
     if kind == "binary" and len(classes) == 1:
         return f"told {classes[0]} from no {classes[0]}"
-    named = f" ({words.listed(classes)})" if 0 < len(classes) <= 6 else ""
+    named = f" ({text.listed(classes)})" if 0 < len(classes) <= 6 else ""
     if kind == "multi_label":
         return f"looked for {len(classes)} findings{named}"
     if kind == "ordinal":
@@ -70,15 +69,15 @@ def answer(view: View) -> dict[str, str] | None:
     if row is None:
         return None
     seen = " it had never seen" if view.record.get("kind") == "run" and view.split == "test" else ""
-    among = segmenters.units(view, row) if view.segments else words.units(row, view.unit)
+    among = segmenters.units(view, row) if view.segments else text.units(row, view.unit)
     before = f"{subject(view)} {deed(view)} in {among}{seen}"
-    name = segmenters.number_name(row) if view.segments else words.quantity(row["metric"])
+    name = segmenters.number_name(row) if view.segments else text.quantity(row["metric"])
     if row.get("value") is None:
-        return {"before": f"{before}, and the {name} is", "number": words.with_interval(row), "after": ".", "whole": ""}
+        return {"before": f"{before}, and the {name} is", "number": text.with_interval(row), "after": ".", "whole": ""}
     mean = " on average over the classes" if row.get("target") == MACRO else segmenters.over(view, row)
     return {
         "before": f"{before}, with {'an' if name[0] in 'AEIOaeio' else 'a'} {name} of",
-        "number": words.with_interval(row),
+        "number": text.with_interval(row),
         "after": f"{mean}.",
         "whole": "yes",  # to be kept on one line
     }
@@ -92,10 +91,10 @@ def comparison(view: View) -> str | None:
     best = best_baseline(view)
     if best is None:
         return None
-    name = words.baseline(best["baseline"]) + (" (oracle prompt)" if is_oracle(best.get("note")) else "")
+    name = text.baseline(best["baseline"]) + (" (oracle prompt)" if is_oracle(best.get("note")) else "")
     fair = " without prompts from the truth" if _left_out(view, best) else ""
-    sentence = f"The strongest baseline{fair}, {name}, reached {words.with_interval(best)}."
-    paired = f"{row['metric']}{words.DIFFERENCE}"
+    sentence = f"The strongest baseline{fair}, {name}, reached {text.with_interval(best)}."
+    paired = f"{row['metric']}{text.DIFFERENCE}"
     found = next(iter(view.rows(metric=paired, target=row.get("target"), baseline=best["baseline"])), None)
     if found is None or found.get("value") is None or found.get("low") is None:
         return sentence
@@ -136,9 +135,9 @@ def _left_out(view: View, best: Row) -> bool:
 def _verdict(difference: Row) -> str:
     """Better, worse, or not told apart, by where the paired interval lies."""
     value, low, high = difference["value"], difference["low"], difference["high"]
-    unit = words.UNITS.get(str(difference.get("metric")).removesuffix(words.DIFFERENCE))
-    shown = words.value(difference).lstrip("−") + (f" {unit}" if unit else "")
-    gap = f"{shown} ({words.level(difference)} {words.interval(difference)}, paired)"
+    unit = text.UNITS.get(str(difference.get("metric")).removesuffix(text.DIFFERENCE))
+    shown = text.value(difference).lstrip("−") + (f" {unit}" if unit else "")
+    gap = f"{shown} ({text.level(difference)} {text.interval(difference)}, paired)"
     if low <= 0 <= high:
         return f"The difference of {gap} does not tell the two apart."
     higher = difference.get("better") != "lower"

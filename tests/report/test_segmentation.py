@@ -12,19 +12,19 @@ import pandas as pd
 import pytest
 
 from medvfm.report import page as report
-from medvfm.report import per_case as casewise
+from medvfm.report import per_case, sentences
 from medvfm.report import run_view as view
-from medvfm.report import sentences
 from medvfm.report import text as words
 from medvfm.report.charts import swarm
 from medvfm.report.sections import methods
-from medvfm.report.sections.segmentation import agreement, missed
-from medvfm.report.sections.segmentation import case_by_case as spread
+from medvfm.report.sections.segmentation import agreement, case_by_case, missed
 from tests.report import runs, segmentation_runs
 from tests.report.test_page import HOSTILE, SHOWN, Elements, figures
 
-PLAIN = {"spread", "baselines", "cases", "missed", "agreement", "subgroups", "data", "model", "methods", "numbers",
-         "record"}  # fmt: skip
+PLAIN = {
+    "case_by_case", "baselines", "case_pictures", "missed", "agreement", "subgroups", "data", "model", "methods",
+    "numbers", "record",
+}  # fmt: skip
 ORACLE = "oracle prompt: a box an object"
 
 
@@ -67,7 +67,7 @@ def test_sections_are_those_that_have_data(volumes, objects):
 @pytest.mark.parametrize("kind", ["semantic", "multi_label"])
 def test_every_case_is_drawn_once(tmp_path, kind):
     record = segmentation_runs.write(tmp_path, kind=kind, n=30, baselines={"location": 0.6})
-    page = section(report.render(tmp_path).read_text(encoding="utf-8"), "spread")
+    page = section(report.render(tmp_path).read_text(encoding="utf-8"), "case_by_case")
     tables = page.split('<table class="forest swarm">')[1:]
     for metric, table in zip(("dice", "hd95_detected", "nsd@tolerance=2"), tables, strict=True):
         for mark, baseline in (("<circle cx", None), ("<rect x", "location")):
@@ -78,7 +78,7 @@ def test_every_case_is_drawn_once(tmp_path, kind):
 def test_median_and_quartiles_are_those_of_the_table(volumes):
     measures = pd.read_parquet(volumes[0] / "measures.parquet")
     mine = measures[(measures["split"] == "test") & measures["baseline"].isna() & (measures["metric"] == "dice")]
-    page = section(report.render(volumes[0]).read_text(encoding="utf-8"), "spread")
+    page = section(report.render(volumes[0]).read_text(encoding="utf-8"), "case_by_case")
     for target in ("anterior_part", "posterior_part"):
         low, middle, high = np.nanpercentile(mine.loc[mine["target"] == target, "value"], [25, 50, 75])
         assert f"<b>{middle:.2f}</b> " in page and f"({low:.2f} to {high:.2f})" in page
@@ -91,7 +91,7 @@ def test_missed_structures_have_no_place_on_an_axis_of_distances(tmp_path):
     for target in ("anterior_part", "posterior_part"):
         lost = rows_of(record, "missed", target=target)[0]["value"]
         cases = rows_of(record, "hd95", target=target)[0]["cases"]
-        strip = spread._strip(found, "hd95", target, None)
+        strip = case_by_case._strip(found, "hd95", target, None)
         assert lost > 0 and strip.values is not None and len(strip.values) == cases - lost
         assert strip.values.max() < segmentation_runs.DIAGONAL_MM and f"{lost:.0f} missed" in strip.detail
 
@@ -142,7 +142,7 @@ def test_no_case_and_no_patient_is_named(volumes, objects):
 def test_agreement_is_bland_and_altmans():
     truth = np.array([1.0, 2.0, 3.0, 4.0, 0.0, 0.0])
     predicted = np.array([1.5, 2.0, 2.5, 5.0, 0.0, 0.7])
-    found = agreement.Agreement.of(casewise.Sizes(np.arange(6), truth, predicted, np.arange(6).astype(object)), 0.95)
+    found = agreement.Agreement.of(per_case.Sizes(np.arange(6), truth, predicted, np.arange(6).astype(object)), 0.95)
     assert found is not None
     d = np.array([0.5, 0.0, -0.5, 1.0, 0.7])  # the case in which both are empty is no agreement
     spread_ml = 1.96 * np.sqrt(((d - d.mean()) ** 2).sum() / 4)
@@ -150,15 +150,15 @@ def test_agreement_is_bland_and_altmans():
     assert (found.low, found.high) == pytest.approx((d.mean() - spread_ml, d.mean() + spread_ml), rel=1e-4)
     assert found.mean.tolist() == [1.25, 2.0, 2.75, 4.5, 0.35]
     assert found.spurious.tolist() == [False] * 4 + [True] and not found.missed.any()
-    flipped = agreement.Agreement.of(casewise.Sizes(np.arange(6), predicted, truth, np.arange(6).astype(object)), 0.95)
+    flipped = agreement.Agreement.of(per_case.Sizes(np.arange(6), predicted, truth, np.arange(6).astype(object)), 0.95)
     assert flipped is not None and (flipped.bias, flipped.low) == pytest.approx((-found.bias, -found.high))
-    few = casewise.Sizes(np.arange(2), truth[:2], predicted[:2], np.arange(2).astype(object))
+    few = per_case.Sizes(np.arange(2), truth[:2], predicted[:2], np.arange(2).astype(object))
     assert agreement.Agreement.of(few, 0.95) is None
 
 
 def test_sizes_have_the_unit_of_the_run(volumes, objects, tmp_path):
-    assert casewise.size_unit(view.load(volumes[0])) == "ml"
-    assert casewise.size_unit(view.load(objects[0])) == "objects"
+    assert per_case.size_unit(view.load(volumes[0])) == "ml"
+    assert per_case.size_unit(view.load(objects[0])) == "objects"
     shutil.copytree(volumes[0], tmp_path / "run")
     table = pd.read_parquet(tmp_path / "run" / "measures.parquet")
     distance = table["metric"].str.startswith(("hd95", "nsd"))
@@ -166,7 +166,7 @@ def test_sizes_have_the_unit_of_the_run(volumes, objects, tmp_path):
     sizes = table["metric"].isin(["truth_size", "predicted_size"])
     table.loc[sizes, "value"] = (1000 * table.loc[sizes, "value"]).round()
     table.to_parquet(tmp_path / "run" / "measures.parquet", index=False)
-    assert casewise.size_unit(view.load(tmp_path / "run")) == "voxels"
+    assert per_case.size_unit(view.load(tmp_path / "run")) == "voxels"
     assert "(voxels)" in report.render(tmp_path / "run").read_text(encoding="utf-8")
 
 
@@ -235,7 +235,7 @@ def test_an_evaluation_of_masks(volumes, tmp_path):
     runs.save(tmp_path / "run", {k: volumes[1][k] for k in kept} | {"kind": "evaluation"})
     page = rendered(tmp_path / "run")
     assert "The predictions outlined anterior part and posterior part in 48 images of 48 patients, with" in page.text
-    assert {"spread", "missed", "agreement", "baselines", "numbers"} <= page.sections and "None" not in page.text
+    assert {"case_by_case", "missed", "agreement", "baselines", "numbers"} <= page.sections and "None" not in page.text
 
 
 @pytest.mark.parametrize(
@@ -301,9 +301,9 @@ def test_nothing_is_loaded_and_no_id_stands_twice(objects):
 @pytest.mark.parametrize(
     ("files", "gone"),
     [
-        (("measures.parquet",), {"spread", "missed", "agreement"}),
+        (("measures.parquet",), {"case_by_case", "missed", "agreement"}),
         (("predictions.parquet",), set()),
-        (tuple(f"previews/{n:03d}.png" for n in range(3)), {"cases"}),
+        (tuple(f"previews/{n:03d}.png" for n in range(3)), {"case_pictures"}),
     ],
 )
 def test_any_file_may_be_missing(volumes, tmp_path, files, gone):
@@ -326,7 +326,7 @@ def test_pictures_outside_of_the_run_are_not_shown(volumes, tmp_path):
     segmentation_runs.examples(tmp_path, 48)
     outside = [e | {"file": f"../{e['file']}"} for e in volumes[1]["examples"]]
     runs.save(tmp_path / "run", volumes[1] | {"examples": outside})
-    assert "cases" not in rendered(tmp_path / "run").sections
+    assert "case_pictures" not in rendered(tmp_path / "run").sections
 
 
 @pytest.mark.parametrize(

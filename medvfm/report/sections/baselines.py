@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from medvfm.report import markup, sentences
-from medvfm.report import text as words
+from medvfm.report import markup, sentences, text
 from medvfm.report.charts import forest
 from medvfm.report.run_view import MEAN, Row, View, is_oracle
 
@@ -27,11 +26,11 @@ def build(view: View) -> Markup | None:
     if several:
         of_structures = [r for r in view.rows(metric=name) if r.get("target") != MEAN][:MOST_STRUCTURES]
         for each in of_structures:
-            lines += [forest.Line(words.title(words.structure(each["target"]))), *_lines(view, each)]
-    paired = bool(view.rows(metric=name + words.DIFFERENCE, target=target, baseline=...))
-    named = words.title(words.metric(name))
+            lines += [forest.Line(text.title(text.structure(each["target"]))), *_lines(view, each)]
+    paired = bool(view.rows(metric=name + text.DIFFERENCE, target=target, baseline=...))
+    named = text.title(text.metric(name))
     table = forest.table(
-        f"{named} of the model and of every baseline, on the same {words.units(row, view.unit)}.",
+        f"{named} of the model and of every baseline, on the same {text.units(row, view.unit)}.",
         lines,
         first="Who answered",
         value=named,
@@ -45,13 +44,13 @@ def _lines(view: View, row: Row) -> list[forest.Line]:
     """The model, and every baseline from the best on, of one target."""
     name, target = row["metric"], row.get("target")
     others = [r for r in view.rows(metric=name, target=target, baseline=...) if r.get("baseline")]
-    gaps = {r["baseline"]: r for r in view.rows(metric=name + words.DIFFERENCE, target=target, baseline=...)}
+    gaps = {r["baseline"]: r for r in view.rows(metric=name + text.DIFFERENCE, target=target, baseline=...)}
     sign = 1 if row.get("better") == "lower" else -1
     ranked = sorted(others, key=lambda r: (r.get("value") is None, sign * (r.get("value") or 0)))
     model = forest.Line(sentences.label(view), row, "the model" if view.part("model") else "", "diamond")
     return [model] + [
         forest.Line(
-            words.title(words.baseline(r["baseline"])),
+            text.title(text.baseline(r["baseline"])),
             r,
             mark="square",
             extra=_gap(gaps[r["baseline"]]) if r["baseline"] in gaps else "",
@@ -64,11 +63,11 @@ def _unfair(view: View, others: list[Row]) -> list[str]:
     """Baselines that were told by the truth where to look, beside a model that was not."""
     if view.oracle is not None:
         return []
-    return [words.baseline(r["baseline"]) for r in others if is_oracle(r.get("note"))]
+    return [text.baseline(r["baseline"]) for r in others if is_oracle(r.get("note"))]
 
 
 def _gap(row: Row) -> str:
     if row.get("value") is None:
         return f"not defined: {row.get('note')}"
-    found = words.interval(row)
-    return f"{words.value(row)}{f' ({found})' if found else ''}"
+    found = text.interval(row)
+    return f"{text.value(row)}{f' ({found})' if found else ''}"

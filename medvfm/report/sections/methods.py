@@ -6,10 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from medvfm.report import markup, outlining, sentences
-from medvfm.report import text as words
+from medvfm.report import markup, outlining, sentences, text
 from medvfm.report.run_view import View, is_oracle
-from medvfm.report.sections import model as model_section
+from medvfm.report.sections.model import input_contract, watched
 
 TITLE = "Methods, for copying"
 
@@ -19,10 +18,10 @@ def build(view: View) -> Markup | None:
     return markup.fragment("methods", paragraphs=paragraphs) if paragraphs else None
 
 
-def _sentence(text: str) -> str:
+def _sentence(said: str) -> str:
     """Ended once, with a full stop."""
-    text = " ".join(str(text).split())
-    return words.title(text if text.endswith((".", "!", "?")) else f"{text}.") if text else ""
+    said = " ".join(str(said).split())
+    return text.title(said if said.endswith((".", "!", "?")) else f"{said}.") if said else ""
 
 
 def _data(view: View) -> list[str]:
@@ -39,12 +38,12 @@ def _data(view: View) -> list[str]:
         said.append(_sentence(f"The reference standard was: {card['truth']}"))
     flow = data.get("flow") or []
     if flow:
-        lost = [f"{words.plural(-s['cases'], 'case')} ({s['step']})" for s in flow if (s.get("cases") or 0) < 0]
+        lost = [f"{text.plural(-s['cases'], 'case')} ({s['step']})" for s in flow if (s.get("cases") or 0) < 0]
         begun, ended = flow[0], flow[-1]
-        left = f"; left out were {words.listed(lost)}" if lost else ""
-        among = f" of {words.plural(ended['patients'], 'patient')}" if ended.get("patients") else ""
-        whole = "" if begun["cases"] == ended["cases"] else f"Of {words.plural(begun['cases'], 'case')}, "
-        said.append(f"{whole}{words.plural(ended['cases'], 'case')}{among} were analysed{left}.")
+        left = f"; left out were {text.listed(lost)}" if lost else ""
+        among = f" of {text.plural(ended['patients'], 'patient')}" if ended.get("patients") else ""
+        whole = "" if begun["cases"] == ended["cases"] else f"Of {text.plural(begun['cases'], 'case')}, "
+        said.append(f"{whole}{text.plural(ended['cases'], 'case')}{among} were analysed{left}.")
     return said + _splits(view)
 
 
@@ -60,16 +59,16 @@ def _splits(view: View) -> list[str]:
     split = recipe.get("split") or {}
     if split.get("folds"):
         return [f"Patients were divided into {split['folds']} folds (seed {recipe.get('seed', 0)}); in the first fold "
-                f"the parts were {words.listed(sizes)}."]  # fmt: skip
+                f"the parts were {text.listed(sizes)}."]  # fmt: skip
     if split.get("hold_out"):
-        held = [f"{c} {words.listed([str(v) for v in vs], 'or')}" for c, vs in split["hold_out"].items()]
-        return [f"Cases with {words.listed(held)} were held out for testing: {words.listed(sizes)}."]
+        held = [f"{c} {text.listed([str(v) for v in vs], 'or')}" for c, vs in split["hold_out"].items()]
+        return [f"Cases with {text.listed(held)} were held out for testing: {text.listed(sizes)}."]
     how = "as the data card gives it" if split.get("from") == "card" else f"at random (seed {recipe.get('seed', 0)})"
-    return [f"Patients were split {how}, no patient in two parts, into {words.listed(sizes)}."]
+    return [f"Patients were split {how}, no patient in two parts, into {text.listed(sizes)}."]
 
 
 def _amount(split: dict[str, Any], noun: str) -> str:
-    return words.plural(split.get(f"{noun}s") or 0, noun)
+    return text.plural(split.get(f"{noun}s") or 0, noun)
 
 
 def _model(view: View) -> list[str]:
@@ -81,7 +80,7 @@ def _model(view: View) -> list[str]:
     through = f", used through the adapter {model['adapter']}" if model.get("adapter") else ""
     own = outlining.network(view) if view.segments else None
     said = [own or f"The pretrained model was {sentences.model_name(view)}{digest}{through}."]
-    contract = model_section.contract(model.get("contract") or {})
+    contract = input_contract(model.get("contract") or {})
     if contract:
         said.append(f"Pictures were {contract}.")
     slices = prepare.get("slices") or {}
@@ -102,14 +101,14 @@ def _model(view: View) -> list[str]:
 def _fitting(view: View) -> list[str]:
     model, training, said = view.part("model"), view.part("training"), []
     sizes, choice, select = model.get("parameters") or {}, model.get("choice") or {}, view.part("recipe", "select")
-    name = select.get("metric") or model_section.watched(training)
-    metric = words.quantity(name) if name else "value"
+    name = select.get("metric") or watched(training)
+    metric = text.quantity(name) if name else "value"
     if sizes.get("total") and training:
         share = 100 * (sizes.get("trainable") or 0) / sizes["total"]
-        said.append(f"Of {words.count(sizes['total'])} parameters {words.count(sizes.get('trainable') or 0)} "
+        said.append(f"Of {text.count(sizes['total'])} parameters {text.count(sizes.get('trainable') or 0)} "
                     f"({share:.3g}%) were trained.")  # fmt: skip
     if isinstance(choice.get("C"), int | float) and choice.get("on"):
-        said.append(f"The regularisation strength C = {words.compact(choice['C'])} had the best validation {metric} of "
+        said.append(f"The regularisation strength C = {text.compact(choice['C'])} had the best validation {metric} of "
                     f"{len(choice.get('swept') or [])} values.")  # fmt: skip
     if isinstance(choice.get("k"), int) and choice.get("on"):
         said.append(f"The number of neighbours k = {choice['k']} had the best validation {metric} of "
@@ -120,7 +119,7 @@ def _fitting(view: View) -> list[str]:
             k: v for k, v in (training.get("settings") or {}).items() if isinstance(v, int | float | str) and v != ""
         }
         how = f" ({', '.join(f'{k} {v}'.replace('_', ' ') for k, v in settings.items())})" if settings else ""
-        length = words.plural(len(epochs), "epoch")
+        length = text.plural(len(epochs), "epoch")
         said += [
             f"Training used AdamW with a linear warm-up and a cosine decay, for {length}{how}.",
             f"The weights of epoch {training.get('best_epoch')}, the best by validation {metric}, were kept.",
@@ -137,8 +136,8 @@ def _evaluation(view: View) -> list[str]:
         e.get("fixed_on") == "val" for t in view.part("thresholds").values() for e in t.values()
     ):
         said.append("Thresholds were fixed on validation data and applied to the test data unchanged.")
-    names = list(dict.fromkeys(words.metric(r["metric"]) for r in rows))
-    said.append(f"We report {words.listed(names)}.")
+    names = list(dict.fromkeys(text.metric(r["metric"]) for r in rows))
+    said.append(f"We report {text.listed(names)}.")
     said += outlining.judging(view) if view.segments else []
     confidence = view.part("recipe", "evaluate", "confidence")
     used = dict.fromkeys(r["method"] for r in rows if r.get("method"))
@@ -146,22 +145,22 @@ def _evaluation(view: View) -> list[str]:
     if "delong" in used:
         ways.append("the method of DeLong on the logit scale (AUROC)")
     if any(u.startswith("bootstrap") for u in used):
-        drawn = f" of {words.count(confidence['resamples'])} resamples" if confidence.get("resamples") else ""
+        drawn = f" of {text.count(confidence['resamples'])} resamples" if confidence.get("resamples") else ""
         ways.append(f"a bootstrap over patients{drawn}{' (all other metrics)' if ways else ''}")
-    ways += [words.INTERVALS.get(u, u) for u in used if u != "delong" and not u.startswith("bootstrap")]
+    ways += [text.INTERVALS.get(u, u) for u in used if u != "delong" and not u.startswith("bootstrap")]
     if ways:
-        said.append(f"Intervals ({words.level(rows[0]).replace('CI', 'confidence')}) are from {words.listed(ways)}.")
+        said.append(f"Intervals ({text.level(rows[0]).replace('CI', 'confidence')}) are from {text.listed(ways)}.")
     told = {r["baseline"] for r in view.rows(baseline=...) if r.get("baseline") and is_oracle(r.get("note"))}
     others = dict.fromkeys(
-        words.baseline(r["baseline"]) + (" (oracle prompt)" if r["baseline"] in told else "")
+        text.baseline(r["baseline"]) + (" (oracle prompt)" if r["baseline"] in told else "")
         for r in view.rows(baseline=...)
         if r.get("baseline")
     )
     if others:
-        said.append(f"Baselines on the same cases were {words.listed(list(others))}; differences are paired.")
+        said.append(f"Baselines on the same cases were {text.listed(list(others))}; differences are paired.")
     groups = dict.fromkeys(r["group"].partition("=")[0].replace("_", " ") for r in view.subgroups())
     if groups:
-        said.append(f"The same was computed by {words.listed(list(groups))}.")
+        said.append(f"The same was computed by {text.listed(list(groups))}.")
     return said
 
 
@@ -178,5 +177,5 @@ def _software(view: View) -> list[str]:
     where = f", on {environment['device']}" if environment.get("device") else ""
     digest = f" (recipe {view.record['hash']})" if view.record.get("hash") else ""
     return [
-        f"Everything was run with medvfm {version}{digest}{' under ' + words.listed(beside) if beside else ''}{where}."
+        f"Everything was run with medvfm {version}{digest}{' under ' + text.listed(beside) if beside else ''}{where}."
     ]

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from medvfm.report import markup
-from medvfm.report import proportions as shares
-from medvfm.report import text as words
+from medvfm.report import markup, proportions, text
 from medvfm.report.run_view import Scores, View
 
 TITLE = "Decisions at a threshold"
@@ -67,11 +65,11 @@ def _goal(name: str) -> str:
     """What the threshold was chosen for."""
     base, _, rest = name.partition("@")
     parameter, _, value = rest.partition("=")
-    return words.metric(f"{base}@{parameter}={value}") if rest else base.replace("_", " ")
+    return text.metric(f"{base}@{parameter}={value}") if rest else base.replace("_", " ")
 
 
 def _shown(cuts: list[float | None]) -> str:
-    return words.listed([words.threshold(c) for c in dict.fromkeys(cuts)])
+    return text.listed([text.threshold(c) for c in dict.fromkeys(cuts)])
 
 
 def _achieved(scores: Scores, cuts: list[float], level: float) -> dict[str, Any]:
@@ -86,10 +84,10 @@ def _achieved(scores: Scores, cuts: list[float], level: float) -> dict[str, Any]
             "fp": int((called & ~positive).sum()),
             "tn": int((~called & ~positive).sum()),
         },
-        "sensitivity": shares.share(called, positive, scores, level),
-        "specificity": shares.share(~called, ~positive, scores, level),
-        "ppv": shares.share(positive, called, scores, level),
-        "npv": shares.share(~positive, ~called, scores, level),
+        "sensitivity": proportions.share(called, positive, scores, level),
+        "specificity": proportions.share(~called, ~positive, scores, level),
+        "ppv": proportions.share(positive, called, scores, level),
+        "npv": proportions.share(~positive, ~called, scores, level),
     }
 
 
