@@ -16,6 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from medvfm.adapters import _monai_words
 from medvfm.core.errors import RecipeError, WeightsError
 from medvfm.core.options import checked
 from medvfm.core.protocols import Method
@@ -67,6 +68,7 @@ class Monai:
         self,
         network: nn.Module,
         question: Any,
+        method: str,
         prepare: Prepare,
         options: Options,
         source: Mapping[str, Any],
@@ -76,13 +78,14 @@ class Monai:
         loss: str,
     ) -> None:
         self.question, self.module, self._options, self._loss = question, network, options, loss
-        self._source = source
+        self._source, self.method = source, method
         self._statistics: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.patch = _patch(options)
         self.preparer = Volumes(prepare, windows, read, options.roles)
 
     def restage(self, method: str) -> None:
         """Another stage trains the same weights on."""
+        self.method = method
 
     # training
 
@@ -208,12 +211,13 @@ class Monai:
 
     def record(self) -> dict[str, Any]:
         sizes = [p.numel() for p in self.module.parameters()]
-        return {
+        found = {
             "weights": self._source["source"],
             **self._source,
             "network": self._options.model_dump(mode="json") | {"patch": list(self.patch)},
             "parameters": {"total": sum(sizes), "trainable": sum(sizes)},
         }
+        return found | {"said": _monai_words.said(found | {"method": self.method})}
 
 
 def _padded(array: np.ndarray, shape: tuple[int, ...], fill: float) -> np.ndarray:
@@ -289,7 +293,8 @@ def build(
         given = monai_networks.outputs_of(network, options.dims, options.channels)
         if given != outputs:
             raise WeightsError(f"the bundle gives {given} outputs, and the question needs {outputs}", where=weights)
-    return Monai(network, question, prepare, options, source, windows=windows, read=read, loss=train.loss or "dice_ce")
+    loss = train.loss or "dice_ce"
+    return Monai(network, question, method, prepare, options, source, windows=windows, read=read, loss=loss)
 
 
 def training(method: str, weights: str | None, given: Train, task: str = "segmentation") -> dict[str, Any]:
