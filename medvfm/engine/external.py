@@ -20,6 +20,7 @@ from medvfm.engine.scored import Scored
 from medvfm.engine.wanted import parse
 from medvfm.io import patient_hashes as patients
 from medvfm.io import run_directory
+from medvfm.tasks.classification import WORDS
 
 Table = str | Path | pd.DataFrame
 KNOWN = ("case_id", "patient_id", "patient", "split", "fold", "truth", "baseline")
@@ -177,6 +178,7 @@ def evaluate_scores(
             "kind": kind or ("binary" if len(scored.targets) == 1 else "multi_label"),
             "classes": list(scored.targets),
             "unit": "image",
+            "words": dict(WORDS),
         },
         "data": {"flow": [{"step": "analysed", "cases": known, "patients": len(set(scored.patients.tolist()))}]},
         "thresholds": operating.as_record(cuts, "given"),
