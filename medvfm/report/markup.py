@@ -32,7 +32,6 @@ def environment() -> jinja2.Environment:
         "structure": text.structure,
         "variant": text.variant,
         "title_case": text.title,
-        "baseline": text.baseline,
         "number": text.number,
         "value": text.value,
         "compact": text.compact,

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 from medvfm.io.run_directory import write_text
 from medvfm.report import markup, run_view, sentences, text
+from medvfm.report.section import Section
 from medvfm.report.sections import baselines, data, methods, model, numbers, record, subgroups
-from medvfm.report.sections.classification import calibration, curves, mistakes, operating
-from medvfm.report.sections.dataset import measures, problems, samples, structures
-from medvfm.report.sections.segmentation import agreement, case_by_case, case_pictures, missed, robustness
 
 FILE = "report.html"
-# In the order of the page. Each has a TITLE and `build(View)`, which gives HTML, or None where its data are not there.
-SECTIONS: tuple[ModuleType, ...] = (
-    curves,
-    case_by_case,
-    baselines,
-    case_pictures,
-    missed,
-    agreement,
-    robustness,
-    operating,
-    calibration,
-    subgroups,
-    mistakes,
-    data,
-    model,
-    methods,
-    numbers,
-    record,
+FOLDER = Path(__file__).with_name("sections")
+# Sections of every run. Those of its task lie in the folder of that name, and take their places among these.
+COMMON = (
+    Section(20, baselines.TITLE, baselines.build, of_model=True),
+    Section(90, subgroups.TITLE, subgroups.build, of_model=True),
+    Section(110, data.TITLE, data.build),
+    Section(120, model.TITLE, model.build),
+    Section(130, methods.TITLE, methods.build),
+    Section(140, numbers.TITLE, numbers.build, of_model=True),
+    Section(150, record.TITLE, record.build),
 )
-CARD_SECTIONS: tuple[ModuleType, ...] = (data, samples, structures, measures, problems)  # of `medvfm data show`
-# Sections whose numbers are an oracle's where prompts come from the truth.
-OF_THE_MODEL = (case_by_case, baselines, case_pictures, missed, agreement, robustness, subgroups, numbers)
+PAGES = {"card": "dataset"}  # folders of records that have a page of their own, by their kind
 HEADLINE_NUMBERS = 8
 
 
@@ -48,16 +37,15 @@ def render(directory: Path) -> Path:
 
 def page(found: run_view.View) -> str:
     """The whole document."""
-    modules = CARD_SECTIONS if found.record.get("kind") == "card" else SECTIONS
-    built = [(module, module.build(found)) for module in modules]
+    built = [(section, section.build(found)) for section in _sections(found)]
     sections = [
         {
-            "id": module.__name__.rpartition(".")[2],
-            "title": module.TITLE,
+            "id": section.id,
+            "title": section.title,
             "body": body,
-            "oracle": found.oracle is not None and module in OF_THE_MODEL,
+            "oracle": found.oracle is not None and section.of_model,
         }
-        for module, body in built
+        for section, body in built
         if body is not None
     ]
     record = found.record
@@ -69,7 +57,7 @@ def page(found: run_view.View) -> str:
             kind=record.get("kind") or "run",
             status=record.get("status") or "unknown",
             date=text.date(record.get("created")) if record.get("created") else "",
-            task=found.part("task"),
+            task=found.task,
             card=found.part("data", "card"),
             answer=sentences.answer(found),
             own_answer=record.get("answer"),
@@ -78,11 +66,27 @@ def page(found: run_view.View) -> str:
             warnings=_warnings(found),
             key=_key_rows(found),
             unit=found.unit,
-            several_structures=found.segments and len(found.part("task").get("classes", [])) > 1,
+            several=len(found.task.get("classes", [])) > 1,
+            whole=run_view.WHOLE,
             sections=sections,
         )
         + "\n"
     )
+
+
+def _sections(found: run_view.View) -> list[Section]:
+    """Those of every run and of the task, or of a page of its own; a task without a folder has none of its own."""
+    alone = PAGES.get(str(found.record.get("kind")))
+    if alone is not None:
+        return list(_in_folder(alone))
+    return sorted([*COMMON, *_in_folder(str(found.task.get("name")))], key=lambda section: section.order)
+
+
+def _in_folder(name: str) -> Sequence[Section]:
+    if name not in {file.parent.name for file in FOLDER.glob("*/__init__.py")}:
+        return ()
+    found: Sequence[Section] = importlib.import_module(f"medvfm.report.sections.{name}").SECTIONS
+    return found
 
 
 def _warnings(found: run_view.View) -> list[str]:

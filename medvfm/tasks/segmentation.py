@@ -16,7 +16,7 @@ KINDS = ("semantic", "multi_label", "instances")
 DEFAULT_METRICS = ("dice", "hd95", "nsd@tolerance=2", "missed", "spurious")
 DEFAULT_METRICS_OF_OBJECTS = ("dice", "aji", "pq", "f1@iou=0.5")
 _DIAGONAL = "A missed structure counts with the diagonal of the image as its distance."
-_DETECTED = "A missed structure is left out of distances where detected."
+_DETECTED = "Distances where detected leave missed structures out."
 WORDS = {  # of a report; a key that ends in a kind goes before the key alone
     "action": "outlined {classes}",
     "action_instances": "outlined every {classes}",
@@ -25,8 +25,8 @@ WORDS = {  # of a report; a key that ends in a kind goes before the key alone
     "holds": "Cases that hold each structure",
     "positive": "Present",
     "average": "mean",  # numbers are means of cases
-    "convention": "Metrics were computed for each structure of each case on the grid of the image, and averaged over the "
-    "cases that hold the structure; a missed structure counts with an overlap of 0.",
+    "convention": "Metrics were computed for each structure of each case on the grid of the image, and averaged over "
+    "the cases that hold the structure; a missed structure counts with an overlap of 0.",
     "convention_instances": "Objects were matched one to one within each image; values are means over images that hold "
     "objects.",
     "convention_hd95": _DIAGONAL,

@@ -11,7 +11,7 @@ from medvfm.report import proportions
 from medvfm.report.charts import curve_bands, forest
 from medvfm.report.run_view import Scores, load
 from medvfm.report.sections.classification import operating
-from tests.report import runs
+from tests.samples import runs
 
 
 def scores(n: int = 80, per_patient: int = 1, folds: int = 1, seed: int = 0) -> Scores:

@@ -16,7 +16,7 @@ import pytest
 
 from medvfm.core.errors import RunError
 from medvfm.report import page as report
-from tests.report import runs
+from tests.samples import runs
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{%x%}$\\frac</svg></style>\x00\x1b"
 WHOLE = {

@@ -18,8 +18,8 @@ from medvfm.report import text as words
 from medvfm.report.charts import swarm
 from medvfm.report.sections import methods
 from medvfm.report.sections.segmentation import agreement, case_by_case, missed
-from tests.report import runs, segmentation_runs
 from tests.report.test_page import HOSTILE, SHOWN, Elements, figures
+from tests.samples import runs, segmentation_runs
 
 PLAIN = {
     "case_by_case", "baselines", "case_pictures", "missed", "agreement", "subgroups", "data", "model", "methods",
@@ -191,7 +191,10 @@ def test_an_oracle_is_named_wherever_its_numbers_stand(objects, volumes, tmp_pat
     page = report.render(directory).read_text(encoding="utf-8")
     found = Elements(page)
     assert "ORACLE PROMPTS" in found.text and "a box an object" in found.text
-    assert "With prompts from the truth (oracle prompt: a box an object), a small promptable segmenter" in found.text
+    assert (
+        "With prompts from the truth (oracle prompt: a box an object), a small promptable segmentation network"
+        in found.text
+    )
     assert "Prompts come from the truth (" not in found.text  # the banner says it
     for name in (PLAIN | {"robustness"}) - {"data", "model", "methods", "record"}:
         assert 'class="oracle">oracle prompts</span>' in section(page, name)
@@ -209,10 +212,10 @@ def test_the_answer_and_the_comparison(volumes, tmp_path):
     text = rendered(directory).text
     assert (
         "A decoder on tf_efficientnet_b0, the encoder fine-tuned in full, outlined anterior part and posterior part in "
-        f"48 images of 48 patients it had never seen, with a mean Dice of {row['value']:.2f} (95% CI {row['low']:.2f} "
+        f"48 test images of 48 patients, with a mean Dice of {row['value']:.2f} (95% CI {row['low']:.2f} "
         f"to {row['high']:.2f}) over 2 structures."
     ) in text
-    assert "The strongest baseline, MONAI network, reached" in text
+    assert "The strongest baseline, 3D U-Net of MONAI, reached" in text
     segmentation_runs.write(tmp_path, baselines={"ellipse": 0.97, "location": 0.6}, model=segmentation_runs.MONAI)
     found = view.load(tmp_path)
     said = sentences.comparison(found)
@@ -226,7 +229,7 @@ def test_the_answer_and_the_comparison(volumes, tmp_path):
 def test_patients_are_not_counted_where_none_are_named(volumes, tmp_path):
     shutil.copytree(volumes[0], tmp_path / "run")
     runs.save(tmp_path / "run", volumes[1] | {"warnings": ["The data name no patients: images of one patient may ..."]})
-    assert "in 48 images it had never seen" in rendered(tmp_path / "run").text
+    assert "in 48 test images, with" in rendered(tmp_path / "run").text
 
 
 def test_an_evaluation_of_masks(volumes, tmp_path):
@@ -246,11 +249,14 @@ def test_an_evaluation_of_masks(volumes, tmp_path):
             "Volumes were read slice by slice (in the plane of best resolution), with 1 neighbour on either",
         ),
         ("DENSE", "A convolutional decoder on a pyramid of the encoder's features gave each pixel its structure"),
-        ("DENSE", "Pictures were fitted into 96 × 96 px with borders"),
-        ("MONAI", "The network was a 3D U-Net of MONAI with 16 channels at its first level, with weights drawn at"),
-        ("MONAI", "patches of 48 × 48 × 48 voxels, two of three around a structure; a sliding window"),
-        ("SAM", "The network was a small promptable segmenter, with weights drawn at random"),
-        ("SAM", "Pictures were taken at their own size, and scaled from their least value to their greatest."),
+        ("DENSE", "Images were fitted into 96 × 96 px with borders"),
+        ("MONAI", "The model was a 3D U-Net of MONAI, trained from scratch, used through the adapter monai. The"),
+        (
+            "MONAI",
+            "patches had 48 × 48 × 48 voxels, two of three around a structure; images were predicted by a sliding",
+        ),
+        ("SAM", "The model was a small promptable segmentation network, trained from scratch, used through"),
+        ("SAM", "Images were taken at their own size, and scaled from their minimum to their maximum."),
     ],
 )
 def test_methods_of_each_adapter(tmp_path, model, said):
@@ -258,8 +264,11 @@ def test_methods_of_each_adapter(tmp_path, model, said):
     text = Elements(f"<p>{methods.build(view.load(tmp_path))}</p>").text
     assert said in text and "None" not in text and "pooled" not in text
     assert "The weights of epoch 8, the best by validation Dice, were kept." in text
-    assert "a missed structure counts with an overlap of 0, and with the diagonal of the image as its distance" in text
-    assert "Baselines on the same cases were location prior" in text
+    assert (
+        "a missed structure counts with an overlap of 0. A missed structure counts with the diagonal of the image"
+        in text
+    )
+    assert "The baseline on the same cases was location prior" in text
 
 
 def test_all_numbers_count_cases(volumes):

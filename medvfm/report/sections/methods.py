@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from medvfm.report import markup, outlining, sentences, text
-from medvfm.report.run_view import View, is_oracle
+from medvfm.report import markup, sentences, text
+from medvfm.report.run_view import Row, View, is_oracle, is_reference
 from medvfm.report.sections.model import input_contract, watched
 
 TITLE = "Methods, for copying"
+RANDOM = {"scratch", "tiny"}  # weights that are no files
 
 
 def build(view: View) -> Markup | None:
@@ -72,30 +74,44 @@ def _amount(split: dict[str, Any], noun: str) -> str:
 
 
 def _model(view: View) -> list[str]:
-    model, prepare = view.part("model"), view.part("recipe", "prepare")
+    model, own = view.part("model"), view.part("model", "said")
     if not model:
         return []
-    licence = f", licence {model['licence']}" if model.get("licence") else ""
-    digest = f" (sha256 {str(model['sha256'])[:16]}…{licence})" if model.get("sha256") else ""
     through = f", used through the adapter {model['adapter']}" if model.get("adapter") else ""
-    own = outlining.network(view) if view.segments else None
-    said = [own or f"The pretrained model was {sentences.model_name(view)}{digest}{through}."]
+    subject = sentences.inside(view, sentences.model_subject(view)).rstrip(",")
+    said = [f"The model was {subject}{through}{_weights(model)}."]
     contract = input_contract(model.get("contract") or {})
     if contract:
-        said.append(f"Pictures were {contract}.")
-    slices = prepare.get("slices") or {}
-    if slices and not view.segments and outlining.VOLUMES & set(view.part("data", "card").get("modality") or []):
-        low, high = slices.get("span", (0, 1))
-        said.append(
-            f"From each volume {slices.get('count')} {slices.get('axis')} slices between {100 * low:.4g}% and "
-            f"{100 * high:.4g}% of its extent were encoded and pooled by their {slices.get('pool')}."
-        )
-    if view.segments:
-        said += outlining.how(view)
+        said.append(f"Images were {contract}.")
+    said += own.get("input") or []
+    if view.holds_volumes:
+        said += own.get("volumes") or []
     if model.get("method"):
         note = f" ({model['method_note']})" if model.get("method_note") else ""
-        said.append(f"The method of adaptation was {str(model['method']).replace('_', ' ')}{note}.")
-    return said + (outlining.prompts(view) if view.segments else []) + _fitting(view)
+        said.append(f"Method of adaptation: {str(model['method']).replace('_', ' ')}{note}.")
+    return said + (own.get("prompts") or []) + _variants(view) + _fitting(view)
+
+
+def _weights(model: dict[str, Any]) -> str:
+    """Hash and licence of pretrained weights; what was drawn at random has neither."""
+    if not model.get("sha256") or model.get("source", model.get("weights")) in RANDOM:
+        return ""
+    licence = f", {text.licence(model['licence'])} licence" if model.get("licence") else ""
+    return f" (weights: sha256 {str(model['sha256'])[:16]}…{licence})"
+
+
+def _variants(view: View) -> list[str]:
+    """The prompts under which numbers were computed again."""
+    varied = dict.fromkeys(str(r["group"]).partition("=")[0] for r in view.variants())
+    names = {"box_jitter_px": "boxes whose sides were off by up to a number of pixels", "clicks": "one click or more"}
+    return [f"The overlap was computed again with {text.listed([names[v] for v in varied])}."] if varied else []
+
+
+def _conventions(view: View, rows: Sequence[Row]) -> list[str]:
+    """How the task's numbers are defined, then what holds of single metrics, each once."""
+    names = [r["metric"].partition("@")[0] for r in rows]
+    said = [view.word("convention"), *(view.word(f"convention_{name}") for name in names)]
+    return [*dict.fromkeys(s for s in said if s)]
 
 
 def _fitting(view: View) -> list[str]:
@@ -138,7 +154,7 @@ def _evaluation(view: View) -> list[str]:
         said.append("Thresholds were fixed on validation data and applied to the test data unchanged.")
     names = list(dict.fromkeys(text.metric(r["metric"]) for r in rows))
     said.append(f"We report {text.listed(names)}.")
-    said += outlining.judging(view) if view.segments else []
+    said += _conventions(view, rows)
     confidence = view.part("recipe", "evaluate", "confidence")
     used = dict.fromkeys(r["method"] for r in rows if r.get("method"))
     ways = []
@@ -150,14 +166,15 @@ def _evaluation(view: View) -> list[str]:
     ways += [text.INTERVALS.get(u, u) for u in used if u != "delong" and not u.startswith("bootstrap")]
     if ways:
         said.append(f"Intervals ({text.level(rows[0]).replace('CI', 'confidence')}) are from {text.listed(ways)}.")
-    told = {r["baseline"] for r in view.rows(baseline=...) if r.get("baseline") and is_oracle(r.get("note"))}
-    others = dict.fromkeys(
-        text.baseline(r["baseline"]) + (" (oracle prompt)" if r["baseline"] in told else "")
-        for r in view.rows(baseline=...)
-        if r.get("baseline")
-    )
-    if others:
-        said.append(f"Baselines on the same cases were {text.listed(list(others))}; differences are paired.")
+    oracles = {r["baseline"] for r in view.rows(baseline=...) if r.get("baseline") and is_oracle(r.get("note"))}
+    others = dict.fromkeys(r["baseline"] for r in view.rows(baseline=...) if r.get("baseline"))
+    named = [view.baseline(n) + (" (oracle prompt)" if n in oracles else "") for n in others if not is_reference(n)]
+    if named:
+        were = "Baselines on the same cases were" if len(named) > 1 else "The baseline on the same cases was"
+        said.append(f"{were} {text.listed(named)}; differences are paired.")
+    references = [view.baseline(n) for n in others if is_reference(n)]
+    if references:
+        said.append(f"For reference, the same was computed for {text.listed(references)}.")
     groups = dict.fromkeys(r["group"].partition("=")[0].replace("_", " ") for r in view.subgroups())
     if groups:
         said.append(f"The same was computed by {text.listed(list(groups))}.")
@@ -174,7 +191,7 @@ def _software(view: View) -> list[str]:
         for key, name in (("python", "Python"), ("torch", "PyTorch"))
         if environment.get(key)
     ]
-    where = f", on {environment['device']}" if environment.get("device") else ""
+    where = f", on {text.device(str(environment['device']))}" if environment.get("device") else ""
     digest = f" (recipe {view.record['hash']})" if view.record.get("hash") else ""
     return [
         f"Everything was run with medvfm {version}{digest}{' under ' + text.listed(beside) if beside else ''}{where}."

@@ -34,7 +34,7 @@ def build(view: View) -> Markup | None:
         curve=_training_curve(training),
         sweep=_sweep(model.get("choice") or {}),
         metric=view.part("recipe", "select").get("metric") or watched(training) or "value",
-        network=_network(model),
+        network=_network(model, view.holds_volumes),
     )
 
 
@@ -45,16 +45,14 @@ def watched(training: dict[str, Any]) -> str | None:
     return next(iter(names), None)
 
 
-def _network(model: dict[str, Any]) -> list[tuple[str, str]]:
+def _network(model: dict[str, Any], volumes: bool) -> list[tuple[str, str]]:
     """What a segmenter is made of besides its weights."""
     settings = model.get("network") or {}
     prompts = model.get("prompts") or {}
-    plane = str(model.get("slices") or "")
     facts = [
         ("Network", ", ".join(f"{k} {_plain(v)}" for k, v in settings.items() if v is not None)),
         ("Decoder", str(model.get("decoder") or "")),
-        ("Slices", "in the plane of best resolution" if plane == "native" else plane),
-        ("Neighbouring slices", f"{model['neighbours']} on either side" if model.get("neighbours") else ""),
+        ("Volumes", " ".join((model.get("said") or {}).get("volumes") or []) if volumes else ""),
         ("Prompts", ", ".join(f"{k} {_plain(v)}" for k, v in prompts.items() if v not in (None, {}, []))),
         ("Prompts from the truth", str(model.get("oracle") or "")),
     ]
@@ -75,8 +73,8 @@ def input_contract(found: dict[str, Any]) -> str:
         return ""
     ways = {
         "squash": "resized to {size}, aspect ratio not kept",
-        "shortest_then_crop": "resized until the shorter side is {before} px, then the central {size}",
-        "squash_then_crop": "resized to {both}, then the central {size}",
+        "shortest_then_crop": "resized to a shorter side of {before} px, then cropped to the central {size}",
+        "squash_then_crop": "resized to {both}, then cropped to the central {size}",
         "pad": "fitted into {size} with borders, aspect ratio kept",
     }
     before = found.get("resize_px") or size

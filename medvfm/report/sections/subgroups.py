@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from medvfm.report import markup, text
+from medvfm.report import markup, sentences, text
 from medvfm.report.charts import forest
 from medvfm.report.run_view import Row, View
 
@@ -38,5 +38,6 @@ def build(view: View) -> Markup | None:
 
 
 def _size(view: View, row: Row) -> str:
-    positives = None if view.segments else row.get("positives")
-    return text.units(row, view.unit) + ("" if positives is None else f", {text.count(positives)} positive")
+    positives, said = row.get("positives"), view.word("positives")
+    counted = f", {text.count(positives)} {said}" if said and positives is not None else ""
+    return sentences.units(view, row) + counted

@@ -25,7 +25,7 @@ SIZE_IN = (4.3, 4.6)
 
 
 def build(view: View) -> Markup | None:
-    if not view.targets or view.part("task").get("name", "classification") != "classification":
+    if not view.targets:
         return None
     rows = [r for r in view.rows() if r["metric"].partition("@")[0] in METRICS]
     level = view.level

@@ -19,7 +19,7 @@ SIZE_IN = (4.3, 3.9)
 
 
 def build(view: View) -> Markup | None:
-    if not view.targets or view.part("task").get("name", "classification") != "classification":
+    if not view.targets:
         return None
     level = view.level
     best = sentences.best_baseline(view)
@@ -29,7 +29,7 @@ def build(view: View) -> Markup | None:
     return markup.fragment(
         "curves",
         panels=panels,
-        baseline=baseline,
+        baseline=None if baseline is None else view.baseline(baseline),
         level=f"{100 * level:.4g}%",
         resamples=curve_bands.RESAMPLES,
         left=len(view.targets) - len(panels),

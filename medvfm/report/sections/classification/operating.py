@@ -18,7 +18,7 @@ MOST_CLASSES = 12
 def build(view: View) -> Markup | None:
     level = view.level
     points = [point for target in view.targets for point in _points(view, target, level)]
-    matrix = _matrix(view) if view.part("task").get("kind") in EXCLUSIVE else None
+    matrix = _matrix(view) if view.task.get("kind") in EXCLUSIVE else None
     if not points and matrix is None:
         return None
     lone = all(s is None or s.independent for s in map(view.scores, view.targets))
@@ -27,7 +27,7 @@ def build(view: View) -> Markup | None:
         points=points,
         folds=view.part("data").get("folds") or 1,
         given=view.record.get("kind") == "evaluation",  # nothing was fixed on validation data: there are none
-        other="another class" if view.part("task").get("kind") in EXCLUSIVE else None,
+        other="another class" if view.task.get("kind") in EXCLUSIVE else None,
         matrix=matrix,
         several=len(view.targets) > 1,
         level=f"{100 * level:.4g}%",

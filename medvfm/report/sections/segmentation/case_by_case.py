@@ -33,7 +33,7 @@ def build(view: View) -> Markup | None:
         baselines=bool(per_case.baselines(view)),
         cases=per_case.count(view),
         unit=view.unit,
-        objects=view.part("task").get("kind") == "instances",
+        objects=view.task.get("kind") == "instances",
         distances=any(m.startswith(DISTANCES) for m in metrics),
         left=len(structures) - len(shown),
     )
@@ -75,4 +75,4 @@ def _strip(view: View, metric: str, structure: str, baseline: str | None) -> swa
         detail = f"{text.plural(len(found.value), 'case')}; {int((~detected).sum())} missed"
     if baseline is None:
         return swarm.Strip(sentences.label(view), found.value, detail)
-    return swarm.Strip(text.title(text.baseline(baseline)), found.value, detail, "square")
+    return swarm.Strip(sentences.baseline_label(view, baseline), found.value, detail, "square")

@@ -15,7 +15,7 @@ MOST = 24
 
 
 def build(view: View) -> Markup | None:
-    several = len(view.part("task").get("classes", [])) > 1
+    several = len(view.task.get("classes", [])) > 1
     shown = [_case(view, entry, several) for entry in (view.record.get("examples") or [])[:MOST]]
     found = [entry for entry in shown if entry is not None]
     if not found:
