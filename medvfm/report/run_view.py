@@ -184,14 +184,21 @@ def is_oracle(note: Any) -> bool:
 
 
 def load(directory: Path) -> View:
-    """Read a run directory; tables that hold no scores, such as those of other tasks, are left to their sections."""
-    return View(
-        directory,
-        _without_nulls(read_record(directory)),
-        _scores(directory / "predictions.parquet", SCORES),
-        _scores(directory / "baselines.parquet", SCORES | {"baseline"}),
-        _scores(directory / "measures.parquet", MEASURES),
-    )
+    """Read a run directory; predictions that are no scores, such as masks, are left to the sections of their task."""
+    model, baselines = _scores(directory)
+    measures = _table(directory / "measures.parquet", MEASURES)
+    return View(directory, _without_nulls(read_record(directory)), model, baselines, measures)
+
+
+def _scores(directory: Path) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """The model's scores, and those of baselines: in one table, by `baseline`, or in a table of their own."""
+    table = _table(directory / "predictions.parquet", SCORES)
+    if table is None or "baseline" not in table:
+        return table, _table(directory / "baselines.parquet", SCORES | {"baseline"})
+    table = table[table["score"].notna()]
+    parts = (table[table["baseline"].isna()], table[table["baseline"].notna()])
+    model, baselines = (part.reset_index(drop=True) if len(part) else None for part in parts)
+    return model, baselines
 
 
 def _without_nulls(value: Any) -> Any:
@@ -201,7 +208,7 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(v) for v in value] if isinstance(value, list) else value
 
 
-def _scores(path: Path, columns: set[str]) -> pd.DataFrame | None:
+def _table(path: Path, columns: set[str]) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     table = pd.read_parquet(path)

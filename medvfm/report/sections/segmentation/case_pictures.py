@@ -29,7 +29,7 @@ def build(view: View) -> Markup | None:
         planes=planes,
         metric=text.metric(found[0]["metric"]),
         several=several,
-        tables=view.predictions is not None,
+        tables=view.measures is not None,
     )
 
 
