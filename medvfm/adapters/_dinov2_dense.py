@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from medvfm.adapters import _dinov2_words
 from medvfm.core.errors import RecipeError
 from medvfm.core.recipe import Prepare
 from medvfm.models.encoders import dense
@@ -168,7 +169,7 @@ class EncoderSegmenter:
     def record(self) -> dict[str, Any]:
         encoder = self.encoder
         sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
-        return {
+        found = {
             "weights": encoder.name,
             **encoder.weights_record,
             "contract": encoder.contract.as_record() | {"resize": "pad", "resize_px": None, "side_px": self.side_px},
@@ -177,3 +178,4 @@ class EncoderSegmenter:
             "slices": self.preparer.prepare.slices.axis or "native",
             "parameters": {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, t in sizes if t)},
         }
+        return found | {"said": _dinov2_words.said(found | {"method": self.method})}

@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from medvfm.adapters import _dinov2_words
 from medvfm.adapters._dinov2_dense import EncoderSegmenter
 from medvfm.core.errors import RecipeError
 from medvfm.core.image import Image
@@ -248,7 +249,7 @@ class EncoderClassifier:
     def record(self) -> dict[str, Any]:
         encoder = self.module.encoder
         sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
-        return {
+        found = {
             "weights": encoder.name,
             **encoder.weights_record,
             "contract": encoder.contract.as_record(),
@@ -256,6 +257,8 @@ class EncoderClassifier:
             "slices": self.slices_pool,
             "parameters": {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, t in sizes if t)},
         }
+        own = {"method": self.method, "volume": self.preparer.prepare.slices.model_dump(mode="json")}
+        return found | {"said": _dinov2_words.said(found | own)}
 
 
 def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, question: Any) -> None:

@@ -16,6 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from medvfm.adapters import _monai_words
 from medvfm.core.errors import RecipeError, WeightsError
 from medvfm.core.options import checked
 from medvfm.core.protocols import Method
@@ -66,6 +67,7 @@ class MonaiAdapter:
         self,
         network: nn.Module,
         question: Any,
+        method: str,
         prepare: Prepare,
         options: Options,
         source: Mapping[str, Any],
@@ -75,13 +77,14 @@ class MonaiAdapter:
         loss: str,
     ) -> None:
         self.question, self.module, self._options, self._loss = question, network, options, loss
-        self._source = source
+        self._source, self.method = source, method
         self._statistics: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.patch = _patch(options)
         self.preparer = VolumePreparer(prepare, windows, read, options.roles)
 
     def restage(self, method: str) -> None:
         """Another stage trains the same weights on."""
+        self.method = method
 
     # training
 
@@ -209,12 +212,13 @@ class MonaiAdapter:
 
     def record(self) -> dict[str, Any]:
         sizes = [p.numel() for p in self.module.parameters()]
-        return {
+        found = {
             "weights": self._source["source"],
             **self._source,
             "network": self._options.model_dump(mode="json") | {"patch": list(self.patch)},
             "parameters": {"total": sum(sizes), "trainable": sum(sizes)},
         }
+        return found | {"said": _monai_words.said(found | {"method": self.method})}
 
 
 def _padded(array: np.ndarray, shape: tuple[int, ...], fill: float) -> np.ndarray:
@@ -290,9 +294,8 @@ def build(
         given = monai_networks.outputs_of(network, options.dims, options.channels)
         if given != outputs:
             raise WeightsError(f"the bundle gives {given} outputs, and the question needs {outputs}", where=weights)
-    return MonaiAdapter(
-        network, question, prepare, options, source, windows=windows, read=read, loss=train.loss or "dice_ce"
-    )
+    loss = train.loss or "dice_ce"
+    return MonaiAdapter(network, question, method, prepare, options, source, windows=windows, read=read, loss=loss)
 
 
 def training(method: str, weights: str | None, given: Train, task: str = "segmentation") -> dict[str, Any]:

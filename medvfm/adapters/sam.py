@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from medvfm.adapters import _sam_examples, _sam_options
+from medvfm.adapters import _sam_examples, _sam_options, _sam_words
 from medvfm.adapters._sam_examples import Drawing
 from medvfm.adapters._sam_options import Options
 from medvfm.adapters._sam_prompting import Prompting
@@ -196,7 +196,7 @@ class SamAdapter:
         segmenter = self.module.segmenter
         sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
         given = self._settings.prompts
-        return {
+        found = {
             "weights": segmenter.name,
             **segmenter.weights_record,
             "contract": segmenter.frame.as_record(),
@@ -205,6 +205,7 @@ class SamAdapter:
             "options": self._options.model_dump(mode="json"),
             "parameters": {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, t in sizes if t)},
         }
+        return found | {"said": _sam_words.said(found | {"method": self.method})}
 
 
 def _drawing(options: Options, settings: AdapterSettings, question: Any, promptless: bool, tiny: bool) -> Drawing:

@@ -111,6 +111,7 @@ def task(question: Any) -> dict[str, Any]:
         "kind": question.kind,
         "classes": list(question.classes),
         "unit": question.unit,
+        "words": dict(question.words),
         **({"postprocess": list(question.postprocess)} if getattr(question, "postprocess", ()) else {}),
     }
 

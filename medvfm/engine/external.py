@@ -21,6 +21,7 @@ from medvfm.engine.scored import ScoreTable
 from medvfm.io import patient_hashes as patients
 from medvfm.io import run_directory
 from medvfm.io.dataset.prediction_tables import KNOWN, Table, missing, read_table, some, wide
+from medvfm.tasks.classification import WORDS
 
 
 def match(truth_given: Table, predictions_given: Table, *, allow_missing: bool) -> tuple[ScoreTable, list[str]]:
@@ -112,6 +113,7 @@ def evaluate_scores(
             "kind": kind or ("binary" if len(scored.targets) == 1 else "multi_label"),
             "classes": list(scored.targets),
             "unit": "image",
+            "words": dict(WORDS),
         },
         "data": {"flow": [{"step": "analysed", "cases": known, "patients": len(set(scored.patients.tolist()))}]},
         "thresholds": operating.as_record(cuts, "given"),

@@ -91,7 +91,13 @@ def evaluate_masks(
         "title": f"Evaluation of {Path(_name(predictions, 'masks')).name}",
         "hash": "",
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "task": {"name": "segmentation", "kind": kind, "classes": list(targets), "unit": "image"},
+        "task": {
+            "name": "segmentation",
+            "kind": kind,
+            "classes": list(targets),
+            "unit": "image",
+            "words": dict(segmentation.WORDS),
+        },
         "data": {
             "flow": [{"step": "analysed", "cases": len(found), "patients": len(set(owners.tolist()))}],
             "left_out": [{"case_id": case_id, "reason": reason} for case_id, reason in left_out],

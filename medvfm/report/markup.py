@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from medvfm.report import text as words
+from medvfm.report import text
 
 FOLDER = Path(__file__).with_name("templates")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # what neither HTML nor XML may hold
@@ -27,20 +27,19 @@ def environment() -> jinja2.Environment:
         finalize=lambda value: CONTROL.sub("", value) if type(value) is str else value,
     )
     made.filters |= {
-        "metric": words.metric,
-        "quantity": words.quantity,
-        "structure": words.structure,
-        "variant": words.variant,
-        "title_case": words.title,
-        "baseline": words.baseline,
-        "number": words.number,
-        "value": words.value,
-        "compact": words.compact,
-        "count": words.count,
-        "interval": words.interval,
-        "level": words.level,
-        "listed": words.listed,
-        "seconds": words.seconds,
+        "metric": text.metric,
+        "quantity": text.quantity,
+        "structure": text.structure,
+        "variant": text.variant,
+        "title_case": text.title,
+        "number": text.number,
+        "value": text.value,
+        "compact": text.compact,
+        "count": text.count,
+        "interval": text.interval,
+        "level": text.level,
+        "listed": text.listed,
+        "seconds": text.seconds,
     }
     return made
 

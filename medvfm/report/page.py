@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 from medvfm.io.run_directory import write_text
-from medvfm.report import markup, sentences
-from medvfm.report import run_view as view
-from medvfm.report import text as words
+from medvfm.report import markup, run_view, sentences, text
+from medvfm.report.section import Section
 from medvfm.report.sections import baselines, data, methods, model, numbers, record, subgroups
-from medvfm.report.sections.classification import calibration, curves, mistakes, operating
-from medvfm.report.sections.dataset import measures, problems, samples, structures
-from medvfm.report.sections.segmentation import agreement, missed, robustness
-from medvfm.report.sections.segmentation import case_by_case as spread
-from medvfm.report.sections.segmentation import case_pictures as cases
 
 FILE = "report.html"
-# In the order of the page. Each has a TITLE and `build(View)`, which gives HTML, or None where its data are not there.
-SECTIONS: tuple[ModuleType, ...] = (
-    curves,
-    spread,
-    baselines,
-    cases,
-    missed,
-    agreement,
-    robustness,
-    operating,
-    calibration,
-    subgroups,
-    mistakes,
-    data,
-    model,
-    methods,
-    numbers,
-    record,
+FOLDER = Path(__file__).with_name("sections")
+# Sections of every run. Those of its task lie in the folder of that name, and take their places among these.
+COMMON = (
+    Section(20, baselines.TITLE, baselines.build, of_model=True),
+    Section(90, subgroups.TITLE, subgroups.build, of_model=True),
+    Section(110, data.TITLE, data.build),
+    Section(120, model.TITLE, model.build),
+    Section(130, methods.TITLE, methods.build),
+    Section(140, numbers.TITLE, numbers.build, of_model=True),
+    Section(150, record.TITLE, record.build),
 )
-CARD_SECTIONS: tuple[ModuleType, ...] = (data, samples, structures, measures, problems)  # of `medvfm data show`
-# Sections whose numbers are an oracle's where prompts come from the truth.
-OF_THE_MODEL = (spread, baselines, cases, missed, agreement, robustness, subgroups, numbers)
+PAGES = {"card": "dataset"}  # folders of records that have a page of their own, by their kind
 HEADLINE_NUMBERS = 8
 
 
@@ -46,22 +31,21 @@ def render(directory: Path) -> Path:
     """Write report.html of a run directory from what lies in it; the same directory gives the same bytes."""
     directory = Path(directory)
     path = directory / FILE
-    write_text(path, page(view.load(directory)))
+    write_text(path, page(run_view.load(directory)))
     return path
 
 
-def page(found: view.View) -> str:
+def page(found: run_view.View) -> str:
     """The whole document."""
-    modules = CARD_SECTIONS if found.record.get("kind") == "card" else SECTIONS
-    built = [(module, module.build(found)) for module in modules]
+    built = [(section, section.build(found)) for section in _sections(found)]
     sections = [
         {
-            "id": module.__name__.rpartition(".")[2],
-            "title": module.TITLE,
+            "id": section.id,
+            "title": section.title,
             "body": body,
-            "oracle": found.oracle is not None and module in OF_THE_MODEL,
+            "oracle": found.oracle is not None and section.of_model,
         }
-        for module, body in built
+        for section, body in built
         if body is not None
     ]
     record = found.record
@@ -72,8 +56,8 @@ def page(found: view.View) -> str:
             title=record.get("title") or "Report",
             kind=record.get("kind") or "run",
             status=record.get("status") or "unknown",
-            date=words.date(record.get("created")) if record.get("created") else "",
-            task=found.part("task"),
+            date=text.date(record.get("created")) if record.get("created") else "",
+            task=found.task,
             card=found.part("data", "card"),
             answer=sentences.answer(found),
             own_answer=record.get("answer"),
@@ -82,14 +66,30 @@ def page(found: view.View) -> str:
             warnings=_warnings(found),
             key=_key_rows(found),
             unit=found.unit,
-            several_structures=found.segments and len(found.part("task").get("classes", [])) > 1,
+            several=len(found.task.get("classes", [])) > 1,
+            whole=run_view.WHOLE,
             sections=sections,
         )
         + "\n"
     )
 
 
-def _warnings(found: view.View) -> list[str]:
+def _sections(found: run_view.View) -> list[Section]:
+    """Those of every run and of the task, or of a page of its own; a task without a folder has none of its own."""
+    alone = PAGES.get(str(found.record.get("kind")))
+    if alone is not None:
+        return list(_in_folder(alone))
+    return sorted([*COMMON, *_in_folder(str(found.task.get("name")))], key=lambda section: section.order)
+
+
+def _in_folder(name: str) -> Sequence[Section]:
+    if name not in {file.parent.name for file in FOLDER.glob("*/__init__.py")}:
+        return ()
+    found: Sequence[Section] = importlib.import_module(f"medvfm.report.sections.{name}").SECTIONS
+    return found
+
+
+def _warnings(found: run_view.View) -> list[str]:
     """Those of the record and the card; simulated data and prompts from the truth have banners of their own."""
     title = found.part("data", "card").get("title")
     own = f"{title} is simulated" if title and found.part("data", "card").get("simulated") else None
@@ -98,13 +98,13 @@ def _warnings(found: view.View) -> list[str]:
     return said + [f"Known confounding: {c}" for c in found.part("data", "card").get("confounders") or []]
 
 
-def _key_rows(found: view.View) -> list[view.Row]:
+def _key_rows(found: run_view.View) -> list[run_view.Row]:
     """The numbers that stand large: of all targets together where there are several; then each structure's first."""
     primary = found.primary
     if primary is None:
         return []
-    whole = view.WHOLE if primary.get("target") in view.WHOLE else (primary["target"], None)
+    whole = run_view.WHOLE if primary.get("target") in run_view.WHOLE else (primary["target"], None)
     rows = [r for r in found.rows() if r.get("target") in whole]
-    if primary.get("target") == view.MEAN:
+    if primary.get("target") == run_view.MEAN:
         rows += [r for r in found.rows(metric=primary["metric"]) if r.get("target") not in whole]
     return rows[:HEADLINE_NUMBERS]

@@ -1,4 +1,4 @@
-"""Values of single cases of a segmentation, as measures.parquet has them."""
+"""Values of single cases, as measures.parquet has them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Sizes:
 
 
 def _table(view: View) -> pd.DataFrame | None:
-    if not view.segments or view.measures is None:
+    if view.measures is None:
         return None
     return view.measures[view.measures["split"] == view.split]
 
@@ -60,7 +60,7 @@ def structures(view: View) -> list[str]:
     """Targets with measures, in the order of the task's classes."""
     table = _table(view)
     known = [] if table is None else list(dict.fromkeys(table["target"]))
-    classes = [c for c in view.part("task").get("classes", []) if c in known]
+    classes = [c for c in view.task.get("classes", []) if c in known]
     return [*classes, *(t for t in known if t not in classes)]
 
 
@@ -106,7 +106,7 @@ def sizes(view: View, target: str, baseline: str | None = None) -> Sizes | None:
 
 def size_unit(view: View) -> str:
     """objects; ml; voxels where the files state no size of a voxel: then sizes are whole and distances do not exist."""
-    if view.part("task").get("kind") == "instances":
+    if view.task.get("kind") == "instances":
         return "objects"
     table = _table(view)
     if table is None:

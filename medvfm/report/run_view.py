@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from medvfm.io.run_directory import read_record
-from medvfm.report import text as words
+from medvfm.report import text
 
 SCORES = {"patient", "split", "target", "truth", "score"}
 MEASURES = {"case_id", "patient", "split", "target", "baseline", "metric", "value"}
 MACRO, MEAN = "macro", "mean"
+VOLUMES = {"MR", "CT", "PT", "NM"}  # modalities
 WHOLE = (None, MACRO, MEAN)  # targets of rows that stand for all classes or structures
 ORACLE = "oracle prompt: "
 Row = Mapping[str, Any]
@@ -54,7 +55,7 @@ class View:
     record: Mapping[str, Any]
     predictions: pd.DataFrame | None = None
     baselines: pd.DataFrame | None = None
-    measures: pd.DataFrame | None = None  # values of each case, of a segmentation
+    measures: pd.DataFrame | None = None  # values of each case, where metrics are means of cases
 
     def part(self, *keys: str) -> Any:
         """A part of the record by its keys, or an empty mapping where there is none."""
@@ -95,9 +96,21 @@ class View:
         """Rows of everyone under another prompt: `box_jitter_px=5`."""
         return [r for r in self.rows(group=..., **wanted) if is_variant(r)]
 
-    @property
-    def segments(self) -> bool:
-        return self.part("task").get("name") == "segmentation"
+    @cached_property
+    def task(self) -> Mapping[str, Any]:
+        """The task's section of the record; of several tasks the first."""
+        several = self.record.get("tasks") or [{}]
+        return self.part("task") or several[0]
+
+    def word(self, name: str) -> str | None:
+        """What the task calls something, by `NAME_KIND` or else `NAME` of its words; None where it has no word."""
+        words = self.task.get("words") or {}
+        return words.get(f"{name}_{self.task.get('kind')}") or words.get(name)
+
+    def baseline(self, name: str) -> str:
+        """What a baseline is called: by its adapter, by the task where it is built in, else by its own name."""
+        said = self.part("baselines", name, "said").get("title")
+        return str(said or self.word(f"baseline_{name}") or name.replace("_", " "))
 
     @cached_property
     def oracle(self) -> str | None:
@@ -105,6 +118,11 @@ class View:
         notes = [self.part("model").get("oracle"), *(r.get("note") for r in self.rows())]
         found = next((str(n) for n in notes if is_oracle(n)), None)
         return None if found is None else found.removeprefix(ORACLE).partition(";")[0]
+
+    @property
+    def holds_volumes(self) -> bool:
+        """The data are of a modality that gives volumes."""
+        return bool(VOLUMES & set(self.part("data", "card").get("modality") or []))
 
     @cached_property
     def names_patients(self) -> bool:
@@ -114,7 +132,7 @@ class View:
     @property
     def unit(self) -> str:
         """What is scored: image, side, exam or patient."""
-        return str(self.part("task").get("unit") or "case")
+        return str(self.task.get("unit") or "case")
 
     @property
     def level(self) -> float:
@@ -126,7 +144,7 @@ class View:
         if self.predictions is None:
             return []
         known = list(dict.fromkeys(self.predictions.loc[self.predictions["split"] == self.split, "target"]))
-        classes = [c for c in self.part("task").get("classes", []) if c in known]
+        classes = [c for c in self.task.get("classes", []) if c in known]
         return [*classes, *(t for t in known if t not in classes)]
 
     def scores(self, target: str, baseline: str | None = None) -> Scores | None:
@@ -152,7 +170,12 @@ class View:
 
 def is_variant(row: Row) -> bool:
     """The row is of other prompts, and not of a group of cases."""
-    return str(row.get("group") or "").partition("=")[0] in words.VARIANTS
+    return str(row.get("group") or "").partition("=")[0] in text.VARIANTS
+
+
+def is_reference(baseline: str) -> bool:
+    """`real_images`: what real data reach. It is shown beside the model, and no baseline to be beaten."""
+    return baseline.startswith("real")
 
 
 def is_oracle(note: Any) -> bool:
@@ -161,14 +184,21 @@ def is_oracle(note: Any) -> bool:
 
 
 def load(directory: Path) -> View:
-    """Read a run directory; tables that hold no scores, such as those of other tasks, are left to their sections."""
-    return View(
-        directory,
-        _without_nulls(read_record(directory)),
-        _scores(directory / "predictions.parquet", SCORES),
-        _scores(directory / "baselines.parquet", SCORES | {"baseline"}),
-        _scores(directory / "measures.parquet", MEASURES),
-    )
+    """Read a run directory; predictions that are no scores, such as masks, are left to the sections of their task."""
+    model, baselines = _scores(directory)
+    measures = _table(directory / "measures.parquet", MEASURES)
+    return View(directory, _without_nulls(read_record(directory)), model, baselines, measures)
+
+
+def _scores(directory: Path) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """The model's scores, and those of baselines: in one table, by `baseline`, or in a table of their own."""
+    table = _table(directory / "predictions.parquet", SCORES)
+    if table is None or "baseline" not in table:
+        return table, _table(directory / "baselines.parquet", SCORES | {"baseline"})
+    table = table[table["score"].notna()]
+    parts = (table[table["baseline"].isna()], table[table["baseline"].notna()])
+    model, baselines = (part.reset_index(drop=True) if len(part) else None for part in parts)
+    return model, baselines
 
 
 def _without_nulls(value: Any) -> Any:
@@ -178,7 +208,7 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(v) for v in value] if isinstance(value, list) else value
 
 
-def _scores(path: Path, columns: set[str]) -> pd.DataFrame | None:
+def _table(path: Path, columns: set[str]) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     table = pd.read_parquet(path)

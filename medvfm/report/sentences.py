@@ -2,66 +2,105 @@
 
 from __future__ import annotations
 
-from medvfm.report import segmenters
-from medvfm.report import text as words
-from medvfm.report.run_view import MACRO, Row, View, is_oracle
+import re
+from collections.abc import Mapping
 
-HEADS = {
-    "linear_probe": "A linear probe on frozen features of {model}",
-    "knn": "Nearest neighbours in the frozen features of {model}",
-    "lora": "{model}, adapted with LoRA,",
-    "last_blocks": "{model}, with its last blocks fine-tuned,",
-    "full": "{model}, fine-tuned in full,",
-    "zero_shot": "{model}, without any training (zero-shot),",
-}
+from medvfm.report import text
+from medvfm.report.run_view import MACRO, MEAN, Row, View, is_oracle, is_reference
+
+MOST_NAMED = 6  # classes that a sentence names; of more it gives the number
 
 
-def model_name(view: View) -> str:
-    """The weights by the name that their makers gave them."""
-    own = segmenters.name(view) if view.segments else None
-    if own is not None:
-        return own
+def title(view: View) -> str:
+    """The model's name as its adapter gives it, else that of its weights."""
     model = view.part("model")
-    weights = str(model.get("weights") or model.get("adapter") or "the model")
-    return weights.removeprefix("embedded:")
+    named = view.part("model", "said").get("title") or model.get("weights") or model.get("adapter") or "the model"
+    return str(named).removeprefix("embedded:")
 
 
 def label(view: View) -> str:
-    """The model's name at the head of a line; names of weights keep their small letters."""
-    if not view.part("model"):
-        return "Predictions"
-    own = segmenters.name(view) if view.segments else None
-    return model_name(view) if own is None else words.title(own)
+    """The model's name at the head of a line."""
+    return _as_label(title(view)) if view.part("model") else "Predictions"
+
+
+def baseline_label(view: View, name: str) -> str:
+    """A baseline's name at the head of a line."""
+    said = view.part("baselines", name, "said").get("title")
+    return text.title(view.baseline(name)) if said is None else _as_label(str(said))
+
+
+def _as_label(name: str) -> str:
+    """Names of weights, which hold no spaces, keep their small letters."""
+    return text.title(name) if " " in name else name
+
+
+def model_subject(view: View) -> str:
+    """`A linear probe on frozen features of facebook/dinov2-base`, from the adapter's own words."""
+    said = view.part("model", "said").get("subject")
+    if said:
+        return str(said)
+    note = view.part("model").get("method_note") or str(view.part("model").get("method") or "").replace("_", " ")
+    return f"{title(view)} ({note})" if note else title(view)
 
 
 def subject(view: View) -> str:
-    """Who answered: `A linear probe on frozen features of facebook/dinov2-base`."""
-    if view.segments:
-        return segmenters.subject(view)
-    model = view.part("model")
-    if not model:
+    """Who answered, at the head of a sentence; with prompts from the truth it says so first."""
+    if not view.part("model"):
         return "The predictions"
-    method = str(model.get("method") or "")
-    head = HEADS.get(method, "{model}, adapted by " + method.replace("_", " ") + "," if method else "{model}")
-    return head.replace("{model}", model_name(view))
+    if view.oracle is None:
+        return model_subject(view)
+    return f"With prompts from the truth (oracle prompt: {view.oracle}), {inside(view, model_subject(view))}"
 
 
-def deed(view: View) -> str:
-    """What was asked: `told lesion from no lesion`."""
-    if view.segments:
-        return segmenters.deed(view)
-    task = view.part("task")
-    classes, kind = [str(c) for c in task.get("classes", [])], task.get("kind")
-    if kind == "binary" and len(classes) == 1:
-        return f"told {classes[0]} from no {classes[0]}"
-    named = f" ({words.listed(classes)})" if 0 < len(classes) <= 6 else ""
-    if kind == "multi_label":
-        return f"looked for {len(classes)} findings{named}"
-    if kind == "ordinal":
-        return f"graded on {len(classes)} levels{named}"
-    if classes:
-        return f"told {len(classes)} classes apart{named}"
-    return f"was asked for {str(task.get('name') or 'an answer').replace('_', ' ')}"
+def inside(view: View, said: str) -> str:
+    """A subject within a sentence: a small letter, unless it begins with a name."""
+    return said if said.startswith(title(view)) else said[:1].lower() + said[1:]
+
+
+def action(view: View) -> str:
+    """What was done, in the task's words: `distinguished lesion from no lesion`, `outlined every nucleus`."""
+    template = view.word("action")
+    classes = [text.structure(c) for c in view.task.get("classes", [])]
+    if template is None:
+        name = view.task.get("name")
+        return f"performed {str(name).replace('_', ' ')}" if name else "answered"
+    few = 0 < len(classes) <= MOST_NAMED
+    values = {
+        "classes": text.listed(classes) if few else f"{len(classes)} {view.word('classes') or 'classes'}",
+        "count": str(len(classes)),
+        "named": f" ({text.listed(classes)})" if few else "",
+    }
+    return _filled(template, values)
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    """`{name}` by its value, once: names of classes may hold braces."""
+    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)
+
+
+def units(view: View, row: Row, among: str = "") -> str:
+    """`171 images of 132 patients`, `70 test patients`: both are counted wherever patients are known."""
+    found = text.plural(row.get("cases") or 0, f"{among} {view.unit}".strip())
+    if not view.names_patients or view.unit == "patient":
+        return found
+    return f"{found} of {text.plural(row.get('patients') or 0, 'patient')}"
+
+
+def number_name(view: View, row: Row) -> str:
+    """`AUROC`; `mean Dice` where numbers are means of cases; counts of cases have no mean."""
+    said = text.quantity(row["metric"])
+    if row.get("unit") == "cases":
+        return f"number of {said}"
+    return f"{view.word('average') or ''} {said}".strip()
+
+
+def over_targets(view: View, row: Row) -> str:
+    """` over 2 structures` for a number of all targets together."""
+    if row.get("target") == MACRO:
+        return f" on average over the {view.word('classes') or 'classes'}"
+    if row.get("target") == MEAN:
+        return f" over {len(view.task.get('classes', []))} {view.word('classes') or 'classes'}"
+    return ""
 
 
 def answer(view: View) -> dict[str, str] | None:
@@ -69,33 +108,31 @@ def answer(view: View) -> dict[str, str] | None:
     row = view.primary
     if row is None:
         return None
-    seen = " it had never seen" if view.record.get("kind") == "run" and view.split == "test" else ""
-    among = segmenters.units(view, row) if view.segments else words.units(row, view.unit)
-    before = f"{subject(view)} {deed(view)} in {among}{seen}"
-    name = segmenters.number_name(row) if view.segments else words.quantity(row["metric"])
+    test = "test" if view.record.get("kind") == "run" and view.split == "test" else ""
+    before = f"{subject(view)} {action(view)} in {units(view, row, test)}"
+    name = number_name(view, row)
     if row.get("value") is None:
-        return {"before": f"{before}, and the {name} is", "number": words.with_interval(row), "after": ".", "whole": ""}
-    mean = " on average over the classes" if row.get("target") == MACRO else segmenters.over(view, row)
+        return {"before": f"{before}, and the {name} is", "number": text.with_interval(row), "after": ".", "whole": ""}
     return {
         "before": f"{before}, with {'an' if name[0] in 'AEIOaeio' else 'a'} {name} of",
-        "number": words.with_interval(row),
-        "after": f"{mean}.",
+        "number": text.with_interval(row),
+        "after": f"{over_targets(view, row)}.",
         "whole": "yes",  # to be kept on one line
     }
 
 
 def comparison(view: View) -> str | None:
-    """How the strongest baseline did, and whether the data tell the two apart."""
+    """How the strongest baseline did, and whether the data show a difference."""
     row = view.primary
     if row is None or row.get("value") is None:
         return None
     best = best_baseline(view)
     if best is None:
         return None
-    name = words.baseline(best["baseline"]) + (" (oracle prompt)" if is_oracle(best.get("note")) else "")
+    name = view.baseline(best["baseline"]) + (" (oracle prompt)" if is_oracle(best.get("note")) else "")
     fair = " without prompts from the truth" if _left_out(view, best) else ""
-    sentence = f"The strongest baseline{fair}, {name}, reached {words.with_interval(best)}."
-    paired = f"{row['metric']}{words.DIFFERENCE}"
+    sentence = f"The strongest baseline{fair}, {name}, reached {text.with_interval(best)}."
+    paired = f"{row['metric']}{text.DIFFERENCE}"
     found = next(iter(view.rows(metric=paired, target=row.get("target"), baseline=best["baseline"])), None)
     if found is None or found.get("value") is None or found.get("low") is None:
         return sentence
@@ -118,12 +155,12 @@ def best_baseline(view: View) -> Row | None:
 
 
 def _others(view: View) -> list[Row]:
-    """Rows of the primary metric of all baselines."""
+    """Rows of the primary metric of all baselines; references are none."""
     row = view.primary
     if row is None:
         return []
     rows = view.rows(metric=row["metric"], target=row.get("target"), baseline=...)
-    return [r for r in rows if r.get("baseline") and r.get("value") is not None]
+    return [r for r in rows if r.get("baseline") and not is_reference(r["baseline"]) and r.get("value") is not None]
 
 
 def _left_out(view: View, best: Row) -> bool:
@@ -134,12 +171,16 @@ def _left_out(view: View, best: Row) -> bool:
 
 
 def _verdict(difference: Row) -> str:
-    """Better, worse, or not told apart, by where the paired interval lies."""
-    value, low, high = difference["value"], difference["low"], difference["high"]
-    unit = words.UNITS.get(str(difference.get("metric")).removesuffix(words.DIFFERENCE))
-    shown = words.value(difference).lstrip("−") + (f" {unit}" if unit else "")
-    gap = f"{shown} ({words.level(difference)} {words.interval(difference)}, paired)"
+    """Better, worse, or neither shown, by where the paired interval lies."""
+    low, high = difference["low"], difference["high"]
+    unit = text.UNITS.get(str(difference.get("metric")).removesuffix(text.DIFFERENCE))
+
+    def shown(row: Row) -> str:
+        amount = text.value(row) + (f" {unit}" if unit else "")
+        return f"{amount} ({text.level(row)} {text.interval(row)}, paired)"
+
     if low <= 0 <= high:
-        return f"The difference of {gap} does not tell the two apart."
+        return f"The data do not show that the model is better: the difference is {shown(difference)}."
+    found = difference if low > 0 else {**difference, "value": -difference["value"], "low": -high, "high": -low}
     higher = difference.get("better") != "lower"
-    return f"The model was {'better' if (value > 0) == higher else 'worse'} by {gap}."
+    return f"The model was {'better' if (low > 0) == higher else 'worse'} by {shown(found)}."

@@ -59,17 +59,6 @@ INTERVALS = {
     "clopper_pearson": "Clopper and Pearson",
     "pairs": "all pairs",
 }
-BASELINES = {
-    "prevalence": "prevalence alone",
-    "intensity": "voxel intensities",
-    "attributes": "patient attributes",
-    "image_and_attributes": "image and attributes",
-    "location": "location prior",
-    "ellipse": "ellipse in the true box",
-    "monai": "MONAI network",
-    "sam": "SAM",
-    "dinov2": "DINOv2",
-}
 VARIANTS = {"box_jitter_px": "box jitter of {} px", "clicks": "{} clicks"}  # of prompts, by what a group is named for
 
 
@@ -101,17 +90,13 @@ def quantity(name: str) -> str:
         value = f"{100 * float(value):.4g}%"
     except ValueError:
         return name
-    read = "" if not base.startswith("roc_") else ", read from the test curve"
+    read = "" if not base.startswith("roc_") else " on the test ROC curve (optimistic)"
     return f"{base.removeprefix('roc_').replace('_', ' ')} at {value} {parameter}{read}"
 
 
 def title(text: str) -> str:
     """The first letter a capital, the others as they are."""
     return text[:1].upper() + text[1:]
-
-
-def baseline(name: str) -> str:
-    return BASELINES.get(name, name.replace("_", " "))
 
 
 def structure(name: Any) -> str:
@@ -210,12 +195,17 @@ def listed(items: Sequence[str], word: str = "and") -> str:
     return " ".join(items) if len(items) < 2 else f"{', '.join(items[:-1])} {word} {items[-1]}"
 
 
-def units(row: Mapping[str, Any], unit: str) -> str:
-    """`70 patients`, or `171 images of 132 patients`."""
-    cases, patients = row.get("cases") or 0, row.get("patients") or 0
-    if unit == "patient" or cases == patients:
-        return plural(cases, unit)
-    return f"{plural(cases, unit)} of {plural(patients, 'patient')}"
+def licence(name: Any) -> str:
+    """`Apache-2.0` for the small letters of a hub."""
+    known = {"apache-2.0": "Apache-2.0", "mit": "MIT", "openrail": "OpenRAIL"}
+    return known.get(str(name), str(name).upper() if str(name).startswith("cc") else str(name))
+
+
+def device(name: str) -> str:
+    """`a CPU (1 thread)` for the record's `cpu, 1 threads`; a GPU by its name."""
+    kind, comma, rest = name.partition(", ")
+    threads = rest.removesuffix(" threads")
+    return f"a CPU ({plural(int(threads), 'thread')})" if kind == "cpu" and comma and threads.isdigit() else name
 
 
 def date(iso: str | None) -> str:

@@ -14,6 +14,22 @@ from medvfm.core.recipe import Task as Settings
 
 DEFAULT_METRICS = ("auroc", "auprc", "brier", "ece")
 KINDS = ("binary", "multi_class", "multi_label", "ordinal")
+WORDS = {  # of a report; a key that ends in a kind goes before the key alone
+    "action": "classified {count} classes{named}",
+    "action_binary": "distinguished {classes} from no {classes}",
+    "action_multi_class": "distinguished {count} classes{named}",
+    "action_multi_label": "looked for {count} findings{named}",
+    "action_ordinal": "graded on {count} levels{named}",
+    "class": "class",
+    "classes": "classes",
+    "holds": "Positive cases of each class",
+    "positive": "Positive",
+    "positives": "positive",
+    "baseline_prevalence": "prevalence alone",
+    "baseline_intensity": "voxel intensities",
+    "baseline_attributes": "patient attributes",
+    "baseline_image_and_attributes": "image and attributes",
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,11 @@ class ClassificationTask:
     def default_metrics(self) -> tuple[str, ...]:
         """Where the recipe names none; the first is what is selected by."""
         return DEFAULT_METRICS
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What a report says of this task."""
+        return WORDS
 
     @property
     def exclusive(self) -> bool:

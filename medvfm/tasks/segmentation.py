@@ -15,6 +15,27 @@ from medvfm.core.recipe import Task as Settings
 KINDS = ("semantic", "multi_label", "instances")
 DEFAULT_METRICS = ("dice", "hd95", "nsd@tolerance=2", "missed", "spurious")
 DEFAULT_METRICS_OF_OBJECTS = ("dice", "aji", "pq", "f1@iou=0.5")
+_DIAGONAL = "A missed structure counts with the diagonal of the image as its distance."
+_DETECTED = "Distances where detected leave missed structures out."
+WORDS = {  # of a report; a key that ends in a kind goes before the key alone
+    "action": "outlined {classes}",
+    "action_instances": "outlined every {classes}",
+    "class": "structure",
+    "classes": "structures",
+    "holds": "Cases that hold each structure",
+    "positive": "Present",
+    "average": "mean",  # numbers are means of cases
+    "convention": "Metrics were computed for each structure of each case on the grid of the image, and averaged over "
+    "the cases that hold the structure; a missed structure counts with an overlap of 0.",
+    "convention_instances": "Objects were matched one to one within each image; values are means over images that hold "
+    "objects.",
+    "convention_hd95": _DIAGONAL,
+    "convention_assd": _DIAGONAL,
+    "convention_hd95_detected": _DETECTED,
+    "convention_assd_detected": _DETECTED,
+    "baseline_location": "location prior",
+    "baseline_ellipse": "ellipse in the true box",
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +52,11 @@ class SegmentationTask:
     def default_metrics(self) -> tuple[str, ...]:
         """Where the recipe names none; the first is what is selected by."""
         return DEFAULT_METRICS_OF_OBJECTS if self.kind == "instances" else DEFAULT_METRICS
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What a report says of this task."""
+        return WORDS
 
     def labelled(self, case: Case) -> bool:
         """The case has a mask."""

@@ -7,12 +7,11 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
-from medvfm.report import proportions as shares
-from medvfm.report.charts import curve_bands as bands
-from medvfm.report.charts import forest
+from medvfm.report import proportions
+from medvfm.report.charts import curve_bands, forest
 from medvfm.report.run_view import Scores, load
 from medvfm.report.sections.classification import operating
-from tests.report import runs
+from tests.samples import runs
 
 
 def scores(n: int = 80, per_patient: int = 1, folds: int = 1, seed: int = 0) -> Scores:
@@ -25,11 +24,11 @@ def scores(n: int = 80, per_patient: int = 1, folds: int = 1, seed: int = 0) -> 
 def test_curves_are_those_of_scikit_learn():
     found = scores()
     fpr, tpr, _ = roc_curve(found.truth, found.score, drop_intermediate=False)
-    curve = bands.roc(found, 0.95)
+    curve = curve_bands.roc(found, 0.95)
     np.testing.assert_allclose(curve.x, fpr)
     np.testing.assert_allclose(curve.y, tpr)
     precision, recall, _ = precision_recall_curve(found.truth, found.score)
-    ours = bands.precision_recall(found, 0.95)
+    ours = curve_bands.precision_recall(found, 0.95)
     np.testing.assert_allclose(ours.x[1:], recall[:-1][::-1])  # ours ends at the threshold that calls everyone positive
     np.testing.assert_allclose(ours.y[1:], precision[:-1][::-1])
 
@@ -37,9 +36,9 @@ def test_curves_are_those_of_scikit_learn():
 @pytest.mark.parametrize("per_patient", [1, 4])
 def test_the_band_holds_the_curve_and_widens_with_the_level(per_patient):
     found = scores(160, per_patient)
-    narrow, wide = bands.roc(found, 0.5), bands.roc(found, 0.99)
+    narrow, wide = curve_bands.roc(found, 0.5), curve_bands.roc(found, 0.99)
     assert narrow.low is not None and wide.low is not None and narrow.high is not None and wide.high is not None
-    at = np.array([narrow.y[narrow.x <= g].max() for g in bands.FPR])
+    at = np.array([narrow.y[narrow.x <= g].max() for g in curve_bands.FPR])
     assert (wide.low <= at + 1e-9).all() and (at <= wide.high + 1e-9).all()
     assert (wide.high - wide.low).mean() > (narrow.high - narrow.low).mean()
 
@@ -48,14 +47,14 @@ def test_scores_of_different_folds_are_never_pooled():
     """A fold whose scores lie elsewhere must not change the curve; pooled, it would."""
     found = scores(120, folds=3)
     moved = Scores(found.truth, found.score + 100 * found.fold, found.patients, found.fold)
-    np.testing.assert_allclose(bands.roc(moved, 0.95).y, bands.roc(found, 0.95).y)
-    assert len(bands.roc(found, 0.95).folds) == 3
+    np.testing.assert_allclose(curve_bands.roc(moved, 0.95).y, curve_bands.roc(found, 0.95).y)
+    assert len(curve_bands.roc(found, 0.95).folds) == 3
 
 
 def test_shares_have_wilsons_interval_where_patients_have_one_unit():
     found = scores()
     hits, among = found.score > 0.5, found.truth == 1
-    row = shares.share(hits, among, found, 0.95)
+    row = proportions.share(hits, among, found, 0.95)
     expected = binomtest(int((hits & among).sum()), int(among.sum())).proportion_ci(method="wilson")
     assert row["value"] == (hits & among).sum() / among.sum()
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
@@ -66,11 +65,11 @@ def test_shares_of_clustered_units_are_less_certain():
     lone = Scores(few.truth, few.score, np.arange(160).astype(str).astype(object), few.fold)
     among = np.ones(160, dtype=bool)
     hits = np.repeat(np.arange(10) % 2 == 0, 16)  # a patient's units agree
-    clustered, independent = (shares.share(hits, among, s, 0.95) for s in (few, lone))
+    clustered, independent = (proportions.share(hits, among, s, 0.95) for s in (few, lone))
     assert clustered["high"] - clustered["low"] > 2 * (independent["high"] - independent["low"])
-    none = shares.share(np.zeros(160, dtype=bool), among, few, 0.95)
+    none = proportions.share(np.zeros(160, dtype=bool), among, few, 0.95)
     assert none["low"] == 0 and none["high"] > 0.2  # 0 of 10 patients, not 0 of 160 units
-    assert shares.share(hits, np.zeros(160, dtype=bool), few, 0.95)["value"] is None
+    assert proportions.share(hits, np.zeros(160, dtype=bool), few, 0.95)["value"] is None
 
 
 @pytest.mark.parametrize("folds", [1, 2])

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
 import pytest
 
 from medvfm.core.errors import RunError
 from medvfm.report import page as report
-from tests.report import runs
+from medvfm.report.run_view import load
+from tests.samples import runs
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{%x%}$\\frac</svg></style>\x00\x1b"
 WHOLE = {
@@ -172,6 +174,21 @@ def test_the_inside_of_a_part_may_be_missing_or_null(changed, key):
 )
 def test_any_file_may_be_missing(changed, files, gone):
     assert changed(without=files).sections == WHOLE - gone
+
+
+def test_baselines_lie_in_the_table_of_the_model_or_in_their_own(run, changed, tmp_path):
+    """Both forms give the same page."""
+    apart = changed().text
+    directory = tmp_path / "run"
+    tables = [pd.read_parquet(directory / f"{name}.parquet") for name in ("predictions", "baselines")]
+    one = pd.concat([tables[0].assign(baseline=None), tables[1]], ignore_index=True).assign(mask=None)
+    one.to_parquet(directory / "predictions.parquet", index=False)
+    (directory / "baselines.parquet").unlink()
+    assert Elements(report.render(directory).read_text(encoding="utf-8")).text == apart
+    assert load(directory).scores("lesion", "intensity") is not None
+    one.assign(score=float("nan")).to_parquet(directory / "predictions.parquet", index=False)  # a task without scores
+    page = Elements(report.render(directory).read_text(encoding="utf-8"))
+    assert page.sections == WHOLE - {"curves", "calibration", "operating"}
 
 
 def test_a_record_with_nothing_but_its_format_renders(changed):

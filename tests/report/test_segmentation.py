@@ -12,19 +12,19 @@ import pandas as pd
 import pytest
 
 from medvfm.report import page as report
-from medvfm.report import per_case as casewise
+from medvfm.report import per_case, sentences
 from medvfm.report import run_view as view
-from medvfm.report import sentences
 from medvfm.report import text as words
 from medvfm.report.charts import swarm
 from medvfm.report.sections import methods
-from medvfm.report.sections.segmentation import agreement, missed
-from medvfm.report.sections.segmentation import case_by_case as spread
-from tests.report import runs, segmentation_runs
+from medvfm.report.sections.segmentation import agreement, case_by_case, missed
 from tests.report.test_page import HOSTILE, SHOWN, Elements, figures
+from tests.samples import runs, segmentation_runs
 
-PLAIN = {"spread", "baselines", "cases", "missed", "agreement", "subgroups", "data", "model", "methods", "numbers",
-         "record"}  # fmt: skip
+PLAIN = {
+    "case_by_case", "baselines", "case_pictures", "missed", "agreement", "subgroups", "data", "model", "methods",
+    "numbers", "record",
+}  # fmt: skip
 ORACLE = "oracle prompt: a box an object"
 
 
@@ -67,7 +67,7 @@ def test_sections_are_those_that_have_data(volumes, objects):
 @pytest.mark.parametrize("kind", ["semantic", "multi_label"])
 def test_every_case_is_drawn_once(tmp_path, kind):
     record = segmentation_runs.write(tmp_path, kind=kind, n=30, baselines={"location": 0.6})
-    page = section(report.render(tmp_path).read_text(encoding="utf-8"), "spread")
+    page = section(report.render(tmp_path).read_text(encoding="utf-8"), "case_by_case")
     tables = page.split('<table class="forest swarm">')[1:]
     for metric, table in zip(("dice", "hd95_detected", "nsd@tolerance=2"), tables, strict=True):
         for mark, baseline in (("<circle cx", None), ("<rect x", "location")):
@@ -78,7 +78,7 @@ def test_every_case_is_drawn_once(tmp_path, kind):
 def test_median_and_quartiles_are_those_of_the_table(volumes):
     measures = pd.read_parquet(volumes[0] / "measures.parquet")
     mine = measures[(measures["split"] == "test") & measures["baseline"].isna() & (measures["metric"] == "dice")]
-    page = section(report.render(volumes[0]).read_text(encoding="utf-8"), "spread")
+    page = section(report.render(volumes[0]).read_text(encoding="utf-8"), "case_by_case")
     for target in ("anterior_part", "posterior_part"):
         low, middle, high = np.nanpercentile(mine.loc[mine["target"] == target, "value"], [25, 50, 75])
         assert f"<b>{middle:.2f}</b> " in page and f"({low:.2f} to {high:.2f})" in page
@@ -91,7 +91,7 @@ def test_missed_structures_have_no_place_on_an_axis_of_distances(tmp_path):
     for target in ("anterior_part", "posterior_part"):
         lost = rows_of(record, "missed", target=target)[0]["value"]
         cases = rows_of(record, "hd95", target=target)[0]["cases"]
-        strip = spread._strip(found, "hd95", target, None)
+        strip = case_by_case._strip(found, "hd95", target, None)
         assert lost > 0 and strip.values is not None and len(strip.values) == cases - lost
         assert strip.values.max() < segmentation_runs.DIAGONAL_MM and f"{lost:.0f} missed" in strip.detail
 
@@ -142,7 +142,7 @@ def test_no_case_and_no_patient_is_named(volumes, objects):
 def test_agreement_is_bland_and_altmans():
     truth = np.array([1.0, 2.0, 3.0, 4.0, 0.0, 0.0])
     predicted = np.array([1.5, 2.0, 2.5, 5.0, 0.0, 0.7])
-    found = agreement.Agreement.of(casewise.Sizes(np.arange(6), truth, predicted, np.arange(6).astype(object)), 0.95)
+    found = agreement.Agreement.of(per_case.Sizes(np.arange(6), truth, predicted, np.arange(6).astype(object)), 0.95)
     assert found is not None
     d = np.array([0.5, 0.0, -0.5, 1.0, 0.7])  # the case in which both are empty is no agreement
     spread_ml = 1.96 * np.sqrt(((d - d.mean()) ** 2).sum() / 4)
@@ -150,15 +150,15 @@ def test_agreement_is_bland_and_altmans():
     assert (found.low, found.high) == pytest.approx((d.mean() - spread_ml, d.mean() + spread_ml), rel=1e-4)
     assert found.mean.tolist() == [1.25, 2.0, 2.75, 4.5, 0.35]
     assert found.spurious.tolist() == [False] * 4 + [True] and not found.missed.any()
-    flipped = agreement.Agreement.of(casewise.Sizes(np.arange(6), predicted, truth, np.arange(6).astype(object)), 0.95)
+    flipped = agreement.Agreement.of(per_case.Sizes(np.arange(6), predicted, truth, np.arange(6).astype(object)), 0.95)
     assert flipped is not None and (flipped.bias, flipped.low) == pytest.approx((-found.bias, -found.high))
-    few = casewise.Sizes(np.arange(2), truth[:2], predicted[:2], np.arange(2).astype(object))
+    few = per_case.Sizes(np.arange(2), truth[:2], predicted[:2], np.arange(2).astype(object))
     assert agreement.Agreement.of(few, 0.95) is None
 
 
 def test_sizes_have_the_unit_of_the_run(volumes, objects, tmp_path):
-    assert casewise.size_unit(view.load(volumes[0])) == "ml"
-    assert casewise.size_unit(view.load(objects[0])) == "objects"
+    assert per_case.size_unit(view.load(volumes[0])) == "ml"
+    assert per_case.size_unit(view.load(objects[0])) == "objects"
     shutil.copytree(volumes[0], tmp_path / "run")
     table = pd.read_parquet(tmp_path / "run" / "measures.parquet")
     distance = table["metric"].str.startswith(("hd95", "nsd"))
@@ -166,7 +166,7 @@ def test_sizes_have_the_unit_of_the_run(volumes, objects, tmp_path):
     sizes = table["metric"].isin(["truth_size", "predicted_size"])
     table.loc[sizes, "value"] = (1000 * table.loc[sizes, "value"]).round()
     table.to_parquet(tmp_path / "run" / "measures.parquet", index=False)
-    assert casewise.size_unit(view.load(tmp_path / "run")) == "voxels"
+    assert per_case.size_unit(view.load(tmp_path / "run")) == "voxels"
     assert "(voxels)" in report.render(tmp_path / "run").read_text(encoding="utf-8")
 
 
@@ -191,7 +191,10 @@ def test_an_oracle_is_named_wherever_its_numbers_stand(objects, volumes, tmp_pat
     page = report.render(directory).read_text(encoding="utf-8")
     found = Elements(page)
     assert "ORACLE PROMPTS" in found.text and "a box an object" in found.text
-    assert "With prompts from the truth (oracle prompt: a box an object), a small promptable segmenter" in found.text
+    assert (
+        "With prompts from the truth (oracle prompt: a box an object), a small promptable segmentation network"
+        in found.text
+    )
     assert "Prompts come from the truth (" not in found.text  # the banner says it
     for name in (PLAIN | {"robustness"}) - {"data", "model", "methods", "record"}:
         assert 'class="oracle">oracle prompts</span>' in section(page, name)
@@ -209,10 +212,10 @@ def test_the_answer_and_the_comparison(volumes, tmp_path):
     text = rendered(directory).text
     assert (
         "A decoder on tf_efficientnet_b0, the encoder fine-tuned in full, outlined anterior part and posterior part in "
-        f"48 images of 48 patients it had never seen, with a mean Dice of {row['value']:.2f} (95% CI {row['low']:.2f} "
+        f"48 test images of 48 patients, with a mean Dice of {row['value']:.2f} (95% CI {row['low']:.2f} "
         f"to {row['high']:.2f}) over 2 structures."
     ) in text
-    assert "The strongest baseline, MONAI network, reached" in text
+    assert "The strongest baseline, 3D U-Net of MONAI, reached" in text
     segmentation_runs.write(tmp_path, baselines={"ellipse": 0.97, "location": 0.6}, model=segmentation_runs.MONAI)
     found = view.load(tmp_path)
     said = sentences.comparison(found)
@@ -226,7 +229,7 @@ def test_the_answer_and_the_comparison(volumes, tmp_path):
 def test_patients_are_not_counted_where_none_are_named(volumes, tmp_path):
     shutil.copytree(volumes[0], tmp_path / "run")
     runs.save(tmp_path / "run", volumes[1] | {"warnings": ["The data name no patients: images of one patient may ..."]})
-    assert "in 48 images it had never seen" in rendered(tmp_path / "run").text
+    assert "in 48 test images, with" in rendered(tmp_path / "run").text
 
 
 def test_an_evaluation_of_masks(volumes, tmp_path):
@@ -235,7 +238,7 @@ def test_an_evaluation_of_masks(volumes, tmp_path):
     runs.save(tmp_path / "run", {k: volumes[1][k] for k in kept} | {"kind": "evaluation"})
     page = rendered(tmp_path / "run")
     assert "The predictions outlined anterior part and posterior part in 48 images of 48 patients, with" in page.text
-    assert {"spread", "missed", "agreement", "baselines", "numbers"} <= page.sections and "None" not in page.text
+    assert {"case_by_case", "missed", "agreement", "baselines", "numbers"} <= page.sections and "None" not in page.text
 
 
 @pytest.mark.parametrize(
@@ -246,11 +249,14 @@ def test_an_evaluation_of_masks(volumes, tmp_path):
             "Volumes were read slice by slice (in the plane of best resolution), with 1 neighbour on either",
         ),
         ("DENSE", "A convolutional decoder on a pyramid of the encoder's features gave each pixel its structure"),
-        ("DENSE", "Pictures were fitted into 96 × 96 px with borders"),
-        ("MONAI", "The network was a 3D U-Net of MONAI with 16 channels at its first level, with weights drawn at"),
-        ("MONAI", "patches of 48 × 48 × 48 voxels, two of three around a structure; a sliding window"),
-        ("SAM", "The network was a small promptable segmenter, with weights drawn at random"),
-        ("SAM", "Pictures were taken at their own size, and scaled from their least value to their greatest."),
+        ("DENSE", "Images were fitted into 96 × 96 px with borders"),
+        ("MONAI", "The model was a 3D U-Net of MONAI, trained from scratch, used through the adapter monai. The"),
+        (
+            "MONAI",
+            "patches had 48 × 48 × 48 voxels, two of three around a structure; images were predicted by a sliding",
+        ),
+        ("SAM", "The model was a small promptable segmentation network, trained from scratch, used through"),
+        ("SAM", "Images were taken at their own size, and scaled from their minimum to their maximum."),
     ],
 )
 def test_methods_of_each_adapter(tmp_path, model, said):
@@ -258,8 +264,11 @@ def test_methods_of_each_adapter(tmp_path, model, said):
     text = Elements(f"<p>{methods.build(view.load(tmp_path))}</p>").text
     assert said in text and "None" not in text and "pooled" not in text
     assert "The weights of epoch 8, the best by validation Dice, were kept." in text
-    assert "a missed structure counts with an overlap of 0, and with the diagonal of the image as its distance" in text
-    assert "Baselines on the same cases were location prior" in text
+    assert (
+        "a missed structure counts with an overlap of 0. A missed structure counts with the diagonal of the image"
+        in text
+    )
+    assert "The baseline on the same cases was location prior" in text
 
 
 def test_all_numbers_count_cases(volumes):
@@ -301,9 +310,9 @@ def test_nothing_is_loaded_and_no_id_stands_twice(objects):
 @pytest.mark.parametrize(
     ("files", "gone"),
     [
-        (("measures.parquet",), {"spread", "missed", "agreement"}),
+        (("measures.parquet",), {"case_by_case", "missed", "agreement"}),
         (("predictions.parquet",), set()),
-        (tuple(f"previews/{n:03d}.png" for n in range(3)), {"cases"}),
+        (tuple(f"previews/{n:03d}.png" for n in range(3)), {"case_pictures"}),
     ],
 )
 def test_any_file_may_be_missing(volumes, tmp_path, files, gone):
@@ -326,7 +335,7 @@ def test_pictures_outside_of_the_run_are_not_shown(volumes, tmp_path):
     segmentation_runs.examples(tmp_path, 48)
     outside = [e | {"file": f"../{e['file']}"} for e in volumes[1]["examples"]]
     runs.save(tmp_path / "run", volumes[1] | {"examples": outside})
-    assert "cases" not in rendered(tmp_path / "run").sections
+    assert "case_pictures" not in rendered(tmp_path / "run").sections
 
 
 @pytest.mark.parametrize(

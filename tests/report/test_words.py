@@ -10,6 +10,7 @@ from medvfm.report import sentences
 from medvfm.report import text as words
 from medvfm.report.run_view import View
 from medvfm.report.sections import data, methods
+from tests.samples import runs
 
 
 def view(**record) -> View:
@@ -21,8 +22,15 @@ def row(value: float | None, low: float | None, high: float | None, **more) -> d
     return base | {"value": value, "low": low, "high": high, "better": "higher"} | more
 
 
-TASK = {"name": "classification", "kind": "binary", "classes": ["lesion"], "unit": "patient"}
-MODEL = {"weights": "facebook/dinov2-base", "method": "linear_probe", "adapter": "dinov2"}
+def task(kind: str, *classes: str, unit: str = "patient") -> dict:
+    return runs.task("classification", kind, classes, unit)
+
+
+TASK = task("binary", "lesion")
+MODEL = {
+    "weights": "facebook/dinov2-base",
+    "said": {"title": "dinov2-base", "subject": "A linear probe on frozen features of dinov2-base"},
+}
 
 
 def said(found: View) -> str:
@@ -33,18 +41,18 @@ def said(found: View) -> str:
 
 def test_the_answer_in_a_sentence():
     assert said(view(task=TASK, model=MODEL, metrics=[row(0.8534, 0.7621, 0.9111)])) == (
-        "A linear probe on frozen features of facebook/dinov2-base told lesion from no lesion in 70 patients it had "
-        "never seen, with an AUROC of 0.85 (95% CI 0.76 to 0.91)."
+        "A linear probe on frozen features of dinov2-base distinguished lesion from no lesion in 70 test patients, "
+        "with an AUROC of 0.85 (95% CI 0.76 to 0.91)."
     )
 
 
 @pytest.mark.parametrize(
     ("task", "part"),
     [
-        (TASK | {"unit": "image"}, "in 171 images of 132 patients it had never seen"),
-        ({"kind": "multi_label", "classes": ["a", "b", "c"], "unit": "image"}, "looked for 3 findings (a, b and c)"),
-        ({"kind": "ordinal", "classes": ["0", "1"], "unit": "image"}, "graded on 2 levels (0 and 1)"),
-        ({"kind": "multi_class", "classes": list("abcdefgh"), "unit": "image"}, "told 8 classes apart in 171"),
+        (TASK | {"unit": "image"}, "in 171 test images of 132 patients, with"),
+        (task("multi_label", "a", "b", "c", unit="image"), "looked for 3 findings (a, b and c)"),
+        (task("ordinal", "0", "1", unit="image"), "graded on 2 levels (0 and 1)"),
+        (task("multi_class", *"abcdefgh", unit="image"), "distinguished 8 classes in 171"),
     ],
 )
 def test_the_question_in_words(task, part):
@@ -53,12 +61,12 @@ def test_the_question_in_words(task, part):
 
 def test_a_standalone_evaluation_claims_nothing_unseen():
     text = said(view(kind="evaluation", task=TASK, metrics=[row(0.8, 0.7, 0.9)]))
-    assert text.startswith("The predictions told lesion") and "never seen" not in text
+    assert text.startswith("The predictions distinguished lesion") and "test" not in text
 
 
 def test_several_targets_answer_with_their_mean():
     rows = [row(0.9, 0.8, 0.95, target="a"), row(0.7, 0.6, 0.8, target="macro")]
-    text = said(view(task={"kind": "multi_label", "classes": ["a", "b"]}, model=MODEL, metrics=rows))
+    text = said(view(task=task("multi_label", "a", "b"), model=MODEL, metrics=rows))
     assert "0.70 (95% CI 0.60 to 0.80) on average over the classes." in text
 
 
@@ -66,9 +74,13 @@ def test_several_targets_answer_with_their_mean():
     ("better", "gap", "verdict"),
     [
         ("higher", (0.2, 0.1, 0.3), "The model was better by 0.20 (95% CI 0.10 to 0.30, paired)."),
-        ("higher", (-0.2, -0.3, -0.1), "The model was worse by 0.20"),
+        ("higher", (-0.2, -0.3, -0.1), "The model was worse by 0.20 (95% CI 0.10 to 0.30"),
         ("lower", (-0.2, -0.3, -0.1), "The model was better by 0.20"),
-        ("higher", (0.06, -0.05, 0.17), "The difference of 0.06 (95% CI −0.05 to 0.17, paired) does not tell the two"),
+        (
+            "higher",
+            (0.06, -0.05, 0.17),
+            "The data do not show that the model is better: the difference is 0.06 (95% CI −0.05",
+        ),
     ],
 )
 def test_the_strongest_baseline_and_the_verdict(better, gap, verdict):
@@ -109,7 +121,7 @@ def test_a_score_is_not_rounded_to_certainty(value, text):
     ("name", "text"),
     [
         ("sensitivity@specificity=0.9", "sensitivity at 90% specificity"),
-        ("roc_specificity@sensitivity=0.975", "specificity at 97.5% sensitivity, read from the test curve"),
+        ("roc_specificity@sensitivity=0.975", "specificity at 97.5% sensitivity on the test ROC curve (optimistic)"),
         ("auroc_difference", "difference in AUROC"),
         ("hausdorff_95", "hausdorff 95"),
     ],

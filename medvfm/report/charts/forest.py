@@ -9,8 +9,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from medvfm.report import markup
-from medvfm.report import text as words
+from medvfm.report import markup, text
 from medvfm.report.run_view import Row
 
 
@@ -54,8 +53,8 @@ def table(
             "extra": line.extra,
             "heading": line.row is None,
             "at": {k: place(line.row.get(k)) for k in ("value", "low", "high")} if line.row else {},
-            "text": words.value(line.row) if line.row else "",
-            "interval": words.interval(line.row) if line.row else "",
+            "text": text.value(line.row) if line.row else "",
+            "interval": text.interval(line.row) if line.row else "",
             "note": (line.row.get("note") or "") if line.row else "",
             "defined": line.row is not None and line.row.get("value") is not None,
         }
@@ -65,12 +64,12 @@ def table(
         "forest",
         caption=caption,
         lines=shown,
-        ticks=[{"at": place(t), "text": words.compact(t)} for t in axis],
+        ticks=[{"at": place(t), "text": text.compact(t)} for t in axis],
         reference=place(reference),
         first=first,
         value=value,
         extra=extra,
-        level=words.level(rows[0]) if rows else "",
+        level=text.level(rows[0]) if rows else "",
     )
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from medvfm.report import markup
-from medvfm.report import text as words
+from medvfm.report import markup, text
 from medvfm.report.charts import forest
 
 HEIGHT_PX, FOOT_PX = 50, 14  # of a strip, and of its part below the dots, where the quartiles lie
@@ -39,7 +38,7 @@ def table(caption: str, strips: Sequence[Strip], *, first: str, value: str) -> M
         "swarm",
         caption=caption,
         strips=[_drawn(strip, low, high, diameter) for strip in strips],
-        ticks=[{"at": round(100 * (t - low) / (high - low), 2), "text": words.compact(t)} for t in axis],
+        ticks=[{"at": round(100 * (t - low) / (high - low), 2), "text": text.compact(t)} for t in axis],
         first=first,
         value=value,
         height=HEIGHT_PX,
@@ -62,8 +61,8 @@ def _drawn(strip: Strip, low: float, high: float, diameter: float) -> dict[str, 
         "dots": [(f"{x:g}", f"{y:g}") for x, y in zip((100 * share).round(2), (middle + across).round(1), strict=True)],
         "diameter": diameter,
         "quartiles": [f"{100 * (q - low) / (high - low):.2f}" for q in quartiles],
-        "median": words.value(row),
-        "range": words.interval(row),
+        "median": text.value(row),
+        "range": text.interval(row),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from medvfm.report import markup
+from medvfm.report import markup, text
 from medvfm.report.run_view import View
 
 TITLE = "Data"
@@ -36,8 +36,8 @@ def build(view: View) -> Markup | None:
         columns=[(s, SPLITS.get(s, s)) for s in columns],
         reasons=reasons(data.get("left_out") or []),
         openings=data.get("test_openings"),
-        holds="Cases that hold each structure" if view.segments else "Positive cases of each class",
-        column="Structure" if view.segments else "Class",
+        holds=view.word("holds") or "Cases of each class",
+        column=text.title(view.word("class") or "class"),
         folds=data.get("folds") or 1,
     )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from medvfm.report import markup, outlining, sentences
-from medvfm.report import text as words
-from medvfm.report.run_view import View, is_oracle
-from medvfm.report.sections import model as model_section
+from medvfm.report import markup, sentences, text
+from medvfm.report.run_view import Row, View, is_oracle, is_reference
+from medvfm.report.sections.model import input_contract, watched
 
 TITLE = "Methods, for copying"
+RANDOM = {"scratch", "tiny"}  # weights that are no files
 
 
 def build(view: View) -> Markup | None:
@@ -19,10 +20,10 @@ def build(view: View) -> Markup | None:
     return markup.fragment("methods", paragraphs=paragraphs) if paragraphs else None
 
 
-def _sentence(text: str) -> str:
+def _sentence(said: str) -> str:
     """Ended once, with a full stop."""
-    text = " ".join(str(text).split())
-    return words.title(text if text.endswith((".", "!", "?")) else f"{text}.") if text else ""
+    said = " ".join(str(said).split())
+    return text.title(said if said.endswith((".", "!", "?")) else f"{said}.") if said else ""
 
 
 def _data(view: View) -> list[str]:
@@ -39,12 +40,12 @@ def _data(view: View) -> list[str]:
         said.append(_sentence(f"The reference standard was: {card['truth']}"))
     flow = data.get("flow") or []
     if flow:
-        lost = [f"{words.plural(-s['cases'], 'case')} ({s['step']})" for s in flow if (s.get("cases") or 0) < 0]
+        lost = [f"{text.plural(-s['cases'], 'case')} ({s['step']})" for s in flow if (s.get("cases") or 0) < 0]
         begun, ended = flow[0], flow[-1]
-        left = f"; left out were {words.listed(lost)}" if lost else ""
-        among = f" of {words.plural(ended['patients'], 'patient')}" if ended.get("patients") else ""
-        whole = "" if begun["cases"] == ended["cases"] else f"Of {words.plural(begun['cases'], 'case')}, "
-        said.append(f"{whole}{words.plural(ended['cases'], 'case')}{among} were analysed{left}.")
+        left = f"; left out were {text.listed(lost)}" if lost else ""
+        among = f" of {text.plural(ended['patients'], 'patient')}" if ended.get("patients") else ""
+        whole = "" if begun["cases"] == ended["cases"] else f"Of {text.plural(begun['cases'], 'case')}, "
+        said.append(f"{whole}{text.plural(ended['cases'], 'case')}{among} were analysed{left}.")
     return said + _splits(view)
 
 
@@ -60,56 +61,70 @@ def _splits(view: View) -> list[str]:
     split = recipe.get("split") or {}
     if split.get("folds"):
         return [f"Patients were divided into {split['folds']} folds (seed {recipe.get('seed', 0)}); in the first fold "
-                f"the parts were {words.listed(sizes)}."]  # fmt: skip
+                f"the parts were {text.listed(sizes)}."]  # fmt: skip
     if split.get("hold_out"):
-        held = [f"{c} {words.listed([str(v) for v in vs], 'or')}" for c, vs in split["hold_out"].items()]
-        return [f"Cases with {words.listed(held)} were held out for testing: {words.listed(sizes)}."]
+        held = [f"{c} {text.listed([str(v) for v in vs], 'or')}" for c, vs in split["hold_out"].items()]
+        return [f"Cases with {text.listed(held)} were held out for testing: {text.listed(sizes)}."]
     how = "as the data card gives it" if split.get("from") == "card" else f"at random (seed {recipe.get('seed', 0)})"
-    return [f"Patients were split {how}, no patient in two parts, into {words.listed(sizes)}."]
+    return [f"Patients were split {how}, no patient in two parts, into {text.listed(sizes)}."]
 
 
 def _amount(split: dict[str, Any], noun: str) -> str:
-    return words.plural(split.get(f"{noun}s") or 0, noun)
+    return text.plural(split.get(f"{noun}s") or 0, noun)
 
 
 def _model(view: View) -> list[str]:
-    model, prepare = view.part("model"), view.part("recipe", "prepare")
+    model, own = view.part("model"), view.part("model", "said")
     if not model:
         return []
-    licence = f", licence {model['licence']}" if model.get("licence") else ""
-    digest = f" (sha256 {str(model['sha256'])[:16]}…{licence})" if model.get("sha256") else ""
     through = f", used through the adapter {model['adapter']}" if model.get("adapter") else ""
-    own = outlining.network(view) if view.segments else None
-    said = [own or f"The pretrained model was {sentences.model_name(view)}{digest}{through}."]
-    contract = model_section.contract(model.get("contract") or {})
+    subject = sentences.inside(view, sentences.model_subject(view)).rstrip(",")
+    said = [f"The model was {subject}{through}{_weights(model)}."]
+    contract = input_contract(model.get("contract") or {})
     if contract:
-        said.append(f"Pictures were {contract}.")
-    slices = prepare.get("slices") or {}
-    if slices and not view.segments and outlining.VOLUMES & set(view.part("data", "card").get("modality") or []):
-        low, high = slices.get("span", (0, 1))
-        said.append(
-            f"From each volume {slices.get('count')} {slices.get('axis')} slices between {100 * low:.4g}% and "
-            f"{100 * high:.4g}% of its extent were encoded and pooled by their {slices.get('pool')}."
-        )
-    if view.segments:
-        said += outlining.how(view)
+        said.append(f"Images were {contract}.")
+    said += own.get("input") or []
+    if view.holds_volumes:
+        said += own.get("volumes") or []
     if model.get("method"):
         note = f" ({model['method_note']})" if model.get("method_note") else ""
-        said.append(f"The method of adaptation was {str(model['method']).replace('_', ' ')}{note}.")
-    return said + (outlining.prompts(view) if view.segments else []) + _fitting(view)
+        said.append(f"Method of adaptation: {str(model['method']).replace('_', ' ')}{note}.")
+    return said + (own.get("prompts") or []) + _variants(view) + _fitting(view)
+
+
+def _weights(model: dict[str, Any]) -> str:
+    """Hash and licence of pretrained weights; what was drawn at random has neither."""
+    if not model.get("sha256") or model.get("source", model.get("weights")) in RANDOM:
+        return ""
+    licence = f", {text.licence(model['licence'])} licence" if model.get("licence") else ""
+    return f" (weights: sha256 {str(model['sha256'])[:16]}…{licence})"
+
+
+def _variants(view: View) -> list[str]:
+    """The prompts under which numbers were computed again."""
+    varied = dict.fromkeys(str(r["group"]).partition("=")[0] for r in view.variants())
+    names = {"box_jitter_px": "boxes whose sides were off by up to a number of pixels", "clicks": "one click or more"}
+    return [f"The overlap was computed again with {text.listed([names[v] for v in varied])}."] if varied else []
+
+
+def _conventions(view: View, rows: Sequence[Row]) -> list[str]:
+    """How the task's numbers are defined, then what holds of single metrics, each once."""
+    names = [r["metric"].partition("@")[0] for r in rows]
+    said = [view.word("convention"), *(view.word(f"convention_{name}") for name in names)]
+    return [*dict.fromkeys(s for s in said if s)]
 
 
 def _fitting(view: View) -> list[str]:
     model, training, said = view.part("model"), view.part("training"), []
     sizes, choice, select = model.get("parameters") or {}, model.get("choice") or {}, view.part("recipe", "select")
-    name = select.get("metric") or model_section.watched(training)
-    metric = words.quantity(name) if name else "value"
+    name = select.get("metric") or watched(training)
+    metric = text.quantity(name) if name else "value"
     if sizes.get("total") and training:
         share = 100 * (sizes.get("trainable") or 0) / sizes["total"]
-        said.append(f"Of {words.count(sizes['total'])} parameters {words.count(sizes.get('trainable') or 0)} "
+        said.append(f"Of {text.count(sizes['total'])} parameters {text.count(sizes.get('trainable') or 0)} "
                     f"({share:.3g}%) were trained.")  # fmt: skip
     if isinstance(choice.get("C"), int | float) and choice.get("on"):
-        said.append(f"The regularisation strength C = {words.compact(choice['C'])} had the best validation {metric} of "
+        said.append(f"The regularisation strength C = {text.compact(choice['C'])} had the best validation {metric} of "
                     f"{len(choice.get('swept') or [])} values.")  # fmt: skip
     if isinstance(choice.get("k"), int) and choice.get("on"):
         said.append(f"The number of neighbours k = {choice['k']} had the best validation {metric} of "
@@ -120,7 +135,7 @@ def _fitting(view: View) -> list[str]:
             k: v for k, v in (training.get("settings") or {}).items() if isinstance(v, int | float | str) and v != ""
         }
         how = f" ({', '.join(f'{k} {v}'.replace('_', ' ') for k, v in settings.items())})" if settings else ""
-        length = words.plural(len(epochs), "epoch")
+        length = text.plural(len(epochs), "epoch")
         said += [
             f"Training used AdamW with a linear warm-up and a cosine decay, for {length}{how}.",
             f"The weights of epoch {training.get('best_epoch')}, the best by validation {metric}, were kept.",
@@ -137,31 +152,32 @@ def _evaluation(view: View) -> list[str]:
         e.get("fixed_on") == "val" for t in view.part("thresholds").values() for e in t.values()
     ):
         said.append("Thresholds were fixed on validation data and applied to the test data unchanged.")
-    names = list(dict.fromkeys(words.metric(r["metric"]) for r in rows))
-    said.append(f"We report {words.listed(names)}.")
-    said += outlining.judging(view) if view.segments else []
+    names = list(dict.fromkeys(text.metric(r["metric"]) for r in rows))
+    said.append(f"We report {text.listed(names)}.")
+    said += _conventions(view, rows)
     confidence = view.part("recipe", "evaluate", "confidence")
     used = dict.fromkeys(r["method"] for r in rows if r.get("method"))
     ways = []
     if "delong" in used:
         ways.append("the method of DeLong on the logit scale (AUROC)")
     if any(u.startswith("bootstrap") for u in used):
-        drawn = f" of {words.count(confidence['resamples'])} resamples" if confidence.get("resamples") else ""
+        drawn = f" of {text.count(confidence['resamples'])} resamples" if confidence.get("resamples") else ""
         ways.append(f"a bootstrap over patients{drawn}{' (all other metrics)' if ways else ''}")
-    ways += [words.INTERVALS.get(u, u) for u in used if u != "delong" and not u.startswith("bootstrap")]
+    ways += [text.INTERVALS.get(u, u) for u in used if u != "delong" and not u.startswith("bootstrap")]
     if ways:
-        said.append(f"Intervals ({words.level(rows[0]).replace('CI', 'confidence')}) are from {words.listed(ways)}.")
-    told = {r["baseline"] for r in view.rows(baseline=...) if r.get("baseline") and is_oracle(r.get("note"))}
-    others = dict.fromkeys(
-        words.baseline(r["baseline"]) + (" (oracle prompt)" if r["baseline"] in told else "")
-        for r in view.rows(baseline=...)
-        if r.get("baseline")
-    )
-    if others:
-        said.append(f"Baselines on the same cases were {words.listed(list(others))}; differences are paired.")
+        said.append(f"Intervals ({text.level(rows[0]).replace('CI', 'confidence')}) are from {text.listed(ways)}.")
+    oracles = {r["baseline"] for r in view.rows(baseline=...) if r.get("baseline") and is_oracle(r.get("note"))}
+    others = dict.fromkeys(r["baseline"] for r in view.rows(baseline=...) if r.get("baseline"))
+    named = [view.baseline(n) + (" (oracle prompt)" if n in oracles else "") for n in others if not is_reference(n)]
+    if named:
+        were = "Baselines on the same cases were" if len(named) > 1 else "The baseline on the same cases was"
+        said.append(f"{were} {text.listed(named)}; differences are paired.")
+    references = [view.baseline(n) for n in others if is_reference(n)]
+    if references:
+        said.append(f"For reference, the same was computed for {text.listed(references)}.")
     groups = dict.fromkeys(r["group"].partition("=")[0].replace("_", " ") for r in view.subgroups())
     if groups:
-        said.append(f"The same was computed by {words.listed(list(groups))}.")
+        said.append(f"The same was computed by {text.listed(list(groups))}.")
     return said
 
 
@@ -175,8 +191,8 @@ def _software(view: View) -> list[str]:
         for key, name in (("python", "Python"), ("torch", "PyTorch"))
         if environment.get(key)
     ]
-    where = f", on {environment['device']}" if environment.get("device") else ""
+    where = f", on {text.device(str(environment['device']))}" if environment.get("device") else ""
     digest = f" (recipe {view.record['hash']})" if view.record.get("hash") else ""
     return [
-        f"Everything was run with medvfm {version}{digest}{' under ' + words.listed(beside) if beside else ''}{where}."
+        f"Everything was run with medvfm {version}{digest}{' under ' + text.listed(beside) if beside else ''}{where}."
     ]

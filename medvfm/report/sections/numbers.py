@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from medvfm.report import markup
-from medvfm.report import text as words
+from medvfm.report import markup, text
 from medvfm.report.run_view import Row, View, is_variant
 
 TITLE = "All numbers"
@@ -16,25 +15,25 @@ def build(view: View) -> Markup | None:
         return None
     groups: dict[str, list[Row]] = {}
     for row in view.metrics:
-        shown = {"variant": words.variant(row["group"]) if is_variant(row) else "", "note": _note(row)}
-        groups.setdefault(_heading(row), []).append({**row, **shown})
+        shown = {"variant": text.variant(row["group"]) if is_variant(row) else "", "note": _note(row)}
+        groups.setdefault(_heading(view, row), []).append({**row, **shown})
     methods = dict.fromkeys(r["method"] for r in view.metrics if r.get("method"))
     return markup.fragment(
         "numbers",
         groups=list(groups.items()),
         unit=view.unit,
-        methods=[words.INTERVALS.get(m, m) for m in methods],
+        methods=[text.INTERVALS.get(m, m) for m in methods],
         several=len({r.get("target") for r in view.metrics}) > 1,
-        positive="With it" if view.segments else "Positive",
+        positive=view.word("positive") or "Positive",
     )
 
 
-def _heading(row: Row) -> str:
+def _heading(view: View, row: Row) -> str:
     split = {"test": "Test", "val": "Validation", "train": "Training"}.get(row["split"], row["split"])
-    if row.get("baseline") and row["metric"].endswith(words.DIFFERENCE):
-        return f"{split}: model minus {words.baseline(row['baseline'])}"
+    if row.get("baseline") and row["metric"].endswith(text.DIFFERENCE):
+        return f"{split}: model minus {view.baseline(row['baseline'])}"
     if row.get("baseline"):
-        return f"{split}: {words.baseline(row['baseline'])}"
+        return f"{split}: {view.baseline(row['baseline'])}"
     if is_variant(row):
         return f"{split}: other prompts from the truth"
     if row.get("group"):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from medvfm.report import markup
-from medvfm.report import text as words
+from medvfm.report import markup, sentences, text
 from medvfm.report.charts import forest
 from medvfm.report.run_view import Row, View
 
@@ -21,13 +20,13 @@ def build(view: View) -> Markup | None:
         return None
     lines = [forest.Line("Everyone", row, _size(view, row), "diamond")]
     for column in dict.fromkeys(r["group"].partition("=")[0] for r in found):
-        lines.append(forest.Line(words.title(column.replace("_", " "))))
+        lines.append(forest.Line(text.title(column.replace("_", " "))))
         lines += [
             forest.Line(r["group"].partition("=")[2], r, _size(view, r))
             for r in found
             if r["group"].partition("=")[0] == column
         ]
-    named = words.title(words.metric(row["metric"]))
+    named = text.title(text.metric(row["metric"]))
     table = forest.table(
         f"{named} in subgroups; the dashed line is the value of everyone.",
         lines,
@@ -39,5 +38,6 @@ def build(view: View) -> Markup | None:
 
 
 def _size(view: View, row: Row) -> str:
-    positives = None if view.segments else row.get("positives")
-    return words.units(row, view.unit) + ("" if positives is None else f", {words.count(positives)} positive")
+    positives, said = row.get("positives"), view.word("positives")
+    counted = f", {text.count(positives)} {said}" if said and positives is not None else ""
+    return sentences.units(view, row) + counted

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 
 from medvfm.core.errors import Undefined
 from medvfm.metrics import calibration
-from medvfm.report import markup
-from medvfm.report import proportions as shares
-from medvfm.report.charts import svg as figures
+from medvfm.report import markup, proportions
+from medvfm.report.charts import svg
 from medvfm.report.run_view import Scores, View
 
 TITLE = "Calibration"
@@ -26,7 +25,7 @@ SIZE_IN = (4.3, 4.6)
 
 
 def build(view: View) -> Markup | None:
-    if not view.targets or view.part("task").get("name", "classification") != "classification":
+    if not view.targets:
         return None
     rows = [r for r in view.rows() if r["metric"].partition("@")[0] in METRICS]
     level = view.level
@@ -57,10 +56,10 @@ def _panel(view: View, number: int, target: str, level: float) -> dict:
 
     def paint(figure: Figure) -> None:
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-        top.plot([0, 1], [0, 1], color=figures.MUTED, lw=0.9, ls=(0, (1, 2)))
+        top.plot([0, 1], [0, 1], color=svg.MUTED, lw=0.9, ls=(0, (1, 2)))
         for number, bins in enumerate(folds):
             _line(top, bins, MARKERS[number % len(MARKERS)], whiskers=len(folds) == 1)
-        figures.unit_square(top, "", "Observed share")
+        svg.unit_square(top, "", "Observed share")
         _histogram(below, scores)
         below.set_xlabel("Predicted probability")
 
@@ -72,7 +71,7 @@ def _panel(view: View, number: int, target: str, level: float) -> dict:
     return {
         "target": target,
         "reason": None,
-        "figure": figures.draw(f"calibration{number}", alt, SIZE_IN, paint),
+        "figure": svg.draw(f"calibration{number}", alt, SIZE_IN, paint),
         "bins": folds[0] if len(folds) == 1 else None,
         "folds": len(folds),
     }
@@ -84,7 +83,7 @@ def _bins(scores: Scores, level: float) -> list[dict[str, Any]]:
     found = []
     for low, high, probability in zip(bins.low.tolist(), bins.high.tolist(), bins.probability.tolist(), strict=True):
         inside = (scores.score >= low) & ((scores.score < high) | (high >= 1))  # the last bin is closed
-        row = shares.share(scores.truth == 1, inside, scores, level)
+        row = proportions.share(scores.truth == 1, inside, scores, level)
         found.append({"low": low, "high": high, "probability": probability, "row": row})
     return found
 
@@ -95,11 +94,11 @@ def _line(axes: Axes, bins: list[dict[str, Any]], marker: str, whiskers: bool) -
     for place, bin in zip(x, bins, strict=True):
         if whiskers and bin["row"]["low"] is not None:
             ends = [bin["row"]["low"], bin["row"]["high"]]
-            axes.plot([place, place], ends, color=figures.BLUE, lw=1.3, alpha=0.55)
+            axes.plot([place, place], ends, color=svg.BLUE, lw=1.3, alpha=0.55)
     total = sum(b["row"]["cases"] for b in bins)
     areas = [16 + 80 * b["row"]["cases"] / total for b in bins]
-    axes.plot(x, y, color=figures.BLUE, lw=0.9, alpha=0.7)
-    axes.scatter(x, y, s=areas, marker=marker, color=figures.BLUE, edgecolor="white", lw=0.8, zorder=3)
+    axes.plot(x, y, color=svg.BLUE, lw=0.9, alpha=0.7)
+    axes.scatter(x, y, s=areas, marker=marker, color=svg.BLUE, edgecolor="white", lw=0.8, zorder=3)
 
 
 def _histogram(axes: Axes, scores: Scores) -> None:
@@ -109,9 +108,9 @@ def _histogram(axes: Axes, scores: Scores) -> None:
     down, _ = np.histogram(scores.score[scores.truth == 0], edges)
     width = 0.9 * (edges[1] - edges[0])
     centres = (edges[1:] + edges[:-1]) / 2
-    axes.bar(centres, up, width, color=figures.BLUE)
-    axes.bar(centres, -down, width, color="white", edgecolor=figures.VERMILION, lw=0.9, hatch="//////")
-    axes.axhline(0, color=figures.MUTED, lw=0.7)
+    axes.bar(centres, up, width, color=svg.BLUE)
+    axes.bar(centres, -down, width, color="white", edgecolor=svg.VERMILION, lw=0.9, hatch="//////")
+    axes.axhline(0, color=svg.MUTED, lw=0.7)
     most = max(1, int(max(up.max(), down.max())))
     axes.set(ylim=(-1.15 * most, 1.15 * most), yticks=[-most, 0, most], ylabel="Units")
     axes.set_yticklabels([str(most), "0", str(most)])

@@ -6,9 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from medvfm.report import data_uris as pictures
-from medvfm.report import markup
-from medvfm.report import text as words
+from medvfm.report import data_uris, markup, text
 from medvfm.report.run_view import View
 
 TITLE = "The most confident mistakes"
@@ -30,7 +28,7 @@ def build(view: View) -> Markup | None:
 
 def _picture(view: View, entry: dict[str, Any]) -> dict[str, Any] | None:
     """The file as a data URI, where it is a PNG inside the run directory."""
-    found = pictures.read(view.directory, str(entry.get("file") or ""))
+    found = data_uris.read(view.directory, str(entry.get("file") or ""))
     if found is None:
         return None
     target, truth, score = str(entry.get("target") or ""), entry.get("truth"), entry.get("score")
@@ -41,6 +39,6 @@ def _picture(view: View, entry: dict[str, Any]) -> dict[str, Any] | None:
         "kind": str(entry.get("kind") or "picture"),
         "target": target,
         "truth": says.get(truth, str(truth)),
-        "score": words.score(score) if isinstance(score, int | float) else "",
+        "score": text.score(score) if isinstance(score, int | float) else "",
         "caption": str(entry.get("caption") or ""),
     }

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from medvfm.report import markup
-from medvfm.report import proportions as shares
-from medvfm.report import text as words
+from medvfm.report import markup, proportions, text
 from medvfm.report.run_view import Scores, View
 
 TITLE = "Decisions at a threshold"
@@ -20,7 +18,7 @@ MOST_CLASSES = 12
 def build(view: View) -> Markup | None:
     level = view.level
     points = [point for target in view.targets for point in _points(view, target, level)]
-    matrix = _matrix(view) if view.part("task").get("kind") in EXCLUSIVE else None
+    matrix = _matrix(view) if view.task.get("kind") in EXCLUSIVE else None
     if not points and matrix is None:
         return None
     lone = all(s is None or s.independent for s in map(view.scores, view.targets))
@@ -29,7 +27,7 @@ def build(view: View) -> Markup | None:
         points=points,
         folds=view.part("data").get("folds") or 1,
         given=view.record.get("kind") == "evaluation",  # nothing was fixed on validation data: there are none
-        other="another class" if view.part("task").get("kind") in EXCLUSIVE else None,
+        other="another class" if view.task.get("kind") in EXCLUSIVE else None,
         matrix=matrix,
         several=len(view.targets) > 1,
         level=f"{100 * level:.4g}%",
@@ -67,11 +65,11 @@ def _goal(name: str) -> str:
     """What the threshold was chosen for."""
     base, _, rest = name.partition("@")
     parameter, _, value = rest.partition("=")
-    return words.metric(f"{base}@{parameter}={value}") if rest else base.replace("_", " ")
+    return text.metric(f"{base}@{parameter}={value}") if rest else base.replace("_", " ")
 
 
 def _shown(cuts: list[float | None]) -> str:
-    return words.listed([words.threshold(c) for c in dict.fromkeys(cuts)])
+    return text.listed([text.threshold(c) for c in dict.fromkeys(cuts)])
 
 
 def _achieved(scores: Scores, cuts: list[float], level: float) -> dict[str, Any]:
@@ -86,10 +84,10 @@ def _achieved(scores: Scores, cuts: list[float], level: float) -> dict[str, Any]
             "fp": int((called & ~positive).sum()),
             "tn": int((~called & ~positive).sum()),
         },
-        "sensitivity": shares.share(called, positive, scores, level),
-        "specificity": shares.share(~called, ~positive, scores, level),
-        "ppv": shares.share(positive, called, scores, level),
-        "npv": shares.share(~positive, ~called, scores, level),
+        "sensitivity": proportions.share(called, positive, scores, level),
+        "specificity": proportions.share(~called, ~positive, scores, level),
+        "ppv": proportions.share(positive, called, scores, level),
+        "npv": proportions.share(~positive, ~called, scores, level),
     }
 
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from medvfm.report import markup
-from medvfm.report.charts import svg as figures
+from medvfm.report.charts import svg
 from medvfm.report.run_view import View
 
 TITLE = "Sizes and spacings"
@@ -38,10 +38,10 @@ def _histograms(axes: Mapping[str, Mapping[str, Any]]) -> Markup:
     def paint(figure: Figure) -> None:
         for number, (name, entry) in enumerate(axes.items(), 1):
             plot = figure.add_subplot(rows, columns, number)
-            plot.stairs(entry["counts"], entry["edges"], fill=True, color=figures.BLUE)
+            plot.stairs(entry["counts"], entry["edges"], fill=True, color=svg.BLUE)
             plot.set(xlabel=f"{name} ({entry['unit']})", ylabel="images" if number % columns == 1 else "")
             plot.locator_params(nbins=5, integer=entry["unit"] != "mm", axis="x")
             plot.locator_params(nbins=4, integer=True, axis="y")
 
     alt = f"Histograms of {', '.join(axes)}; the table holds their quartiles"
-    return figures.draw("measures", alt, (2.6 * columns, 1.75 * rows), paint)
+    return svg.draw("measures", alt, (2.6 * columns, 1.75 * rows), paint)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from medvfm.report import data_uris as pictures
-from medvfm.report import markup
+from medvfm.report import data_uris, markup
 from medvfm.report.run_view import View
 
 TITLE = "Samples"
@@ -14,7 +13,7 @@ TITLE = "Samples"
 def build(view: View) -> Markup | None:
     found = []
     for entry in view.record.get("samples") or []:
-        picture = pictures.read(view.directory, str(entry.get("file") or ""))
+        picture = data_uris.read(view.directory, str(entry.get("file") or ""))
         if picture is not None:
             caption = str(entry.get("caption") or "")
             found.append({"uri": picture.uri, "caption": caption, "planes": picture.is_planes})

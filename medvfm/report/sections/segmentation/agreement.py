@@ -10,10 +10,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from medvfm.report import markup
-from medvfm.report import per_case as casewise
-from medvfm.report import text as words
-from medvfm.report.charts import svg as figures
+from medvfm.report import markup, per_case, text
+from medvfm.report.charts import svg
 from medvfm.report.run_view import View
 from medvfm.statistics.bootstrap import bootstrap_interval
 
@@ -39,7 +37,7 @@ class Agreement:
     high: float
 
     @classmethod
-    def of(cls, sizes: casewise.Sizes, level: float) -> Agreement | None:
+    def of(cls, sizes: per_case.Sizes, level: float) -> Agreement | None:
         """Of the cases in which truth or prediction holds the structure; None for too few of them.
 
         Limits are bias plus and minus 1.96 standard deviations of the differences (Bland and Altman 1986).
@@ -62,7 +60,7 @@ class Agreement:
 
 
 def build(view: View) -> Markup | None:
-    unit, structures = casewise.size_unit(view), casewise.structures(view)
+    unit, structures = per_case.size_unit(view), per_case.structures(view)
     panels = [_panel(view, number, target, unit) for number, target in enumerate(structures[:MOST])]
     found = [p for p in panels if p is not None]
     if not found:
@@ -80,29 +78,29 @@ def build(view: View) -> Markup | None:
 
 
 def _panel(view: View, number: int, target: str, unit: str) -> dict[str, Any] | None:
-    sizes = casewise.sizes(view, target)
+    sizes = per_case.sizes(view, target)
     found = None if sizes is None else Agreement.of(sizes, view.level)
     if sizes is None or found is None:
         return None
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
-        axes.axhline(0, color=figures.MUTED, lw=0.8, ls=(0, (1, 2)))
+        axes.axhline(0, color=svg.MUTED, lw=0.8, ls=(0, (1, 2)))
         for limit in (found.low, found.high):
-            axes.axhline(limit, color=figures.VERMILION, lw=1.3, ls=(0, (5, 2)))
-        axes.axhline(found.bias, color=figures.BLUE, lw=1.6)
+            axes.axhline(limit, color=svg.VERMILION, lw=1.3, ls=(0, (5, 2)))
+        axes.axhline(found.bias, color=svg.BLUE, lw=1.6)
         plain = ~(found.missed | found.spurious)
         style: dict[str, Any] = {"s": 17, "lw": 0.6, "zorder": 3}
-        axes.scatter(found.mean[plain], found.difference[plain], color=figures.BLUE, edgecolor="white", **style)
+        axes.scatter(found.mean[plain], found.difference[plain], color=svg.BLUE, edgecolor="white", **style)
         if found.missed.any():
             axes.scatter(
-                found.mean[found.missed], found.difference[found.missed], marker="x", color=figures.INK, s=24, lw=1.2,
+                found.mean[found.missed], found.difference[found.missed], marker="x", color=svg.INK, s=24, lw=1.2,
                 zorder=4,
             )  # fmt: skip
         if found.spurious.any():
             axes.scatter(
                 found.mean[found.spurious], found.difference[found.spurious], marker="^", facecolor="white",
-                edgecolor=figures.INK, s=24, lw=1, zorder=4,
+                edgecolor=svg.INK, s=24, lw=1, zorder=4,
             )  # fmt: skip
         axes.set(xlabel=f"Mean of truth and prediction ({unit})", ylabel=f"Prediction − truth ({unit})")
         axes.margins(x=0.06, y=0.12)
@@ -112,18 +110,18 @@ def _panel(view: View, number: int, target: str, unit: str) -> dict[str, Any] | 
     row = {"value": found.bias, "low": found.low, "high": found.high}
     bias_row = {"value": found.bias, "low": found.bias_low, "high": found.bias_high}
     alt = (
-        f"Bland-Altman plot of {len(found.mean)} cases: bias {words.value(row)} {unit}, limits of agreement "
-        f"{words.interval(row)} {unit}"
+        f"Bland-Altman plot of {len(found.mean)} cases: bias {text.value(row)} {unit}, limits of agreement "
+        f"{text.interval(row)} {unit}"
     )
     true_mean = float(sizes.truth[sizes.present].mean()) if sizes.present.any() else None
     return {
-        "name": words.title(words.structure(target)),
-        "figure": figures.draw(f"agreement{number}", alt, SIZE_IN, paint),
+        "name": text.title(text.structure(target)),
+        "figure": svg.draw(f"agreement{number}", alt, SIZE_IN, paint),
         "cases": len(found.mean),
-        "bias": words.value(row),
-        "bias_interval": words.interval(bias_row),
-        "limits": words.interval(row),
-        "mean": words.number(true_mean),
+        "bias": text.value(row),
+        "bias_interval": text.interval(bias_row),
+        "limits": text.interval(row),
+        "mean": text.number(true_mean),
         "missed": int(found.missed.sum()),
         "spurious": int(found.spurious.sum()),
         "clustered": len(set(sizes.patients.tolist())) < len(sizes.patients),

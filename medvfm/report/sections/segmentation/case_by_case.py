@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
-from medvfm.report import markup, sentences
-from medvfm.report import per_case as casewise
-from medvfm.report import text as words
+from medvfm.report import markup, per_case, sentences, text
 from medvfm.report.charts import swarm
 from medvfm.report.run_view import View
 
@@ -24,18 +22,18 @@ MOST_METRICS, MOST_STRUCTURES, MOST_BASELINES = 4, 12, 4
 
 
 def build(view: View) -> Markup | None:
-    structures, metrics = casewise.structures(view), chosen(casewise.metrics(view))
+    structures, metrics = per_case.structures(view), chosen(per_case.metrics(view))
     if not structures or not metrics:
         return None
     shown = structures[:MOST_STRUCTURES]
     return markup.fragment(
-        "spread",
+        "case_by_case",
         tables=[_table(view, metric, shown) for metric in metrics],
         who="model" if view.part("model") else "predictions",
-        baselines=bool(casewise.baselines(view)),
-        cases=casewise.count(view),
+        baselines=bool(per_case.baselines(view)),
+        cases=per_case.count(view),
         unit=view.unit,
-        objects=view.part("task").get("kind") == "instances",
+        objects=view.task.get("kind") == "instances",
         distances=any(m.startswith(DISTANCES) for m in metrics),
         left=len(structures) - len(shown),
     )
@@ -53,14 +51,14 @@ def chosen(metrics: list[str]) -> list[str]:
 
 
 def _table(view: View, metric: str, structures: list[str]) -> Markup:
-    others = casewise.baselines(view)[:MOST_BASELINES]
+    others = per_case.baselines(view)[:MOST_BASELINES]
     strips = []
     for structure in structures:
-        strips.append(swarm.Strip(words.title(words.structure(structure))))
+        strips.append(swarm.Strip(text.title(text.structure(structure))))
         strips += [_strip(view, metric, structure, baseline) for baseline in (None, *others)]
     distance = " of structures that were detected" if metric in DISTANCES else ""
     return swarm.table(
-        f"{words.title(words.metric(metric))}{distance}",
+        f"{text.title(text.metric(metric))}{distance}",
         strips,
         first="Structure",
         value="Median (quartiles)",
@@ -68,13 +66,13 @@ def _table(view: View, metric: str, structures: list[str]) -> Markup:
 
 
 def _strip(view: View, metric: str, structure: str, baseline: str | None) -> swarm.Strip:
-    found = casewise.values(view, metric, structure, baseline)
-    detail = words.plural(len(found.value), "case")
-    sizes = casewise.sizes(view, structure, baseline)
+    found = per_case.values(view, metric, structure, baseline)
+    detail = text.plural(len(found.value), "case")
+    sizes = per_case.sizes(view, structure, baseline)
     if metric in DISTANCES and sizes is not None and sizes.missed.any():
         detected = ~np.isin(found.place, sizes.place[sizes.missed])
-        found = casewise.Values(found.place[detected], found.value[detected])
-        detail = f"{words.plural(len(found.value), 'case')}; {int((~detected).sum())} missed"
+        found = per_case.Values(found.place[detected], found.value[detected])
+        detail = f"{text.plural(len(found.value), 'case')}; {int((~detected).sum())} missed"
     if baseline is None:
         return swarm.Strip(sentences.label(view), found.value, detail)
-    return swarm.Strip(words.title(words.baseline(baseline)), found.value, detail, "square")
+    return swarm.Strip(sentences.baseline_label(view, baseline), found.value, detail, "square")

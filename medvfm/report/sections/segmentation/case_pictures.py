@@ -6,9 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from medvfm.report import data_uris as pictures
-from medvfm.report import markup
-from medvfm.report import text as words
+from medvfm.report import data_uris, markup, text
 from medvfm.report.run_view import View
 
 TITLE = "Best, median and worst cases"
@@ -17,7 +15,7 @@ MOST = 24
 
 
 def build(view: View) -> Markup | None:
-    several = len(view.part("task").get("classes", [])) > 1
+    several = len(view.task.get("classes", [])) > 1
     shown = [_case(view, entry, several) for entry in (view.record.get("examples") or [])[:MOST]]
     found = [entry for entry in shown if entry is not None]
     if not found:
@@ -26,28 +24,28 @@ def build(view: View) -> Markup | None:
     planes = any(e["planes"] for e in found)
     groups = [(KINDS.get(kind, kind), [e for e in found if e["kind"] == kind]) for kind in kinds]
     return markup.fragment(
-        "cases",
+        "case_pictures",
         groups=groups if planes else [("", found)],  # pictures stand side by side, planes of volumes one below another
         planes=planes,
-        metric=words.metric(found[0]["metric"]),
+        metric=text.metric(found[0]["metric"]),
         several=several,
-        tables=view.predictions is not None,
+        tables=view.measures is not None,
     )
 
 
 def _case(view: View, entry: dict[str, Any], several: bool) -> dict[str, Any] | None:
-    found = pictures.read(view.directory, str(entry.get("file") or ""))
+    found = data_uris.read(view.directory, str(entry.get("file") or ""))
     if found is None:
         return None
     score, metric = entry.get("score"), str(entry.get("metric") or "score")
-    unit = words.UNITS.get(metric)
+    unit = text.UNITS.get(metric)
     return {
         "uri": found.uri,
         "planes": found.is_planes,
         "kind": str(entry.get("kind") or "picture"),
         "heading": KINDS.get(str(entry.get("kind")), str(entry.get("kind") or "picture")),
         "metric": metric,
-        "named": words.title(f"mean {words.quantity(metric)}" if several else words.quantity(metric)),
-        "score": words.number(score) + (f" {unit}" if unit else "") if isinstance(score, int | float) else "",
+        "named": text.title(f"mean {text.quantity(metric)}" if several else text.quantity(metric)),
+        "score": text.number(score) + (f" {unit}" if unit else "") if isinstance(score, int | float) else "",
         "caption": str(entry.get("caption") or ""),
     }

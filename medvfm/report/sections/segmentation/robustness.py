@@ -8,9 +8,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from medvfm.report import markup
-from medvfm.report import text as words
-from medvfm.report.charts import svg as figures
+from medvfm.report import markup, text
+from medvfm.report.charts import svg
 from medvfm.report.run_view import WHOLE, Row, View
 
 TITLE = "When prompts are less exact"
@@ -34,7 +33,7 @@ def build(view: View) -> Markup | None:
     return markup.fragment(
         "robustness",
         panels=found,
-        level=words.level(rows[0]),
+        level=text.level(rows[0]),
         baselines=any(p["baseline"] for p in found),
     )
 
@@ -56,23 +55,23 @@ def _panel(view: View, name: str, rows: list[Row], target: str | None) -> dict[s
         banded = [(at, r) for at, r in known if r.get("low") is not None and r.get("high") is not None]
         axes.fill_between(
             [at for at, _ in banded], [r["low"] for _, r in banded], [r["high"] for _, r in banded],
-            color=figures.BLUE, alpha=0.16, lw=0,
+            color=svg.BLUE, alpha=0.16, lw=0,
         )  # fmt: skip
         if level is not None:
-            axes.axhline(level, color=figures.VERMILION, lw=1.3, ls=(0, (5, 2)))
-        axes.plot(x, y, color=figures.BLUE, lw=1.8, marker="o", ms=4.5, mec="white", mew=0.7)
-        axes.set(xlabel=label, ylabel=words.title(words.metric(metric)))
+            axes.axhline(level, color=svg.VERMILION, lw=1.3, ls=(0, (5, 2)))
+        axes.plot(x, y, color=svg.BLUE, lw=1.8, marker="o", ms=4.5, mec="white", mew=0.7)
+        axes.set(xlabel=label, ylabel=text.title(text.metric(metric)))
         axes.xaxis.set_major_locator(FixedLocator(x))
         axes.set_xticks(x, [f"{at:g}" for at in x])
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.margins(x=0.04, y=0.15)
 
-    said = ", ".join(f"{words.value(r)} at {at:g}" for at, r in known)
+    said = ", ".join(f"{text.value(r)} at {at:g}" for at, r in known)
     return {
         "heading": heading,
         "column": column,
-        "metric": words.title(words.metric(metric)),
-        "figure": figures.draw(f"robustness-{name}", f"{heading}: {words.metric(metric)} {said}", SIZE_IN, paint),
+        "metric": text.title(text.metric(metric)),
+        "figure": svg.draw(f"robustness-{name}", f"{heading}: {text.metric(metric)} {said}", SIZE_IN, paint),
         "points": [{"at": f"{at:g}{' px' if 'px' in name else ''}", "row": r} for at, r in points],
         "whole": target is not None and target in WHOLE,
         "cases": known[0][1]["cases"],

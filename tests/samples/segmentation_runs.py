@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from medvfm.adapters import _dinov2_words, _monai_words, _sam_words
 from medvfm.core.metric_spec import parse
 from medvfm.core.recipe import Confidence
 from medvfm.core.result_row import as_records
 from medvfm.engine.casewise import CaseJudge, PerCaseValues
 from medvfm.engine.measure import metrics_of
-from tests.report import runs
+from tests.samples import runs
 
 METRICS = ("dice", "hd95", "hd95_detected", "nsd@tolerance=2", "volume_error", "missed", "spurious",
            "false_positive_volume")  # fmt: skip
@@ -123,8 +124,9 @@ def write(
     (directory / "plain").rmdir()
     record |= {
         "title": title,
-        "task": {"name": "segmentation", "kind": kind, "classes": list(targets), "unit": "image"},
-        "model": {**(model or DENSE), **({"oracle": oracle} if oracle else {})},
+        "task": runs.task("segmentation", kind, targets, "image"),
+        "model": _model(model or DENSE, oracle),
+        "baselines": {"monai": {key: said_of(MONAI)[key] for key in ("adapter", "method", "weights", "said")}},
         "training": {
             "settings": {"epochs": 8, "steps": 100, "batch_size": 8, "learning_rate": 1e-3},
             "epochs": [{"epoch": e, "loss": 1.1 / e, "learning_rate": 1e-3, "val": {"dice": 0.85 - 0.4 / e}}
@@ -184,6 +186,16 @@ SAM = {
     "method": "full",
     "method_note": "encoder and decoder",
 }
+
+
+def said_of(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a model with its adapter's own words."""
+    words = {"dinov2": _dinov2_words, "monai": _monai_words, "sam": _sam_words}[model["adapter"]]
+    return {**model, "said": words.said(model)}
+
+
+def _model(model: Mapping[str, Any], oracle: str | None) -> dict[str, Any]:
+    return said_of({**model, "oracle": oracle} if oracle or model["adapter"] == "sam" else model)
 
 
 def examples(directory: Path, n: int, volumes: bool = True) -> list[dict[str, Any]]:

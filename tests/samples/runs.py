@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from medvfm import lookup
+from medvfm.adapters import _dinov2_words
 from medvfm.core.metric_spec import parse
 from medvfm.core.recipe import Confidence
 from medvfm.core.result_row import as_records
@@ -124,7 +126,7 @@ def write(
         "created": "2026-11-23T15:45:40+00:00",
         "seconds": {"reading": 20.5, "fitting": 3.0, "total": 61.0},
         "recipe": _recipe(targets, unit, metrics, folds),
-        "task": {"name": "classification", "kind": kind, "classes": list(targets), "unit": unit},
+        "task": task("classification", kind, targets, unit),
         "data": _data(targets, n) | {"folds": folds},
         "model": _model(training),
         "training": _training() if training else None,
@@ -142,6 +144,12 @@ def write(
     }
     save(directory, record)
     return record
+
+
+def task(name: str, kind: str, targets: tuple[str, ...], unit: str) -> dict[str, Any]:
+    """The section of a task of medvfm, with its own words."""
+    words = lookup.module("tasks", name, "").WORDS
+    return {"name": name, "kind": kind, "classes": list(targets), "unit": unit, "words": dict(words)}
 
 
 def save(directory: Path, record: dict[str, Any]) -> None:
@@ -217,6 +225,8 @@ def _model(training: bool) -> dict[str, Any]:
         "method": "lora" if training else "linear_probe",
         "method_note": "low-rank updates" if training else "logistic regression on frozen features",
     }
+    volume = {"axis": "axial", "count": 13, "span": [0.2, 0.8], "pool": "mean"}
+    model["said"] = _dinov2_words.said(model | {"volume": volume})
     if training:
         return model
     swept = [10.0**e for e in range(-4, 5)]

@@ -1,0 +1,56 @@
+"""How a report calls a promptable segmenter, and what it says of its input and its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+METHODS = {
+    "zero_shot": "{model}, without any training (zero-shot),",
+    "decoder": "{model}, its mask decoder fine-tuned,",
+    "lora": "{model}, adapted with LoRA,",
+    "full": "{model}, fine-tuned in full,",
+    "promptless": "{model}, with learned prompts of each class,",
+}
+FRAMES = {  # by the name of the input contract
+    "sam": "resized to a longest side of {side} px, normalised by ImageNet's mean and standard deviation, and padded "
+    "with zeros to a square (the input of SAM)",
+    "medsam": "resized to {side} × {side} px, and scaled from their minimum to their maximum (the input of MedSAM)",
+    "sam2": "resized to {side} × {side} px, and normalised by ImageNet's mean and standard deviation (the input of "
+    "SAM 2)",
+    "tiny": "taken at their own size, and scaled from their minimum to their maximum",
+}
+SOURCES = {
+    "file": "Prompts came from a file.",
+    "grid": "Prompts were a grid of points over each image; duplicate masks were removed by non-maximum suppression.",
+    "adapter": "Prompts were boxes of a detector{weights}.",
+}
+FROM_SCRATCH = "small promptable segmentation network"
+
+
+def said(record: Mapping[str, Any]) -> dict[str, Any]:
+    """From the record of the adapter and its `method`."""
+    scratch, method = record["weights"] == "tiny", str(record["method"])
+    title = FROM_SCRATCH if scratch else str(record["weights"])
+    head = "{model}, trained from scratch," if scratch and method == "full" else METHODS[method]
+    contract = record["contract"]
+    frame = FRAMES[contract["contract"]].replace("{side}", str(contract["side_px"]))
+    return {
+        "title": title,
+        "subject": head.replace("{model}", f"A {title}" if scratch else title),
+        "input": [f"Images were {frame}.", *(["Initial weights were random."] if scratch else [])],
+        "prompts": _prompts(record),
+    }
+
+
+def _prompts(record: Mapping[str, Any]) -> list[str]:
+    if record["oracle"]:
+        which = str(record["oracle"]).removeprefix("oracle prompt: ")
+        return [
+            f"Prompts were derived from the reference masks (oracle prompt: {which}), so all numbers of the model are "
+            "those of a user who gives such prompts without error."
+        ]
+    given = record["prompts"] or {}
+    source = SOURCES.get(str(given.get("from")))
+    weights = (given.get("adapter") or {}).get("weights")
+    return [source.replace("{weights}", f" ({weights})" if weights else "")] if source else []

@@ -1,0 +1,55 @@
+"""What adapters say of themselves for a report: every method has its words, sentences are whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from medvfm.adapters import _dinov2_words, _monai_words, _sam_words, dinov2, monai, sam
+
+ENCODER = {"weights": "facebook/dinov2-base", "volume": {"axis": None, "count": 13, "span": [0.2, 0.8], "pool": "mean"}}
+DENSE = {"weights": "embedded:net", "decoder": "conv", "slices": "native", "neighbours": 1}
+SAM = {"weights": "org/sam", "contract": {"contract": "medsam", "side_px": 1024}, "oracle": None, "prompts": None}
+NETWORK = {"network": "unet", "dims": 3, "patch": [48, 48, 48], "width": 16, "overlap": 0.5}
+MONAI = {"weights": "scratch", "network": NETWORK}
+
+
+def methods(module, task):
+    return [name for name, method in module.METHODS.items() if task in method.tasks]
+
+
+@pytest.mark.parametrize(
+    ("words", "record", "method"),
+    [
+        *((_dinov2_words, ENCODER, m) for m in methods(dinov2, "classification")),
+        *((_dinov2_words, DENSE, m) for m in methods(dinov2, "segmentation")),
+        *((_sam_words, SAM, m) for m in methods(sam, "segmentation")),
+        *((_monai_words, MONAI | {"weights": "bundle:spleen"}, m) for m in methods(monai, "segmentation")),
+    ],
+)
+def test_every_method_has_its_words(words, record, method):
+    found = words.said(record | {"method": method})
+    assert found["title"] and found["title"] in found["subject"] and "{" not in str(found["subject"])
+    sentences = [*found["input"], *found["prompts"], *found.get("volumes", [])]
+    assert all(s[0].isupper() and s.endswith(".") and "None" not in s and "{" not in s for s in sentences)
+
+
+@pytest.mark.parametrize(
+    ("words", "record", "said"),
+    [
+        (_dinov2_words, ENCODER | {"method": "linear_probe"}, "A linear probe on frozen features of facebook/dinov2-b"),
+        (_dinov2_words, ENCODER | {"method": "knn"}, "13 axial slices between 20% and 80% of its extent were encoded"),
+        (_dinov2_words, DENSE | {"method": "full"}, "A decoder on net, the encoder fine-tuned in full,"),
+        (_dinov2_words, DENSE | {"method": "full"}, "best resolution), with 1 neighbour on either side as channels."),
+        (_dinov2_words, ENCODER | {"weights": "tiny", "method": "full"}, "A small encoder with random weights, fine"),
+        (_sam_words, SAM | {"method": "decoder"}, "Images were resized to 1024 × 1024 px, and scaled from their min"),
+        (_sam_words, SAM | {"method": "lora", "prompts": {"from": "file"}}, "Prompts came from a file."),
+        (_sam_words, SAM | {"method": "full", "weights": "tiny"}, "A small promptable segmentation network, trained"),
+        (_sam_words, SAM | {"method": "full", "oracle": "oracle prompt: a box an object"}, "(oracle prompt: a box an"),
+        (_monai_words, MONAI | {"method": "full"}, "A 3D U-Net of MONAI, trained from scratch,"),
+        (_monai_words, MONAI | {"method": "full"}, "Training patches had 48 × 48 × 48 voxels, two of three around"),
+        (_monai_words, MONAI | {"method": "zero_shot", "weights": "bundle:spleen"}, "spleen (MONAI bundle), without"),
+    ],
+)
+def test_what_is_said(words, record, said):
+    found = words.said(record)
+    assert said in " ".join([found["subject"], *found["input"], *found["prompts"], *found.get("volumes", [])])
