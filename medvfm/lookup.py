@@ -15,13 +15,21 @@ from medvfm.core.errors import DataCardError, MedvfmError, RecipeError, nearest
 PACKAGE = Path(__file__).parent
 _IMPORT = {
     "adapters": lambda name: importlib.import_module(f"medvfm.adapters.{name}"),
-    "tasks": lambda name: importlib.import_module(f"medvfm.tasks.{name}"),
+    "tasks": lambda name: importlib.import_module(f"medvfm.tasks.{name}.task"),
 }
 
 
 def modules(room: str) -> list[str]:
-    """Names of the files in `adapters` or `tasks`; nothing is imported."""
-    return sorted(f.stem for f in (PACKAGE / room).glob("*.py") if not f.stem.startswith("_"))
+    """Names of the files in `adapters`, or of the folders in `tasks`; nothing is imported."""
+    return sorted(_files(room))
+
+
+def _files(room: str) -> dict[str, Path]:
+    """Name to the file that holds it: `adapters/NAME.py`, `tasks/NAME/task.py`."""
+    folder = PACKAGE / room
+    if room == "tasks":
+        return {f.parent.name: f for f in folder.glob("*/task.py")}
+    return {f.stem: f for f in folder.glob("*.py") if not f.stem.startswith("_")}
 
 
 def shipped(what: str) -> dict[str, Path]:
@@ -31,7 +39,7 @@ def shipped(what: str) -> dict[str, Path]:
 
 
 def module(room: str, name: str, where: str) -> ModuleType:
-    """The file of that name in `adapters` or `tasks`."""
+    """The module of that name in `adapters` or `tasks`."""
     known = modules(room)
     if name not in known:
         raise RecipeError(f"no {room[:-1]} {name!r}; {nearest(name, known)}", where=where)
@@ -66,7 +74,7 @@ def _file(name: str, what: str, error: type[MedvfmError], missing: str, where: s
 
 def _documented(room: str) -> list[tuple[str, str]]:
     """Each file of a room and the first line of its docstring; nothing is imported."""
-    texts = {name: (PACKAGE / room / f"{name}.py").read_text(encoding="utf-8") for name in modules(room)}
+    texts = {name: file.read_text(encoding="utf-8") for name, file in sorted(_files(room).items())}
     return [(name, (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]) for name, text in texts.items()]
 
 

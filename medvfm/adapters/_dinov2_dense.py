@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from torch import nn
 
 from medvfm.adapters import _dinov2_words
 from medvfm.core.errors import RecipeError
+from medvfm.core.item import Item
+from medvfm.core.protocols import Augment, Batch, Record, Task
 from medvfm.core.recipe import Prepare
 from medvfm.models.encoders import dense
 from medvfm.models.encoders import tuning as trainable
 from medvfm.models.encoders.base import Encoder
-from medvfm.models.inputs.volumes import PreparedVolume, VolumePreparer
+from medvfm.models.inputs.volumes import VolumePreparer
 from medvfm.nn import dense_losses
 
 CHUNK = 16  # slices that go through the network at once
@@ -24,18 +26,20 @@ LOOKS = 8  # how often a draw looks for a slice that holds a structure
 
 
 class EncoderSegmenter:
-    """A segmenter of slices. See core.protocols.Segmenter.
+    """A segmenter of slices. See core.protocols.Adapter.
 
     reach  2.5D: how many neighbours on each side are further channels; with 1 a gray slice and its two neighbours
            fill the three channels of an encoder of colour pictures
     """
 
     oracle: str | None = None
+    probabilities = False
+    answers_at_once = 1
 
     def __init__(
         self,
         encoder: Encoder,
-        question: Any,
+        question: Task,
         method: str,
         prepare: Prepare,
         *,
@@ -65,16 +69,14 @@ class EncoderSegmenter:
     def side_px(self) -> int:
         return self.encoder.contract.size_px[0]
 
-    def restage(self, method: str) -> None:
+    def start_stage(self, method: str, options: Mapping[str, object]) -> None:
         """Go on with another method from the weights that the last stage left."""
         trainable.restage(self.encoder, self.method, method, self._tuning, self.encoder.pyramid)
         self.method = method
 
     # training
 
-    def draw(
-        self, item: PreparedVolume, rng: np.random.Generator, augment: Callable[..., Any]
-    ) -> dict[str, torch.Tensor]:
+    def example(self, item: Item, rng: np.random.Generator, augment: Augment) -> dict[str, torch.Tensor]:
         """A slice as the network takes it: pixels (C, side, side), labels (side, side) or (T, side, side)."""
         assert item.truth is not None
         index = self._index(item.truth, rng)
@@ -100,7 +102,7 @@ class EncoderSegmenter:
             index = int(rng.integers(truth.shape[-3]))
         return index
 
-    def _slice(self, item: PreparedVolume, index: int) -> np.ndarray:
+    def _slice(self, item: Item, index: int) -> np.ndarray:
         """(C, H, W) float32, neighbours among the channels."""
         gray = item.pixels.shape[0] == 1 and item.pixels.shape[1] > 1
         return dense.neighbours(item.pixels, index, self._reach if gray else 0)
@@ -121,7 +123,7 @@ class EncoderSegmenter:
             )
         return dense.as_channels(slices, channels)
 
-    def loss(self, batch: Mapping[str, torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
+    def loss(self, batch: Batch) -> torch.Tensor:
         logits = self.module(self._normalised(batch["pixels"]))
         labels = batch["labels"].to(logits.device)
         of_kind = dense_losses.overlapping if self.question.kind == "multi_label" else dense_losses.exclusive
@@ -133,8 +135,11 @@ class EncoderSegmenter:
 
     # answers
 
+    def answer(self, items: Sequence[Item], variant: str | None = None) -> list[np.ndarray]:
+        return [self._mask(item) for item in items]
+
     @torch.inference_mode()
-    def segment(self, item: PreparedVolume, variant: str | None = None) -> np.ndarray:
+    def _mask(self, item: Item) -> np.ndarray:
         """(i, j, k) on the grid of the image, or (i, j, k, T) of bool; every slice is drawn, empty ones too."""
         self.module.eval()
         count, shape = item.pixels.shape[1], item.pixels.shape[-2:]
@@ -149,7 +154,7 @@ class EncoderSegmenter:
             return item.grid.above(found)
         return item.grid.labels_from(found) if item.grid.is_resampled else item.grid.to_source(found)
 
-    def _settled(self, logits: torch.Tensor, item: PreparedVolume) -> torch.Tensor:
+    def _settled(self, logits: torch.Tensor, item: Item) -> torch.Tensor:
         """Logits (n, K, H, W) as (K, n, H, W); labels (n, H, W) at once where nothing has to be resampled."""
         if self.question.kind == "multi_label" or item.grid.is_resampled:
             return logits.transpose(0, 1)
@@ -166,7 +171,7 @@ class EncoderSegmenter:
     def load(self, folder: Path) -> None:
         trainable.load(self.module, self.encoder, self.method, folder)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         encoder = self.encoder
         sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
         found = {

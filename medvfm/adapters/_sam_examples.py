@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from medvfm.models.inputs.volumes import PreparedVolume
+from medvfm.core.item import Item
+from medvfm.core.protocols import Augment
 from medvfm.models.sam.frame import SamFrame
 from medvfm.models.sam.prompt_sources import structures
 from medvfm.nn import prompts
-
-Augment = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,7 @@ class Drawing:
     classes: int = 0
 
 
-def draw(
-    item: PreparedVolume, rng: np.random.Generator, augment: Augment, how: Drawing, frame: SamFrame
-) -> dict[str, Any]:
+def draw(item: Item, rng: np.random.Generator, augment: Augment, how: Drawing, frame: SamFrame) -> dict[str, Any]:
     """picture (C, H, W) float32; masks (M, H, W) of bool; boxes (M, 4), NaN where there is none; points (M, P, 3) with
     labels, -1 where there is none. Without prompts the masks are those of the classes, (K, H, W)."""
     assert item.truth is not None

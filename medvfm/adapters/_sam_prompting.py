@@ -12,8 +12,8 @@ import torch
 
 from medvfm.adapters._sam_options import PromptOptions, prompt_options
 from medvfm.core.errors import DataError
+from medvfm.core.item import Item
 from medvfm.core.recipe import AdapterSettings
-from medvfm.models.inputs.volumes import PreparedVolume
 from medvfm.models.sam.automatic_masks import PointGrid, automatic_masks
 from medvfm.models.sam.model import ImageEmbeddings, SamModel
 from medvfm.models.sam.prompt_sources import (
@@ -96,7 +96,7 @@ class Prompting:
             return []
         return [f"box_jitter_px={px}" for px in BOX_JITTERS_PX] + [f"clicks={n}" for n in CLICKS]
 
-    def masks(self, item: PreparedVolume, segmenter: SamModel, embed: Embed, variant: str | None) -> Iterator[Found]:
+    def masks(self, item: Item, segmenter: SamModel, embed: Embed, variant: str | None) -> Iterator[Found]:
         """Every slice that is asked for something."""
         if self.source is None:
             yield from self._automatic(item, segmenter, embed)
@@ -131,7 +131,7 @@ class Prompting:
             return replace(self.truth, prompt="points", clicks=int(value)), int(value)
         raise ValueError(f"no variant {variant!r}")
 
-    def _automatic(self, item: PreparedVolume, segmenter: SamModel, embed: Embed) -> Iterator[Found]:
+    def _automatic(self, item: Item, segmenter: SamModel, embed: Embed) -> Iterator[Found]:
         o = self.options
         grid = PointGrid(points=o.points, iou=o.iou, stability=o.stability, nms=o.nms, largest=o.largest)
         count = 0
@@ -206,7 +206,7 @@ def _values(found: Sequence[str], names: dict[str, str], question: Any) -> dict[
     return mapped
 
 
-def _remembered(item: PreparedVolume, source: PromptSource, memory: Any, device: torch.device) -> Iterator[Found]:
+def _remembered(item: Item, source: PromptSource, memory: Any, device: torch.device) -> Iterator[Found]:
     """The same with the memory of a video model: structures that are prompted on one slice go together."""
     together: dict[int, list[ObjectPrompt]] = {}
     for _, s, one in _seeds(item, source):
@@ -221,7 +221,7 @@ def _remembered(item: PreparedVolume, source: PromptSource, memory: Any, device:
             yield s, values, logits
 
 
-def _carried(item: PreparedVolume, source: PromptSource, segmenter: SamModel, embed: Embed) -> Iterator[Found]:
+def _carried(item: Item, source: PromptSource, segmenter: SamModel, embed: Embed) -> Iterator[Found]:
     """Each structure is prompted on one slice, and from there its mask is the prompt of the next slice, up and down,
     until there is nothing left of it."""
     for value, s, one in _seeds(item, source):
@@ -252,7 +252,7 @@ def _from_mask(logits: torch.Tensor, value: int) -> ObjectPrompt | None:
     return ObjectPrompt(value, box_px=grown.clip(0, limit).astype(np.float32))
 
 
-def _seeds(item: PreparedVolume, source: PromptSource) -> list[tuple[int, int, ObjectPrompt]]:
+def _seeds(item: Item, source: PromptSource) -> list[tuple[int, int, ObjectPrompt]]:
     """(value, slice, prompt): of the truth the slice where a structure is largest, else the first that is prompted."""
     best: dict[int, tuple[int, int, ObjectPrompt]] = {}
     for s in range(item.pixels.shape[1]):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,8 +23,9 @@ from medvfm.adapters import _dinov2_words
 from medvfm.adapters._dinov2_dense import EncoderSegmenter
 from medvfm.core.errors import RecipeError
 from medvfm.core.image import Image
+from medvfm.core.item import Item
 from medvfm.core.options import checked
-from medvfm.core.protocols import Method
+from medvfm.core.protocols import Adapter, Augment, Batch, Choose, Embedded, Method, Record, Task
 from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.models.encoders import load as encoders
 from medvfm.models.encoders import tuning as trainable
@@ -31,19 +33,35 @@ from medvfm.models.encoders.base import Encoder, Features
 from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch
 from medvfm.nn import heads, knn, losses, probe, state
 
-_CASES, _PIXELS = frozenset({"classification"}), frozenset({"segmentation"})
-_BOTH = _CASES | _PIXELS
-_LOOP = frozenset(Train.model_fields)
-METHODS = {
-    "knn": Method("nearest neighbours among frozen features", _CASES, "features"),
-    "linear_probe": Method("logistic regression on frozen features", _CASES, "features", frozenset({"class_weights"})),
-    "dense_head": Method("a decoder for every pixel on maps of a frozen encoder", _PIXELS, "weights", _LOOP),
-    "lora": Method("low-rank updates of attention or convolutions, and a head", _BOTH, "weights", _LOOP),
-    "last_blocks": Method("the last blocks of the encoder and a head", _BOTH, "weights", _LOOP),
-    "full": Method("every weight of the encoder and a head", _BOTH, "weights", _LOOP),
+_IMAGES = frozenset({"prepare.size", "prepare.windows", "prepare.invalid", "prepare.slices.axis"})
+_SLICES = _IMAGES | {"prepare.slices.count", "prepare.slices.span", "prepare.slices.pool", "prepare.patches"}
+_VOLUMES = _IMAGES | {"prepare.spacing"}
+_LOOP = frozenset(f"train.{key}" for key in Train.model_fields) - {"train.rates"}
+_BY_LOOP = {
+    "classification": _SLICES | (_LOOP - {"train.loss"}) | {"adapter.stages.data"},
+    "segmentation": _VOLUMES | (_LOOP - {"train.class_weights", "train.balanced_sampling"}) | {"adapter.stages.data"},
 }
-# What only one of the tasks understands of `train`.
-_NOT_OF = {"classification": frozenset({"loss"}), "segmentation": frozenset({"class_weights", "balanced_sampling"})}
+
+
+def _and(*keys: str) -> dict[str, frozenset[str]]:
+    """What the loop uses of either task, and further keys."""
+    return {task: uses | set(keys) for task, uses in _BY_LOOP.items()}
+
+
+METHODS = {
+    "knn": Method("nearest neighbours among frozen features", "features", {"classification": _SLICES}),
+    "linear_probe": Method(
+        "logistic regression on frozen features", "features", {"classification": _SLICES | {"train.class_weights"}}
+    ),
+    "dense_head": Method(
+        "a decoder for every pixel on maps of a frozen encoder", "weights", {"segmentation": _BY_LOOP["segmentation"]}
+    ),
+    "lora": Method(
+        "low-rank updates of attention or convolutions, and a head", "weights", _and("adapter.rank", "adapter.alpha")
+    ),
+    "last_blocks": Method("the last blocks of the encoder and a head", "weights", _and("adapter.blocks")),
+    "full": Method("every weight of the encoder and a head", "weights", _and()),
+}
 DEFAULT_METHOD = "linear_probe"
 DEFAULT_WEIGHTS = "facebook/dinov2-base"
 TRAINING = {
@@ -112,10 +130,14 @@ def padded(vectors: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, t
 class EncoderClassifier:
     """An encoder adapted to one question by one method. See core.protocols.Adapter."""
 
+    oracle: str | None = None
+    probabilities = True
+    answers_at_once = 8
+
     def __init__(
         self,
         encoder: Encoder,
-        question: Any,
+        question: Task | None,
         method: str,
         prepare: Prepare,
         settings: AdapterSettings,
@@ -125,11 +147,10 @@ class EncoderClassifier:
         class_weights: bool = False,
         seed: int = 0,
     ) -> None:
-        self.question, self.method, self.settings = question, method, settings
+        self._task, self.method, self.settings = question, method, settings
         self.slices_pool, self.class_weights = prepare.slices.pool, class_weights
         patches = prepare.patches or "mean"
         self.preparer = SliceStackPreparer(encoder.contract, prepare, windows, read)
-        self.probabilities = True
         outputs = losses.outputs(question.kind, len(question.classes)) if question is not None else 1
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -139,16 +160,29 @@ class EncoderClassifier:
         self._tuning = tuning(settings, seed)
         trainable.set_trainable(encoder, method, self._tuning, self._read)
 
-    def restage(self, method: str) -> None:
+    def start_stage(self, method: str, options: Mapping[str, object]) -> None:
         """Go on with another method from the weights that the last stage left; low-rank updates are merged in."""
         trainable.restage(self.module.encoder, self.method, method, self._tuning, self._read)
         self.method = method
 
+    @property
+    def question(self) -> Task:
+        """The task; an adapter without one (`load`) only encodes."""
+        assert self._task is not None
+        return self._task
+
     def _read(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         return [self.module.vectors(pixels)]
 
-    def collate(self, items: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        return as_batch(items)
+    def example(self, item: Item, rng: np.random.Generator, augment: Augment) -> Item:
+        pixels, _ = augment(item.pixels, None)
+        return replace(item, arrays={**item.arrays, "pixels": pixels})
+
+    def collate(self, examples: Sequence[Item]) -> dict[str, Any]:
+        """pictures (sum of slices, C, h, w), counts (B,), truth (B, T) with NaN where it is unknown or hidden."""
+        cases = [item.case for item in examples]
+        batch: dict[str, Any] = {**as_batch([item.pixels for item in examples]), "cases": cases}
+        return batch if self._task is None else batch | {"truth": torch.as_tensor(self.question.labels(cases))}
 
     def _pixels(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         device = next(self.module.parameters()).device
@@ -177,21 +211,16 @@ class EncoderClassifier:
 
     def encode(self, images: Sequence[Image]) -> np.ndarray:
         """(n, D) features of images that have been read, slices pooled as `prepare` says."""
-        batch = self.collate([self.preparer.of_image(image) for image in images])
+        batch = as_batch([self.preparer.of_image(image) for image in images])
         return self.pooled(self.embed(batch).cpu()).numpy()
 
     def pooled(self, features: np.ndarray | torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(features)[:, {"mean": 0, "max": 1}[self.slices_pool]].float()
 
-    def fit_features(
-        self,
-        train: tuple[np.ndarray, np.ndarray],
-        val: tuple[np.ndarray, np.ndarray],
-        choose: Callable[[np.ndarray], float] | None,
-        seed: int,
-    ) -> dict[str, Any]:
-        fitted_on = (self.pooled(train[0]), torch.as_tensor(train[1]))
-        chosen_on = (self.pooled(val[0]), torch.as_tensor(val[1]))
+    def fit_features(self, train: Embedded, val: Embedded, choose: Choose | None, seed: int) -> Record:
+        fitted_on, chosen_on = (
+            (self.pooled(part.values), torch.as_tensor(self.question.labels(part.cases))) for part in (train, val)
+        )
         if self.method == "knn":
             self.module.head, record = knn.sweep(fitted_on, chosen_on, choose, kind=self.question.kind)
         else:
@@ -202,9 +231,9 @@ class EncoderClassifier:
         return record
 
     @torch.inference_mode()
-    def score_features(self, features: np.ndarray) -> np.ndarray:
+    def answer_features(self, features: Embedded) -> np.ndarray:
         self.module.eval()
-        return self._scores(self.module.head(self.pooled(features).to(next(self.module.parameters()).device)))
+        return self._scores(self.module.head(self.pooled(features.values).to(next(self.module.parameters()).device)))
 
     def _scores(self, outputs: torch.Tensor) -> np.ndarray:
         kind = self.question.kind
@@ -216,16 +245,21 @@ class EncoderClassifier:
 
     # training
 
-    def loss(self, batch: Mapping[str, torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
+    def loss(self, batch: Batch) -> torch.Tensor:
         logits = self.module(self._pixels(batch), batch["counts"])
-        return losses.classification(logits, truth, self.question.kind, weights=batch.get("class_weights"))
+        return losses.classification(logits, batch["truth"], self.question.kind, weights=batch.get("class_weights"))
 
     @torch.inference_mode()
-    def predict(self, batch: Mapping[str, torch.Tensor]) -> np.ndarray:
+    def answer(self, items: Sequence[Item], variant: str | None = None) -> np.ndarray:
+        """(B, T) scores."""
         self.module.eval()
+        batch = self.collate(items)
         if self.method in ("knn", "linear_probe"):
-            return self.score_features(self.embed(batch).cpu().numpy())
+            return self.answer_features(Embedded(self.embed(batch).cpu().numpy(), batch["cases"]))
         return self._scores(self.module(self._pixels(batch), batch["counts"]))
+
+    def variants(self) -> list[str]:
+        return []
 
     # what was trained, on disk
 
@@ -246,7 +280,7 @@ class EncoderClassifier:
         head = knn.Neighbours if self.method == "knn" else probe.Probe
         self.module.head = head.from_state({n.removeprefix("head."): w for n, w in own.items()})
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         encoder = self.module.encoder
         sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
         found = {
@@ -261,7 +295,7 @@ class EncoderClassifier:
         return found | {"said": _dinov2_words.said(found | own)}
 
 
-def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, question: Any) -> None:
+def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, task: Task) -> None:
     """What this adapter cannot do, said before data are read or weights are loaded."""
     checked(Options, settings.options, "dinov2")
     frozen = [m for m in methods if METHODS[m].fits == "features"]
@@ -276,7 +310,7 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
 
 def build(
     settings: AdapterSettings,
-    question: Any,
+    task: Task | None,
     method: str,
     prepare: Prepare,
     *,
@@ -284,17 +318,17 @@ def build(
     read: Mapping[Any, Any],
     train: Train,
     seed: int,
-) -> EncoderClassifier | EncoderSegmenter:
+) -> Adapter:
     """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
     weights, options = settings.weights or DEFAULT_WEIGHTS, checked(Options, settings.options, "dinov2")
     features = options.features
     if features is None:  # of a CNN made for classification, the stage before its last, class-like layer is better
         features = "last_stage" if weights.startswith("embedded") else "final"
     encoder = encoders.load_encoder(weights, size_px=_side_px(prepare), seed=seed, features=features)
-    if question is not None and question.name == "segmentation":
+    if task is not None and task.answers == "mask":
         return EncoderSegmenter(
             encoder,
-            question,
+            task,
             method,
             prepare,
             windows=windows,
@@ -308,7 +342,7 @@ def build(
         )
     return EncoderClassifier(
         encoder,
-        question,
+        task,
         method,
         prepare,
         settings,
@@ -331,7 +365,7 @@ def _side_px(prepare: Prepare) -> int | None:
     return prepare.size[0]
 
 
-def training(method: str, weights: str | None, given: Train, task: str = "classification") -> dict[str, Any]:
+def training(method: str, weights: str | None, given: Train, task: str = "classification") -> Record:
     """The settings of the training loop: the recipe's, over the method's own."""
     if task == "segmentation":
         return {**TRAINING_OF_PIXELS, **{k: v for k, v in given.given().items() if k != "loss"}}
@@ -339,7 +373,7 @@ def training(method: str, weights: str | None, given: Train, task: str = "classi
     return {**TRAINING[method], **scratch, **given.given()}
 
 
-def load(weights: str | None, prepare: Prepare) -> EncoderClassifier | EncoderSegmenter:
+def load(weights: str | None, prepare: Prepare) -> Adapter:
     """The encoder without a task, for `encode`."""
     settings = AdapterSettings(name="dinov2", weights=weights)
     return build(settings, None, "linear_probe", prepare, windows={}, read={}, train=Train(), seed=0)

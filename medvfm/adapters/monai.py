@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,18 +18,27 @@ from torch import nn
 
 from medvfm.adapters import _monai_words
 from medvfm.core.errors import RecipeError, WeightsError
+from medvfm.core.item import Item
 from medvfm.core.options import checked
-from medvfm.core.protocols import Method
+from medvfm.core.protocols import Augment, Batch, Method, Record, Task
 from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.models import monai_networks
-from medvfm.models.inputs.volumes import PreparedVolume, VolumePreparer
+from medvfm.models.inputs.volumes import VolumePreparer
 from medvfm.nn import dense_losses, state
 
-_TASKS = frozenset({"segmentation"})
-_LOOP = frozenset(Train.model_fields) - {"class_weights", "balanced_sampling"}
+_VOLUMES = frozenset({"prepare.windows", "prepare.invalid", "prepare.spacing", "prepare.slices.axis"})
+_LOOP = frozenset(f"train.{key}" for key in Train.model_fields) - {
+    "train.class_weights",
+    "train.balanced_sampling",
+    "train.rates",
+}
 METHODS = {
-    "full": Method("every weight of the network, from scratch or from a bundle", _TASKS, "weights", _LOOP),
-    "zero_shot": Method("a bundle as it is", _TASKS, "nothing"),
+    "full": Method(
+        "every weight of the network, from scratch or from a bundle",
+        "weights",
+        {"segmentation": _VOLUMES | _LOOP | {"adapter.stages.data"}},
+    ),
+    "zero_shot": Method("a bundle as it is", "nothing", {"segmentation": _VOLUMES}),
 }
 DEFAULT_METHOD = "full"
 DEFAULT_WEIGHTS = "scratch"
@@ -59,14 +68,16 @@ class Options(BaseModel):
 
 
 class MonaiAdapter:
-    """See core.protocols.Segmenter."""
+    """See core.protocols.Adapter."""
 
     oracle: str | None = None
+    probabilities = False
+    answers_at_once = 1
 
     def __init__(
         self,
         network: nn.Module,
-        question: Any,
+        question: Task,
         method: str,
         prepare: Prepare,
         options: Options,
@@ -82,15 +93,13 @@ class MonaiAdapter:
         self.patch = _patch(options)
         self.preparer = VolumePreparer(prepare, windows, read, options.roles)
 
-    def restage(self, method: str) -> None:
+    def start_stage(self, method: str, options: Mapping[str, object]) -> None:
         """Another stage trains the same weights on."""
         self.method = method
 
     # training
 
-    def draw(
-        self, item: PreparedVolume, rng: np.random.Generator, augment: Callable[..., Any]
-    ) -> dict[str, torch.Tensor]:
+    def example(self, item: Item, rng: np.random.Generator, augment: Augment) -> dict[str, torch.Tensor]:
         """A patch: pixels (C, *patch) standardised, labels (*patch) or (T, *patch), ignored beyond the border."""
         assert item.truth is not None
         if self._options.dims == 2:
@@ -106,7 +115,7 @@ class MonaiAdapter:
             "labels": torch.from_numpy(_padded(labels.astype(np.int64), self.patch, dense_losses.IGNORED)),
         }
 
-    def _standardised(self, pixels: np.ndarray, item: PreparedVolume) -> np.ndarray:
+    def _standardised(self, pixels: np.ndarray, item: Item) -> np.ndarray:
         """(C, ...) float32 with mean 0 and deviation 1 over the whole case, so that padding is its mean."""
         if item.case_id not in self._statistics:
             step = max(1, round((item.pixels[0].size / SAMPLE) ** (1 / 3)))
@@ -157,7 +166,7 @@ class MonaiAdapter:
             )
         return pixels
 
-    def loss(self, batch: Mapping[str, torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
+    def loss(self, batch: Batch) -> torch.Tensor:
         logits = self.module(batch["pixels"].to(self._device))
         of_kind = dense_losses.overlapping if self.question.kind == "multi_label" else dense_losses.exclusive
         if isinstance(logits, list | tuple):  # deep supervision: the finest output comes first
@@ -170,8 +179,11 @@ class MonaiAdapter:
 
     # answers
 
+    def answer(self, items: Sequence[Item], variant: str | None = None) -> list[np.ndarray]:
+        return [self._mask(item) for item in items]
+
     @torch.inference_mode()
-    def segment(self, item: PreparedVolume, variant: str | None = None) -> np.ndarray:
+    def _mask(self, item: Item) -> np.ndarray:
         """(i, j, k) on the grid of the image, or (i, j, k, T) of bool."""
         from monai.inferers.utils import sliding_window_inference
 
@@ -210,7 +222,7 @@ class MonaiAdapter:
     def load(self, folder: Path) -> None:
         state.put_trained(self.module, state.read(folder / "model.safetensors"))
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         sizes = [p.numel() for p in self.module.parameters()]
         found = {
             "weights": self._source["source"],
@@ -249,13 +261,13 @@ def _patch(options: Options) -> tuple[int, ...]:
     return (64, 64, 64) if options.network == "swin_unetr" else (48, 48, 48)
 
 
-def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, question: Any) -> None:
+def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, task: Task) -> None:
     """What this adapter cannot do, said before data are read or weights are loaded."""
     options = _options(settings)
     scratch = (settings.weights or DEFAULT_WEIGHTS) in ("scratch", "tiny")
     if scratch and "zero_shot" in methods:
         raise RecipeError("zero_shot takes a bundle as it is", where="adapter.weights", remedy="give a bundle's folder")
-    if question.kind == "instances":
+    if task.kind == "instances":
         raise RecipeError(
             "a network of MONAI does not tell objects apart", where="task.kind", remedy="adapter sam does"
         )
@@ -267,7 +279,7 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
 
 def build(
     settings: AdapterSettings,
-    question: Any,
+    task: Task,
     method: str,
     prepare: Prepare,
     *,
@@ -280,7 +292,7 @@ def build(
     options, weights = _options(settings), settings.weights or DEFAULT_WEIGHTS
     if options.roles is not None:
         options = options.model_copy(update={"channels": len(options.roles)})
-    outputs = len(question.classes) + (question.kind == "semantic")
+    outputs = len(task.classes) + (task.kind == "semantic")
     if weights in ("scratch", "tiny"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -295,10 +307,10 @@ def build(
         if given != outputs:
             raise WeightsError(f"the bundle gives {given} outputs, and the question needs {outputs}", where=weights)
     loss = train.loss or "dice_ce"
-    return MonaiAdapter(network, question, method, prepare, options, source, windows=windows, read=read, loss=loss)
+    return MonaiAdapter(network, task, method, prepare, options, source, windows=windows, read=read, loss=loss)
 
 
-def training(method: str, weights: str | None, given: Train, task: str = "segmentation") -> dict[str, Any]:
+def training(method: str, weights: str | None, given: Train, task: str = "segmentation") -> Record:
     """The settings of the training loop: the recipe's, over the method's own."""
     return {**TRAINING, **{k: v for k, v in given.given().items() if k != "loss"}}
 

@@ -6,7 +6,7 @@ said in `oracle`, and such numbers are an oracle's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from medvfm.adapters._sam_examples import Drawing
 from medvfm.adapters._sam_options import Options
 from medvfm.adapters._sam_prompting import Prompting
 from medvfm.core.errors import RecipeError
-from medvfm.core.protocols import Method
+from medvfm.core.item import Item
+from medvfm.core.protocols import Augment, Batch, Method, Record, Task
 from medvfm.core.recipe import AdapterSettings, Prepare, Train
-from medvfm.models.inputs.volumes import PreparedVolume, VolumePreparer
+from medvfm.models.inputs.volumes import VolumePreparer
 from medvfm.models.sam import load as segmenters
 from medvfm.models.sam.embedding_cache import EmbeddingCache, three_or_one
 from medvfm.models.sam.mask_assembly import MaskAssembler
@@ -29,16 +30,29 @@ from medvfm.models.sam.trainable import TrainableSam
 from medvfm.nn import mask_losses, prompts
 from medvfm.nn.prompts import Prompts
 
-_TASKS = frozenset({"segmentation"})
-_LOOP = frozenset(Train.model_fields) - {"class_weights", "balanced_sampling", "loss"}
+_VOLUMES = frozenset({"prepare.windows", "prepare.invalid", "prepare.spacing", "prepare.slices.axis"})
+_PROMPTED = _VOLUMES | {"adapter.prompts"}
+_LOOP = frozenset(f"train.{key}" for key in Train.model_fields) - {
+    "train.class_weights",
+    "train.balanced_sampling",
+    "train.loss",
+    "train.rates",
+}
+_TRAINED = _LOOP | {"adapter.stages.data"}
 METHODS = {
-    "zero_shot": Method("the model as it is, with prompts", _TASKS, "nothing", prompted=True),
-    "decoder": Method("the mask decoder, on embeddings of the frozen encoder", _TASKS, "weights", _LOOP, prompted=True),
-    "lora": Method(
-        "low-rank updates of the encoder's attention, and the decoder", _TASKS, "weights", _LOOP, prompted=True
+    "zero_shot": Method("the model as it is, with prompts", "nothing", {"segmentation": _PROMPTED}),
+    "decoder": Method(
+        "the mask decoder, on embeddings of the frozen encoder", "weights", {"segmentation": _PROMPTED | _TRAINED}
     ),
-    "full": Method("encoder and decoder", _TASKS, "weights", _LOOP, prompted=True),
-    "promptless": Method("learned prompts of each class, and the decoder", _TASKS, "weights", _LOOP),
+    "lora": Method(
+        "low-rank updates of the encoder's attention, and the decoder",
+        "weights",
+        {"segmentation": _PROMPTED | _TRAINED | {"adapter.rank", "adapter.alpha"}},
+    ),
+    "full": Method("encoder and decoder", "weights", {"segmentation": _PROMPTED | _TRAINED}),
+    "promptless": Method(
+        "learned prompts of each class, and the decoder", "weights", {"segmentation": _VOLUMES | _TRAINED}
+    ),
 }
 DEFAULT_METHOD = "zero_shot"
 DEFAULT_WEIGHTS = "facebook/sam-vit-base"
@@ -64,12 +78,15 @@ TINY_CROP_PX = 128
 
 
 class SamAdapter:
-    """See core.protocols.Segmenter."""
+    """See core.protocols.Adapter."""
+
+    probabilities = False
+    answers_at_once = 1
 
     def __init__(
         self,
         segmenter: SamModel,
-        question: Any,
+        question: Task,
         method: str,
         prepare: Prepare,
         settings: AdapterSettings,
@@ -91,7 +108,7 @@ class SamAdapter:
         self._encoder_as_loaded = True
         self._set_trainable(method)
 
-    def restage(self, method: str) -> None:
+    def start_stage(self, method: str, options: Mapping[str, object]) -> None:
         """Go on with another method from the weights that the last stage left."""
         self.module.end_stage(self.method)
         self.method = method
@@ -109,16 +126,14 @@ class SamAdapter:
 
     # training
 
-    def draw(
-        self, item: PreparedVolume, rng: np.random.Generator, augment: Callable[..., Any]
-    ) -> dict[str, np.ndarray | bool]:
+    def example(self, item: Item, rng: np.random.Generator, augment: Augment) -> dict[str, np.ndarray | bool]:
         return _sam_examples.draw(item, rng, augment, self._drawing, self.module.segmenter.frame)
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Any]:
         """Pictures differ in size and in their number of objects, so examples stay apart."""
         return {"examples": list(examples)}
 
-    def loss(self, batch: Mapping[str, Any], truth: torch.Tensor) -> torch.Tensor:
+    def loss(self, batch: Batch) -> torch.Tensor:
         """The mean over objects, or over pictures and classes where there are no prompts."""
         parts = [self._losses(alike) for alike in _of_one_size(batch["examples"])]
         losses = torch.cat(parts)
@@ -161,8 +176,11 @@ class SamAdapter:
 
     # answers
 
+    def answer(self, items: Sequence[Item], variant: str | None = None) -> list[np.ndarray]:
+        return [self._mask(item, variant) for item in items]
+
     @torch.inference_mode()
-    def segment(self, item: PreparedVolume, variant: str | None = None) -> np.ndarray:
+    def _mask(self, item: Item, variant: str | None) -> np.ndarray:
         """(i, j, k) on the grid of the image, or (i, j, k, T) of bool."""
         self.module.eval()
         canvas = MaskAssembler(item.grid, self.question.kind, len(self.question.classes))
@@ -176,7 +194,7 @@ class SamAdapter:
         self._embed.forget()
         return canvas.result()
 
-    def _embeddings(self, item: PreparedVolume, s: int, remember: bool = False) -> ImageEmbeddings:
+    def _embeddings(self, item: Item, s: int, remember: bool = False) -> ImageEmbeddings:
         frozen = self._encoder_as_loaded and self.module.encoder_is_frozen
         return self._embed(np.asarray(item.pixels[:, s]), frozen=frozen, remember=remember)
 
@@ -192,7 +210,7 @@ class SamAdapter:
         self.module.load(self.method, folder)
         self._embed.forget()
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         segmenter = self.module.segmenter
         sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
         given = self._settings.prompts
@@ -208,7 +226,7 @@ class SamAdapter:
         return found | {"said": _sam_words.said(found | {"method": self.method})}
 
 
-def _drawing(options: Options, settings: AdapterSettings, question: Any, promptless: bool, tiny: bool) -> Drawing:
+def _drawing(options: Options, settings: AdapterSettings, question: Task, promptless: bool, tiny: bool) -> Drawing:
     given = settings.prompts
     per = "class" if given is None else _sam_options.prompt_options(given).per
     return Drawing(
@@ -246,16 +264,16 @@ def _prompts_of(examples: Sequence[Mapping[str, Any]]) -> Prompts:
     )
 
 
-def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, question: Any) -> None:
+def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, task: Task) -> None:
     """What this adapter cannot do, said before data are read or weights are loaded."""
     if settings.weights is None and set(methods) - {"zero_shot"}:
         settings = settings.model_copy(update={"weights": DEFAULT_WEIGHTS})
-    _sam_options.refuse(settings, methods, question)
+    _sam_options.refuse(settings, methods, task)
 
 
 def build(
     settings: AdapterSettings,
-    question: Any,
+    task: Task,
     method: str,
     prepare: Prepare,
     *,
@@ -267,7 +285,7 @@ def build(
     """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
     options = _sam_options.options(settings)
     segmenter = segmenters.load_segmenter(settings.weights or DEFAULT_WEIGHTS, contract=options.contract, seed=seed)
-    return SamAdapter(segmenter, question, method, prepare, settings, windows=windows, read=read, seed=seed)
+    return SamAdapter(segmenter, task, method, prepare, settings, windows=windows, read=read, seed=seed)
 
 
 def training(method: str, weights: str | None, given: Train, task: str = "segmentation") -> dict[str, Any]:

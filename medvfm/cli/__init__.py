@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
@@ -92,7 +92,7 @@ def predict(
 
 @app.command()
 def evaluate(
-    task: Annotated[str, typer.Argument(help="what was asked: classification or segmentation")],
+    task: Annotated[str, typer.Argument(help="what was asked; `medvfm list tasks` names them")],
     truth: Annotated[
         Path, typer.Option(help="table with case_id, patient_id and a column a class, or mask; or a folder of masks")
     ],
@@ -115,22 +115,22 @@ def evaluate(
     Masks likewise: medvfm evaluate segmentation --truth labels --predictions drawn --metrics dice,hd95 --out eval
     """
     from medvfm import pipeline
-    from medvfm.core.errors import RecipeError
 
-    if task == "segmentation" and threshold is not None:
-        raise RecipeError("masks have no threshold", where="--threshold")
-    own = {"classes": _list(classes)} if task == "segmentation" else {"threshold": threshold}
+    given: dict[str, Any] = {
+        "kind": kind,
+        "classes": _list(classes),
+        "threshold": threshold,
+        "subgroups": _list(subgroups),
+        "allow_missing": allow_missing,
+    }
     pipeline.evaluate(
         task,
         truth=truth,
         predictions=predictions,
         metrics=_list(metrics) or None,
         out=out,
-        kind=kind,
-        subgroups=_list(subgroups),
         seed=seed,
-        allow_missing=allow_missing,
-        **own,
+        **{name: value for name, value in given.items() if value not in (None, [], False)},
     )
     from medvfm.io.run_directory import read_record
 

@@ -44,7 +44,7 @@ def data_make(
     from medvfm.io.dataset import roots
 
     found = lookup.card(card)
-    given = yaml_source.overridden(yaml_source.Source({}, "command line", {}), options or [], RecipeError).data
+    given = yaml_source.overridden(yaml_source.YamlSource({}, "command line", {}), options or [], RecipeError).data
     print(roots.make(found, out, found.options_with(given), Console()))
 
 

@@ -152,6 +152,10 @@ class DataCard(Section):
                 raise RecipeError(f"the option {key!r} is a {wanted.__name__}, not {value!r}", where=where)
         return {**known, **given}
 
+    def as_data(self) -> dict[str, Any]:
+        """Plain data with every default, as a finished run carries it."""
+        return self.model_dump(mode="json", by_alias=True)
+
     def group_columns(self) -> set[str]:
         """Columns that any layout offers for subgroups."""
         return {name for layout in self.layouts for name in layout.groups}

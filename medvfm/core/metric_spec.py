@@ -1,12 +1,62 @@
-"""Metrics as recipes name them: `sensitivity@specificity=0.9`."""
+"""Metrics: what a row of a table of metrics says, and how recipes name one: `sensitivity@specificity=0.9`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from medvfm.core.errors import RecipeError, nearest
-from medvfm.core.protocols import Metric
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the table at the foot of a file in `metrics/`.
+
+    `function` has truth first and prediction second. What they are is said by `takes`:
+
+    score        truth (n,) of 0/1, score (n,), any real numbers; optional `weights` (R, n) integers gives (R,) values
+    probability  the same, score in [0, 1] and meant as a probability
+    decision     truth (n,) of 0/1, decision (n,) of 0/1, made at a threshold that was fixed on validation data
+    class_score  truth (n,) class index, score (n, C); optional `weights` as above
+    class        truth (n,) class index, decision (n,) class index; optional `weights` as above
+    overlap      the voxel counts of one case, `overlap.Counts`; gives (T,), NaN where a label's value does not exist
+    surface      the distances between the surfaces of one label of one case, `surface.Surfaces`; NaN as above
+    instances    the objects of one case, `instances.Matches`; NaN as above
+    features     (n, d) features of two sets of images
+    answer       texts
+    ranks        the places of the right candidates among all candidates of one query
+    texts        a true and a given text of one case
+    image_pair   a true and a given image of one case
+
+    A metric with a `parameter` is written `name@parameter=value` in a recipe: `sensitivity@specificity=0.9`; `whole`
+    parameters are whole numbers from 1 on: `recall@k=10`. A value that does not exist raises Undefined with the reason;
+    under `weights` it is NaN for that resample. `over_cases` says how a row's number is made of those of single cases:
+    their mean, their median, or their sum where cases are counted. Cases without a value are left out.
+    """
+
+    function: Callable[..., Any]
+    takes: Literal[
+        "score",
+        "probability",
+        "decision",
+        "class_score",
+        "class",
+        "overlap",
+        "surface",
+        "instances",
+        "features",
+        "answer",
+        "ranks",
+        "texts",
+        "image_pair",
+    ]
+    better: Literal["higher", "lower", "zero", ""]
+    unit: str = ""
+    parameter: str | None = None
+    whole: bool = False
+    summary: str = ""
+    over_cases: Literal["mean", "median", "sum"] = "mean"
 
 
 @dataclass(frozen=True)
@@ -19,7 +69,10 @@ class MetricSpec:
 
     @property
     def arguments(self) -> dict[str, float]:
-        return {} if self.metric.parameter is None or self.value is None else {self.metric.parameter: self.value}
+        """The parameter by its name; a whole number where the metric counts."""
+        if self.metric.parameter is None or self.value is None:
+            return {}
+        return {self.metric.parameter: int(self.value) if self.metric.whole else self.value}
 
 
 def parse(name: str, known: Mapping[str, Metric], where: str | None = None) -> MetricSpec:
@@ -34,11 +87,13 @@ def parse(name: str, known: Mapping[str, Metric], where: str | None = None) -> M
     if not found.parameter:
         return MetricSpec(name, found, None)
     if parameter != found.parameter:
-        raise RecipeError(f"{base} takes {found.parameter}, as in {base}@{found.parameter}=0.9", where=where)
+        raise RecipeError(f"{base} takes {found.parameter}, as in {shown((base, found), True)}", where=where)
     try:
         value = float(text)
     except ValueError:
         raise RecipeError(f"{text!r} in {name!r} is no number", where=where) from None
+    if found.whole and not (value >= 1 and value == int(value)):
+        raise RecipeError(f"{parameter} is a whole number from 1 on, and {name!r} says {text}", where=where)
     if parameter in ("sensitivity", "specificity", "iou") and not 0 < value <= 1:
         raise RecipeError(f"{parameter} lies between 0 and 1, and {name!r} says {text}", where=where)
     if parameter == "tolerance" and not 0 <= value < float("inf"):
@@ -46,7 +101,9 @@ def parse(name: str, known: Mapping[str, Metric], where: str | None = None) -> M
     return MetricSpec(name, found, value)
 
 
-def shown(entry: tuple[str, Metric]) -> str:
-    """How a recipe writes a row of a table of metrics."""
+def shown(entry: tuple[str, Metric], example: bool = False) -> str:
+    """How a recipe writes a row of a table of metrics, or an example of it."""
     name, metric = entry
-    return f"{name.partition('@')[0]}@{metric.parameter}=..." if metric.parameter else name
+    if not metric.parameter:
+        return name
+    return f"{name.partition('@')[0]}@{metric.parameter}={('10' if metric.whole else '0.9') if example else '...'}"

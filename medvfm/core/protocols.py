@@ -1,172 +1,513 @@
-"""What an adapter, a task and a metric are to the rest of the house."""
+"""What an adapter, a task and a metric are to the rest of the house.
+
+Truth travels in the batch, an adapter answers one case, a task turns answers into estimands, the engine turns estimands
+into rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload, runtime_checkable
+
+import numpy as np
 
 from medvfm.core.case import Case
+from medvfm.core.data_card import DataCard
+from medvfm.core.image import Image
+from medvfm.core.item import Item
+from medvfm.core.metric_spec import Metric, MetricSpec
+from medvfm.core.recipe import Baseline, Prepare, Recipe
+from medvfm.core.slice_grid import SliceGrid
 
-# A batch is a mapping of tensors and lists that an adapter's `collate` made; core knows no torch, so it is Any here.
-Batch = Mapping[str, Any]
+if TYPE_CHECKING:  # core imports neither torch nor pandas when it runs
+    import pandas as pd
+    import torch
+
+
+Record = dict[str, Any]  # plain data, as run.json holds it
+Batch = Mapping[str, Any]  # tensors and lists that an adapter's `collate` made, the truth among them
+Answers = Sequence[Any] | np.ndarray  # one for each item
+Answer = Any  # what the task's `answers` names: (T,) scores, a mask, a text, images, {role: vector}
+Windows = Mapping[str, tuple[float, float]]
+
+
+class Augment(Protocol):
+    """Moves pixels in [0, 1] and labels of an example together."""
+
+    @overload
+    def __call__(self, pixels: np.ndarray, labels: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @overload
+    def __call__(self, pixels: np.ndarray, labels: None, /) -> tuple[np.ndarray, None]: ...
 
 
 @dataclass(frozen=True)
 class Method:
     """One way of adapting, as an adapter's table METHODS names it.
 
-    fits  what is fitted: `nothing`, a head on `features` that are computed once, or `weights` by the training loop
-    uses  the keys of the recipe's `train` that this method understands; any other is refused
+    fits         what is fitted: `nothing`, a head on `features` that are computed once, or `weights` by the loop
+    uses         task to the dotted keys of a recipe that the method understands there (`train.epochs`, `adapter.rank`,
+                 `prepare.spacing`); a key that neither method nor task uses is refused
+    needs_truth  False for objectives that train on unlabelled cases
+    frozen       names of the towers that the method leaves as they are: what `embed` gives of them is computed once
     """
 
     summary: str
-    tasks: frozenset[str]
     fits: Literal["nothing", "features", "weights"]
-    uses: frozenset[str] = frozenset()
-    prompted: bool = False
+    uses: Mapping[str, frozenset[str]]
+    needs_truth: bool = True
+    frozen: frozenset[str] = frozenset()
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """The tasks that it answers."""
+        return frozenset(self.uses)
 
 
 class Preparer(Protocol):
     """Reads a case and makes it what the model takes. It holds no weights, so that loader workers can carry it."""
 
+    @property
+    def prepare(self) -> Prepare: ...
+
+    @property
+    def windows(self) -> Windows: ...
+
+    @property
+    def read(self) -> Mapping[Any, Any]: ...
+
     def key(self) -> str:
-        """What was done to the voxels, in words; together with the files' content it names the result in a cache."""
+        """What was done to the voxels, in words; together with the content of the files it names the result in a
+        cache."""
         ...
 
-    def files(self, case: Case) -> Sequence[Any]:
-        """The files that the result depends on."""
+    def files(self, case: Case) -> Sequence[Path]:
+        """The files that the result depends on; none for a model that reads no image."""
         ...
 
-    def __call__(self, case: Case) -> Any:
-        """The prepared array (NumPy); raises a MedvfmError for a case that cannot be read."""
+    def images(self, case: Case) -> list[Image]:
+        """The images of a case, read; raises a MedvfmError for one that cannot be read."""
+        ...
+
+    def arrays(self, images: Sequence[Image], case: Case) -> Mapping[str, np.ndarray]:
+        """Named arrays (NumPy) of images that have been read."""
+        ...
+
+    def grid(self, arrays: Mapping[str, np.ndarray]) -> SliceGrid | None:
+        """How the slices lie in the image, from the arrays; None where the model needs no way back."""
+        ...
+
+
+class TruthReader(Protocol):
+    """Reads the truth of a case that lies in files, in loader workers."""
+
+    def key(self) -> str: ...
+
+    def files(self, case: Case) -> Sequence[Path]: ...
+
+    def __call__(self, case: Case, image: Image) -> np.ndarray:
+        """The truth on the grid of the image."""
         ...
 
 
 class Adapter(Protocol):
     """One family of models, adapted to one task by one method.
 
-    An adapter's file in `adapters/` holds METHODS (name to Method) and `build(settings, question) -> Adapter`.
-    `module` is the torch module with everything that is trained; `trainable` names its parameters by their full names.
-    Scores are (B, targets), higher means more likely; `probabilities` says whether they are meant as such.
+    An adapter's file in `adapters/` holds METHODS (name to Method), DEFAULT_METHOD, `refuse(settings, methods, prepare,
+    task)`, `build(settings, task, method, prepare, *, windows, read, train, seed) -> Adapter`, `training(method,
+    weights, given, task) -> settings of the loop` and `load(weights, prepare) -> Adapter`.
+
+    module  the torch module with everything that is trained
+    probabilities  scores are meant as such; of no matter where answers are no scores
+    answers_at_once  how many items `answer` takes at a time: 1 where an answer is large
+    oracle  which truth its prompts use, in words; None where it uses none, and only then it sees no truth
     """
 
-    preparer: Preparer
-    module: Any
-    probabilities: bool
+    @property
+    def preparer(self) -> Preparer: ...
 
-    def collate(self, items: Sequence[Any]) -> Batch:
-        """Prepared cases as one batch."""
-        ...
+    @property
+    def module(self) -> torch.nn.Module: ...
 
-    def embed(self, batch: Batch) -> Any:
-        """(B, ...) features of the frozen model, for methods that fit on features."""
-        ...
+    @property
+    def oracle(self) -> str | None: ...
 
-    def features_key(self) -> str:
-        """Names the weights, the input contract and the pooling that features depend on."""
-        ...
+    @property
+    def probabilities(self) -> bool: ...
 
-    def pooled(self, features: Any) -> Any:
-        """(n, d) from what `embed` gave."""
-        ...
+    @property
+    def answers_at_once(self) -> int: ...
 
-    def fit_features(self, train: Any, val: Any, choose: Callable[[Any], float] | None, seed: int) -> dict[str, Any]:
-        """Fit the head on (features, truth) pairs; `choose` values (n, T) scores of val. Returns a record."""
-        ...
-
-    def score_features(self, features: Any) -> Any:
-        """(B, T) scores from features."""
-        ...
-
-    def loss(self, batch: Batch, truth: Any) -> Any:
-        """The training loss of a batch; truth (B, T) with NaN where unknown."""
-        ...
-
-    def predict(self, batch: Batch) -> Any:
-        """(B, T) scores of a batch."""
-        ...
-
-    def record(self) -> dict[str, Any]:
-        """What run.json says about the model: weights, hash, contract, parameters."""
-        ...
-
-
-class Segmenter(Protocol):
-    """An adapter that answers segmentation: it draws masks on the grid of the image.
-
-    `preparer` is models.inputs.volumes.VolumePreparer and an item its PreparedVolume. `oracle` says
-    in words which truth of a case its prompts take; it is None for an adapter that sees none, and only then is an item
-    without truth.
-    """
-
-    preparer: Any
-    module: Any
-    oracle: str | None
-
-    def draw(self, item: Any, rng: Any, augment: Callable[[Any, Any], tuple[Any, Any]]) -> Any:
+    def example(self, item: Item, rng: np.random.Generator, augment: Augment) -> Any:
         """One training example of a case; `augment` moves pixels and labels together."""
         ...
 
     def collate(self, examples: Sequence[Any]) -> Batch:
-        """Examples as one batch."""
+        """Examples as one batch, with their truth."""
         ...
 
-    def loss(self, batch: Batch, truth: Any) -> Any:
-        """The training loss; the truth of a mask lies in the batch, `truth` is a stand-in of its length."""
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The mean training loss of a batch."""
         ...
 
-    def segment(self, item: Any, variant: str | None = None) -> Any:
-        """(i, j, k) whole numbers on the grid of the image, or (i, j, k, T) of bool for multi-label questions."""
+    def answer(self, items: Sequence[Item], variant: str | None = None) -> Answers:
+        """An answer to each item; `variant` is one of `variants`."""
         ...
 
     def variants(self) -> list[str]:
         """Names of ways to disturb the prompts, such as `box_jitter_px=5`, for curves of robustness."""
         ...
 
-    def record(self) -> dict[str, Any]:
-        """What run.json says about the model: weights, hash, contract, parameters."""
+    def start_stage(self, method: str, options: Mapping[str, Any]) -> None:
+        """Go on with another method from the weights that the last stage left."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """What was trained, as safetensors."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Put back what `save` wrote."""
+        ...
+
+    def record(self) -> Record:
+        """What run.json says about the model: weights, hash, contract, parameters, and `said`, its words for the
+        report. A model of several towers lists them: `towers: [{role, weights, sha256, licence, trained}]`."""
         ...
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One row of the table at the foot of a file in `metrics/`.
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Features (n, ...) float32 of cases, computed once by a frozen model."""
 
-    `function` has truth first and prediction second. What they are is said by `takes`:
+    values: np.ndarray
+    cases: Sequence[Case]
 
-    score        truth (n,) of 0/1, score (n,), any real numbers; optional `weights` (R, n) integers gives (R,) values
-    probability  the same, score in [0, 1] and meant as a probability
-    decision     truth (n,) of 0/1, decision (n,) of 0/1, made at a threshold that was fixed on validation data
-    class_score  truth (n,) class index, score (n, C); optional `weights` as above
-    class        truth (n,) class index, decision (n,) class index; optional `weights` as above
-    overlap      the voxel counts of one case, `overlap.Counts`; gives (T,), NaN where a label's value does not exist
-    surface      the distances between the surfaces of one label of one case, `surface.Surfaces`; NaN as above
-    instances    the objects of one case, `instances.Matches`; NaN as above
-    features     (n, d) features of two sets of images
-    answer       texts
+    def rows(self, rows: np.ndarray) -> Embedded:
+        return Embedded(self.values[rows], [self.cases[int(r)] for r in rows])
 
-    A metric with a `parameter` is written `name@parameter=value` in a recipe: `sensitivity@specificity=0.9`.
-    A value that does not exist raises Undefined with the reason; under `weights` it is NaN for that resample.
-    `over_cases` says how a row's number is made of those of single cases: their mean, or their sum where cases are
-    counted. Cases without a value are left out.
+
+Choose = Callable[[Answers], float]  # answers to the validation cases, to the value that is selected by
+
+
+@runtime_checkable
+class FeatureAdapter(Protocol):
+    """What an adapter has besides, for methods that fit a head on features."""
+
+    def embed(self, batch: Batch) -> torch.Tensor:
+        """(B, ...) features of the frozen model."""
+        ...
+
+    def features_key(self) -> str:
+        """Names the weights, the input contract and the pooling that features depend on."""
+        ...
+
+    def fit_features(self, train: Embedded, val: Embedded, choose: Choose | None, seed: int) -> Record:
+        """Fit the head; `choose` is None without validation cases. Returns a record of what was chosen."""
+        ...
+
+    def answer_features(self, features: Embedded) -> Answers:
+        """An answer to each row of features."""
+        ...
+
+
+@runtime_checkable
+class CaseFittingAdapter(Protocol):
+    """What an adapter has besides that counts over training cases, without gradients: location, prevalence."""
+
+    def fit_items(self, items: Iterable[Item]) -> Record: ...
+
+
+@runtime_checkable
+class TowerAdapter(Protocol):
+    """What an adapter has besides, for methods with `frozen` towers.
+
+    A tower is keyed by what it reads: the text that `tower_text` gives, or the files of the case where that is None.
     """
 
-    function: Callable[..., Any]
-    takes: Literal[
-        "score",
-        "probability",
-        "decision",
-        "class_score",
-        "class",
-        "overlap",
-        "surface",
-        "instances",
-        "features",
-        "answer",
-    ]
-    better: Literal["higher", "lower", "zero", ""]
-    unit: str = ""
-    parameter: str | None = None
-    summary: str = ""
-    over_cases: Literal["mean", "sum"] = "mean"
+    @property
+    def preparer(self) -> Preparer: ...
+
+    def embed_tower(self, tower: str, items: Sequence[Item]) -> Mapping[str, torch.Tensor]:
+        """Named outputs (B, ...) of one frozen tower."""
+        ...
+
+    def tower_key(self, tower: str) -> str: ...
+
+    def tower_text(self, tower: str, case: Case) -> str | None: ...
+
+
+@runtime_checkable
+class GroupedAdapter(Protocol):
+    """What an adapter has besides whose parts may learn at different rates (`train.rates`)."""
+
+    def parameter_groups(self) -> Mapping[str, Iterable[torch.nn.Parameter]]: ...
+
+
+@runtime_checkable
+class SteppingAdapter(Protocol):
+    """What an adapter has besides that does something after each step of the optimiser (teachers, queues)."""
+
+    def after_step(self) -> None: ...
+
+
+@runtime_checkable
+class ManyTaskAdapter(Protocol):
+    """What an adapter has besides that answers several tasks with the same weights."""
+
+    def answering(self, task: Task) -> Adapter:
+        """The same weights, asked another task."""
+        ...
+
+
+class Predictions(Protocol):
+    """What a task keeps of the answers to the cases of one split: ids, whose they are, fold, groups, and more."""
+
+    @property
+    def ids(self) -> tuple[str, ...]: ...
+
+    @property
+    def patients(self) -> np.ndarray: ...
+
+    @property
+    def fold(self) -> np.ndarray: ...
+
+    @property
+    def groups(self) -> Mapping[str, np.ndarray]: ...
+
+    def subset(self, keep: np.ndarray) -> Predictions:
+        """The units where `keep` (n,) is true."""
+        ...
+
+    def as_frame(self, split: str, hashed: Mapping[str, str], baseline: str | None) -> pd.DataFrame:
+        """Long, for predictions.parquet: case_id, patient, split, fold, target, truth, score | answer | rank | mask,
+        baseline."""
+        ...
+
+    def measures(self, split: str, hashed: Mapping[str, str], baseline: str | None) -> pd.DataFrame | None:
+        """Long, for measures.parquet: values of single cases; None for a task that measures over all cases."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """What was fixed on validation data and is used on test data as it is.
+
+    thresholds     (metric, target) to one threshold a fold; `decision` serves whatever has none of its own
+    recalibration  (folds, T, 2) slope and intercept of Platt's scaling, None without
+    fixed_on       `val`, or `given` where a user states a threshold
+    """
+
+    thresholds: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    recalibration: np.ndarray | None = None
+    fixed_on: str = "val"
+
+
+@dataclass(frozen=True, eq=False)
+class Reuse:
+    """A baseline that asks the fitted model again, without fitting.
+
+    at      `start`, `stage 1`, ... or `final`: the moment of training whose weights answer
+    change  (item, rng) to the item that is asked about, such as one without its image; None leaves it
+    draws   how often `change` is drawn: the row is the mean, and its note says of how many
+    """
+
+    at: str = "final"
+    change: Callable[[Item, np.random.Generator], Item] | None = None
+    draws: int = 1
+
+
+@dataclass(frozen=True)
+class BaselineContext:
+    """What built-in baselines are made from. `adapter` makes the recipe's own adapter by another of its methods."""
+
+    recipe: Recipe
+    card: DataCard
+    where: str
+    adapter: Callable[[str], Adapter]
+
+
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """What `medvfm evaluate` read: the settled task, predictions, what does not match, and who was left out."""
+
+    task: Task
+    predictions: Predictions
+    specs: Sequence[MetricSpec]
+    points: Points
+    subgroups: tuple[str, ...]
+    notes: list[str]
+    left_out: list[tuple[str, str]]
+    cases: int
+
+
+class TrueCases(Protocol):
+    """Cases beside their truth, by their place from 0 on."""
+
+    def __len__(self) -> int: ...
+
+    def case(self, place: int) -> Case: ...
+
+    def truth(self, place: int) -> np.ndarray:
+        """Truth that lies in files, on the grid of the image."""
+        ...
+
+    def grid(self, place: int) -> SliceGrid | None: ...
+
+
+class Task(Protocol):
+    """The question. A folder in `tasks/` with a file `task.py` that holds `build(settings, where, card) -> Task`,
+    `from_record(record) -> Task` (the task of a finished run) and `read(truth, predictions, metrics, options) ->
+    Outside` (any program's answers beside the truth, for `medvfm evaluate`).
+
+    answers          what an adapter gives for one case
+    uses             dotted keys of a recipe that the task understands; see Method.uses
+    variant_metrics  the metrics that curves over an adapter's variants show, and on how many cases at most
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def answers(self) -> Literal["scores", "mask", "text", "images", "embedding"]: ...
+
+    @property
+    def uses(self) -> frozenset[str]: ...
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]: ...
+
+    @property
+    def default_metrics(self) -> tuple[str, ...]: ...
+
+    @property
+    def built_in_baselines(self) -> Mapping[str, str]: ...
+
+    @property
+    def variant_metrics(self) -> tuple[str, ...]: ...
+
+    @property
+    def variant_cases(self) -> int: ...
+
+    @property
+    def formats(self) -> tuple[str, ...]: ...
+
+    def has_truth(self, case: Case) -> bool:
+        """The case can be trained and scored on."""
+        ...
+
+    def hide(self, case: Case) -> Case:
+        """The case without what is truth."""
+        ...
+
+    def stratify(self) -> tuple[str, ...]:
+        """Columns that a split holds in balance where the recipe names none."""
+        ...
+
+    def labels(self, cases: Sequence[Case]) -> np.ndarray | None:
+        """(n, T) labels that the cases hold, NaN where unknown, for weights and sampling; None for tasks without."""
+        ...
+
+    def truth_reader(self, card: DataCard) -> TruthReader | None:
+        """Reads truth that lies in files; None where the case holds it."""
+        ...
+
+    def presence(self, true: TrueCases) -> np.ndarray:
+        """(n, T) 1 where a case is positive for a class, for the tables that describe the splits."""
+        ...
+
+    def settled(self, answer: Answer, grid: SliceGrid | None) -> Answer:
+        """An answer as it is scored and written: masks after post-processing, where the recipe asks for it."""
+        ...
+
+    def collect(
+        self,
+        true: TrueCases,
+        answers: Iterable[Answer],
+        folder: Path | None,
+        specs: Sequence[MetricSpec],
+        probabilities: bool = True,
+    ) -> Any:
+        """Predictions from settled answers, consumed case by case so that memory holds one; files go to `folder` where
+        there is one. `probabilities`: scores are meant as such."""
+        ...
+
+    def join(self, parts: Sequence[Any]) -> Any:
+        """Predictions of several folds, numbered by fold."""
+        ...
+
+    def operating_points(self, val: Any | None, specs: Sequence[MetricSpec], recalibrate: bool) -> Points:
+        """What is fixed on validation data; empty where nothing is."""
+        ...
+
+    def adjusted(self, predictions: Any, points: Points) -> Any:
+        """Predictions after recalibration, where there is one."""
+        ...
+
+    def estimands(self, predictions: Any, specs: Sequence[MetricSpec], points: Points) -> Sequence[Any]:
+        """`statistics.estimand.Estimand` of each metric and target."""
+        ...
+
+    def baseline(self, settings: Baseline, context: BaselineContext) -> Callable[[], Adapter] | Reuse | None:
+        """A built-in baseline by its name, or None where it is an adapter."""
+        ...
+
+    def read_run(self, directory: Path) -> dict[tuple[str, str | None], Any]:
+        """A finished run's predictions by (split, baseline)."""
+        ...
+
+    def cases(self, inputs: Sequence[Path]) -> list[Case]:
+        """What `medvfm predict` was given, as cases."""
+        ...
+
+    def combine(self, answers: Sequence[Answer], points: Points) -> Answer:
+        """The answers of several folds to one case as one answer."""
+        ...
+
+    def rows(
+        self, case: Case, answer: Answer, grid: SliceGrid | None, points: Points, files: Sequence[Path]
+    ) -> list[Record]:
+        """What `medvfm predict` writes of a case to predictions.csv."""
+        ...
+
+    def write_answer(
+        self,
+        answer: Answer,
+        case: Case,
+        grid: SliceGrid | None,
+        preparer: Preparer,
+        folder: Path,
+        form: str,
+        model: str,
+    ) -> list[Path]:
+        """Files of an answer, in one of `formats`."""
+        ...
+
+    def pictures(self, predictions: Any, points: Points, specs: Sequence[MetricSpec], seen: Seen) -> Record:
+        """Small pictures for the report below `seen.folder`/previews, and what run.json says of them."""
+        ...
+
+    def describe(self) -> Record:
+        """The task section of run.json, with its words for the report."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What pictures are made from: the run's folder, the test cases with their truth, and the answer to each place."""
+
+    folder: Path
+    true: TrueCases
+    answer: Callable[[int], Answer]
+    preparer: Preparer

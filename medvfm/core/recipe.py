@@ -104,6 +104,7 @@ class Task(Section):
     unit: Literal["image", "side", "exam", "patient"] = "image"
     pool: Literal["mean", "max"] = Field("mean", description="how scores of one unit become one")
     metrics: Names | None = Field(None, description="for a list of tasks; null: evaluate.metrics")
+    options: dict[str, Any] = Field(default_factory=dict, description="what only this task understands")
     postprocess: Names = Field(
         (), description="segmentation, off by default: largest_component, fill_holes, drop_smaller@mm3=10; in order"
     )
@@ -131,6 +132,12 @@ class Train(Section):
     augment: Annotated[tuple[Augmentation, ...], Lax] | None = None
     loss: str | None = None
     steps: int | None = Field(None, ge=1, description="steps an epoch; null: every case once")
+    rates: dict[str, Annotated[float, Field(gt=0)]] | None = Field(
+        None, description="learning rates of parts of the model, in place of learning_rate: {projector: 0.001}"
+    )
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of the moving average of the weights, which is validated and saved"
+    )
 
     def given(self) -> dict[str, Any]:
         """Only the keys that the recipe sets."""
@@ -140,8 +147,8 @@ class Train(Section):
 class Stage(Section):
     method: str
     train: Train = Train()
-    data: Data | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    data: Data | None = Field(None, description="cases that train this stage only")
+    options: dict[str, Any] = Field(default_factory=dict, description="adapter.options that change for this stage")
 
 
 class PromptSettings(Section):
@@ -210,7 +217,7 @@ class Recipe(Section):
     select: Select = Select()
     baselines: Annotated[tuple[Baseline, ...], Lax] = ()
     evaluate: Evaluate = Evaluate()
-    _source: yaml_source.Source | None = PrivateAttr(None)
+    _source: yaml_source.YamlSource | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _one_train(self) -> Recipe:
@@ -226,6 +233,23 @@ class Recipe(Section):
         """File, line and key, for a refusal that only a later check can make."""
         return self._source.where(keys) if self._source else ".".join(str(k) for k in keys)
 
+    def located(self, *keys: str | int, must_be_path: bool = True) -> str:
+        """The path at a key, which is relative to the recipe; on the command line, to the working directory.
+
+        What can be a name too (a card without a file's ending, a hub id) is left as it is, unless a file of that name
+        lies beside the recipe.
+        """
+        value: Any = self
+        for key in keys:
+            value = value[key] if isinstance(key, int) else getattr(value, key)
+        text = str(value)
+        folder = self._source.folder_of(keys) if self._source else None
+        if folder is None or Path(text).expanduser().is_absolute():
+            return text
+        beside = folder / text
+        named = keys[-1] == "card" and not text.endswith((".yaml", ".yml"))
+        return text if named or (not must_be_path and not beside.exists()) else str(beside)
+
     def as_data(self) -> dict[str, Any]:
         """Plain data with every default, as recipe.yaml and run.json hold it."""
         return self.model_dump(mode="json", by_alias=True)
@@ -234,6 +258,7 @@ class Recipe(Section):
         """Eight letters for what is run; where the data lie is not part of it."""
         data = self.as_data()
         data["data"].pop("root")
+        data["data"]["card"] = Path(data["data"]["card"]).name
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -247,7 +272,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     return from_source(yaml_source.overridden(source, list(overrides), RecipeError))
 
 
-def from_source(source: yaml_source.Source) -> Recipe:
+def from_source(source: yaml_source.YamlSource) -> Recipe:
     """Validate data that was read or built elsewhere."""
     recipe = yaml_source.validated(source, Recipe, RecipeError)
     recipe._source = source
@@ -256,7 +281,7 @@ def from_source(source: yaml_source.Source) -> Recipe:
 
 def from_data(data: dict[str, Any], name: str) -> Recipe:
     """Validate plain data, such as a finished run holds; `name` is what messages call it."""
-    return from_source(yaml_source.Source(data, name, {}))
+    return from_source(yaml_source.YamlSource(data, name, {}))
 
 
 def json_schema() -> dict[str, Any]:

@@ -26,10 +26,13 @@ class ResultRow:
     unit: str
     better: str
     note: str | None = None
+    task: str | None = None  # of a run of several tasks, where it is not the first
 
 
 def as_records(rows: Sequence[ResultRow]) -> list[dict]:
     """Plain data for run.json; the model's test rows first."""
     order = {"test": 0, "val": 2, "train": 3}
     key = lambda row: (order.get(row.split, 1), row.baseline is not None, row.group is not None)  # noqa: E731
-    return [asdict(row) for row in sorted(rows, key=key)]
+    several = any(row.task for row in rows)
+    found = [asdict(row) for row in sorted(rows, key=key)]
+    return found if several else [{k: v for k, v in row.items() if k != "task"} for row in found]

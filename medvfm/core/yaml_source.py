@@ -6,7 +6,7 @@ Only the plain data of YAML is read: no tags, no anchors or aliases (an alias bo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,12 +22,18 @@ LIMIT_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
-class Source:
-    """Plain data read from YAML, and where each key stood."""
+class YamlSource:
+    """Plain data read from YAML, and where each key stood; line 0 is the command line."""
 
     data: dict[str, Any]
     file: str
     lines: Mapping[Keys, int]
+    folder: Path | None = None
+
+    def folder_of(self, keys: Keys) -> Path | None:
+        """The folder that a path at a key is relative to: the file's; None for one given on the command line."""
+        given = any(self.lines.get(keys[:end]) == 0 for end in range(1, len(keys) + 1))
+        return None if given else self.folder
 
     def where(self, keys: Keys) -> str:
         """`recipes/a.yaml, line 12, train.epochs`: the deepest part of `keys` whose line is known."""
@@ -39,9 +45,9 @@ class Source:
         return f"{self.file}, {dotted}" if dotted else self.file
 
 
-def read(path: Path, error: type[MedvfmError]) -> Source:
+def read(path: Path, error: type[MedvfmError]) -> YamlSource:
     """The mapping that the file holds; raises `error` naming the line where it is not plain YAML."""
-    return parse(_text(path, error), str(path), error)
+    return replace(parse(_text(path, error), str(path), error), folder=path.parent)
 
 
 def read_list(path: Path, error: type[MedvfmError]) -> list[Any]:
@@ -53,13 +59,13 @@ def read_list(path: Path, error: type[MedvfmError]) -> list[Any]:
     return found
 
 
-def parse(text: str, file: str, error: type[MedvfmError]) -> Source:
+def parse(text: str, file: str, error: type[MedvfmError]) -> YamlSource:
     """As `read`, from text; `file` is what messages call it."""
     node = _composed(text, file, error)
     if not isinstance(node, yaml.MappingNode):
         raise error("expected keys and values", where=f"{file}, line 1")
     lines: dict[Keys, int] = {}
-    return Source(_plain(node, (), lines, file, error), file, lines)
+    return YamlSource(_plain(node, (), lines, file, error), file, lines)
 
 
 def _text(path: Path, error: type[MedvfmError]) -> str:
@@ -136,7 +142,7 @@ def _is_exponent(node: yaml.Node) -> bool:
     return node.value[0] in "+-.0123456789"
 
 
-def overridden(source: Source, overrides: Iterator[str] | list[str], error: type[MedvfmError]) -> Source:
+def overridden(source: YamlSource, overrides: Iterator[str] | list[str], error: type[MedvfmError]) -> YamlSource:
     """The source with `dotted.key=value` laid over it; the values are YAML."""
     data, lines = _copy(source.data), dict(source.lines)
     for override in overrides:
@@ -149,7 +155,7 @@ def overridden(source: Source, overrides: Iterator[str] | list[str], error: type
         for known in [k for k in lines if k[: len(keys)] == keys]:
             del lines[known]
         lines[keys] = 0
-    return Source(data, source.file, lines)
+    return YamlSource(data, source.file, lines, source.folder)
 
 
 def _copy(value: Any) -> Any:
@@ -178,7 +184,7 @@ def _set(data: Any, keys: Keys, value: Any, override: str, error: type[MedvfmErr
             at = at[key]
 
 
-def validated(source: Source, model: type[Model], error: type[MedvfmError]) -> Model:
+def validated(source: YamlSource, model: type[Model], error: type[MedvfmError]) -> Model:
     """The data as `model`; every fault that pydantic finds is named with file, line, key and what was expected."""
     try:
         return model.model_validate(source.data)
@@ -206,7 +212,7 @@ def _data_keys(detail: ErrorDetails) -> Keys:
 _PRIMITIVES = {"str", "int", "float", "bool", "none"}
 
 
-def _fault(source: Source, model: type[BaseModel], detail: ErrorDetails) -> tuple[str, str]:
+def _fault(source: YamlSource, model: type[BaseModel], detail: ErrorDetails) -> tuple[str, str]:
     keys = _data_keys(detail)
     where, context = source.where(keys), detail.get("ctx", {})
     if detail["type"] == "extra_forbidden":

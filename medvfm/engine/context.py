@@ -1,4 +1,4 @@
-"""Where and how a run runs, and what whoever is fitted may see."""
+"""Run context (device, workers, console), and the case rows that a learner may train and select on."""
 
 from __future__ import annotations
 
@@ -23,11 +23,7 @@ class RunContext:
 
 @dataclass(frozen=True, eq=False)
 class FoldRows:
-    """Row numbers of the readable cases that are fitted on and selected on, and the truth (n, T) of all of them.
-
-    Rows of test cases occur in neither, and whoever fits looks at no other row of the truth.
-    """
+    """Row numbers of the readable cases that are fitted on and selected on; rows of test cases occur in neither."""
 
     train: np.ndarray
     val: np.ndarray
-    truth: np.ndarray

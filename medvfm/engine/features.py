@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from medvfm.core.case import Case
-from medvfm.core.protocols import Preparer
-from medvfm.engine import loading
+from medvfm.core.item import Item
+from medvfm.engine import case_store
+from medvfm.engine.case_store import PreparedReader
 from medvfm.engine.context import RunContext
 from medvfm.io.cache import FeatureStore
 
@@ -27,47 +27,50 @@ class CachedFeatures:
     left_out: list[tuple[str, str]]
     computed: int
 
-    @property
-    def cases(self) -> list[Case]:
-        return [case for case, _ in self.keyed]
-
 
 def compute(
     cases: Sequence[Case],
-    preparer: Preparer,
+    reader: PreparedReader,
     key: str,
-    embed: Callable[[Sequence[Any]], torch.Tensor],
-    around: RunContext,
+    embed: Callable[[Sequence[Item]], torch.Tensor],
+    context: RunContext,
     label: str,
 ) -> CachedFeatures:
-    """Take what the store has and compute the rest; `embed` turns prepared cases into (b, ...) features."""
-    keyed = loading.content_keys(cases, preparer, around.strict)
+    """Take what the store has and compute the rest; `embed` turns items into (b, ...) features.
+
+    A case that reads no file has no key: its features are computed each time, and never stored under a key of files.
+    """
+    keyed = case_store.content_keys(cases, reader, context.strict)
     store = FeatureStore(key)
-    found = store.get(list({k for _, k in keyed.readable}))
-    missing = [(case, k) for case, k in keyed.readable if k not in found]
+    names = [k or f"case {case.case_id}" for case, k in keyed.readable]
+    found = store.get(list({k for _, k in keyed.readable if k}))
+    missing = [(pair, name) for pair, name in zip(keyed.readable, names, strict=True) if name not in found]
     left_out = list(keyed.left_out)
     if missing:
-        wanted = {k: (case, k) for case, k in missing}.values()  # the same image in two cases is encoded once
-        batch: list[tuple[str, Any]] = []
+        wanted = {name: pair for pair, name in missing}  # the same image in two cases is encoded once
+        batch: list[tuple[str, Item]] = []
         fresh: dict[str, np.ndarray] = {}
-        for _, k, item in loading.made(list(wanted), preparer, around, label):
-            if isinstance(item, str):
-                left_out += [(case.case_id, item) for case, other in missing if other == k]
+        read = case_store.read_cases(list(wanted.values()), reader, reader.key(), context, label)
+        for name, (case, _, arrays) in zip(wanted, read, strict=True):
+            if isinstance(arrays, str):
+                left_out += [(other.case_id, arrays) for (other, _), n in missing if n == name]
                 continue
-            batch.append((k, item))
+            batch.append((name, Item(case, arrays)))
             if len(batch) == BATCH_CASES:
-                fresh |= _embedded(batch, embed)
+                fresh.update(_embedded(batch, embed))
                 batch = []
-        fresh |= _embedded(batch, embed)
-        store.put(fresh)
+        fresh.update(_embedded(batch, embed))
+        store.put({name: row for name, row in fresh.items() if wanted[name][1]})
         found |= fresh
-    kept = [(case, k) for case, k in keyed.readable if k in found]
-    values = np.stack([found[k] for _, k in kept]) if kept else np.zeros((0, 1), np.float32)
-    return CachedFeatures(kept, values, left_out, len(missing))
+    kept = [(pair, name) for pair, name in zip(keyed.readable, names, strict=True) if name in found]
+    values = np.stack([found[name] for _, name in kept]) if kept else np.zeros((0, 1), np.float32)
+    return CachedFeatures([pair for pair, _ in kept], values, left_out, len(missing))
 
 
-def _embedded(batch: list[tuple[str, Any]], embed: Callable[[Sequence[Any]], torch.Tensor]) -> dict[str, np.ndarray]:
+def _embedded(
+    batch: list[tuple[str, Item]], embed: Callable[[Sequence[Item]], torch.Tensor]
+) -> Mapping[str, np.ndarray]:
     if not batch:
         return {}
     values = embed([item for _, item in batch]).float().cpu().numpy()
-    return {k: row for (k, _), row in zip(batch, values, strict=True)}
+    return {name: row for (name, _), row in zip(batch, values, strict=True)}

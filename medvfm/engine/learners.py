@@ -1,247 +1,398 @@
-"""What is fitted and then scores cases: an adapter by its features, an adapter by training, or a built-in baseline.
+"""Learners: fit an adapter on training cases, then answer for others.
 
-All three are used alike: `read` the cases once, `fit` on rows of them, `score` rows of them.
+Three, for every task: one that fits nothing by gradients, one that fits a head on stored features, and one that trains
+weights by the loop, in one stage or several. All are used alike: `read` the cases once, `fit` on rows of them, `answer`
+rows of them. Truth is hidden from every item that is answered, unless the adapter's prompts come from it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from medvfm.core.case import Case
-from medvfm.core.protocols import Adapter
-from medvfm.engine import baselines, features, loading, train
+from medvfm.core.errors import DataError, RecipeError
+from medvfm.core.item import Item
+from medvfm.core.metric_spec import MetricSpec
+from medvfm.core.protocols import (
+    Adapter,
+    Answer,
+    Augment,
+    Batch,
+    CaseFittingAdapter,
+    Choose,
+    Embedded,
+    FeatureAdapter,
+    Record,
+    Task,
+    TowerAdapter,
+    TruthReader,
+)
+from medvfm.engine import features, train
+from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import FoldRows, RunContext
-from medvfm.io.cache import ArrayCache
-from medvfm.nn import augment, losses, probe, samplers
+from medvfm.engine.plan import LOSS, StagePlan
+from medvfm.engine.towers import TowerOutputs
+from medvfm.nn import augment, losses, samplers, state
 
-Choose = Callable[[np.ndarray], float]  # (n, T) scores of the validation cases to the value that is selected by
+Change = Callable[[Item], Item]  # of an item that is asked about, for baselines that ask the fitted model again
+START, FINAL = "start", "final"
 
 
 class Learner(Protocol):
-    probabilities: bool
+    """See the module's docstring. `store` holds the cases that were read."""
 
-    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
-        """Read every case once; those that can be used, and (case_id, reason) of the others."""
+    adapter: Adapter
+    store: CaseStore
+
+    def read(self, cases: Sequence[Case], context: RunContext) -> list[tuple[str, str]]:
+        """Read every case once; (case_id, reason) of those that cannot be used."""
         ...
 
-    def fit(self, rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
-        """Fit on rows; `choose` is None without validation cases. Returns what run.json says about it."""
+    def fit(self, rows: FoldRows, choose: Choose | None, moments: frozenset[str] = frozenset()) -> Record:
+        """Fit on rows; `choose` is None without validation cases. Returns what run.json says about it.
+
+        moments  of training, whose weights `at` shall find again: `start`, `stage 1`, ...
+        """
         ...
 
-    def score(self, rows: np.ndarray) -> np.ndarray:
-        """(n, T) scores of rows."""
+    def answer(self, rows: np.ndarray, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
+        """An answer to each row, in order."""
         ...
+
+    @contextmanager
+    def at(self, moment: str) -> Iterator[None]:
+        """The weights of a moment of training, for as long as the context lasts."""
+        ...
+
+
+class FrozenLearner:
+    """An adapter whose weights stay as they are. Baselines that count over training cases are fitted here too."""
+
+    def __init__(self, adapter: Adapter, task: Task, truth: TruthReader | None) -> None:
+        self.adapter, self._task = adapter, task
+        self.store = CaseStore(adapter.preparer, truth, task)
+
+    def read(self, cases: Sequence[Case], context: RunContext) -> list[tuple[str, str]]:
+        self.adapter.module.to(context.device)
+        return self.store.read(cases, context)
+
+    def fit(self, rows: FoldRows, choose: Choose | None, moments: frozenset[str] = frozenset()) -> Record:
+        if not isinstance(self.adapter, CaseFittingAdapter):
+            return {}
+        items = (self.store.item(int(row), for_training=True, with_truth=True) for row in rows.train)
+        return self.adapter.fit_items(list(items))
+
+    def answer(self, rows: np.ndarray, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
+        yield from answers(self.adapter, self.store, rows, variant, change)
+
+    @contextmanager
+    def at(self, moment: str) -> Iterator[None]:
+        """Nothing is trained: every moment has the same weights."""
+        yield
 
 
 class FeatureLearner:
-    """A head on features of a frozen model."""
+    """A head on features of a frozen model, which are computed once and kept on disk."""
 
-    def __init__(self, adapter: Adapter, seed: int, label: str = "images encoded") -> None:
-        self.adapter, self.probabilities, self._seed, self._label = adapter, adapter.probabilities, seed, label
-        self._keyed: list[tuple[Case, str]] = []
-        self._values = np.zeros((0, 1), np.float32)
+    def __init__(self, adapter: Adapter, task: Task, truth: TruthReader | None, seed: int) -> None:
+        self.adapter, self._task, self._seed = adapter, task, seed
+        self.store = CaseStore(adapter.preparer, truth, task)
+        self._features = Embedded(np.zeros((0, 1), np.float32), [])
 
-    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
-        self.adapter.module.to(around.device)
+    def read(self, cases: Sequence[Case], context: RunContext) -> list[tuple[str, str]]:
+        adapter = self.adapter
+        assert isinstance(adapter, FeatureAdapter)
+        adapter.module.to(context.device)
         found = features.compute(
-            cases,
-            self.adapter.preparer,
-            self.adapter.features_key(),
-            lambda items: self.adapter.embed(self.adapter.collate(items)),
-            around,
-            self._label,
+            cases, self.store.reader, adapter.features_key(), self._embed, context, "images encoded"
         )
-        self._keyed, self._values = found.keyed, found.values
-        if found.computed < len(found.cases):
-            around.console.say(f"  features of {len(found.cases) - found.computed} cases were in the cache")
-        return found.cases, found.left_out
+        self.store.use(found.keyed)
+        self._features = Embedded(found.values, self.store.cases)
+        if any(key for _, key in found.keyed) and found.computed < len(found.keyed):
+            context.console.say(f"  features of {len(found.keyed) - found.computed} cases were in the cache")
+        return found.left_out
 
-    def marks(self, around: RunContext) -> list[str | None]:
-        """`leakage.fingerprint` of each case that was read."""
-        return loading.marks(self._keyed, self.adapter.preparer, around)
+    def fit(self, rows: FoldRows, choose: Choose | None, moments: frozenset[str] = frozenset()) -> Record:
+        if moments:
+            raise RecipeError(f"a head on features has no weights at {sorted(moments)[0]!r}", where="baselines")
+        assert isinstance(self.adapter, FeatureAdapter)
+        found = self._features
+        choice = self.adapter.fit_features(found.rows(rows.train), found.rows(rows.val), choose, self._seed)
+        dimension = int(np.prod(found.values.shape[-1:]))
+        return {"choice": choice, "features": {"dimension": dimension, "cases": len(found.values)}}
 
-    def pooled(self) -> np.ndarray:
-        """(n, d) features of the cases that were read."""
-        return np.asarray(self.adapter.pooled(self._values))
+    def answer(self, rows: np.ndarray, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
+        if variant is not None or change is not None:
+            yield from answers(self.adapter, self.store, rows, variant, change)
+            return
+        assert isinstance(self.adapter, FeatureAdapter)
+        found = self._features.rows(rows)
+        hidden = Embedded(found.values, [self._task.hide(case) for case in found.cases])
+        yield from self.adapter.answer_features(hidden)
 
-    def fit(self, rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
-        train_set = (self._values[rows.train], rows.truth[rows.train])
-        val_set = (self._values[rows.val], rows.truth[rows.val])
-        dimension = int(np.prod(self._values.shape[-1:]))
-        return {
-            "choice": self.adapter.fit_features(train_set, val_set, choose, self._seed),
-            "features": {"dimension": dimension, "cases": len(self._values)},
-        }
+    @contextmanager
+    def at(self, moment: str) -> Iterator[None]:
+        """The head that was fitted: `fit` refuses every other moment."""
+        yield
 
-    def score(self, rows: np.ndarray) -> np.ndarray:
-        return self.adapter.score_features(self._values[rows])
+    def _embed(self, items: Sequence[Item]) -> torch.Tensor:
+        assert isinstance(self.adapter, FeatureAdapter)
+        return self.adapter.embed(self.adapter.collate([replace(i, case=self._task.hide(i.case)) for i in items]))
 
 
-class TrainedLearner:
-    """An adapter whose weights go through the training loop, in one stage or several."""
+class LoopLearner:
+    """An adapter whose weights go through the training loop, in one stage or several; the last may be of any kind.
+
+    truth_of_stage  reads the truth of a stage's own data, by the stage's number
+    select          what is selected by on validation cases: a metric, or the training loss
+    """
 
     def __init__(
         self,
-        adapter: Any,
-        stages: Sequence[tuple[str, Mapping[str, Any]]],
-        kind: str,
-        select: str,
-        better: str,
+        adapter: Adapter,
+        task: Task,
+        truth: TruthReader | None,
+        stages: Sequence[StagePlan],
+        select: MetricSpec,
         seed: int,
     ) -> None:
-        """stages: method and its settings, defaults filled in; the adapter stands ready for the first."""
-        self.adapter, self.probabilities = adapter, adapter.probabilities
-        self._stages, self._kind, self._select, self._better, self._seed = stages, kind, select, better, seed
-        self._around: RunContext | None = None
-        self._keyed: list[tuple[Case, str]] = []
-        self._arrays = ArrayCache("prepared")
+        """The adapter stands ready for the first stage."""
+        self.adapter, self._task, self._truth, self._stages = adapter, task, truth, stages
+        self._select, self._seed = select, seed
+        self.store = CaseStore(adapter.preparer, truth, task)
+        self.stage_stores: dict[int, CaseStore] = {}
+        self._context: RunContext | None = None
+        self._moments: dict[str, dict[str, torch.Tensor]] = {}
 
-    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
-        self._around = around
-        self.adapter.module.to(around.device)
-        found = loading.fill(cases, self.adapter.preparer, self._arrays, around)
-        self._keyed = found.readable
-        return [case for case, _ in self._keyed], found.left_out
+    def read(self, cases: Sequence[Case], context: RunContext) -> list[tuple[str, str]]:
+        self._context = context
+        self.adapter.module.to(context.device)
+        left_out = self.store.read(cases, context)
+        for number, stage in enumerate(self._stages):
+            if stage.table is not None:
+                self.stage_stores[number] = self._read_stage(stage, context)
+        return left_out
 
-    def marks(self, around: RunContext) -> list[str | None]:
-        """`leakage.fingerprint` of each case that was read."""
-        return loading.marks(self._keyed, self.adapter.preparer, around)
+    def _read_stage(self, stage: StagePlan, context: RunContext) -> CaseStore:
+        """The cases of a stage's own data; those that cannot be read are said and left out."""
+        assert stage.table is not None and stage.card is not None
+        table = stage.table()
+        reader = self._task.truth_reader(stage.card) if stage.method.needs_truth else None
+        preparer = self.adapter.preparer
+        own = replace(preparer, windows=stage.card.windows, read=stage.card.reading)  # type: ignore[type-var]
+        store = CaseStore(own, reader, self._task)
+        usable = [c for c in table.cases if not stage.method.needs_truth or self._task.has_truth(c)]
+        left_out = store.read(usable, context, f"cases of stage {stage.method_name} read")
+        context.console.say(f"  stage {stage.method_name}: {len(store.cases)} cases of {stage.card.name}")
+        for case_id, reason in left_out[:5]:
+            context.console.say(f"  left out of stage {stage.method_name}: {case_id}: {reason}")
+        if not store.cases:
+            raise DataError(f"stage {stage.method_name}: no case of {stage.card.name} can be used")
+        return store
 
-    def fit(self, rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
-        histories = []
-        for number, (method, settings) in enumerate(self._stages):
+    def leave_out_of_stages(self, case_ids: Mapping[int, set[str]]) -> None:
+        """Cases of a stage's own data that must not train it: they occur in validation or test."""
+        for number, out in case_ids.items():
+            store = self.stage_stores[number]
+            store.use([(case, key) for case, key in store.keyed if case.case_id not in out])
+
+    def fit(self, rows: FoldRows, choose: Choose | None, moments: frozenset[str] = frozenset()) -> Record:
+        histories, choice = [], {}
+        self._remember(START, moments)
+        for number, stage in enumerate(self._stages):
             if number:
-                self.adapter.restage(method)
-            histories.append(self._stage(number, settings, rows, choose))
+                self.adapter.start_stage(stage.method_name, stage.options)
+            if stage.method.fits == "weights":
+                histories.append(self._train(number, stage, rows, choose))
+            elif stage.method.fits == "features":
+                choice = {"choice": self._fit_head(rows, choose)}
+            self._remember(f"stage {number + 1}", moments)
+        unknown = moments - {FINAL} - set(self._moments)
+        if unknown:
+            known = [START, *(f"stage {n + 1}" for n in range(len(self._stages))), FINAL]
+            raise RecipeError(f"no moment {sorted(unknown)[0]!r} of training; one of: {', '.join(known)}")
+        if not histories:
+            return choice
         best = histories[-1]
-        return {"training": best if len(histories) == 1 else {**best, "stages": histories}}
+        return {"training": best if len(histories) == 1 else {**best, "stages": histories}, **choice}
 
-    def _stage(self, number: int, given: Mapping[str, Any], rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
-        assert self._around is not None
-        around, own = self._around, dict(given)
+    def _remember(self, moment: str, moments: frozenset[str]) -> None:
+        if moment in moments:
+            self._moments[moment] = state.trained(self.adapter.module)
+
+    @contextmanager
+    def at(self, moment: str) -> Iterator[None]:
+        """Weights of an earlier stage go back where the last stage has tensors of the same name."""
+        if moment == FINAL:
+            yield
+            return
+        now = state.trained(self.adapter.module)
+        known = self.adapter.module.state_dict()
+        then = {n: w for n, w in self._moments[moment].items() if n in known}
+        state.put_trained(self.adapter.module, then)
+        try:
+            yield
+        finally:
+            state.put_trained(self.adapter.module, now)
+
+    def answer(self, rows: np.ndarray, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
+        yield from answers(self.adapter, self.store, rows, variant, change)
+
+    def _fit_head(self, rows: FoldRows, choose: Choose | None) -> Record:
+        """A last stage that fits a head on features of weights that earlier stages trained: never from a cache."""
+        adapter = self.adapter
+        assert isinstance(adapter, FeatureAdapter)
+        embedded = []
+        for part in (rows.train, rows.val):
+            items = [self.store.item(int(row), for_training=True, with_truth=False) for row in part]
+            batches = [items[s : s + features.BATCH_CASES] for s in range(0, len(items), features.BATCH_CASES)]
+            values = [adapter.embed(adapter.collate(batch)).float().cpu().numpy() for batch in batches]
+            joined = np.concatenate(values) if values else np.zeros((0, 1), np.float32)
+            embedded.append(Embedded(joined, [item.case for item in items]))
+        return adapter.fit_features(embedded[0], embedded[1], choose, self._seed)
+
+    def _train(self, number: int, stage: StagePlan, rows: FoldRows, choose: Choose | None) -> Record:
+        assert self._context is not None
+        context, own = self._context, dict(stage.settings)
+        store = self.stage_stores.get(number, self.store)
+        train_rows = np.arange(len(store.cases)) if number in self.stage_stores else rows.train
         batch_size, steps = own.pop("batch_size"), own.pop("steps", None)
-        balanced = own.pop("balanced_sampling", False)
-        transform = augment.build(own.pop("augment", None) or ())
+        assert isinstance(batch_size, int) and (steps is None or isinstance(steps, int))
+        labels = self._task.labels([store.keyed[int(r)][0] for r in train_rows]) if stage.method.needs_truth else None
+        balanced = bool(own.pop("balanced_sampling", False))
         weights = None
-        if own.pop("class_weights", "none") == "balanced":
-            weights = losses.balanced_weights(torch.as_tensor(rows.truth[rows.train]), self._kind)
-        settings = train.Settings(**own)
-        per_epoch = steps * batch_size if steps else len(rows.train)
+        if own.pop("class_weights", "none") == "balanced" and labels is not None:
+            weights = losses.balanced_weights(torch.as_tensor(labels), self._task.kind)
+        transform = augment.build(own.pop("augment", None) or ())  # type: ignore[arg-type]
+        towers = self._towers(stage, store, context)
+        examples = _Examples(self.adapter, store, train_rows, transform, towers, labels, balanced)
+        per_epoch = steps * batch_size if steps else len(train_rows)
 
-        def batches(epoch: int) -> Iterable[tuple[Any, torch.Tensor]]:
-            order = samplers.order(
-                rows.truth[rows.train], count=per_epoch, balanced=balanced, seed=self._seed, epoch=epoch
-            )
-            generator = torch.Generator().manual_seed(self._seed * 1009 + epoch)
-            chosen = rows.train[np.asarray(order)]
-            for start in range(0, len(chosen), batch_size):
-                part = chosen[start : start + batch_size]
-                items = [transform(item, generator) for item in self._items(part)]
-                batch = dict(self.adapter.collate(items))
-                if weights is not None:
-                    batch["class_weights"] = weights
-                yield batch, torch.as_tensor(rows.truth[part])
+        def batches(epoch: int) -> Iterable[tuple[Batch, int]]:
+            examples.plan(per_epoch, self._seed, epoch)
+            for batch, count in _loaded(examples, batch_size, self.adapter, context):
+                yield (batch if weights is None else {**batch, "class_weights": weights}), count
 
         def validate() -> dict[str, float]:
-            return {} if choose is None else {self._select: choose(self.score(rows.val))}
+            if self._select.name == LOSS.name:
+                return {LOSS.name: self._validation_loss(rows.val, batch_size, stage)} if len(rows.val) else {}
+            if choose is None:
+                return {}
+            return {self._select.name: choose(list(self.answer(rows.val)))}
 
         history = train.fit(
             self.adapter,
             batches,
             math.ceil(per_epoch / batch_size),
             validate,
-            settings,
-            select=self._select,
-            better=self._better,
+            train.Settings(**own),  # type: ignore[arg-type]
+            select=self._select.name,
+            better=self._select.metric.better,
             seed=self._seed,
-            device=around.device,
-            folder=around.checkpoint / f"stage{number}",
-            say=around.console.say,
+            device=context.device,
+            folder=context.checkpoint / f"stage{number}",
+            say=context.console.say,
         )
-        return {"settings": {**given}, **history.as_record()}
+        return {"settings": {**stage.settings}, **history.as_record()}
 
-    def score(self, rows: np.ndarray) -> np.ndarray:
+    def _validation_loss(self, rows: np.ndarray, batch_size: int, stage: StagePlan) -> float:
+        """The mean loss of validation cases; what is random of it is drawn from the seed and the case_id."""
+        assert self._context is not None
+        towers = self._towers(stage, self.store, self._context)
         self.adapter.module.eval()
-        size = 8
-        parts = [
-            self.adapter.predict(self.adapter.collate(list(self._items(rows[s : s + size]))))
-            for s in range(0, len(rows), size)
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, 1))
+        total, count = 0.0, 0
+        with torch.no_grad(), torch.random.fork_rng():
+            for start in range(0, len(rows), batch_size):
+                part = rows[start : start + batch_size]
+                items = [_training_item(self.store, int(row), towers) for row in part]
+                same: Augment = _unchanged  # type: ignore[assignment]
+                drawn = [self.adapter.example(i, _rng_of(self._seed, i.case_id), same) for i in items]
+                torch.manual_seed(int(_rng_of(self._seed, items[0].case.case_id).integers(2**62)))
+                total += float(self.adapter.loss(self.adapter.collate(drawn))) * len(items)
+                count += len(items)
+        return total / max(count, 1)
 
-    def _items(self, rows: np.ndarray) -> Iterator[Any]:
-        dataset = loading.PreparedCases([self._keyed[r] for r in rows], self.adapter.preparer, self._arrays)
-        return iter(DataLoader(dataset, batch_size=None, collate_fn=lambda item: item))
-
-
-class Prevalence:
-    """Every case gets the share of positives among the training cases."""
-
-    probabilities = True
-
-    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
-        return list(cases), []
-
-    def fit(self, rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
-        self._share = baselines.prevalence(rows.truth[rows.train])
-        return {"choice": {"share": self._share.tolist()}}
-
-    def score(self, rows: np.ndarray) -> np.ndarray:
-        return np.repeat(self._share[None], len(rows), axis=0)
+    def _towers(self, stage: StagePlan, store: CaseStore, context: RunContext) -> TowerOutputs | None:
+        """Outputs of the towers that the method leaves frozen, for all cases of the store."""
+        if not stage.method.frozen:
+            return None
+        assert isinstance(self.adapter, TowerAdapter)
+        outputs = TowerOutputs(self.adapter, stage.method.frozen)
+        outputs.fill(store, context)
+        return outputs
 
 
-class ProbeBaseline:
-    """A probe on what is not a foundation model: voxel statistics, columns of the table, or columns beside features."""
+def answers(
+    adapter: Adapter, store: CaseStore, rows: np.ndarray, variant: str | None = None, change: Change | None = None
+) -> Iterator[Answer]:
+    """Answers to rows of a store, as many at once as the adapter takes."""
+    adapter.module.eval()
+    size = adapter.answers_at_once
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        items = [store.item(int(r), for_training=False, with_truth=adapter.oracle is not None) for r in part]
+        with torch.inference_mode():
+            yield from adapter.answer(items if change is None else [change(i) for i in items], variant)
 
-    probabilities = True
+
+class _Examples(Dataset[object]):
+    """Training examples of an epoch: each is drawn from (seed, epoch, place in the epoch), in any process."""
 
     def __init__(
         self,
-        preparer: baselines.Intensity | None,
-        columns: Sequence[str],
-        beside: FeatureLearner | None,
-        kind: str,
-        where: str,
+        adapter: Adapter,
+        store: CaseStore,
+        rows: np.ndarray,
+        transform: augment.Transform,
+        towers: TowerOutputs | None,
+        labels: np.ndarray | None,
+        balanced: bool,
     ) -> None:
-        self._preparer, self._columns, self._beside, self._kind, self._where = preparer, columns, beside, kind, where
-        self._cases: list[Case] = []
-        self._fixed: list[np.ndarray] = []
+        self._adapter, self._store, self._cases, self._transform = adapter, store, rows, transform
+        self._towers, self._labels, self._balanced = towers, labels, balanced
+        self._rows = np.zeros(0, int)
+        self._seeds = (0, 0)
 
-    def read(self, cases: Sequence[Case], around: RunContext) -> tuple[list[Case], list[tuple[str, str]]]:
-        self._cases, left_out = list(cases), []
-        if self._preparer is not None:
-            found = features.compute(
-                cases,
-                self._preparer,
-                self._preparer.key(),
-                lambda items: torch.from_numpy(np.stack(items)),
-                around,
-                "histograms",
-            )
-            self._cases, left_out, self._fixed = found.cases, found.left_out, [found.values]
-        if self._beside is not None:
-            self._cases, left_out = self._beside.read(cases, around)
-            self._fixed = [self._beside.pooled()]
-        return self._cases, left_out
+    def plan(self, count: int, seed: int, epoch: int) -> None:
+        """Every case once before any case twice; or each class equally often."""
+        seeds = (seed, epoch) if self._labels is not None else (seed, epoch, 1)
+        order = samplers.order(len(self._cases), self._labels if self._balanced else None, count=count, seeds=seeds)
+        self._rows, self._seeds = self._cases[order], (seed, epoch)
 
-    def fit(self, rows: FoldRows, choose: Choose | None) -> dict[str, Any]:
-        columns = baselines.attributes(self._cases, self._columns, rows.train, self._where)
-        self._values = torch.as_tensor(np.concatenate([*self._fixed, columns], axis=1), dtype=torch.float32)
-        truth = torch.as_tensor(rows.truth)
-        self._probe, record = probe.sweep(
-            (self._values[rows.train], truth[rows.train]),
-            (self._values[rows.val], truth[rows.val]),
-            choose,
-            kind=self._kind,
-        )
-        return {"choice": record}
+    def __len__(self) -> int:
+        return len(self._rows)
 
-    def score(self, rows: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return probe.probabilities(self._probe(self._values[rows]), self._kind).double().numpy()
+    def __getitem__(self, place: int) -> object:
+        rng = np.random.default_rng([*self._seeds, place])
+        item = _training_item(self._store, int(self._rows[place]), self._towers)
+        return self._adapter.example(item, rng, lambda pixels, labels: self._transform(pixels, labels, rng))  # type: ignore[arg-type]
+
+
+def _loaded(examples: _Examples, batch_size: int, adapter: Adapter, context: RunContext) -> Iterator[tuple[Batch, int]]:
+    """Batches, and of how many examples each is; workers draw beside a GPU."""
+    beside = 0 if context.device == "cpu" else context.workers
+    loader = DataLoader(examples, batch_size=batch_size, collate_fn=list, num_workers=beside)
+    for drawn in loader:
+        yield adapter.collate(drawn), len(drawn)
+
+
+def _training_item(store: CaseStore, row: int, towers: TowerOutputs | None) -> Item:
+    item = store.item(row, for_training=True, with_truth=True)
+    return item if towers is None else towers.added(item, store, row)
+
+
+def _rng_of(seed: int, name: str) -> np.random.Generator:
+    """A generator that depends on the seed and a case alone."""
+    return np.random.default_rng([seed, *name.encode()])
+
+
+def _unchanged(pixels: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    return pixels, labels

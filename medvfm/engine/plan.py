@@ -2,29 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from medvfm.core.data_card import DataCard
-from medvfm.core.metric_spec import MetricSpec
-from medvfm.core.protocols import Method
+from medvfm.core.metric_spec import Metric, MetricSpec
+from medvfm.core.protocols import Adapter, Method, Record, Reuse, Task
 from medvfm.core.recipe import Recipe
+from medvfm.io.dataset.cases import CaseTable
+
+LOSS = MetricSpec("loss", Metric(lambda truth, given: given, "answer", "lower", summary="the training loss"), None)
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One step of adapting.
+
+    settings  of the training loop, every default filled in; empty where the method trains nothing by it
+    options   what `adapter.options` change for this stage
+    card, table  data of the stage's own: its cases train this stage only
+    """
+
+    method_name: str
+    method: Method
+    settings: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
+    card: DataCard | None = None
+    table: Callable[[], CaseTable] | None = None
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """An adapter to be made when the run needs it (only then are weights loaded), and the stages that it goes through.
+
+    Built-in baselines have no stages: whether they are fitted on features or count over cases shows in the adapter.
+
+    facts  what run.json says of it besides the adapter's own record: adapter, method, summary
+    """
+
+    make: Callable[[], Adapter]
+    stages: Sequence[StagePlan]
+    facts: Record = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """A task and the metrics that it is judged by."""
+
+    task: Task
+    specs: Sequence[MetricSpec]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """question, judge and learner belong to one task: its file in `tasks/`, who makes its rows, who is fitted.
-
-    learner makes the adapter, weights loaded; baselines do the same, by the name of their rows.
-    """
+    """tasks: the first is fitted, all are answered. baselines: by the name of their rows."""
 
     recipe: Recipe
     card: DataCard
-    question: Any
-    judge: Any
+    tasks: Sequence[TaskPlan]
     select: MetricSpec
-    method: Method
-    method_name: str
-    learner: Callable[[], Any]
-    baselines: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    model: ModelPlan
+    baselines: Mapping[str, ModelPlan | Reuse] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        return self.tasks[0].task
+
+    @property
+    def specs(self) -> Sequence[MetricSpec]:
+        return self.tasks[0].specs

@@ -1,31 +1,39 @@
 """The training loop: the only one.
 
-An adapter gives a module, a loss and predictions; what is trained is what its module leaves with requires_grad. Each
-epoch draws from (seed, epoch) alone, so that a run resumed at an epoch's end goes on as if it had never stopped.
+An adapter gives a module and a loss; what is trained is what its module leaves with requires_grad. Each epoch draws
+from (seed, epoch) alone, so that a run resumed at an epoch's end goes on as if it had never stopped.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 
-from medvfm.core.errors import RunError
-from medvfm.engine import audits, checkpoint
+from medvfm.core.errors import RecipeError, RunError, nearest
+from medvfm.core.protocols import Adapter, Batch, GroupedAdapter, Record, SteppingAdapter
+from medvfm.engine import checkpoint, weight_audit
 from medvfm.nn import state
+from medvfm.nn.ema import EMA
 
-Loader = Callable[[int], Iterable[tuple[Any, torch.Tensor]]]  # epoch -> batches of (items, truth (B, T))
+Batches = Iterable[tuple[Batch, int]]  # batches, and of how many examples each is
+Loader = Callable[[int], Batches]  # epoch to its batches
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the loop does, every default filled in by the adapter's method."""
+    """What the loop does, every default filled in by the adapter's method.
+
+    rates  learning rates of parts of the model (`parameter_groups`), in place of `learning_rate`
+    ema    decay of the moving average of the trained weights, which validates, answers and is saved
+    """
 
     epochs: int
     learning_rate: float
@@ -35,16 +43,18 @@ class Settings:
     clip: float | None = 1.0
     precision: str = "fp32"
     patience: int | None = None
+    rates: Mapping[str, float] | None = None
+    ema: float | None = None
 
 
 @dataclass
 class History:
     """What happened, epoch by epoch; part of the record."""
 
-    epochs: list[dict[str, Any]] = field(default_factory=list)
+    epochs: list[Record] = field(default_factory=list)
     best_epoch: int | None = None
     best_value: float | None = None
-    audit: dict[str, Any] | None = None
+    audit: Record | None = None
     seconds: float = 0.0
 
     def improved(self, value: float, better: str) -> bool:
@@ -54,12 +64,12 @@ class History:
             return True
         return value < self.best_value if better == "lower" else value > self.best_value
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> Record:
         return asdict(self)
 
 
 def fit(
-    adapter: Any,
+    adapter: Adapter,
     batches: Loader,
     steps_an_epoch: int,
     validate: Callable[[], dict[str, float]],
@@ -82,42 +92,49 @@ def fit(
         mixed_precision="no" if settings.precision == "fp32" else settings.precision,
     )
     module = adapter.module.to(accelerator.device)
-    optimizer = torch.optim.AdamW(_groups(module, settings.weight_decay), lr=settings.learning_rate)
+    optimizer = torch.optim.AdamW(_groups(adapter, module, settings), lr=settings.learning_rate)
     total = settings.epochs * math.ceil(steps_an_epoch / settings.accumulate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(total, settings.warmup))
     module, optimizer = accelerator.prepare(module, optimizer)
-    weights, history, best = audits.WeightAudit(adapter.module), History(), None
+    weights, history, best = weight_audit.WeightAudit(adapter.module), History(), None
+    ema = EMA(adapter.module, settings.ema) if settings.ema is not None else None
     saved = checkpoint.load(folder)
     if saved is not None:
         state.put_trained(adapter.module, saved["trained"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
         history, best = History(**saved["history"]), saved["best"]
+        if ema is not None:
+            ema.load_state_dict(saved["ema"])
         say(f"resumed after epoch {len(history.epochs)}")
     for epoch in range(len(history.epochs), settings.epochs):
         if _exhausted(history, settings.patience):
             break
         start = time.perf_counter()
         torch.manual_seed(_epoch_seed(seed, epoch))
-        loss = _epoch(accelerator, adapter, module, optimizer, schedule, batches(epoch), settings, weights)
-        values = validate()
+        loss = _epoch(accelerator, adapter, module, optimizer, schedule, batches(epoch), settings, weights, ema)
+        with ema.swap() if ema is not None else nullcontext():
+            values = validate()
+            averaged = state.trained(adapter.module)
+        now = averaged if ema is None else state.trained(adapter.module)
         history.audit = weights.as_record()
         history.seconds += time.perf_counter() - start
         rate = float(schedule.get_last_lr()[0])
         history.epochs.append({"epoch": epoch + 1, "loss": loss, "learning_rate": rate, "val": values})
         if not values or history.improved(values[select], better):
             history.best_epoch, history.best_value = epoch + 1, values.get(select)
-            best = state.trained(adapter.module)
+            best = averaged
         shown = " ".join(f"{name} {value:.3f}" for name, value in values.items())
         say(f"epoch {epoch + 1}/{settings.epochs}  loss {loss:.4f}  {f'val {shown}' if shown else ''}".rstrip())
         checkpoint.save(
             folder,
             {
-                "trained": state.trained(adapter.module),
+                "trained": now,
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "history": history.as_record(),
                 "best": best,
+                "ema": None if ema is None else ema.state_dict(),
             },
         )
     if best is not None:
@@ -128,27 +145,28 @@ def fit(
 
 def _epoch(
     accelerator: Accelerator,
-    adapter: Any,
+    adapter: Adapter,
     module: torch.nn.Module,
-    optimizer: Any,
-    schedule: Any,
-    batches: Iterable[tuple[Any, torch.Tensor]],
+    optimizer: AcceleratedOptimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+    batches: Batches,
     settings: Settings,
-    weights: audits.WeightAudit,
+    weights: weight_audit.WeightAudit,
+    ema: EMA | None,
 ) -> float:
     """One pass; the mean loss of its cases."""
-    audits.training_mode(adapter.module)
+    weight_audit.training_mode(adapter.module)
     total, cases, waiting = 0.0, 0, 0
-    for batch, truth, last in _with_last(batches):
+    for batch, count, last in _with_last(batches):
         with accelerator.autocast():
-            loss = adapter.loss(batch, truth.to(accelerator.device))
+            loss = adapter.loss(batch)
         if not torch.isfinite(loss):
             raise RunError(
                 f"the training loss became {float(loss.detach())}",
                 remedy="lower train.learning_rate, or train.precision=fp32",
             )
         accelerator.backward(loss / settings.accumulate)
-        total, cases, waiting = total + float(loss.detach()) * len(truth), cases + len(truth), waiting + 1
+        total, cases, waiting = total + float(loss.detach()) * count, cases + count, waiting + 1
         if waiting < settings.accumulate and not last:
             continue
         if settings.clip:
@@ -156,12 +174,16 @@ def _epoch(
         optimizer.step()
         schedule.step()
         weights.after_step()
+        if isinstance(adapter, SteppingAdapter):
+            adapter.after_step()
+        if ema is not None:
+            ema.update()
         optimizer.zero_grad()
         waiting = 0
     return total / max(cases, 1)
 
 
-def _with_last(batches: Iterable[tuple[Any, torch.Tensor]]) -> Iterator[tuple[Any, torch.Tensor, bool]]:
+def _with_last(batches: Batches) -> Iterator[tuple[Batch, int, bool]]:
     """Each batch, and whether it is the last: what has been accumulated by then is stepped too."""
     waiting = None
     for item in batches:
@@ -172,15 +194,31 @@ def _with_last(batches: Iterable[tuple[Any, torch.Tensor]]) -> Iterator[tuple[An
         yield *waiting, True
 
 
-def _groups(module: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on matrices and kernels, none on biases and normalisation."""
+def _groups(adapter: Adapter, module: torch.nn.Module, settings: Settings) -> list[Record]:
+    """Weight decay on matrices and kernels, none on biases and normalisation; parts at rates of their own."""
     trained = [p for p in module.parameters() if p.requires_grad]
     if not trained:
         raise RunError("the method leaves no weight to train")
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    rates, groups = dict(settings.rates or {}), []
+    known = dict(adapter.parameter_groups()) if rates and isinstance(adapter, GroupedAdapter) else {}
+    for name, rate in rates.items():
+        if name not in known:
+            raise RecipeError(
+                f"no part {name!r} of the model: {nearest(name, known) if known else 'it has one rate for all of it'}",
+                where="train.rates",
+            )
+        part = {id(p) for p in known[name]}
+        groups += _decayed([p for p in trained if id(p) in part], settings.weight_decay, {"lr": rate})
+        trained = [p for p in trained if id(p) not in part]
+    return groups + _decayed(trained, settings.weight_decay, {})
+
+
+def _decayed(parameters: list[torch.nn.Parameter], weight_decay: float, more: Record) -> list[Record]:
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay, **more},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, **more},
     ]
+    return [group for group in groups if group["params"]] if more else groups
 
 
 def _warmup_cosine(total: int, warmup: float) -> Callable[[int], float]:

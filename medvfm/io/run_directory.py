@@ -17,6 +17,10 @@ from medvfm.io.atomic_write import atomic_write
 
 FORMAT = 1
 RECORD = "run.json"
+RECIPE = "recipe.yaml"
+CARD = "card.yaml"  # as the run read it
+PREDICTIONS = "predictions.parquet"
+MEASURES = "measures.parquet"  # values of single cases
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from medvfm.core.errors import PredictionError, Undefined
-from medvfm.core.protocols import Metric
+from medvfm.core.metric_spec import Metric
 from medvfm.metrics.logistic import fit
 from medvfm.metrics.weighted import balance, check_binary, check_cases, check_classes, over_resamples
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from medvfm.core.errors import PredictionError
-from medvfm.core.protocols import Metric
+from medvfm.core.metric_spec import Metric
 from medvfm.metrics.weighted import check_binary, check_cases, check_classes, check_fraction, over_resamples
 
 

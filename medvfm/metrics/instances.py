@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, maximum_bipartite_matching
 
 from medvfm.core.errors import MedvfmError
-from medvfm.core.protocols import Metric
+from medvfm.core.metric_spec import Metric
 from medvfm.metrics.label_maps import LabelMap, joint_counts
 
 

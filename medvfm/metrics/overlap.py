@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from medvfm.core.errors import PredictionError
-from medvfm.core.protocols import Metric
+from medvfm.core.metric_spec import Metric
 from medvfm.metrics.label_maps import CHUNK_VOXELS, LabelMap, checked_pair, joint_counts
 
 

@@ -27,7 +27,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from medvfm.core.errors import MedvfmError, PredictionError
-from medvfm.core.protocols import Metric
+from medvfm.core.metric_spec import Metric
 from medvfm.metrics.label_maps import LabelMap, checked_pair
 
 Box = tuple[slice, ...]

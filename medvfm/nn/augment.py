@@ -29,37 +29,17 @@ KNOWN = (
     "RandomAutocontrast",
     "RandomErasing",
 )
-Augment = Callable[[np.ndarray, torch.Generator], np.ndarray]
+Transform = Callable[
+    [np.ndarray, np.ndarray | None, np.random.Generator], tuple[np.ndarray, np.ndarray | None]
+]  # pixels, labels or None, generator; to both
 
 
-def build(wanted: Sequence[Any]) -> Augment:
-    """(pictures (S, C, H, W) in [0, 1], generator) to pictures; all slices of a case are moved alike.
+def build(wanted: Sequence[Any]) -> Transform:
+    """(pixels (..., C, ..., H, W) in [0, 1], labels (..., H, W) whole numbers or None, generator) to both, together.
 
-    `wanted`: entries with a `name` of KNOWN and the options of that class of torchvision.transforms.v2.
-    """
-    transforms = [_transform(dict(entry) if isinstance(entry, dict) else entry.model_dump()) for entry in wanted]
-    if not transforms:
-        return lambda pictures, generator: pictures
-    from torchvision import tv_tensors
-    from torchvision.transforms import v2
-
-    chain = v2.Compose(transforms)
-
-    def apply(pictures: np.ndarray, generator: torch.Generator) -> np.ndarray:
-        image = tv_tensors.Image(torch.from_numpy(np.array(pictures, dtype=np.float32)))
-        return _drawn(chain, generator, image).clamp(0, 1).numpy().astype(pictures.dtype)
-
-    return apply
-
-
-Paired = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
-
-
-def build_paired(wanted: Sequence[Any]) -> Paired:
-    """(pixels (C, ..., H, W) in [0, 1], labels (..., H, W) whole numbers, generator) to both, moved together.
-
-    Transforms that move pixels move labels by the nearest one; those of intensity leave labels alone. In a volume all
-    slices are moved alike.
+    `wanted`: entries with a `name` of KNOWN and the options of that class of torchvision.transforms.v2. Transforms that
+    move pixels move labels by the nearest one; those of intensity leave labels alone. All slices of a case are moved
+    alike.
     """
     transforms = [_transform(dict(entry) if isinstance(entry, dict) else entry.model_dump()) for entry in wanted]
     if not transforms:
@@ -69,10 +49,14 @@ def build_paired(wanted: Sequence[Any]) -> Paired:
 
     chain = v2.Compose(transforms)
 
-    def apply(pixels: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def apply(
+        pixels: np.ndarray, labels: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         image = tv_tensors.Image(torch.from_numpy(np.array(pixels, dtype=np.float32)))
-        mask = tv_tensors.Mask(torch.from_numpy(np.array(labels, dtype=np.int64)))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        if labels is None:
+            return _drawn(chain, generator, image).clamp(0, 1).numpy().astype(pixels.dtype), None
+        mask = tv_tensors.Mask(torch.from_numpy(np.array(labels, dtype=np.int64)))
         moved, mask = _drawn(chain, generator, image, mask)
         return moved.clamp(0, 1).numpy().astype(pixels.dtype), mask.numpy().astype(labels.dtype)
 

@@ -13,17 +13,23 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, RecipeError, nearest
 from medvfm.core.metric_spec import shown
 from medvfm.core.plurals import plural
-from medvfm.core.recipe import Prepare, Recipe
-from medvfm.engine import card_page, data_check, external, external_masks, finished, loading, measure, predict_masks
-from medvfm.engine import evaluate as judging
+from medvfm.core.protocols import Adapter, Outside, Record
+from medvfm.core.recipe import Confidence, Prepare, Recipe
+from medvfm.core.result_row import as_records
+from medvfm.engine import case_store, dataset_check, dataset_page, saved_model
+from medvfm.engine import predict as answer_new
+from medvfm.engine import record as records
+from medvfm.engine import run as engine_run
 from medvfm.engine.context import RunContext
-from medvfm.io import run_directory
+from medvfm.engine.evaluate import Judging
+from medvfm.io import patient_hashes, run_directory
 from medvfm.io.console import Console
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import roots
+from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import Run
 from medvfm.pipeline import planning
-from medvfm.report import page as html
+from medvfm.report import page
 
 
 def run(
@@ -42,22 +48,23 @@ def run(
     table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
     directory = Path(out) if out else Path("runs") / f"{_slug(recipe.title)}-{recipe.digest()}"
     run_directory.open_new(directory, recipe.digest(), resume=resume)
-    around = _surroundings(directory / "checkpoint", device, strict, console)
-    planning.ANSWERING[planned.question.name].run(planned, table, directory, around)
-    html.render(directory)
+    context = _context(directory / "checkpoint", device, strict, console)
+    engine_run.run(planned, table, directory, context)
+    page.render(directory)
     return Run(directory)
 
 
 def check(recipe: Recipe, *, ready: bool, console: Console | None = None) -> list[str]:
     """What can be known before training, in lines; with `ready`, that data and weights are here as well."""
     planned = planning.plan(recipe)
-    lines = [f"{recipe.title}: {recipe.adapter.name} {planned.method_name} on {planned.card.name}, as it should be"]
+    method = planned.model.stages[-1].method_name
+    lines = [f"{recipe.title}: {recipe.adapter.name} {method} on {planned.card.name}: recipe is valid"]
     if ready:
         console = console or Console()
         root = _root(planned.card, recipe, console)
         table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
         lines.append(f"data: {len(table.cases)} cases, layout {table.layout}, {len(table.left_out)} left out")
-        record = planned.learner().adapter.record()
+        record = planned.model.make().record()
         lines.append(f"weights: {record['weights']}, sha256 {str(record.get('sha256'))[:12]}")
     return lines
 
@@ -72,26 +79,27 @@ def predict(
     strict: bool = False,
     console: Console | None = None,
 ) -> tuple[Path, list[tuple[str, str]]]:
-    """A finished run's answers for new images: predictions.csv, masks beside it; and what could not be read.
+    """A finished run's answers for new images: predictions.csv, files beside it; and what could not be read.
 
-    form: csv for scores; nifti, dicom-seg or png for masks.
+    form: one of the forms of the run's task: csv for scores; nifti, dicom-seg or png for masks.
     """
     folder = directory / "weights"
     run_directory.read_record(directory)
-    found = finished.describe(folder)
-    recipe = finished.recipe_of(found)
-    planned = planning.plan(recipe)
-    adapters = finished.restore(folder, found, lambda: planned.learner().adapter)
-    around = _surroundings(out, device, strict, console or Console())
-    cases = finished.new_cases(inputs)
-    if planned.question.name == "segmentation":
-        chosen, model = _form(form, predict_masks.FORMATS), finished.name_of(found)
-        table, left_out = predict_masks.predict(
-            adapters, planned.question, planned.card.labels, cases, out, chosen, model, around
-        )
-    else:
-        _form(form, ("csv",))
-        table, left_out = finished.predict(adapters, found, cases, around)
+    found = saved_model.describe(folder)
+    planned = planning.plan(saved_model.recipe_of(found, directory))
+    task, chosen = planned.task, _form(form, planned.task.formats)
+    adapters = saved_model.restore(folder, found, planned.model.make)
+    context = _context(out, device, strict, console or Console())
+    table, left_out = answer_new.predict(
+        adapters,
+        task,
+        saved_model.points_of(found),
+        task.cases(inputs),
+        out,
+        chosen,
+        saved_model.name_of(found),
+        context,
+    )
     path = out / "predictions.csv"
     run_directory.write_table(path, table)
     return path, left_out
@@ -103,13 +111,13 @@ def _form(asked: str | None, known: Sequence[str]) -> str:
     return asked or known[0]
 
 
-def check_data(card: str, root: str | None, layout: str | None) -> tuple[data_check.Findings, str]:
+def check_data(card: str, root: str | None, layout: str | None) -> tuple[dataset_check.Findings, str]:
     """Read every case of a card; what was found, and a line that sums it up."""
     found = lookup.card(card)
     console = Console()
     folder = roots.locate(found, root, {}, console, layout=layout, beside=lookup.beside(card))
     table = tables.read_cases(found, folder, layout=layout)
-    findings = data_check.check(found, table, console, loading.default_workers("cpu"), folder)
+    findings = dataset_check.check(found, table, console, case_store.default_workers("cpu"), folder)
     patients = len({c.owner for c in findings.cases})
     return findings, (
         f"{found.name}, layout {table.layout}: {plural(len(findings.cases), 'case')} of {plural(patients, 'patient')} "
@@ -130,25 +138,27 @@ def show_data(card: str, root: str | None, layout: str | None, out: Path | None)
         console.say(f"  {missing}")
     else:
         table = tables.read_cases(found, folder, layout=layout)
-        findings = data_check.check(found, table, console, loading.default_workers("cpu"), folder)
-    record = card_page.write(found, table, findings, directory)
-    return html.render(directory), str(record["answer"])
+        findings = dataset_check.check(found, table, console, case_store.default_workers("cpu"), folder)
+    record = dataset_page.write(found, table, findings, directory)
+    return page.render(directory), str(record["answer"])
 
 
 def report(directory: Path) -> Path:
     """Render report.html again."""
     run_directory.read_record(directory)
-    return html.render(directory)
+    return page.render(directory)
 
 
 def _root(card: DataCard, recipe: Recipe, console: Console) -> Path:
     data = recipe.data
-    return roots.locate(card, data.root, data.options, console, layout=data.layout, beside=lookup.beside(data.card))
+    root = None if data.root is None else recipe.located("data", "root")
+    beside = lookup.beside(recipe.located("data", "card"))
+    return roots.locate(card, root, data.options, console, layout=data.layout, beside=beside)
 
 
-def _surroundings(checkpoint: Path, device: str | None, strict: bool, console: Console) -> RunContext:
+def _context(checkpoint: Path, device: str | None, strict: bool, console: Console) -> RunContext:
     chosen = _device(device)
-    return RunContext(checkpoint, chosen, loading.default_workers(chosen), strict, console)
+    return RunContext(checkpoint, chosen, case_store.default_workers(chosen), strict, console)
 
 
 def _device(asked: str | None) -> str:
@@ -171,35 +181,51 @@ def _slug(title: str) -> str:
 
 def evaluate(
     task: str,
-    *,
-    truth: external.Table,
-    predictions: external.Table,
+    truth: Table,
+    predictions: Table,
     metrics: Sequence[str] | None = None,
     out: str | Path | None = None,
+    *,
+    confidence: Confidence | None = None,
+    seed: int = 0,
     **options: Any,
 ) -> pd.DataFrame:
     """Score any model's output, matched by case_id; the rows of run.json as a table. With `out`, a report as well."""
-    lookup.module("tasks", task, "task")
-    directory = Path(out) if out is not None else None
-    if task == "segmentation":
-        record, *written = external_masks.evaluate_masks(truth, predictions, metrics, **options)
-    else:
-        record, *written = external.evaluate_scores(truth, predictions, metrics or ("auroc", "auprc"), **options)
-    if directory is not None:
+    module = lookup.module("tasks", task, "task")
+    outside: Outside = module.read(truth, predictions, metrics, options)
+    found, hashed = outside.predictions, patient_hashes.hashes(set(map(str, outside.predictions.patients)))
+    judging = Judging(outside.task, outside.specs, confidence or Confidence(), seed)
+    rows = judging.rows(found, outside.points) + judging.subgroups(found, outside.points, outside.subgroups)
+    patients = len(set(found.patients.tolist()))
+    record: Record = records.evaluation(f"Evaluation of {Path(named(predictions, 'predictions')).name}", outside.task)
+    record |= {
+        "data": {
+            "flow": [{"step": "analysed", "cases": outside.cases, "patients": patients}],
+            "left_out": [{"case_id": case_id, "reason": reason} for case_id, reason in outside.left_out],
+        },
+        "thresholds": records.thresholds(outside.points),
+        "warnings": outside.notes,
+        "metrics": as_records(rows),
+    }
+    if out is not None:
+        directory = Path(out)
         run_directory.open_new(directory, record["hash"], resume=False)
-        for name, frame in zip(("predictions", "measures"), written, strict=False):
-            run_directory.write_table(directory / f"{name}.parquet", frame)
+        run_directory.write_table(directory / run_directory.PREDICTIONS, found.as_frame("test", hashed, None))
+        measures = found.measures("test", hashed, None)
+        if measures is not None:
+            run_directory.write_table(directory / run_directory.MEASURES, measures)
         run_directory.write_json(directory / run_directory.RECORD, record)
-        html.render(directory)
+        page.render(directory)
     return pd.DataFrame(record["metrics"])
 
 
-def load_adapter(name: str, weights: str | None = None, **prepare: Any) -> Any:
+def load_adapter(name: str, weights: str | None = None, **prepare: Any) -> Adapter:
     """An adapter without a task, for scripts: `load_adapter("dinov2", weights="embedded").encode([image])`.
 
     `prepare` takes the keys of a recipe's section of that name, such as size=224 or slices={"pool": "max"}.
     """
-    return lookup.module("adapters", name, "load_adapter").load(weights, Prepare.model_validate(prepare))
+    made: Adapter = lookup.module("adapters", name, "load_adapter").load(weights, Prepare.model_validate(prepare))
+    return made
 
 
 def methods() -> list[tuple[str, str]]:
@@ -210,9 +236,6 @@ def methods() -> list[tuple[str, str]]:
 
 def metrics() -> list[tuple[str, str]]:
     """Every metric as a recipe writes it, by task."""
-    tables = {
-        "classification": judging.METRICS,
-        "segmentation": measure.METRICS,
-        "segmentation of objects": measure.METRICS_OF_OBJECTS,
-    }
-    return [(shown(row), f"{task}: {row[1].summary}") for task, table in tables.items() for row in table.items()]
+    tables = {name: lookup.module("tasks", name, name).TABLES for name in lookup.modules("tasks")}
+    named_tables = [(f"{name}{of}", table) for name, parts in tables.items() for of, table in parts.items()]
+    return [(shown(row), f"{name}: {row[1].summary}") for name, table in named_tables for row in table.items()]

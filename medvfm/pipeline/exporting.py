@@ -13,9 +13,9 @@ from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import nnunet_export as nnunet
 from medvfm.io.dataset import roots
 from medvfm.io.dataset.truth_masks import TruthReader
-from medvfm.tasks import segmentation
 
 FORMATS = ("nnunet",)
+TASKS = {"nnunet": "segmentation"}
 
 
 def export(
@@ -38,16 +38,17 @@ def export(
     if format not in FORMATS:
         raise RecipeError(f"no format {format!r}; {nearest(format, FORMATS)}", where="--format")
     found, console = lookup.card(card), Console()
-    settings, split, seed, options = Task(name="segmentation"), None, 0, {}
+    module = lookup.module("tasks", TASKS[format], "--format")
+    settings, split, seed, options = Task(name=TASKS[format]), None, 0, {}
     if recipe is not None:
         loaded = recipes.load(lookup.recipe(recipe), [])
         split, seed, options = loaded.split, loaded.seed, dict(loaded.data.options)
         root, layout = root or loaded.data.root, layout or loaded.data.layout
-        asked = [task for task in loaded.tasks if task.name == "segmentation"]
-        if lookup.card(loaded.data.card).name != found.name or not asked:
-            raise RecipeError(f"the recipe asks for no segmentation of {found.name}", where=recipe)
-        settings = asked[0]
-    question = segmentation.build(settings, card, found)
+        wanted = [task for task in loaded.tasks if task.name == TASKS[format]]
+        if lookup.card(loaded.data.card).name != found.name or not wanted:
+            raise RecipeError(f"the recipe has no task {TASKS[format]} on {found.name}", where=recipe)
+        settings = wanted[0]
+    task = module.build(settings, lambda *keys: ".".join(map(str, (card, *keys))), found)
     folder = roots.locate(found, root, options, console, layout=layout, beside=lookup.beside(card))
     table = tables.read_cases(found, folder, layout=layout)
     if split is None:  # as a run without a word on it, but the card's own where it has one
@@ -56,7 +57,7 @@ def export(
     return nnunet.export(
         found,
         table,
-        TruthReader.of(found, question.classes, question.kind),
+        TruthReader.of(found, task.classes, task.kind),
         out,
         number=number,
         split=split,

@@ -2,247 +2,292 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
 from medvfm import lookup
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.metric_spec import MetricSpec, parse
-from medvfm.core.protocols import Method, Metric
-from medvfm.core.recipe import AdapterSettings, Baseline, Recipe, Stage, Train
-from medvfm.engine import (
-    baselines,
-    casewise,
-    experiment,
-    learners,
-    mask_baselines,
-    mask_learner,
-    mask_store,
-    measure,
-    postprocess,
-    segment,
-)
-from medvfm.engine import evaluate as judging
-from medvfm.engine.plan import Plan
-from medvfm.io.dataset.truth_masks import TruthReader
-from medvfm.io.rendering import windowing as pictures
-from medvfm.models.inputs.volumes import VolumePreparer
+from medvfm.core.protocols import Adapter, BaselineContext, Method, Reuse, Task
+from medvfm.core.recipe import AdapterSettings, Baseline, Recipe, Section, Stage, Train
+from medvfm.core.recipe import Task as TaskSettings
+from medvfm.engine.plan import LOSS, ModelPlan, Plan, StagePlan, TaskPlan
+from medvfm.io.console import Console
+from medvfm.io.dataset import cases as tables
+from medvfm.io.dataset import roots
+from medvfm.io.dataset.cases import CaseTable
+from medvfm.io.rendering import windowing
 
 Keys = tuple[str | int, ...]
-Make = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Answering:
-    """What a task needs besides its question.
-
-    metrics   the table that it is judged by
-    judge     wanted metrics and recipe to who makes its rows
-    run       the engine's run of it
-    learner   (settings of adapter and stages) to what is fitted
-    baseline  a baseline by its name, or None where it is an adapter
-    """
-
-    metrics: Callable[[Any], Mapping[str, Metric]]
-    judge: Callable[[Sequence[MetricSpec], Any, Recipe], Any]
-    run: Callable[..., dict[str, Any]]
-    learner: Callable[..., Any]
-    baseline: Callable[..., Make | None]
-    built_in: Iterable[str]
+# Keys that every recipe may set, whatever its task and method; any other must be used by one of them.
+FREE = ("task.name", "task.classes", "task.kind", "task.metrics", "task.options")
+CHECKED = ("train", "prepare", "adapter.rank", "adapter.alpha", "adapter.blocks", "adapter.prompts", "task")
 
 
 def plan(recipe: Recipe) -> Plan:
     """Resolve and check everything that can be known before data or weights are touched."""
-    if len(recipe.tasks) > 1:
-        raise RecipeError("no adapter answers several tasks in one run yet", where=recipe.where("task"))
-    task = recipe.tasks[0]
-    card = lookup.card(recipe.data.card, recipe.where("data", "card"))
-    module = lookup.module("tasks", task.name, recipe.where("task", "name"))
-    question = module.build(task, recipe.where("task"), card)
-    postprocess.parse(task.postprocess, question.kind, recipe.where("task", "postprocess"))
-    answering = ANSWERING[task.name]
-    adapter = lookup.module("adapters", recipe.adapter.name, recipe.where("adapter", "name"))
-    stages = _stages(recipe.adapter, recipe.train, adapter)
-    methods = [_method(adapter, recipe, name, ("adapter",), task.name, given) for name, given in stages]
-    if len(stages) > 1 and any(m.fits != "weights" for m in methods):
-        raise RecipeError("each of several stages must train weights", where=recipe.where("adapter", "stages"))
-    table = answering.metrics(question)
-    names = task.metrics or recipe.evaluate.metrics or question.default_metrics
-    wanted = [parse(n, table, where=recipe.where("evaluate", "metrics", i)) for i, n in enumerate(names)]
-    select = parse(recipe.select.metric or question.default_metrics[0], table, where=recipe.where("select", "metric"))
+    card = lookup.card(recipe.located("data", "card"), recipe.where("data", "card"))
+    several = len(recipe.tasks) > 1
+    tasks = [
+        _task(recipe, settings, ("task", number) if several else ("task",), card)
+        for number, settings in enumerate(recipe.tasks)
+    ]
+    module = lookup.module("adapters", recipe.adapter.name, recipe.where("adapter", "name"))
+    if several:
+        _refuse_tasks(recipe, module, tasks)
+    task = tasks[0].task
+    select = _select(recipe, task)
     card.options_with(recipe.data.options, recipe.where("data", "options"))
     _known_columns(recipe, card)
     _known_window(recipe, card)
-    context = _Context(recipe, question, card, select, answering)
-    make = context.maker(recipe.adapter, adapter, stages, methods)
-    others = {
-        name: context.baseline(baseline, ("baselines", number), make)
-        for number, (name, baseline) in enumerate(_named(recipe.baselines))
+    maker = _Maker(recipe, task, card, select)
+    model = maker.model(recipe.adapter, recipe.train, module, ("adapter",), ("train",))
+    _refuse_unused(recipe, task, model)
+    baselines = {
+        name: maker.baseline(settings, ("baselines", number), module)
+        for number, (name, settings) in enumerate(_named(recipe.baselines))
     }
-    judge = answering.judge(wanted, question, recipe)
-    return Plan(recipe, card, question, judge, select, methods[-1], stages[-1][0], make, others)
+    return Plan(recipe, card, tasks, select, model, baselines)
+
+
+def _task(recipe: Recipe, settings: TaskSettings, keys: Keys, card: DataCard) -> TaskPlan:
+    module = lookup.module("tasks", settings.name, recipe.where(*keys, "name"))
+    task: Task = module.build(settings, lambda *more: recipe.where(*keys, *more), card)
+    names = settings.metrics or recipe.evaluate.metrics or task.default_metrics
+    at: Keys = (*keys, "metrics") if settings.metrics else ("evaluate", "metrics")
+    return TaskPlan(task, [parse(name, task.metrics, recipe.where(*at, i)) for i, name in enumerate(names)])
+
+
+def _refuse_tasks(recipe: Recipe, module: ModuleType, tasks: Sequence[TaskPlan]) -> None:
+    """Several tasks are answered by one fit: the adapter must be one that can be asked each of them."""
+    able: frozenset[str] = getattr(module, "ANSWERS_ALSO", frozenset())
+    for number, entry in enumerate(tasks[1:], 1):
+        if entry.task.name not in able:
+            raise RecipeError(
+                f"{recipe.adapter.name} answers one task in a run, and {entry.task.name} is a further one",
+                where=recipe.where("task", number),
+                remedy="write a recipe for each task",
+            )
+
+
+def _select(recipe: Recipe, task: Task) -> MetricSpec:
+    name = recipe.select.metric or task.default_metrics[0]
+    if name == LOSS.name:
+        return LOSS
+    return parse(name, task.metrics, where=recipe.where("select", "metric"))
 
 
 @dataclass(frozen=True)
-class _Context:
-    """What every adapter of one recipe is made from."""
+class _Maker:
+    """Makes the plans of models from what all models of one recipe share."""
 
     recipe: Recipe
-    question: Any
+    task: Task
     card: DataCard
     select: MetricSpec
-    answering: Answering
 
-    def maker(
-        self, settings: AdapterSettings, module: Any, stages: Sequence[tuple[str, Train]], methods: Sequence[Method]
-    ) -> Make:
-        """Makes the learner when the run needs it: only then are weights loaded."""
-        module.refuse(settings, [name for name, _ in stages], self.recipe.prepare, self.question)
+    def model(
+        self, settings: AdapterSettings, train: Train, module: ModuleType, keys: Keys, train_keys: Keys
+    ) -> ModelPlan:
+        """An adapter and its stages; only `make` loads weights."""
+        recipe = self.recipe
+        settings = self._located(settings, keys)
+        given = settings.stages or (Stage(method=settings.method or module.DEFAULT_METHOD, train=train),)
+        stages = [
+            self._stage(settings, stage, number, module, keys, ("stages", number) if settings.stages else ())
+            for number, stage in enumerate(given)
+        ]
+        for number, stage in enumerate(stages[:-1]):
+            if stage.method.fits != "weights":
+                raise RecipeError(
+                    f"{stage.method_name} trains no weights, so no stage can follow it",
+                    where=recipe.where(*keys, "stages", number, "method"),
+                )
+        if self.select is LOSS and keys[0] == "adapter" and any(s.method.fits != "weights" for s in stages):
+            raise RecipeError(
+                f"{stages[-1].method_name} has no training loss to select by",
+                where=recipe.where("select", "metric"),
+                remedy="select by a metric of the task",
+            )
+        module.refuse(settings, [s.method_name for s in stages], recipe.prepare, self.task)
+        first = given[0]
+        own = settings.model_copy(update={"options": {**settings.options, **first.options}})
 
-        def make() -> Any:
-            (method, train), *_ = stages
-            built = module.build(
-                settings,
-                self.question,
-                method,
-                self.recipe.prepare,
+        def make() -> Adapter:
+            made: Adapter = module.build(
+                own,
+                self.task,
+                first.method,
+                recipe.prepare,
                 windows=self.card.windows,
                 read=self.card.reading,
-                train=train,
-                seed=self.recipe.seed,
+                train=first.train,
+                seed=recipe.seed,
             )
-            trained = [(name, given) for (name, given), m in zip(stages, methods, strict=True) if m.fits == "weights"]
-            loop = [
-                (name, module.training(name, settings.weights, given, self.question.name)) for name, given in trained
-            ]
-            return self.answering.learner(self, built, loop)
+            return made
 
-        return make
+        facts = {
+            "adapter": settings.name,
+            "method": stages[-1].method_name,
+            "method_note": stages[-1].method.summary,
+        }
+        return ModelPlan(make, stages, facts)
 
-    def baseline(self, baseline: Baseline, keys: Keys, model: Make) -> Make:
-        recipe = self.recipe
-        if baseline.columns and baseline.name not in ("attributes", "image_and_attributes"):
-            raise RecipeError(f"{baseline.name} takes no columns", where=recipe.where(*keys, "columns"))
-        found = self.answering.baseline(self, baseline, keys)
-        if found is not None:
-            return found
-        choices = [*self.answering.built_in, *lookup.modules("adapters")]
-        if baseline.name not in choices:
+    def _stage(
+        self, settings: AdapterSettings, stage: Stage, number: int, module: ModuleType, keys: Keys, more: Keys
+    ) -> StagePlan:
+        recipe, name = self.recipe, stage.method
+        where = recipe.where(*keys, *more, "method")
+        if name not in module.METHODS:
+            raise RecipeError(f"no method {name!r}; {nearest(name, module.METHODS)}", where=where)
+        method: Method = module.METHODS[name]
+        task = self.task.name
+        if task not in method.tasks:
+            able = [other for other, entry in module.METHODS.items() if task in entry.tasks]
+            remedy = f"{task} is answered by {', '.join(able)}" if able else None
             raise RecipeError(
-                f"no baseline {baseline.name!r}; {nearest(baseline.name, choices)}", where=recipe.where(*keys, "name")
+                f"{name} answers {', '.join(sorted(method.tasks))}, not {task}", where=where, remedy=remedy
             )
-        module = lookup.module("adapters", baseline.name, recipe.where(*keys, "name"))
-        stages = _stages(baseline, baseline.train, module)
-        methods = [_method(module, recipe, name, keys, self.question.name, given) for name, given in stages]
-        return self.maker(baseline, module, stages, methods)
+        at = (*keys, *more, "train") if more or keys[0] == "baselines" else ("train",)
+        for key in stage.train.given():
+            if f"train.{key}" not in method.uses[task]:
+                raise RecipeError(_no_use(name, f"train.{key}", method.uses[task], task), where=recipe.where(*at, key))
+        if method.frozen and stage.train.augment:
+            raise RecipeError(
+                f"{name} leaves the {' and '.join(sorted(method.frozen))} tower frozen and computes its outputs once: "
+                "nothing can be augmented",
+                where=recipe.where(*at, "augment"),
+            )
+        if stage.options:
+            changeable: frozenset[str] = getattr(module, "STAGE_OPTIONS", frozenset())
+            for key in stage.options:
+                if key not in changeable:
+                    raise RecipeError(
+                        f"{settings.name} has no use for the option {key!r} in a stage's options; "
+                        + (nearest(key, changeable) if changeable else "none of its options changes between stages"),
+                        where=recipe.where(*keys, *more, "options", key),
+                    )
+        loop = {}
+        if method.fits == "weights":
+            loop = module.training(name, settings.weights, stage.train, task)
+        card = table = None
+        if stage.data is not None:
+            if "adapter.stages.data" not in method.uses[task]:
+                raise RecipeError(
+                    f"{name} has no use for data of its own",
+                    where=recipe.where(*keys, *more, "data"),
+                    remedy="methods that train weights use `data` of a stage",
+                )
+            card = lookup.card(recipe.located(*keys, *more, "data", "card"), recipe.where(*keys, *more, "data"))
+            table = _table_of(recipe, stage, card, (*keys, *more, "data"))
+        return StagePlan(name, method, loop, stage.options, card, table)
+
+    def _located(self, settings: AdapterSettings, keys: Keys) -> AdapterSettings:
+        """Paths of weights and prompts, relative to the recipe."""
+        changes: dict[str, object] = {}
+        if settings.weights is not None:
+            changes["weights"] = self.recipe.located(*keys, "weights", must_be_path=False)
+        if settings.prompts is not None and settings.prompts.file is not None:
+            place = self.recipe.located(*keys, "prompts", "file")
+            changes["prompts"] = settings.prompts.model_copy(update={"file": place})
+        return settings.model_copy(update=changes) if changes else settings
+
+    def baseline(self, settings: Baseline, keys: Keys, model: ModuleType) -> ModelPlan | Reuse:
+        """A built-in baseline of the task, the fitted model asked again, or another adapter."""
+        recipe, where = self.recipe, self.recipe.where(*keys)
+
+        def own(method: str) -> Adapter:
+            frozen = recipe.adapter.model_copy(update={"method": method, "stages": None})
+            return self.model(frozen, Train(), model, ("adapter",), ("train",)).make()
+
+        context = BaselineContext(recipe, self.card, where, own)
+        found = getattr(model, "baseline", lambda *_: None)(settings, self.task, context)
+        found = found or self.task.baseline(settings, context)
+        built_in = {**self.task.built_in_baselines, **getattr(model, "BASELINES", {})}
+        if found is None and settings.name not in (*built_in, *lookup.modules("adapters")):
+            choices = [*built_in, *lookup.modules("adapters")]
+            raise RecipeError(
+                f"no baseline {settings.name!r}; {nearest(settings.name, choices)}", where=recipe.where(*keys, "name")
+            )
+        if settings.columns and (found is None or "columns" not in built_in.get(settings.name, "")):
+            raise RecipeError(f"{settings.name} takes no columns", where=recipe.where(*keys, "columns"))
+        if isinstance(found, Reuse):
+            return found
+        if found is not None:
+            return ModelPlan(found, (), {"summary": built_in[settings.name]})
+        module = lookup.module("adapters", settings.name, recipe.where(*keys, "name"))
+        return self.model(settings, settings.train, module, keys, (*keys, "train"))
 
 
-def _stages(adapter: AdapterSettings, train: Train, module: Any) -> list[tuple[str, Train]]:
-    stages = adapter.stages or (Stage(method=adapter.method or module.DEFAULT_METHOD, train=train),)
-    return [(stage.method, stage.train) for stage in stages]
+def _table_of(recipe: Recipe, stage: Stage, card: DataCard, keys: Keys) -> Callable[[], CaseTable]:
+    data = stage.data
+    assert data is not None
+    card.options_with(data.options, recipe.where(*keys, "options"))
+
+    def table() -> CaseTable:
+        root = recipe.located(*keys, "root") if data.root is not None else None
+        beside = lookup.beside(recipe.located(*keys, "card"))
+        folder = roots.locate(card, root, data.options, Console(), layout=data.layout, beside=beside)
+        return tables.read_cases(card, folder, layout=data.layout)
+
+    return table
 
 
-def _method(module: Any, recipe: Recipe, name: str, keys: Keys, task: str, train: Train) -> Method:
-    where = recipe.where(*keys, "method")
-    if name not in module.METHODS:
-        raise RecipeError(f"no method {name!r}; {nearest(name, module.METHODS)}", where=where)
-    method: Method = module.METHODS[name]
-    if task not in method.tasks:
-        able = [other for other, entry in module.METHODS.items() if task in entry.tasks]
-        remedy = f"{task} is answered by {', '.join(able)}" if able else None
-        raise RecipeError(f"{name} answers {', '.join(sorted(method.tasks))}, not {task}", where=where, remedy=remedy)
-    unused = sorted(set(train.given()) - method.uses)
-    if unused:
-        uses = f"it uses {', '.join(sorted(method.uses))}" if method.uses else "it uses nothing of `train`"
-        raise RecipeError(f"{name} has no use for {unused[0]!r}; {uses}", where=recipe.where("train", unused[0]))
-    if method.prompted and recipe.adapter.prompts is None:
-        raise RecipeError(f"{name} needs prompts", where=where, remedy="say adapter.prompts.from")
-    return method
+# keys that somebody must use
 
 
-# classification
-
-
-def _scores_learner(context: _Context, built: Any, loop: Sequence[tuple[str, Mapping[str, Any]]]) -> Any:
-    if not loop:
-        return learners.FeatureLearner(built, context.recipe.seed)
-    select = context.select
-    return learners.TrainedLearner(
-        built, loop, context.question.kind, select.name, select.metric.better, context.recipe.seed
-    )
-
-
-def _scores_baseline(context: _Context, baseline: Baseline, keys: Keys) -> Make | None:
-    recipe, kind, where = context.recipe, context.question.kind, context.recipe.where(*keys)
-    if baseline.name == "prevalence":
-        return learners.Prevalence
-    if baseline.name == "intensity":
-        voxels = baselines.Intensity(recipe.prepare, context.card.windows, context.card.reading)
-        return lambda: learners.ProbeBaseline(voxels, (), None, kind, where)
-    if baseline.name not in ("attributes", "image_and_attributes"):
-        return None
-    if not baseline.columns:
-        raise RecipeError(f"{baseline.name} needs columns", where=where, remedy="as in columns: [age, sex]")
-    if baseline.name == "attributes":
-        return lambda: learners.ProbeBaseline(None, baseline.columns, None, kind, where)
-    module = lookup.module("adapters", recipe.adapter.name, where)
-    frozen = recipe.adapter.model_copy(update={"method": "linear_probe", "stages": None})
-    make = context.maker(frozen, module, [("linear_probe", Train())], [module.METHODS["linear_probe"]])
-    return lambda: learners.ProbeBaseline(None, baseline.columns, make(), kind, where)
-
-
-# segmentation
-
-
-def _masks_learner(context: _Context, built: Any, loop: Sequence[tuple[str, Mapping[str, Any]]]) -> Any:
-    question, select = context.question, context.select
-    truth = TruthReader.of(context.card, question.classes, question.kind)
-    after = postprocess.parse(question.postprocess, question.kind)
-    return mask_learner.MaskLearner(built, truth, loop, select.name, select.metric.better, context.recipe.seed, after)
-
-
-def _masks_baseline(context: _Context, baseline: Baseline, keys: Keys) -> Make | None:
-    question, card = context.question, context.card
-    if baseline.name not in mask_baselines.BUILT_IN:
-        return None
-    if baseline.name == "location" and question.kind != "semantic":
+def _refuse_unused(recipe: Recipe, task: Task, model: ModelPlan) -> None:
+    """Every key of the recipe that neither the task nor a method of the model uses is refused by its name."""
+    used = set(task.uses).union(*(stage.method.uses[task.name] for stage in model.stages))
+    name = model.stages[-1].method_name
+    for keys in _set_keys(recipe):
+        dotted = ".".join(k for k in keys if isinstance(k, str))
+        if not dotted.startswith(CHECKED) or dotted.startswith("train") or dotted in FREE:
+            continue
+        if not any(dotted == use or dotted.startswith(f"{use}.") for use in used):
+            raise RecipeError(_no_use(f"{name} on {task.name}", dotted, used, task.name), where=recipe.where(*keys))
+    if recipe.evaluate.recalibrate != "none" and "evaluate.recalibrate" not in used:
         raise RecipeError(
-            f"location votes on structures that share no voxel, not on {question.kind}",
-            where=context.recipe.where(*keys),
+            _no_use(task.name, "evaluate.recalibrate", used, task.name), where=recipe.where("evaluate", "recalibrate")
         )
 
-    def make() -> Any:
-        volumes = VolumePreparer(context.recipe.prepare, card.windows, card.reading)
-        store = mask_store.MaskStore(volumes, TruthReader.of(card, question.classes, question.kind))
-        if baseline.name == "ellipse":
-            return mask_baselines.Ellipse(store, question.kind)
-        return mask_baselines.Location(store, len(question.classes))
 
-    return make
+def _no_use(who: str, key: str, used: set[str] | frozenset[str], task: str) -> str:
+    """`X has no use for 'rank'; ...` with what X uses, or what would use the key."""
+    users = [
+        f"{adapter} {method}"
+        for adapter in lookup.modules("adapters")
+        for method, entry in lookup.module("adapters", adapter, adapter).METHODS.items()
+        if any(key == use or key.startswith(f"{use}.") for use in entry.uses.get(task, ()))
+    ]
+    others = [other for other in lookup.modules("tasks") if key in lookup.module("tasks", other, other).USES]
+    section, _, last = key.partition(".")
+    near = sorted(u.partition(".")[2] for u in used if u.startswith(f"{section}."))
+    said = f"{who} has no use for {last!r} ({key})"
+    if users or others:
+        said += f"; it is used by {', '.join([*users, *(f'the task {o}' for o in others)])}"
+    return said + (f"; here `{section}` may say {', '.join(near)}" if near else f"; here `{section}` says nothing")
 
 
-ANSWERING = {
-    "classification": Answering(
-        lambda question: judging.METRICS,
-        lambda wanted, question, recipe: judging.Judge(
-            wanted, question.exclusive, recipe.evaluate.confidence, recipe.seed
-        ),
-        experiment.run,
-        _scores_learner,
-        _scores_baseline,
-        baselines.BUILT_IN,
-    ),
-    "segmentation": Answering(
-        lambda question: measure.metrics_of(question.kind),
-        lambda wanted, question, recipe: casewise.CaseJudge(wanted, recipe.evaluate.confidence, recipe.seed),
-        segment.run,
-        _masks_learner,
-        _masks_baseline,
-        mask_baselines.BUILT_IN,
-    ),
-}
+def _set_keys(recipe: Recipe) -> Iterator[Keys]:
+    """Keys that the recipe sets to something else than their default."""
+    yield from _walk(recipe.prepare, ("prepare",))
+    for number, task in enumerate(recipe.tasks):
+        yield from _walk(task, ("task", number) if len(recipe.tasks) > 1 else ("task",))
+    for key in ("rank", "alpha", "blocks", "prompts"):
+        if getattr(recipe.adapter, key) is not None:
+            yield ("adapter", key)
+
+
+def _walk(section: Section, keys: Keys) -> Iterator[Keys]:
+    for name in section.model_fields_set:
+        value, default = getattr(section, name), type(section).model_fields[name].default
+        if isinstance(value, Section):
+            yield from _walk(value, (*keys, name))
+        elif value != default:
+            yield (*keys, name)
 
 
 # what the card must offer
@@ -256,27 +301,21 @@ def _named(found: Sequence[Baseline]) -> list[tuple[str, Baseline]]:
 
 
 def _known_columns(recipe: Recipe, card: DataCard) -> None:
-    """Subgroups and attributes must be columns that the card offers, and classes its classes."""
+    """Subgroups and attributes must be columns that the card offers."""
     known = card.group_columns()
-    asked: list[tuple[Keys, str]] = [
+    named: list[tuple[Keys, str]] = [
         (("evaluate", "subgroups", i), column) for i, column in enumerate(recipe.evaluate.subgroups)
     ]
     for n, baseline in enumerate(recipe.baselines):
-        asked += [(("baselines", n, "columns", i), column) for i, column in enumerate(baseline.columns)]
-    for keys, column in asked:
+        named += [(("baselines", n, "columns", i), column) for i, column in enumerate(baseline.columns)]
+    for keys, column in named:
         if column not in known:
             raise RecipeError(f"the card has no column {column!r}; {nearest(column, known)}", where=recipe.where(*keys))
-    for n, task in enumerate(recipe.tasks):
-        for i, name in enumerate(task.classes):
-            if task.name == "classification" and name not in card.class_names():
-                keys = ("task", "classes", i) if len(recipe.tasks) == 1 else ("task", n, "classes", i)
-                choices = nearest(name, card.class_names())
-                raise RecipeError(f"the card has no class {name!r}; {choices}", where=recipe.where(*keys))
 
 
 def _known_window(recipe: Recipe, card: DataCard) -> None:
     wanted, where = recipe.prepare.windows, recipe.where("prepare", "windows")
-    known = ["auto", *pictures.NAMED_WINDOWS_HU, *card.windows]
+    known = ["auto", *windowing.NAMED_WINDOWS_HU, *card.windows]
     if isinstance(wanted, str) and wanted not in known:
         raise RecipeError(f"no window {wanted!r}; {nearest(wanted, known)}", where=where)
     if isinstance(wanted, dict) and set(wanted) != {"percentiles"}:

@@ -10,7 +10,7 @@ from medvfm.adapters import dinov2
 from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.models.inputs.volumes import PreparedVolume
-from medvfm.tasks.segmentation import SegmentationTask
+from medvfm.tasks.segmentation.task import SegmentationTask
 
 SHAPE = (7, 30, 22)  # slices, rows, columns
 

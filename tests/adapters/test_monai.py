@@ -14,7 +14,7 @@ from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.models import monai_networks
 from medvfm.models.inputs.volumes import PreparedVolume
-from medvfm.tasks.segmentation import SegmentationTask
+from medvfm.tasks.segmentation.task import SegmentationTask
 
 QUESTION = SegmentationTask(("ball",), "semantic")
 DEFINITION = {

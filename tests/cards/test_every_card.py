@@ -12,7 +12,7 @@ from pydicom.sr.codedict import codes
 
 import medvfm
 from medvfm.core.data_card import load_card
-from medvfm.engine import data_check
+from medvfm.engine import dataset_check
 from medvfm.io.console import SILENT
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import roots
@@ -134,14 +134,14 @@ def test_codes_are_those_that_dicom_uses():
 def test_a_check_counts_against_the_layout_that_is_there(known, tmp_path):
     lay(tmp_path, known["kits"]["kits19"].files)
     table = tables.read_cases(CARDS["kits"], tmp_path)
-    found = data_check.check(CARDS["kits"], table, SILENT, 0)
+    found = dataset_check.check(CARDS["kits"], table, SILENT, 0)
     assert [w for w in found.warnings if "complete copy" in w] == ["kits19: 2 cases, and a complete copy has 210"]
 
 
 @pytest.mark.parametrize("name", ["kvasir_seg", "totalsegmentator", "data_science_bowl_2018", "msd_brain_tumour"])
 def test_a_check_reads_every_kind_of_mask(known, tmp_path, name):
     lay(tmp_path, known[name]["official"].files)
-    found = data_check.check(CARDS[name], tables.read_cases(CARDS[name], tmp_path), SILENT, 0)
+    found = dataset_check.check(CARDS[name], tables.read_cases(CARDS[name], tmp_path), SILENT, 0)
     assert found.errors == []
 
 
@@ -157,7 +157,7 @@ def test_archives_of_the_decathlon_are_those_that_monai_knows():
 def test_questions_on_one_image_are_looked_at_together(known, tmp_path, monkeypatch):
     lay(tmp_path, known["vqa_rad"]["official"].files)
     read = []
-    monkeypatch.setattr(data_check, "read_image", lambda path, **more: read.append(path) or medvfm.read_image(path))
-    found = data_check.check(CARDS["vqa_rad"], tables.read_cases(CARDS["vqa_rad"], tmp_path), SILENT, 0)
+    monkeypatch.setattr(dataset_check, "read_image", lambda path, **more: read.append(path) or medvfm.read_image(path))
+    found = dataset_check.check(CARDS["vqa_rad"], tables.read_cases(CARDS["vqa_rad"], tmp_path), SILENT, 0)
     assert len(found.cases) == len(found.looks) == 3
     assert len(read) == 2

@@ -15,7 +15,7 @@ from PIL import Image as Picture
 from medvfm import pipeline
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError
-from medvfm.engine import data_check
+from medvfm.engine import dataset_check
 from medvfm.io.console import SILENT
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import roots
@@ -27,7 +27,7 @@ FOLDERS = {"name": "f", "files": "images/{case_id}.png", "patient_id": "{case_id
 def checked(root, files_of_masks, **card):
     layout = FOLDERS | {"masks": files_of_masks}
     found = DataCard.model_validate({"name": "c", "title": "C", "layouts": [layout], **card})
-    return data_check.check(found, tables.read_cases(found, root), SILENT, 0, root)
+    return dataset_check.check(found, tables.read_cases(found, root), SILENT, 0, root)
 
 
 def png(path, pixels):
@@ -111,9 +111,9 @@ def test_questions_on_one_image_read_it_once_and_counts_are_of_the_layout(pictur
         }
     )
     seen = []
-    look = data_check.Looker.__call__
-    monkeypatch.setattr(data_check.Looker, "__call__", lambda self, case: (seen.append(case), look(self, case))[1])
-    found = data_check.check(card, tables.read_cases(card, pictures), SILENT, 0)
+    look = dataset_check.Looker.__call__
+    monkeypatch.setattr(dataset_check.Looker, "__call__", lambda self, case: (seen.append(case), look(self, case))[1])
+    found = dataset_check.check(card, tables.read_cases(card, pictures), SILENT, 0)
     assert len(seen) == 3
     assert len(found.cases) == len(found.looks) == 12
     assert not found.warnings or not any("complete copy" in w for w in found.warnings)
@@ -148,7 +148,7 @@ SPLIT = {"table": "t.csv", "patient_id": "{case_id}", "images": {"image": "image
 
 def by_table(root, layout, **card):
     found = DataCard.model_validate({"name": "c", "title": "C", "layouts": [SPLIT | layout], **card})
-    return data_check.check(found, tables.read_cases(found, root), SILENT, 0)
+    return dataset_check.check(found, tables.read_cases(found, root), SILENT, 0)
 
 
 def test_one_picture_in_two_formats_and_one_study_in_two_splits_are_errors(pictures):
@@ -190,7 +190,7 @@ def test_every_kind_of_leak_is_named_at_once(pictures):
     rows += ["c2,p1,images/c2.png,train"]
     (pictures / "cases.csv").write_text("\n".join(rows))
     card = DataCard.model_validate({"name": "c", "title": "C", "layouts": [{"table": "cases.csv"}]})
-    found = data_check.check(card, tables.read_cases(card, pictures), SILENT, 0, pictures)
+    found = dataset_check.check(card, tables.read_cases(card, pictures), SILENT, 0, pictures)
     said = " ".join(found.errors)
     assert "1 patient in two splits" in said and "identical in two splits" in said
 

@@ -174,7 +174,7 @@ def test_predictions_for_new_images_equal_those_of_the_run(study, tmp_path):
 def test_predict_refuses_other_frozen_weights(study, tmp_path):
     done = run(study.recipe(), tmp_path / "run")
     path = done.directory / "weights" / "adapter.json"
-    path.write_text(path.read_text().replace('"frozen_sha256": "', '"frozen_sha256": "0'))
+    path.write_text(path.read_text().replace('"sha256": "', '"sha256": "0', 1))
     with pytest.raises(WeightsError, match="frozen weights differ"):
         pipeline.predict(done.directory, [study.root / "c000.png"], tmp_path / "out", device="cpu", console=SILENT)
 

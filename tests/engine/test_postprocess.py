@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medvfm.core.errors import RecipeError
-from medvfm.engine import postprocess
+from medvfm.tasks.segmentation import postprocess
 
 PLACE = ((9, 9, 5), np.diag([1.0, 1, 2, 1]), True)
 

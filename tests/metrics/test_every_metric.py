@@ -11,7 +11,7 @@ import torch
 
 from medvfm import metrics
 from medvfm.core.errors import PredictionError, Undefined
-from medvfm.core.protocols import Metric
+from medvfm.core.metric_spec import Metric
 
 KINDS = ("score", "probability", "decision", "class_score", "class")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medvfm import metrics
-from medvfm.core.protocols import Metric
+from medvfm.core.metric_spec import Metric
 from medvfm.metrics import instances, overlap, surface
 
 AFFINE = np.diag([0.7, 0.9, 2.5, 1.0])

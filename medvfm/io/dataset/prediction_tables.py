@@ -14,6 +14,11 @@ KNOWN = ("case_id", "patient_id", "patient", "split", "fold", "truth", "baseline
 LISTED = 5
 
 
+def named(source: Table, otherwise: str) -> str:
+    """What messages call a table."""
+    return otherwise if isinstance(source, pd.DataFrame) else str(source)
+
+
 def read_table(source: Table) -> pd.DataFrame:
     """A table with a case_id, from CSV or Parquet or as it is; identifiers stay text (007 is not 7)."""
     if isinstance(source, pd.DataFrame):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
@@ -22,14 +22,12 @@ def file_stem(case_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", case_id).strip("._") or "case"
 
 
-def write_case(folder: Path, case_id: str, mask: np.ndarray, place: Place, question: Any) -> list[Path]:
+def write_case(folder: Path, case_id: str, mask: np.ndarray, place: Place, classes: Sequence[str]) -> list[Path]:
     """The mask of a case: one file, or one a structure where structures may overlap (mask (i, j, k, T))."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = file_stem(case_id)
     if mask.ndim == 4:
-        named = [
-            (f"{stem}_{file_stem(name)}", mask[..., t].astype(np.uint8)) for t, name in enumerate(question.classes)
-        ]
+        named = [(f"{stem}_{file_stem(name)}", mask[..., t].astype(np.uint8)) for t, name in enumerate(classes)]
     else:
         named = [(stem, mask)]
     return [write_mask(folder, name, array, place) for name, array in named]

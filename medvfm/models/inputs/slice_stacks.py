@@ -16,6 +16,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
+from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing as pictures
 from medvfm.models.inputs.contract import InputContract
@@ -59,16 +60,25 @@ class SliceStackPreparer:
             raise UnreadableImage(f"{case.case_id} has no image in the role {self.role!r}")
         return case.images[self.role]
 
-    def __call__(self, case: Case) -> np.ndarray:
-        found = [self._of_file(path) for path in self.files(case)]
-        channels = max(f.shape[1] for f in found)
-        return np.concatenate([np.repeat(f, channels // f.shape[1], axis=1) for f in found])
+    def images(self, case: Case) -> list[Image]:
+        """The images of a case in the role."""
+        return [
+            read_image(path, limit_gib=self.limit_gib, nan=self.prepare.invalid, **self.read)
+            for path in self.files(case)
+        ]
 
-    def _of_file(self, path: Path) -> np.ndarray:
-        return self.of_image(read_image(path, limit_gib=self.limit_gib, nan=self.prepare.invalid, **self.read))
+    def arrays(self, images: Sequence[Image], case: Case) -> dict[str, np.ndarray]:
+        """`pixels`: the slices of all images of the case, one after the other."""
+        found = [self.of_image(image) for image in images]
+        channels = max(f.shape[1] for f in found)
+        return {"pixels": np.concatenate([np.repeat(f, channels // f.shape[1], axis=1) for f in found])}
+
+    def grid(self, arrays: Mapping[str, np.ndarray]) -> SliceGrid | None:
+        """None: scores need no way back to the image."""
+        return None
 
     def of_image(self, image: Image) -> np.ndarray:
-        """The same for an image that has been read."""
+        """(S, C, h, w) of an image that has been read."""
         slices = self.prepare.slices
         stack = pictures.slice_pictures(
             image,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,12 @@ from medvfm.models.inputs.slice_stacks import intensity_rule
 VERSION = 1  # to be raised when the same settings give other pixels, so that caches start afresh
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedVolume:
-    """A case as a segmenter sees it.
-
-    pixels  (C, S, H, W) float16 in [0, 1], slices as a radiologist sees them; S is 1 for 2D. May be memory-mapped
-    grid    how they lie in the image, and the way back
-    truth   (S, H, W) whole numbers on the same grid, (T, S, H, W) for multi-label masks; None where it is not shown
-    """
-
-    case_id: str
-    pixels: np.ndarray
-    grid: SliceGrid
-    truth: np.ndarray | None = None
-
-
 @dataclass(frozen=True)
 class VolumePreparer:
-    """Reads the images of a case into `PreparedVolume.pixels`: one channel a role and gray channel, in the
-    order of `roles`.
+    """Reads the images of a case as one volume of slices.
+
+    Arrays: `pixels` (C, S, H, W) float16 in [0, 1], slices as a radiologist sees them, S 1 for 2D, one channel a role
+    and gray channel in the order of `roles`; `place`, shape and affine of the image that they came from.
 
     roles  names of the case's images; None takes all of them, which must lie on one grid
     """
@@ -90,19 +77,22 @@ class VolumePreparer:
                 raise UnreadableImage("does not lie on the grid of the case's first image", where=path)
         return found
 
-    def grid(self, image: Image) -> SliceGrid:
-        axis = self.prepare.slices.axis or "native"
-        return SliceGrid.of(image.shape_vox, image.affine, image.has_spacing, axis, self.prepare.spacing)
-
-    def __call__(self, case: Case) -> np.ndarray:
-        return self.of_images(self.images(case), case.case_id).pixels
-
-    def of_images(self, images: list[Image], case_id: str) -> PreparedVolume:
-        """The same for images that have been read."""
-        grid = self.grid(images[0])
+    def arrays(self, images: Sequence[Image], case: Case) -> dict[str, np.ndarray]:
+        """`pixels` and `place` of images that have been read."""
+        first = images[0]
+        place = np.array([*first.shape_vox, first.has_spacing, *first.affine.ravel()], np.float64)
+        grid = self.grid({"place": place})
         rule = intensity_rule(self.prepare, self.windows)
         channels = [channel for image in images for channel in _channels(image, grid, rule)]
-        return PreparedVolume(case_id, np.stack(channels), grid)
+        return {"pixels": np.stack(channels), "place": place}
+
+    def grid(self, arrays: Mapping[str, np.ndarray]) -> SliceGrid:
+        """How the slices lie in the image that `place` describes."""
+        place = arrays["place"]
+        i, j, k = (int(n) for n in place[:3])
+        axis = self.prepare.slices.axis or "native"
+        affine = np.array(place[4:]).reshape(4, 4)
+        return SliceGrid.of((i, j, k), affine, bool(place[3]), axis, self.prepare.spacing)
 
 
 def _channels(image: Image, grid: SliceGrid, rule: Any) -> list[np.ndarray]:

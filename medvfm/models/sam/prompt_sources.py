@@ -15,9 +15,9 @@ import torch
 from scipy import ndimage
 
 from medvfm.core.errors import DataError, UnreadableImage
+from medvfm.core.item import Item
 from medvfm.io.dataset.table_files import read_table
 from medvfm.io.read import read_image
-from medvfm.models.inputs.volumes import PreparedVolume
 from medvfm.nn import prompts
 from medvfm.nn.prompts import Prompts
 
@@ -48,7 +48,7 @@ class PromptSource(Protocol):
     @property
     def oracle(self) -> str | None: ...
 
-    def asked(self, item: PreparedVolume, s: int) -> list[ObjectPrompt]:
+    def asked(self, item: Item, s: int) -> list[ObjectPrompt]:
         """The objects that slice `s` is asked for."""
         ...
 
@@ -129,7 +129,7 @@ class FromTruth:
             else f"oracle prompt: {what} a slice and structure"
         )
 
-    def asked(self, item: PreparedVolume, s: int) -> list[ObjectPrompt]:
+    def asked(self, item: Item, s: int) -> list[ObjectPrompt]:
         if item.truth is None:
             raise DataError(f"prompts come from the truth, and {item.case_id} has none", remedy="adapter.prompts.from")
         truth = np.asarray(item.truth[..., s, :, :])
@@ -197,7 +197,7 @@ class FromTable:
                 here[here.index(before)] = replace(before, points=np.concatenate([before.points, point]))
         return cls(found)
 
-    def asked(self, item: PreparedVolume, s: int) -> list[ObjectPrompt]:
+    def asked(self, item: Item, s: int) -> list[ObjectPrompt]:
         return self.rows.get((item.case_id, s), [])
 
 
@@ -252,7 +252,7 @@ class FromMasks:
     per: str = "class"
     oracle: str | None = None
 
-    def asked(self, item: PreparedVolume, s: int) -> list[ObjectPrompt]:
+    def asked(self, item: Item, s: int) -> list[ObjectPrompt]:
         labels = self._labels(item)[s]
         found = []
         for value, mask in structures(labels, self.kind, self.per):
@@ -266,7 +266,7 @@ class FromMasks:
                 )
         return found
 
-    def _labels(self, item: PreparedVolume) -> np.ndarray:
+    def _labels(self, item: Item) -> np.ndarray:
         """(S, H, W) on the model's grid; the last case's are kept, since slices are asked for one after the other."""
         kept: tuple[str, np.ndarray] | None = self.__dict__.get("_kept")
         if kept is None or kept[0] != item.case_id:
@@ -300,7 +300,7 @@ class FromDetector:
     numbered: bool = False
     oracle: str | None = None
 
-    def asked(self, item: PreparedVolume, s: int) -> list[ObjectPrompt]:
+    def asked(self, item: Item, s: int) -> list[ObjectPrompt]:
         found = self.detector.boxes(np.asarray(item.pixels[:, s], np.float32))
         wanted = [(self.names[name], box) for name, box, _ in found if name in self.names]
         return [

@@ -21,8 +21,8 @@ from medvfm.core.case import SPLITS, Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import MedvfmError, RunError
 from medvfm.core.plurals import plural
-from medvfm.engine import describe
-from medvfm.engine.data_check import Findings, Look, Looker
+from medvfm.engine import record as records
+from medvfm.engine.dataset_check import Findings, Look, Looker
 from medvfm.io import run_directory
 from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.read import read_image
@@ -45,7 +45,7 @@ def write(card: DataCard, table: CaseTable | None, found: Findings | None, direc
         "medvfm": metadata.version("medvfm"),
         "title": card.title,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "data": {"card": describe.card_summary(card)},
+        "data": {"card": records.card_summary(card)},
         "warnings": [],
         "metrics": [],
     }
@@ -119,11 +119,11 @@ def _groups(parts: Mapping[str, Sequence[Case]]) -> list[dict[str, str]]:
     for column in sorted({name for case in everyone for name in case.groups}):
         values = {split: [case.groups.get(column) for case in part] for split, part in parts.items()}
         if any(isinstance(v, int | float) for part in values.values() for v in part):
-            rows.append({"name": f"{column}, mean (SD)"} | {s: describe.mean_sd(v) for s, v in values.items()})
+            rows.append({"name": f"{column}, mean (SD)"} | {s: records.mean_sd(v) for s, v in values.items()})
             continue
         levels = sorted({str(v) for part in values.values() for v in part if v not in (None, "")})
         for level in levels if len(levels) <= LEVELS else ():
-            counts = {s: describe.share(sum(str(x) == level for x in v), len(v)) for s, v in values.items()}
+            counts = {s: records.share(sum(str(x) == level for x in v), len(v)) for s, v in values.items()}
             rows.append({"name": f"{column}: {level}"} | counts)
     return rows
 

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from medvfm.core.errors import DataError, RecipeError, Undefined
 from medvfm.core.metric_spec import MetricSpec
-from medvfm.engine.evaluate import Thresholds
-from medvfm.engine.scored import ScoreTable
+from medvfm.core.protocols import Points
 from medvfm.metrics import calibration, ranking
+from medvfm.tasks.classification.scores import ScoreTable
 
 DECISION = "decision"
 
 
-def fix(val: ScoreTable | None, wanted: Sequence[MetricSpec]) -> dict[tuple[str, str], np.ndarray]:
-    """(metric, target) to one threshold a fold.
+def fix(val: ScoreTable | None, specs: Sequence[MetricSpec], recalibrate: bool) -> Points:
+    """(metric, target) to one threshold a fold, and Platt's scaling where it is asked for.
 
-    Metrics at a wanted specificity or sensitivity have their own. `decision`, for every other metric that needs one and
+    Metrics at a given specificity or sensitivity have their own. `decision`, for every other metric that needs one and
     for what `predict` decides, is that of the first such metric, or else where sensitivity + specificity is greatest
     (Youden 1950). NaN where the validation cases do not determine one.
     """
+    platt = _platt(val) if recalibrate else None
     if val is None:
-        return {}
-    assert val.fold is not None
-    pointed = [w for w in wanted if w.metric.takes == "decision" and w.metric.parameter]
+        return Points()
+    if platt is not None:
+        val = recalibrated(val, platt)
+    pointed = [s for s in specs if s.metric.takes == "decision" and s.metric.parameter]
     found: dict[tuple[str, str], np.ndarray] = {}
     for column, target in enumerate(val.targets):
         for point in [*pointed, None]:
@@ -36,7 +37,19 @@ def fix(val: ScoreTable | None, wanted: Sequence[MetricSpec]) -> dict[tuple[str,
             found[name, target] = np.array(
                 [_threshold(val, column, val.fold == fold, rule) for fold in np.unique(val.fold)]
             )
-    return found
+    return Points(found, platt)
+
+
+def given(threshold: float | None, targets: Sequence[str]) -> Points:
+    """One threshold that a user states, for all targets."""
+    cuts = {} if threshold is None else {(DECISION, target): np.array([threshold]) for target in targets}
+    return Points(cuts, None, "given")
+
+
+def recalibrated(scored: ScoreTable, platt: np.ndarray) -> ScoreTable:
+    """The scores as probabilities by Platt's scaling of their fold."""
+    slope, intercept = platt[scored.fold, :, 0], platt[scored.fold, :, 1]
+    return scored.with_scores(1 / (1 + np.exp(-(slope * scored.scores + intercept))), True)
 
 
 def _threshold(val: ScoreTable, column: int, rows: np.ndarray, point: MetricSpec | None) -> float:
@@ -54,11 +67,10 @@ def _threshold(val: ScoreTable, column: int, rows: np.ndarray, point: MetricSpec
         return float("nan")
 
 
-def fit_platt(val: ScoreTable | None) -> np.ndarray:
+def _platt(val: ScoreTable | None) -> np.ndarray:
     """(folds, T, 2) slope and intercept of Platt's scaling for every target, fitted on each fold's validation cases."""
     if val is None:
         raise RecipeError("evaluate.recalibrate needs validation cases", remedy="give `split` a share for val")
-    assert val.fold is not None
     found = []
     for fold in np.unique(val.fold):
         for column in range(len(val.targets)):
@@ -72,19 +84,3 @@ def fit_platt(val: ScoreTable | None) -> np.ndarray:
                     remedy="say evaluate.recalibrate=none, or give `split` more cases for val",
                 ) from None
     return np.array(found).reshape(-1, len(val.targets), 2)
-
-
-def recalibrated(scored: ScoreTable, platt: np.ndarray) -> ScoreTable:
-    """The scores as probabilities by what `fit_platt` found."""
-    slope, intercept = platt[scored.fold, :, 0], platt[scored.fold, :, 1]
-    return scored.with_scores(1 / (1 + np.exp(-(slope * scored.scores + intercept))), True)
-
-
-def as_record(thresholds: Thresholds, fixed_on: str = "val") -> dict[str, dict[str, dict[str, Any]]]:
-    """target to metric to its threshold (a list with folds), for run.json."""
-    record: dict[str, dict[str, dict[str, Any]]] = {}
-    for (metric, target), values in thresholds.items():
-        numbers = [float(v) if np.isfinite(v) else None for v in values]
-        value = numbers[0] if len(numbers) == 1 else numbers
-        record.setdefault(target, {})[metric] = {"threshold": value, "fixed_on": fixed_on}
-    return record

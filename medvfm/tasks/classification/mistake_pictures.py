@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
 
-from medvfm.core.case import Case
-from medvfm.engine.evaluate import Thresholds
-from medvfm.engine.scored import ScoreTable
+from medvfm.core.protocols import Points, Record
+from medvfm.tasks.classification.scores import ScoreTable
 
 EACH = 4  # of false positives and of false negatives, for each target
 TARGETS = 3
@@ -23,24 +21,25 @@ SIDE_PX = 160
 def write(
     folder: Path,
     test: ScoreTable,
-    thresholds: Thresholds,
-    case_of: Mapping[str, Case],
-    pictures: Callable[[Case], np.ndarray],
-) -> list[dict[str, Any]]:
-    """Pictures of the most confident mistakes, and what the report says about each; names hold no patient data."""
+    points: Points,
+    pixels: Callable[[str], np.ndarray],
+) -> list[Record]:
+    """Pictures of the most confident mistakes, and what the report says about each; names hold no patient data.
+
+    `pixels` gives the prepared picture (S, C, H, W) of a unit.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    found: list[dict[str, Any]] = []
+    found: list[Record] = []
     for column, target in enumerate(test.targets[:TARGETS]):
-        cut = thresholds.get(("decision", target))
+        cut = points.thresholds.get(("decision", target))
         if cut is None or np.isnan(cut).any():
             continue
-        assert test.fold is not None
         margin = test.scores[:, column] - cut[test.fold]
         for kind, label, order in (("false positive", 0, -margin), ("false negative", 1, margin)):
             wrong = (test.truth[:, column] == label) & ((margin >= 0) == (label == 0))
             for row in [r for r in np.argsort(order, kind="stable") if wrong[r]][:EACH]:
                 name = f"{len(found):03d}.png"
-                stack = pictures(case_of[test.ids[row]])
+                stack = pixels(test.ids[row])
                 (folder / name).write_bytes(_png(stack))
                 found.append(
                     {

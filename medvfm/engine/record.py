@@ -7,17 +7,16 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import Any
 
 import numpy as np
 import torch
 
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.data_card import DataCard
+from medvfm.core.protocols import Points, Record, Task
 from medvfm.core.recipe import Recipe
 from medvfm.core.result_row import ResultRow
 from medvfm.io.run_directory import FORMAT
-from medvfm.tasks.classification import ClassificationTask
 
 PACKAGES = (
     "medvfm",
@@ -40,7 +39,7 @@ PACKAGES = (
 MANY_OPENINGS = 10
 
 
-def beginning(recipe: Recipe, card: DataCard, layout: str | None, device: str) -> dict[str, Any]:
+def beginning(recipe: Recipe, card: DataCard, layout: str | None, device: str) -> Record:
     """The record of a run that has just started."""
     return {
         "format": FORMAT,
@@ -58,7 +57,7 @@ def beginning(recipe: Recipe, card: DataCard, layout: str | None, device: str) -
     }
 
 
-def card_summary(card: DataCard) -> dict[str, Any]:
+def card_summary(card: DataCard) -> Record:
     """What a reader of a report must know about the data."""
     data = card.model_dump(mode="json", by_alias=True)
     wanted = (
@@ -85,7 +84,7 @@ def card_summary(card: DataCard) -> dict[str, Any]:
     return {key: data[key] for key in wanted if key in data}
 
 
-def environment(device: str) -> dict[str, Any]:
+def environment(device: str) -> Record:
     """Versions, platform and device; nothing that names a person or a machine."""
     versions = {}
     for name in PACKAGES:
@@ -105,30 +104,15 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def task(question: Any) -> dict[str, Any]:
-    return {
-        "name": question.name,
-        "kind": question.kind,
-        "classes": list(question.classes),
-        "unit": question.unit,
-        "words": dict(question.words),
-        **({"postprocess": list(question.postprocess)} if getattr(question, "postprocess", ()) else {}),
-    }
-
-
-def cases(
-    cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], question: ClassificationTask
-) -> dict[str, Any]:
+def cases(cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], task: Task) -> Record:
     """Sizes and characteristics of the splits (of the first fold, with folds)."""
     return {
-        "splits": splits(cases, truth, assigned, question),
-        "characteristics": characteristics(cases, truth, assigned, question),
+        "splits": splits(cases, truth, assigned, task),
+        "characteristics": characteristics(cases, truth, assigned, task),
     }
 
 
-def splits(
-    cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], question: ClassificationTask
-) -> dict[str, dict[str, Any]]:
+def splits(cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], task: Task) -> dict[str, Record]:
     """Cases, patients and positives of each class in each split of one fold."""
     found = {}
     for split in SPLITS:
@@ -138,13 +122,13 @@ def splits(
             found[split] = {
                 "cases": len(rows),
                 "patients": len({cases[r].owner for r in rows}),
-                "positives": {c: int(p) for c, p in zip(question.classes, positives, strict=True)},
+                "positives": {c: int(p) for c, p in zip(task.classes, positives, strict=True)},
             }
     return found
 
 
 def characteristics(
-    cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], question: ClassificationTask
+    cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], task: Task
 ) -> list[dict[str, str]]:
     """The table that clinical papers open with: a row a group column or class, a column a split."""
     parts = {
@@ -166,13 +150,13 @@ def characteristics(
             for level in levels:
                 counts = {s: share(sum(str(values[r]) == level for r in p), len(p)) for s, p in parts.items()}
                 rows.append({"name": f"{column}: {level}"} | counts)
-    for column_number, name in enumerate(question.classes):
+    for column_number, name in enumerate(task.classes):
         positive = {s: int((np.nan_to_num(truth[p, column_number]) > 0.5).sum()) for s, p in parts.items()}
         rows.append({"name": f"{name}: positive"} | {s: share(n, len(parts[s])) for s, n in positive.items()})
     return rows
 
 
-def mean_sd(values: Sequence[Any]) -> str:
+def mean_sd(values: Sequence[object]) -> str:
     """Of the numbers among them; how many are unknown."""
     numbers = np.array([v for v in values if isinstance(v, int | float) and not np.isnan(v)], dtype=float)
     if not len(numbers):
@@ -202,5 +186,37 @@ def warnings(card: DataCard, rows: Sequence[ResultRow], openings: int, patients_
     )
     found += few[:2]
     if openings > MANY_OPENINGS:
-        found.append(f"The test set of this card has been opened {openings} times for this task on this machine.")
+        found.append(f"The test set of this card has been evaluated {openings} times for this task on this machine.")
     return found
+
+
+def oracle_warning(oracle: str | None) -> list[str]:
+    """What numbers of prompts from the truth mean."""
+    if oracle is None:
+        return []
+    return [f"Prompts come from the truth ({oracle}): these numbers are those of a user who draws perfect prompts."]
+
+
+def thresholds(points: Points) -> Record:
+    """target to metric to its threshold (a list with folds)."""
+    found: Record = {}
+    for (metric, target), values in points.thresholds.items():
+        numbers = [float(v) if np.isfinite(v) else None for v in values]
+        value = numbers[0] if len(numbers) == 1 else numbers
+        found.setdefault(target, {})[metric] = {"threshold": value, "fixed_on": points.fixed_on}
+    return found
+
+
+def evaluation(title: str, task: Task, device: str = "cpu") -> Record:
+    """The record of `medvfm evaluate`, without its numbers."""
+    return {
+        "format": FORMAT,
+        "kind": "evaluation",
+        "status": "complete",
+        "medvfm": metadata.version("medvfm"),
+        "title": title,
+        "hash": "",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "task": task.describe(),
+        "environment": environment(device),
+    }

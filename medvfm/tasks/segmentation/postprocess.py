@@ -1,9 +1,8 @@
-"""What may be done to a mask after it is drawn, by name and only where a recipe asks for it."""
+"""Post-processing of masks, by name and only where a recipe asks for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -23,11 +22,10 @@ def parse(names: Sequence[str], kind: str, where: str | None = None) -> tuple[St
     return tuple(_step(name, where) for name in names)
 
 
-def apply(mask: np.ndarray, steps: Sequence[Step], kind: str, place: tuple[Any, np.ndarray, bool]) -> np.ndarray:
+def apply(mask: np.ndarray, steps: Sequence[Step], kind: str, affine: np.ndarray, has_size: bool) -> np.ndarray:
     """Each structure of a mask (i, j, k), or (i, j, k, T) of bool, through the steps; what goes is background."""
     if not steps:
         return mask
-    _, affine, has_size = place
     voxel_mm3 = geometry.voxel_volume_mm3(affine) if has_size else 1.0
     if kind == "multi_label":
         return np.stack([_through(layer, steps, voxel_mm3) for layer in np.moveaxis(mask, -1, 0)], axis=-1)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from medvfm.engine.casewise import PerCaseValues
+from medvfm.core.protocols import Preparer, Record, Seen
 from medvfm.io.rendering import overlays
 from medvfm.io.run_directory import write_bytes
 from medvfm.models.inputs.slice_stacks import intensity_rule
+from medvfm.tasks.per_case import PerCaseValues
 
 EACH = 2  # of the best, of those around the median, and of the worst
 
 
-def write(
-    out: Path, test: PerCaseValues, places: Sequence[tuple[Any, int]], metric: str, better: str
-) -> list[dict[str, Any]]:
-    """Pictures under previews/, and what the report says of each. `places`: (learner, row) of each test case.
+def write(test: PerCaseValues, metric: str, better: str, seen: Seen) -> list[Record]:
+    """Pictures under previews/, and what the report says of each.
 
     Cases are ranked by the mean of `metric` over targets; those in which it does not exist are not shown. Names of the
     files hold no patient data.
@@ -30,12 +27,11 @@ def write(
     ranked = [int(r) for r in np.argsort(scores, kind="stable") if known[r].any()]
     if better == "lower":
         ranked.reverse()
-    found: list[dict[str, Any]] = []
+    found: list[Record] = []
     for kind, rows in _chosen(ranked).items():
         for row in rows:
-            learner, place = places[row]
             name = f"{len(found):03d}.png"
-            write_bytes(out / "previews" / name, _picture(learner, place))
+            write_bytes(seen.folder / "previews" / name, _picture(seen, row))
             found.append(
                 {
                     "file": f"previews/{name}",
@@ -64,9 +60,9 @@ def _chosen(ranked: Sequence[int]) -> dict[str, list[int]]:
     return found
 
 
-def _picture(learner: Any, row: int) -> bytes:
-    volumes = learner.store.volumes
-    image = volumes.images(learner.store.case(row))[0]
-    rule = intensity_rule(volumes.prepare, volumes.windows)
-    shown = overlays.three_planes(image, np.asarray(learner.store.truth(row)), learner.segment(row), intensity=rule)
-    return overlays.png(shown)
+def _picture(seen: Seen, place: int) -> bytes:
+    preparer: Preparer = seen.preparer
+    image = preparer.images(seen.true.case(place))[0]
+    rule = intensity_rule(preparer.prepare, preparer.windows)
+    truth, mask = np.asarray(seen.true.truth(place)), seen.answer(place)
+    return overlays.png(overlays.three_planes(image, truth, mask, intensity=rule))

@@ -1,0 +1,188 @@
+"""The cases of a run: which are read, how they are split, and that nothing leaks between the splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medvfm.core.case import SPLITS, Case
+from medvfm.core.errors import DataError
+from medvfm.core.plurals import plural
+from medvfm.core.protocols import Record, Task
+from medvfm.core.recipe import Recipe
+from medvfm.engine import case_store
+from medvfm.engine.case_store import CaseStore
+from medvfm.engine.context import RunContext
+from medvfm.engine.learners import Learner, LoopLearner
+from medvfm.io.dataset import content_hash, leakage, splits
+from medvfm.io.dataset.cases import CaseTable
+from medvfm.io.read import read_image
+
+NAMED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Readable:
+    """What happened to the cases of a table on their way to the analysis: flow, and (case_id, reason) of those left
+    out."""
+
+    flow: list[Record]
+    left_out: list[tuple[str, str]]
+
+    def reasons(self) -> list[Record]:
+        return [{"case_id": case_id, "reason": reason} for case_id, reason in self.left_out]
+
+
+def read(tasks: Sequence[Task], learner: Learner, table: CaseTable, context: RunContext) -> Readable:
+    """Read the cases that have a truth for one of the tasks; the learner's store holds those that can be used."""
+    labelled = [case for case in table.cases if any(task.has_truth(case) for task in tasks)]
+    context.console.say(f"reading {len(labelled)} cases")
+    left_out = learner.read(labelled, context)
+    readable = learner.store.cases
+    if not readable:
+        first = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""
+        raise DataError(f"no case could be read{first}", remedy="`medvfm data check` lists every problem")
+    flow = [*table.flow]
+    if len(labelled) < len(table.cases):
+        flow.append(_lost("without a label for this question", table.cases, labelled))
+    if left_out:
+        flow.append(_lost("unreadable", labelled, readable))
+    flow.append({"step": "analysed", "cases": len(readable), "patients": len({c.owner for c in readable})})
+    return Readable(flow, [*table.left_out, *left_out])
+
+
+def read_again(learner: Learner, cases: Sequence[Case], name: str, context: RunContext) -> None:
+    """A baseline must be able to use every case that the model uses."""
+    left_out = learner.read(cases, context)
+    if len(learner.store.cases) != len(cases):
+        case_id, reason = left_out[0]
+        raise DataError(f"baseline {name} cannot use {len(left_out)} of the cases: {case_id}: {reason}")
+
+
+def folds(recipe: Recipe, balanced: Sequence[str], learner: Learner, context: RunContext) -> list[splits.Fold]:
+    """The split or splits of the cases that the learner has read, checked for leaks; `balanced` names the classes that
+    are held in balance."""
+    cases = learner.store.cases
+    pixels = _pixel_keys(learner.store, context)
+    found = splits.split_cases(cases, recipe.split, recipe.seed, balanced)
+    if recipe.split.leaks == "drop":
+        found = [_without_leaks(cases, fold, pixels) for fold in found]
+    for fold in found:
+        leakage.check(cases, fold.assigned, pixels)  # raises, naming the cases
+    return found
+
+
+def keep_stages_apart(learner: Learner, fold: splits.Fold, leaks: str, context: RunContext) -> list[str]:
+    """A stage's own data must hold no patient and no image of validation or test: stops and names them, or leaves them
+    out of the stage where `split.leaks` says drop. Returns notes on what was left out."""
+    if not isinstance(learner, LoopLearner):
+        return []
+    held = [case for case in learner.store.cases if fold.assigned.get(case.case_id) in ("val", "test")]
+    notes, out = [], {}
+    for number, store in learner.stage_stores.items():
+        shared = _shared(store, held, learner.store, context)
+        if not shared:
+            continue
+        named = ", ".join(sorted(shared)[:NAMED]) + (", ..." if len(shared) > NAMED else "")
+        what = f"{plural(len(shared), 'case')} of the data of stage {number + 1}"
+        if leaks != "drop":
+            raise DataError(
+                f"{what} share a patient or an image with validation or test: {named}",
+                where=f"adapter.stages.{number}.data",
+                remedy="take them out of the stage's data, or say split.leaks=drop",
+            )
+        out[number] = shared
+        notes.append(f"{what} were left out: their patients or images occur in validation or test ({named}).")
+    learner.leave_out_of_stages(out)
+    return notes
+
+
+def rows_of(cases: Sequence[Case], fold: splits.Fold, task: Task) -> dict[str, np.ndarray]:
+    """Row numbers of each split with a truth for the task; training and test must not be empty."""
+    rows = {
+        s: np.array([r for r, c in enumerate(cases) if fold.assigned.get(c.case_id) == s and task.has_truth(c)], int)
+        for s in SPLITS
+    }
+    for split in ("train", "test"):
+        if not len(rows[split]):
+            raise DataError(
+                f"no case is left in {split}", remedy="look at `split`, and at the cases that were left out"
+            )
+    return rows
+
+
+def _lost(step: str, before: Sequence[Case], after: Sequence[Case]) -> Record:
+    owners = {c.owner for c in before} - {c.owner for c in after}
+    return {"step": step, "cases": len(after) - len(before), "patients": -len(owners)}
+
+
+def _without_leaks(cases: Sequence[Case], fold: splits.Fold, pixels: leakage.Pixels) -> splits.Fold:
+    assigned, dropped = leakage.drop(cases, fold.assigned, pixels)
+    if not dropped:
+        return fold
+    named = ", ".join(dropped[:NAMED]) + (", ..." if len(dropped) > NAMED else "")
+    note = f"{len(dropped)} cases were left out because their pixels occur in another split: {named}."
+    return splits.Fold(assigned, (*fold.warnings, note))
+
+
+@dataclass(frozen=True)
+class _PixelKeyReader:
+    """`leakage.pixel_key` of every image of a case."""
+
+    read: Mapping[str, object]
+
+    def key(self) -> str:
+        return "pixels"
+
+    def files(self, case: Case) -> Sequence[Path]:
+        return case.files
+
+    def __call__(self, case: Case) -> list[str]:
+        return [leakage.pixel_key(read_image(path, **self.read).voxels) for path in case.files]  # type: ignore[arg-type]
+
+
+def _pixel_keys(store: CaseStore, context: RunContext) -> leakage.Pixels:
+    """case_id to the pixel keys of likely duplicates across patients, to detect leakage between splits whatever the
+    file format.
+
+    Copies look the same once they are prepared for the model. Cases that do are decoded once more, in full.
+    """
+    cases = store.cases
+    alike: dict[str, list[Case]] = {}
+    for case, fingerprint in zip(cases, store.fingerprints(context), strict=True):
+        if fingerprint is not None:
+            alike.setdefault(fingerprint, []).append(case)
+    doubtful = [case for group in alike.values() if len({c.owner for c in group}) > 1 for case in group]
+    return _keys_of(store, doubtful, context)
+
+
+def _keys_of(store: CaseStore, cases: Sequence[Case], context: RunContext) -> leakage.Pixels:
+    reader = _PixelKeyReader({**store.preparer.read, "nan": store.preparer.prepare.invalid})
+    found = case_store.prepared(cases, reader, context.workers, strict=False)
+    return {case.case_id: keys for case, keys in zip(cases, found, strict=True) if not isinstance(keys, str)}
+
+
+def _shared(store: CaseStore, held: Sequence[Case], own: CaseStore, context: RunContext) -> set[str]:
+    """case_id of the stage's cases that share a patient, a file's content or prepared pixels with the held cases."""
+    patients = {case.patient_id for case in held if case.patient_id is not None}
+    content = set(_contents(held))
+    held_ids = {case.case_id for case in held}
+    prints = {
+        fingerprint
+        for case, fingerprint in zip(own.cases, own.fingerprints(context), strict=True)
+        if case.case_id in held_ids and fingerprint is not None
+    }
+    found = set()
+    for case, fingerprint in zip(store.cases, store.fingerprints(context), strict=True):
+        same = case.patient_id in patients or fingerprint in prints or content & set(_contents([case]))
+        if same:
+            found.add(case.case_id)
+    return found
+
+
+def _contents(cases: Sequence[Case]) -> list[str]:
+    keys = content_hash.content_keys([[path] for case in cases for path in case.files])
+    return [key for key in keys if not isinstance(key, Exception)]

@@ -1,0 +1,121 @@
+"""A finished run's model: saved so that `medvfm predict` needs no more, and loaded again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medvfm.core import recipe as recipes
+from medvfm.core.errors import RunError, WeightsError
+from medvfm.core.protocols import Adapter, Points, Record
+from medvfm.core.recipe import Recipe
+from medvfm.io import run_directory
+
+FILE = "adapter.json"
+
+
+def save(folder: Path, recipe: Recipe, adapters: Sequence[Adapter], points: Points) -> None:
+    """Trained weights of every fold, and what is needed to use them. The frozen weights are named by their hashes."""
+    parts = [folder / f"fold{n}" if len(adapters) > 1 else folder for n in range(len(adapters))]
+    for adapter, part in zip(adapters, parts, strict=True):
+        part.mkdir(parents=True, exist_ok=True)
+        adapter.save(part)
+    decisions = {target: values for (metric, target), values in points.thresholds.items() if metric == "decision"}
+    platt = points.recalibration
+    run_directory.write_json(
+        folder / FILE,
+        {
+            "format": run_directory.FORMAT,
+            "recipe": recipe.as_data(),
+            "hash": recipe.digest(),
+            "folds": len(adapters),
+            "towers": towers(adapters[0]),
+            "trained_sha256": _digest(folder),
+            "windows": {k: list(v) for k, v in adapters[0].preparer.windows.items()},
+            "read": dict(adapters[0].preparer.read),
+            "thresholds": {t: [float(v) if np.isfinite(v) else None for v in vs] for t, vs in decisions.items()},
+            "platt": None if platt is None else platt.tolist(),
+        },
+    )
+
+
+def towers(adapter: Adapter) -> list[Record]:
+    """The frozen weights that an adapter stands on: role, weights, sha256; one entry for a model of one tower."""
+    record = adapter.record()
+    listed = record.get("towers") or [{"role": "model", **record}]
+    return [{key: tower.get(key) for key in ("role", "weights", "sha256", "licence", "trained")} for tower in listed]
+
+
+def describe(folder: Path) -> Record:
+    """adapter.json of a run's weights."""
+    path = folder / FILE
+    if not path.is_file():
+        raise RunError("holds no trained weights", where=folder, remedy="only a finished run can predict")
+    found: Record = json.loads(path.read_text(encoding="utf-8"))
+    if found.get("format") != run_directory.FORMAT:
+        raise RunError(f"not of format {run_directory.FORMAT}", where=path)
+    return found
+
+
+def recipe_of(found: Mapping[str, object], directory: Path) -> Recipe:
+    """The recipe that the weights came from; its card is the one that the run carries."""
+    data = json.loads(json.dumps(found["recipe"]))
+    card = directory / run_directory.CARD
+    if card.is_file():
+        data["data"]["card"] = str(card)
+    return recipes.from_data(data, FILE)
+
+
+def points_of(found: Record) -> Points:
+    """What was fixed on validation data."""
+    cuts = {
+        ("decision", target): np.array([np.nan if v is None else v for v in values], dtype=float)
+        for target, values in found["thresholds"].items()
+    }
+    return Points(cuts, None if found["platt"] is None else np.array(found["platt"]))
+
+
+def restore(folder: Path, found: Record, make: Callable[[], Adapter]) -> list[Adapter]:
+    """One adapter a fold, with its trained weights; refuses frozen weights other than those it was trained on."""
+    if _digest(folder) != found["trained_sha256"]:
+        raise WeightsError("the trained weights are not those that the run wrote", where=folder)
+    adapters = []
+    later = (found["recipe"]["adapter"].get("stages") or [])[1:]
+    for number in range(found["folds"]):
+        adapter = make()
+        for stage in later:
+            adapter.start_stage(stage["method"], stage.get("options") or {})
+        _refuse_others(towers(adapter), found["towers"], folder)
+        adapter.load(folder / f"fold{number}" if found["folds"] > 1 else folder)
+        adapters.append(adapter)
+    return adapters
+
+
+def name_of(found: Record) -> str:
+    """Recipe and trained weights, short."""
+    return f"{found['hash']}-{found['trained_sha256'][:12]}"
+
+
+def _refuse_others(here: Sequence[Record], trained_on: Sequence[Record], folder: Path) -> None:
+    known = {tower["role"]: tower for tower in here}
+    for tower in trained_on:
+        given = known.get(tower["role"], {}).get("sha256")
+        if given != tower["sha256"]:
+            what = "frozen weights" if len(trained_on) == 1 else f"frozen weights of the {tower['role']} tower"
+            raise WeightsError(
+                f"the {what} differ (sha256 {str(given)[:12]}) from those of the run ({str(tower['sha256'])[:12]})",
+                where=folder,
+                remedy="give the run the weights that it was trained with",
+            )
+
+
+def _digest(folder: Path) -> str:
+    """sha256 over names and contents of every trained tensor file."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

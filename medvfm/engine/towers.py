@@ -1,0 +1,89 @@
+"""Outputs of frozen towers: computed once for each file or text, and handed to training in place of pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from medvfm.core.item import Item
+from medvfm.core.protocols import TowerAdapter
+from medvfm.engine.case_store import CaseStore
+from medvfm.engine.context import RunContext
+from medvfm.io.cache import ArrayCache
+
+BATCH_CASES = 8
+
+
+class TowerOutputs:
+    """What each frozen tower gives of the cases of a store: named arrays, keyed by the tower's weights as they are now
+    and by what it reads.
+
+    A tower that reads a text is keyed by the text, one that reads images by the content of their files. A case without
+    images has no key of files and is never stored under one: its outputs are computed when they are needed.
+    """
+
+    def __init__(self, adapter: TowerAdapter, frozen: frozenset[str]) -> None:
+        self._adapter, self._frozen, self._arrays = adapter, sorted(frozen), ArrayCache("towers")
+        self._names: dict[str, list[str]] = {}
+
+    def fill(self, store: CaseStore, context: RunContext) -> None:
+        """Compute what the cache lacks, in batches, before loader workers ask for it."""
+        for tower in self._frozen:
+            keys = [self._key(tower, store, row) for row in range(len(store.keyed))]
+            missing = {key: row for row, key in enumerate(keys) if key and self._listed(key) is None}
+            rows = list(missing.items())
+            starts = range(0, len(rows), BATCH_CASES)
+            for start in context.console.track(starts, len(starts), f"{tower} tower: outputs computed"):
+                part = rows[start : start + BATCH_CASES]
+                items = [store.item(row, for_training=True, with_truth=False) for _, row in part]
+                for (key, _), arrays in zip(part, self._computed(tower, items), strict=True):
+                    self._put(key, arrays)
+
+    def added(self, item: Item, store: CaseStore, row: int) -> Item:
+        """The item of a row with the outputs of the frozen towers, and without the arrays that these were made of."""
+        towers = {tower: self._of(tower, item, store, row) for tower in self._frozen}
+        of_images = any(self._adapter.tower_text(tower, item.case) is None for tower in self._frozen)
+        return replace(item, towers=towers, arrays={} if of_images else item.arrays)
+
+    def _of(self, tower: str, item: Item, store: CaseStore, row: int) -> Mapping[str, np.ndarray]:
+        key = self._key(tower, store, row)
+        names = self._listed(key) if key else None
+        if names is not None:
+            found = {name: self._arrays.get(f"{key}-{name}") for name in names}
+            if all(array is not None for array in found.values()):
+                return {name: array for name, array in found.items() if array is not None}
+        (arrays,) = self._computed(tower, [item])
+        if key:
+            self._put(key, arrays)
+        return arrays
+
+    def _computed(self, tower: str, items: Sequence[Item]) -> list[dict[str, np.ndarray]]:
+        with torch.inference_mode():
+            given = {n: t.float().cpu().numpy() for n, t in self._adapter.embed_tower(tower, items).items()}
+        return [{name: values[place] for name, values in given.items()} for place in range(len(items))]
+
+    def _put(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        for name, array in arrays.items():
+            self._arrays.put(f"{key}-{name}", array)
+        self._arrays.put(f"{key}-names", np.array(sorted(arrays)))
+        self._names[key] = sorted(arrays)
+
+    def _listed(self, key: str) -> list[str] | None:
+        if key not in self._names:
+            listed = self._arrays.get(f"{key}-names")
+            if listed is None:
+                return None
+            self._names[key] = [str(name) for name in listed]
+        return self._names[key]
+
+    def _key(self, tower: str, store: CaseStore, row: int) -> str | None:
+        case, files = store.keyed[row]
+        text = self._adapter.tower_text(tower, case)
+        read = f"{store.reader.preparer.key()}-{files}" if files else ""
+        if text is not None:
+            read = "text-" + hashlib.sha256(text.encode()).hexdigest()
+        return f"{self._adapter.tower_key(tower)}-{read}" if read else None

@@ -1,0 +1,205 @@
+"""Metrics of scores as estimands: for each target, over all targets, and over exclusive classes at once.
+
+A value is computed within folds and averaged over them. AUROC of one fold has DeLong's interval in closed form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from medvfm.core.errors import Undefined
+from medvfm.core.metric_spec import Metric, MetricSpec
+from medvfm.core.protocols import Points
+from medvfm.metrics import calibration, decision, ranking
+from medvfm.statistics import delong
+from medvfm.statistics.estimand import Estimand
+from medvfm.statistics.interval import Interval, few_positives
+from medvfm.tasks.classification.scores import ScoreTable
+
+METRICS: dict[str, Metric] = {**ranking.METRICS, **decision.METRICS, **calibration.METRICS}
+MACRO = "macro"
+NO_PROBABILITIES = "scores are no probabilities; evaluate.recalibrate=platt fits them on validation data"
+DEPENDENT = "DeLong takes the units of a patient as independent, which they are not"
+Component = Callable[[torch.Tensor | None], torch.Tensor]  # weights (R, n) or None to (R,) values or one
+
+
+def estimands(scored: ScoreTable, specs: Sequence[MetricSpec], points: Points, exclusive: bool) -> list[Estimand]:
+    """Every metric per target, and over all targets where there are several."""
+    return [
+        _estimand(scored, spec, target, parts)
+        for spec in specs
+        for target, parts in _targets(scored, spec, points, exclusive)
+    ]
+
+
+def _targets(
+    scored: ScoreTable, spec: MetricSpec, points: Points, exclusive: bool
+) -> list[tuple[str | None, list[Component]]]:
+    if spec.metric.takes in ("class", "class_score") and (exclusive or len(scored.targets) == 1):
+        joint = scored.targets[0] if len(scored.targets) == 1 else None
+        return [(joint, [_joint(scored, spec, points)])]
+    each = [(target, _single(scored, spec, column, points)) for column, target in enumerate(scored.targets)]
+    found: list[tuple[str | None, list[Component]]] = [(target, [part]) for target, part in each]
+    return [*found, (MACRO, [part for _, part in each])] if len(each) > 1 else found
+
+
+def _single(scored: ScoreTable, spec: MetricSpec, column: int, points: Points) -> Component:
+    """One target against the rest."""
+    takes = spec.metric.takes
+    known = ~np.isnan(scored.truth[:, column])
+    prediction: np.ndarray | str = scored.scores[:, column]
+    if takes in ("decision", "class"):
+        prediction = _decided(scored, column, spec, points)
+    if takes == "probability" and not scored.probabilities:
+        return _undefined(NO_PROBABILITIES)
+    truth = (scored.truth[:, column] > 0.5).astype(np.int64)
+    return _component(scored, spec, known, truth, prediction)
+
+
+def _joint(scored: ScoreTable, spec: MetricSpec, points: Points) -> Component:
+    """All classes at once; the decision is the class of the highest score, or the threshold for one class."""
+    known = ~np.isnan(scored.truth).any(axis=1)
+    if len(scored.targets) == 1:
+        truth = (scored.truth[:, 0] > 0.5).astype(np.int64)
+        decided = _decided(scored, 0, spec, points)
+        if spec.metric.takes == "class_score" and not scored.probabilities and spec.metric.better == "lower":
+            return _undefined(NO_PROBABILITIES)
+        both = np.stack([1 - scored.scores[:, 0], scored.scores[:, 0]], axis=1)
+        return _component(scored, spec, known, truth, decided if spec.metric.takes == "class" else both)
+    truth = np.where(known, np.nan_to_num(scored.truth).argmax(axis=1), 0)
+    if spec.metric.better == "lower" and not scored.probabilities:  # those of all classes that are not ranked
+        return _undefined(NO_PROBABILITIES)
+    prediction = scored.scores.argmax(axis=1) if spec.metric.takes == "class" else scored.scores
+    return _component(scored, spec, known, truth, prediction)
+
+
+def _decided(scored: ScoreTable, column: int, spec: MetricSpec, points: Points) -> np.ndarray | str:
+    """(n,) score >= threshold. Metrics at a given specificity or sensitivity have their own threshold, by name;
+    `decision` serves all others."""
+    target = scored.targets[column]
+    own = spec.name if spec.metric.parameter else "decision"
+    threshold = points.thresholds.get((own, target))
+    if threshold is None or np.isnan(threshold).any():
+        return "no threshold could be fixed on validation data"
+    return (scored.scores[:, column] >= threshold[scored.fold]).astype(np.int64)
+
+
+def _component(
+    scored: ScoreTable, spec: MetricSpec, known: np.ndarray, truth: np.ndarray, prediction: np.ndarray | str
+) -> Component:
+    if isinstance(prediction, str):
+        return _undefined(prediction)
+    folds = [np.flatnonzero(known & (scored.fold == f)) for f in np.unique(scored.fold)]
+    placed = [
+        (torch.from_numpy(rows), torch.as_tensor(truth[rows]), torch.as_tensor(prediction[rows])) for rows in folds
+    ]
+
+    def value(weights: torch.Tensor | None) -> torch.Tensor:
+        parts = []
+        for rows, true, given in placed:
+            if len(rows) == 0:
+                raise Undefined("no unit with a known label")
+            more = {} if weights is None else {"weights": weights[:, rows]}
+            parts.append(spec.metric.function(true, given, **spec.arguments, **more))
+        return torch.stack(parts).mean(dim=0)
+
+    return value
+
+
+def _estimand(scored: ScoreTable, spec: MetricSpec, target: str | None, parts: list[Component]) -> Estimand:
+    column = scored.targets.index(target) if target in scored.targets else None
+    known = ~(np.isnan(scored.truth).all(axis=1) if column is None else np.isnan(scored.truth[:, column]))
+    positives = None if column is None else int((scored.truth[known, column] > 0.5).sum())
+    values = [(part, _value_or_none(part)) for part in parts]
+    defined = [(part, value) for part, value in values if value is not None]
+    scores = None if column is None else scored.scores[:, column]
+    found = Estimand(spec, target, None, known, positives, values=scores)
+    if not defined:
+        reason = _reason(parts[0])
+        return replace(found, reason=reason, minus=_undefined_difference(found, reason) if len(parts) == 1 else None)
+    notes = [few_positives(positives, int(known.sum()))] if positives is not None else []
+    if scores is not None and len(set(scores[known])) == 1:
+        notes.append("the score is the same for every case")
+    if len(defined) < len(parts):
+        notes.append(f"the mean of {len(defined)} of {len(parts)} targets; the others are not defined")
+    found = replace(
+        found,
+        value=float(np.mean([value for _, value in defined])),
+        statistic=_mean_of([part for part, _ in defined]),
+        notes=tuple(note for note in notes if note),
+    )
+    if spec.name == "auroc" and column is not None and len(np.unique(scored.fold)) == 1:
+        found = _with_delong(found, scored, column)
+    return replace(found, minus=_difference(found, scored, column)) if len(parts) == 1 else found
+
+
+def _with_delong(found: Estimand, scored: ScoreTable, column: int) -> Estimand:
+    truth = (scored.truth[found.known, column] > 0.5).astype(int)
+    scores = scored.scores[found.known, column]
+    lone = len(set(scored.patients[found.known].tolist())) == int(found.known.sum())
+    return replace(
+        found,
+        closed_form=lambda level: delong.delong_interval(truth, scores, level),
+        dependent=None if lone else DEPENDENT,
+    )
+
+
+def _difference(mine: Estimand, scored: ScoreTable, column: int | None) -> Callable[[Estimand], Estimand]:
+    def minus(other: Estimand) -> Estimand:
+        if mine.value is None or other.value is None or mine.statistic is None or other.statistic is None:
+            return replace(mine, value=None, reason=mine.reason or other.reason, minus=None)
+        ours, theirs = mine.statistic, other.statistic
+        closed: Callable[[float], Interval] | None = None
+        if mine.closed_form is not None and column is not None and other.values is not None:
+            truth = (scored.truth[mine.known, column] > 0.5).astype(int)
+            first, second = scored.scores[mine.known, column], other.values[mine.known]
+            closed = lambda level: delong.delong_difference(truth, first, second, level).interval  # noqa: E731
+        return replace(
+            mine,
+            value=mine.value - other.value,
+            statistic=lambda weights: ours(weights) - theirs(weights),
+            closed_form=closed,
+            minus=None,
+        )
+
+    return minus
+
+
+def _undefined_difference(found: Estimand, reason: str) -> Callable[[Estimand], Estimand]:
+    return lambda other: replace(found, reason=reason, minus=None)
+
+
+def _mean_of(parts: list[Component]) -> Callable[[np.ndarray], np.ndarray]:
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        given = torch.as_tensor(weights)
+        return torch.stack([part(given) for part in parts]).mean(dim=0).cpu().numpy()
+
+    return statistic
+
+
+def _undefined(reason: str) -> Component:
+    def value(weights: torch.Tensor | None) -> torch.Tensor:
+        raise Undefined(reason)
+
+    return value
+
+
+def _value_or_none(part: Component) -> float | None:
+    try:
+        value = float(part(None))
+    except Undefined:
+        return None
+    return None if math.isnan(value) else value
+
+
+def _reason(part: Component) -> str:
+    try:
+        value = float(part(None))
+    except Undefined as undefined:
+        return str(undefined)
+    return f"the value is {value}"

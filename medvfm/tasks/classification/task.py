@@ -1,0 +1,270 @@
+"""Classification: binary, multi-class, multi-label and ordinal; truth, units and what their scores mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from medvfm.core.case import Case
+from medvfm.core.data_card import DataCard
+from medvfm.core.errors import DataError, PredictionError, RecipeError, nearest
+from medvfm.core.metric_spec import Metric, MetricSpec, parse
+from medvfm.core.options import checked
+from medvfm.core.protocols import (
+    Adapter,
+    BaselineContext,
+    Outside,
+    Points,
+    Preparer,
+    Record,
+    Reuse,
+    Seen,
+    TrueCases,
+    TruthReader,
+)
+from medvfm.core.recipe import Baseline
+from medvfm.core.recipe import Task as Settings
+from medvfm.core.slice_grid import SliceGrid
+from medvfm.io.dataset.prediction_tables import Table, named
+from medvfm.io.run_directory import PREDICTIONS
+from medvfm.statistics.estimand import Estimand
+from medvfm.tasks.classification import baselines, mistake_pictures, operating_points, tables
+from medvfm.tasks.classification import estimands as estimating
+from medvfm.tasks.classification.scores import ScoreTable, gather, joined, pooled_scores, pooled_truth, read_frame
+from medvfm.tasks.classification.words import WORDS
+from medvfm.tasks.input_files import cases_of
+
+KINDS = ("binary", "multi_class", "multi_label", "ordinal")
+USES = frozenset({"task.unit", "task.pool", "evaluate.recalibrate"})
+TABLES: dict[str, Mapping[str, Metric]] = {"": estimating.METRICS}  # for `medvfm list metrics`
+DEFAULT_METRICS_OUTSIDE = ("auroc", "auprc")
+
+
+class OutsideOptions(BaseModel):
+    """What `medvfm evaluate classification` takes besides tables: the kind, and where a decision is made
+    (score >= threshold). No threshold is ever fitted there: the truth given is the test set's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["binary", "multi_class", "multi_label", "ordinal"] | None = None
+    threshold: float | None = None
+    subgroups: tuple[str, ...] = ()
+    allow_missing: bool = False
+
+
+@dataclass(frozen=True)
+class ClassificationTask:
+    """Classes in order, kind, and the unit that is scored. See core.protocols.Task.
+
+    Truth is (n, T) float: 0, 1, soft, or NaN for unknown; one column a class. For multi-class and ordinal questions
+    a row holds a single 1 or is unknown altogether. An answer is (T,) scores, higher for more likely.
+    """
+
+    classes: tuple[str, ...]
+    kind: str
+    unit: str
+    pool: str
+    name: str = "classification"
+    answers: ClassVar[Literal["scores"]] = "scores"
+    uses: ClassVar[frozenset[str]] = USES
+    metrics: ClassVar[Mapping[str, Metric]] = estimating.METRICS
+    default_metrics: ClassVar[tuple[str, ...]] = ("auroc", "auprc", "brier", "ece")
+    built_in_baselines: ClassVar[Mapping[str, str]] = baselines.BUILT_IN
+    variant_metrics: ClassVar[tuple[str, ...]] = ("auroc",)
+    variant_cases: ClassVar[int] = 32
+    formats: ClassVar[tuple[str, ...]] = ("csv",)
+
+    @property
+    def exclusive(self) -> bool:
+        """Exactly one class is right."""
+        return self.kind in ("multi_class", "ordinal")
+
+    def labels(self, cases: Sequence[Case]) -> np.ndarray:
+        """(n, T) labels of cases."""
+        table = np.array([[case.target(c) for c in self.classes] for case in cases], dtype=np.float64)
+        table = table.reshape(len(cases), len(self.classes))
+        if self.exclusive:
+            known = ~np.isnan(table).any(axis=1)
+            wrong = known & (np.nansum(table, axis=1) != 1)
+            if wrong.any():
+                named_cases = ", ".join(cases[i].case_id for i in np.flatnonzero(wrong)[:5])
+                raise DataError(
+                    f"{int(wrong.sum())} cases have no single class out of {', '.join(self.classes)}: {named_cases}"
+                )
+            table[~known] = np.nan
+        return table
+
+    def has_truth(self, case: Case) -> bool:
+        """At least one label is known (all of them where one class is right)."""
+        unknown = [np.isnan(case.target(c)) for c in self.classes]
+        return not (any(unknown) if self.exclusive else all(unknown))
+
+    def hide(self, case: Case) -> Case:
+        return replace(case, targets={})
+
+    def stratify(self) -> tuple[str, ...]:
+        return self.classes
+
+    def truth_reader(self, card: DataCard) -> TruthReader | None:
+        return None
+
+    def presence(self, true: TrueCases) -> np.ndarray:
+        return self.labels([true.case(k) for k in range(len(true))])
+
+    def settled(self, answer: np.ndarray, grid: SliceGrid | None) -> np.ndarray:
+        return answer
+
+    def collect(
+        self,
+        true: TrueCases,
+        answers: Iterable[np.ndarray],
+        folder: Path | None,
+        specs: Sequence[MetricSpec],
+        probabilities: bool = True,
+    ) -> ScoreTable:
+        """Scores of cases as scores of units."""
+        cases = [true.case(k) for k in range(len(true))]
+        scores = np.array(list(answers), dtype=np.float64).reshape(len(cases), len(self.classes))
+        units = gather(cases, self.unit)
+        columns = sorted({name for case in cases for name in case.groups})
+        return ScoreTable(
+            units.ids,
+            np.array([cases[r].owner for r in units.first], dtype=object),
+            self.classes,
+            pooled_truth(self.labels(cases), units, self.exclusive),
+            pooled_scores(scores, units, self.pool),
+            probabilities,
+            {c: np.array([cases[r].groups.get(c, "") for r in units.first], dtype=object) for c in columns},
+        )
+
+    def join(self, parts: Sequence[ScoreTable]) -> ScoreTable:
+        return joined(parts)
+
+    def operating_points(self, val: ScoreTable | None, specs: Sequence[MetricSpec], recalibrate: bool) -> Points:
+        return operating_points.fix(val, specs, recalibrate)
+
+    def adjusted(self, predictions: ScoreTable, points: Points) -> ScoreTable:
+        platt = points.recalibration
+        return predictions if platt is None else operating_points.recalibrated(predictions, platt)
+
+    def estimands(self, predictions: ScoreTable, specs: Sequence[MetricSpec], points: Points) -> list[Estimand]:
+        return estimating.estimands(predictions, specs, points, self.exclusive)
+
+    def baseline(self, settings: Baseline, context: BaselineContext) -> Callable[[], Adapter] | Reuse | None:
+        name, card, where = settings.name, context.card, context.where
+        if name not in baselines.BUILT_IN:
+            return None
+        if name == "prevalence":
+            return lambda: baselines.Prevalence(self.labels)
+        if name == "intensity":
+            reading = {str(key): value for key, value in card.reading.items()}
+            voxels = baselines.Histogram(
+                context.recipe.prepare, card.windows, {str(key): value for key, value in card.reading.items()}
+            )
+            return lambda: baselines.Probe(self.labels, self.kind, where, preparer=voxels)
+        if not settings.columns:
+            raise RecipeError(f"{name} needs columns", where=where, remedy="as in columns: [age, sex]")
+        if name == "attributes":
+            return lambda: baselines.Probe(self.labels, self.kind, where, columns=settings.columns)
+        return lambda: baselines.Probe(
+            self.labels, self.kind, where, columns=settings.columns, beside=context.adapter("linear_probe")
+        )
+
+    def read_run(self, directory: Path) -> dict[tuple[str, str | None], ScoreTable]:
+        table = pd.read_parquet(directory / PREDICTIONS)
+        parts = table.assign(baseline=table["baseline"].fillna("")).groupby(["split", "baseline"], sort=False)
+        return {(str(split), str(name) or None): read_frame(part, True) for (split, name), part in parts}
+
+    def cases(self, inputs: Sequence[Path]) -> list[Case]:
+        return cases_of(inputs)
+
+    def combine(self, answers: Sequence[np.ndarray], points: Points) -> np.ndarray:
+        """The mean score over folds, each recalibrated as its validation cases said."""
+        scores = np.stack(answers)
+        platt = points.recalibration
+        if platt is not None:
+            scores = 1 / (1 + np.exp(-(platt[..., 0] * scores + platt[..., 1])))
+        return scores.mean(axis=0)
+
+    def rows(
+        self, case: Case, answer: np.ndarray, grid: SliceGrid | None, points: Points, files: Sequence[Path]
+    ) -> list[Record]:
+        """Score, threshold (the mean over folds) and decision of each class."""
+        rows: list[Record] = []
+        for target, score in zip(self.classes, answer, strict=True):
+            found = points.thresholds.get((operating_points.DECISION, target), np.zeros(0))
+            cuts = found[np.isfinite(found)]
+            threshold = float(cuts.mean()) if len(cuts) else None
+            decision = None if threshold is None else int(score >= threshold)
+            rows.append({"target": target, "score": float(score), "threshold": threshold, "decision": decision})
+        return rows
+
+    def write_answer(
+        self, answer: np.ndarray, case: Case, grid: SliceGrid | None, preparer: Preparer, folder: Path, form: str,
+        model: str,
+    ) -> list[Path]:  # fmt: skip
+        """Scores stand in predictions.csv alone."""
+        return []
+
+    def pictures(self, predictions: ScoreTable, points: Points, specs: Sequence[MetricSpec], seen: Seen) -> Record:
+        """The most confident mistakes; of a unit of several cases its first."""
+        cases = [seen.true.case(k) for k in range(len(seen.true))]
+        units = gather(cases, self.unit)
+        place_of = {unit: int(first) for unit, first in zip(units.ids, units.first, strict=True)}
+
+        def pixels(unit: str) -> np.ndarray:
+            case = cases[place_of[unit]]
+            return seen.preparer.arrays(seen.preparer.images(case), case)["pixels"]
+
+        return {"previews": mistake_pictures.write(seen.folder / "previews", predictions, points, pixels)}
+
+    def describe(self) -> Record:
+        return {"name": self.name, "kind": self.kind, "classes": list(self.classes), "unit": self.unit, "words": WORDS}
+
+
+def build(settings: Settings, where: Callable[..., str], card: DataCard) -> ClassificationTask:
+    """Settle the question; refuses what it leaves open."""
+    if not settings.classes:
+        raise RecipeError("classification needs `classes`", where=where(), remedy="as in classes: [lesion]")
+    if len(set(settings.classes)) != len(settings.classes):
+        raise RecipeError("a class stands twice", where=where())
+    for number, name in enumerate(settings.classes):
+        if name not in card.class_names():
+            choices = nearest(name, card.class_names())
+            raise RecipeError(f"the card has no class {name!r}; {choices}", where=where("classes", number))
+    kind = settings.kind or ("binary" if len(settings.classes) == 1 else None)
+    if kind is None:
+        raise RecipeError("several classes need a `kind`", where=where(), remedy=f"one of: {', '.join(KINDS[1:])}")
+    if kind not in KINDS:
+        raise RecipeError(f"kind {kind!r} is not of classification; {nearest(kind, KINDS)}", where=where())
+    if (kind == "binary") != (len(settings.classes) == 1):
+        raise RecipeError(f"kind {kind} with {len(settings.classes)} classes", where=where())
+    return ClassificationTask(settings.classes, kind, settings.unit, settings.pool)
+
+
+def from_record(task: Mapping[str, object]) -> ClassificationTask:
+    """The task of a finished run, from what `describe` said."""
+    classes = tuple(str(c) for c in task["classes"])  # type: ignore[attr-defined]
+    return ClassificationTask(classes, str(task["kind"]), str(task["unit"]), str(task.get("pool", "mean")))
+
+
+def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, options: Mapping[str, object]) -> Outside:
+    """Any model's scores, matched with the truth by case_id."""
+    given = checked(OutsideOptions, options, "evaluate classification", "evaluate")
+    specs = [parse(m, estimating.METRICS) for m in metrics or DEFAULT_METRICS_OUTSIDE]
+    scored, notes = tables.match(truth, predictions, allow_missing=given.allow_missing)
+    for column in given.subgroups:
+        if column not in scored.groups:
+            raise PredictionError(
+                f"no column {column!r} in the truth; {nearest(column, scored.groups)}", where=named(truth, "truth")
+            )
+    kind = given.kind or ("binary" if len(scored.targets) == 1 else "multi_label")
+    task = ClassificationTask(scored.targets, kind, "image", "mean")
+    points = operating_points.given(given.threshold, scored.targets)
+    known = int((~np.isnan(scored.truth)).any(axis=1).sum())
+    return Outside(task, scored, specs, points, given.subgroups, notes, [], known)

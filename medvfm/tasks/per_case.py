@@ -1,0 +1,214 @@
+"""Values of single cases, and estimands over them: means, medians and sums, for tasks that score case by case.
+
+A value is computed within folds and averaged over them. A case in which a number does not exist (a structure that the
+truth does not hold has no Dice) is left out of that mean and counted in the note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from medvfm.core.metric_spec import MetricSpec
+from medvfm.statistics.estimand import Estimand, Statistic
+
+MEAN = "mean"
+Why = Callable[[MetricSpec], str]  # why no case has a value
+
+
+@dataclass(frozen=True, eq=False)
+class PerCaseValues:
+    """Cases of one split, and what was measured of each.
+
+    values    name of a metric or measure to (n, T), NaN where it does not exist
+    present   (n, T) of bool: the case counts as positive for the target
+    table     column of predictions.parquet to (n, T): truth, score, answer, rank, mask
+    has_size  every image states the size of its pixels
+    """
+
+    ids: tuple[str, ...]
+    patients: np.ndarray
+    fold: np.ndarray
+    targets: tuple[str, ...]
+    values: Mapping[str, np.ndarray]
+    present: np.ndarray
+    table: Mapping[str, np.ndarray] = field(default_factory=dict)
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    has_size: bool = True
+
+    def subset(self, keep: np.ndarray) -> PerCaseValues:
+        """The cases where `keep` (n,) is true, or of those row numbers, in that order."""
+        rows = np.flatnonzero(keep) if keep.dtype == bool else keep
+        return PerCaseValues(
+            tuple(self.ids[r] for r in rows),
+            self.patients[rows],
+            self.fold[rows],
+            self.targets,
+            {name: values[rows] for name, values in self.values.items()},
+            self.present[rows],
+            {name: values[rows] for name, values in self.table.items()},
+            {name: values[rows] for name, values in self.groups.items()},
+            self.has_size,
+        )
+
+    def as_frame(self, split: str, hashed: Mapping[str, str], baseline: str | None) -> pd.DataFrame:
+        """Long, for predictions.parquet."""
+        columns = {name: values.reshape(-1) for name, values in self.table.items()}
+        return self._long(split, hashed, baseline).assign(**columns)
+
+    def measures(self, split: str, hashed: Mapping[str, str], baseline: str | None) -> pd.DataFrame:
+        """Long, for measures.parquet: a row a case, target and measure, with its value."""
+        whose = self._long(split, hashed, baseline)
+        parts = [whose.assign(metric=name, value=values.reshape(-1)) for name, values in self.values.items()]
+        return pd.concat(parts, ignore_index=True) if parts else whose.assign(metric="", value=0.0)
+
+    def _long(self, split: str, hashed: Mapping[str, str], baseline: str | None) -> pd.DataFrame:
+        n, t = len(self.ids), len(self.targets)
+        return pd.DataFrame(
+            {
+                "case_id": np.repeat(np.array(self.ids, dtype=object), t),
+                "patient": np.repeat(np.array([hashed[str(p)] for p in self.patients], dtype=object), t),
+                "split": split,
+                "fold": np.repeat(self.fold, t),
+                "target": np.tile(np.array(self.targets, dtype=object), n),
+                "baseline": baseline,
+            }
+        )
+
+
+def joined(parts: Sequence[PerCaseValues]) -> PerCaseValues:
+    """Several folds' cases, numbered by fold."""
+    first = parts[0]
+    return PerCaseValues(
+        tuple(i for p in parts for i in p.ids),
+        np.concatenate([p.patients for p in parts]),
+        np.concatenate([np.full(len(p.ids), number) for number, p in enumerate(parts)]),
+        first.targets,
+        {name: np.concatenate([p.values[name] for p in parts]) for name in first.values},
+        np.concatenate([p.present for p in parts]),
+        {name: np.concatenate([p.table[name] for p in parts]) for name in first.table},
+        {name: np.concatenate([p.groups[name] for p in parts]) for name in first.groups},
+        all(p.has_size for p in parts),
+    )
+
+
+def read_frames(predictions: pd.DataFrame, measures: pd.DataFrame) -> PerCaseValues:
+    """The rows of one split and baseline of a run's two tables."""
+    ids = tuple(dict.fromkeys(predictions["case_id"]))
+    targets = tuple(dict.fromkeys(predictions["target"]))
+    once = predictions.drop_duplicates("case_id").set_index("case_id").loc[list(ids)]
+    wide = {
+        str(name): part.pivot(index="case_id", columns="target", values="value")
+        .loc[list(ids), list(targets)]
+        .to_numpy()
+        for name, part in measures.groupby("metric", sort=False)
+    }
+    known = {"case_id", "patient", "split", "fold", "target", "baseline", "threshold"}
+    columns = [c for c in predictions.columns if c not in known and not c.startswith("group_")]
+    table = {c: predictions[c].to_numpy(object).reshape(len(ids), len(targets)) for c in columns}
+    size = wide.get("truth_size")
+    return PerCaseValues(
+        ids,
+        once["patient"].to_numpy(object),
+        once["fold"].to_numpy(int),
+        targets,
+        wide,
+        np.ones((len(ids), len(targets)), bool) if size is None else size > 0,
+        table,
+        {c.removeprefix("group_"): once[c].to_numpy(object) for c in once.columns if c.startswith("group_")},
+    )
+
+
+def estimands(cases: PerCaseValues, specs: Sequence[MetricSpec], why: Why) -> list[Estimand]:
+    """Every metric for each target, and their mean where there are several; `why` says why no case has a value."""
+    return [
+        _estimand(cases, spec, target, cases.values[spec.name], why) for spec in specs for target in _of(cases, spec)
+    ]
+
+
+def _of(cases: PerCaseValues, spec: MetricSpec) -> list[str]:
+    several = len(cases.targets) > 1 and spec.metric.over_cases != "sum"
+    return [*cases.targets, MEAN] if several else list(cases.targets)
+
+
+def _estimand(cases: PerCaseValues, spec: MetricSpec, target: str, table: np.ndarray, why: Why) -> Estimand:
+    columns = list(range(len(cases.targets))) if target == MEAN else [cases.targets.index(target)]
+    values = table[:, columns]
+    known = ~np.isnan(values).all(axis=1)
+    present = int(cases.present[:, columns].any(axis=1).sum())
+
+    def minus(other: Estimand) -> Estimand:
+        """Case by case, over the cases where both exist."""
+        assert other.values is not None
+        apart = np.full(table.shape, np.nan)
+        apart[:, columns] = values - other.values
+        return _estimand(cases, spec, target, apart, why)
+
+    found = Estimand(spec, target, None, known, present, values=values, minus=minus)
+    if not known.any():
+        return replace(found, reason=why(spec))
+    notes = []
+    if not known.all():
+        notes.append(f"{int((~known).sum())} of {len(known)} cases have no value")
+    empty = [cases.targets[c] for c in columns if np.isnan(table[:, c]).all()]
+    if empty:
+        notes.append(f"without {', '.join(empty)}, which no case has")
+    if spec.metric.over_cases == "sum":
+        counted = (f"of {int(known.sum())} cases", *notes)
+        return replace(found, value=float(np.nansum(values)), notes=counted, minus=None)
+    over = _medians if spec.metric.over_cases == "median" else _means
+    statistic = _over_folds(values, cases.fold, over)
+    return replace(
+        found,
+        value=float(statistic(np.ones((1, len(values))))[0]),
+        notes=tuple(notes),
+        statistic=statistic,
+    )
+
+
+Over = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # counts (r, m), filled and known (m, T) to (r, T)
+
+
+def _over_folds(values: np.ndarray, fold: np.ndarray, over: Over) -> Statistic:
+    """Counts (r, n) to (r,): the mean over folds of the mean over targets of what `over` gives of the cases with a
+    value; NaN where a resample has no case with one."""
+    known, filled = ~np.isnan(values), np.nan_to_num(values)
+    used = [t for t in range(values.shape[1]) if known[:, t].any()]
+    folds = [f for f in np.unique(fold) if known[fold == f].any()]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        means = []
+        for f in folds:
+            rows = fold == f
+            each = over(weights[:, rows].astype(np.float64), filled[rows], known[rows])
+            here = [t for t in used if known[rows, t].any()]
+            means.append(each[:, here].mean(axis=1))
+        return np.mean(means, axis=0)
+
+    return statistic
+
+
+def _means(weights: np.ndarray, filled: np.ndarray, known: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (weights @ filled) / (weights @ known)
+
+
+def _medians(weights: np.ndarray, filled: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The middle value, or the mean of the two in the middle, of each case as often as its count says."""
+    found = np.full((len(weights), filled.shape[1]), np.nan)
+    for t in range(filled.shape[1]):
+        rows = np.flatnonzero(known[:, t])
+        if not len(rows):
+            continue
+        order = rows[np.argsort(filled[rows, t], kind="stable")]
+        upto = weights[:, order].cumsum(axis=1)
+        total = upto[:, -1:]
+        last = len(order) - 1
+        below = np.minimum((upto < total / 2).sum(axis=1), last)
+        above = np.minimum((upto <= total / 2).sum(axis=1), last)
+        middle = (filled[order[below], t] + filled[order[above], t]) / 2
+        found[:, t] = np.where(total[:, 0] > 0, middle, np.nan)
+    return found

@@ -1,0 +1,90 @@
+"""Predicted masks as files that viewers and archives open, and how much they hold of each structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medvfm.core import geometry
+from medvfm.core.case import Case
+from medvfm.core.data_card import Label
+from medvfm.core.protocols import Preparer, Record
+from medvfm.core.slice_grid import SliceGrid
+from medvfm.io.rendering import overlays
+from medvfm.io.run_directory import write_bytes
+from medvfm.io.writers import masks
+from medvfm.io.writers.dicom_seg import write_segmentation
+from medvfm.models.inputs.slice_stacks import intensity_rule
+
+FORMATS = ("nifti", "dicom-seg", "png")
+
+
+def write(
+    mask: np.ndarray,
+    case: Case,
+    place: masks.Place,
+    preparer: Preparer,
+    labels: Mapping[int, Label],
+    classes: Sequence[str],
+    kind: str,
+    folder: Path,
+    form: str,
+    model: str,
+) -> list[Path]:
+    """One file, or one a structure where structures may overlap. `labels`: value of the mask to its coded name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = masks.file_stem(case.case_id)
+    if form == "dicom-seg":
+        names = dict(labels)
+        if kind == "instances":
+            names = {int(v): Label(name=f"{classes[0]} {int(v)}") for v in np.unique(mask) if v}
+        source = preparer.files(case)[0]
+        return [write_segmentation(mask, source, names, folder / f"{stem}.dcm", model="medvfm", version=model)]
+    if form == "png":
+        shown = {value: label.name for value, label in labels.items()} if kind != "instances" else None
+        rule = intensity_rule(preparer.prepare, preparer.windows)
+        picture = overlays.three_planes(preparer.images(case)[0], None, mask, intensity=rule, names=shown)
+        write_bytes(folder / f"{stem}.png", overlays.png(picture))
+        return [folder / f"{stem}.png"]
+    return masks.write_case(folder, case.case_id, mask, place, classes)
+
+
+def sizes(
+    mask: np.ndarray, affine: np.ndarray, has_size: bool, classes: Sequence[str], kind: str, files: Sequence[Path]
+) -> list[Record]:
+    """A row a structure: its size in ml (voxels where no size is known, objects for instances) and its file."""
+    scale = geometry.voxel_volume_mm3(affine) / 1000 if has_size else 1.0
+    found: list[Record] = []
+    for number, name in enumerate(classes):
+        if kind == "multi_label":
+            size = float(mask[..., number].sum()) * scale
+        elif kind == "instances":
+            size = float(len(np.setdiff1d(np.unique(mask), 0)))
+        else:
+            size = float((mask == number + 1).sum()) * scale
+        unit = "objects" if kind == "instances" else "ml" if has_size else "voxels"
+        file = files[number] if len(files) > 1 else files[0]
+        found.append({"target": name, "size": size, "unit": unit, "file": file.name})
+    return found
+
+
+def agreed(masks_of_folds: Sequence[np.ndarray], classes: int, kind: str) -> np.ndarray:
+    """The mask that most folds predict at each voxel; of equals the lower value. Objects come from the first fold."""
+    if len(masks_of_folds) == 1 or kind == "instances":
+        return masks_of_folds[0]
+    if kind == "multi_label":
+        return np.mean(masks_of_folds, axis=0) > 0.5
+    best = np.zeros(masks_of_folds[0].shape, masks_of_folds[0].dtype)
+    most = np.zeros(best.shape, np.int16)
+    for value in range(classes + 1):
+        votes = np.stack([mask == value for mask in masks_of_folds]).sum(axis=0, dtype=np.int16)
+        higher = votes > most
+        best[higher], most[higher] = value, votes[higher]
+    return best
+
+
+def place_of(grid: SliceGrid) -> masks.Place:
+    """Shape, affine, and whether the file states a size, of the image that a grid came from."""
+    return grid.source_shape_vox, grid.source_affine, grid.spacing_mm is not None

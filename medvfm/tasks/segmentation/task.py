@@ -1,0 +1,293 @@
+"""Segmentation: one structure a voxel, structures that may overlap, or objects to be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from medvfm.core.case import Case
+from medvfm.core.data_card import DataCard, Label
+from medvfm.core.errors import PredictionError, RecipeError, nearest
+from medvfm.core.metric_spec import Metric, MetricSpec, parse
+from medvfm.core.options import checked
+from medvfm.core.protocols import (
+    Adapter,
+    BaselineContext,
+    Outside,
+    Points,
+    Preparer,
+    Record,
+    Reuse,
+    Seen,
+    TrueCases,
+    TruthReader,
+)
+from medvfm.core.recipe import Baseline
+from medvfm.core.recipe import Task as Settings
+from medvfm.core.slice_grid import SliceGrid
+from medvfm.io.dataset import truth_masks
+from medvfm.io.dataset.prediction_tables import Table
+from medvfm.io.run_directory import MEASURES, PREDICTIONS
+from medvfm.io.writers import masks
+from medvfm.models.inputs.volumes import VolumePreparer
+from medvfm.statistics.estimand import Estimand
+from medvfm.tasks import per_case
+from medvfm.tasks.input_files import cases_of
+from medvfm.tasks.per_case import PerCaseValues
+from medvfm.tasks.segmentation import baselines, case_pictures, mask_files, mask_folders, measures, postprocess
+from medvfm.tasks.segmentation.words import WORDS
+
+USES = frozenset({"task.postprocess"})
+KINDS = ("semantic", "multi_label", "instances")
+TABLES: dict[str, Mapping[str, Metric]] = {  # for `medvfm list metrics`
+    "": measures.METRICS,
+    " of objects": measures.METRICS_OF_OBJECTS,
+}
+DEFAULT_METRICS = ("dice", "hd95", "nsd@tolerance=2", "missed", "spurious")
+DEFAULT_METRICS_OF_OBJECTS = ("dice", "aji", "pq", "f1@iou=0.5")
+ABSENT = {"false_positive_volume": "every case has the structure", "spurious": "every case has the structure"}
+
+
+class OutsideOptions(BaseModel):
+    """What `medvfm evaluate segmentation` takes besides masks: the kind, and names of the values 1, 2, ..."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: str | None = None
+    classes: tuple[str, ...] = ()
+    subgroups: tuple[str, ...] = ()
+    allow_missing: bool = False
+
+
+@dataclass(frozen=True)
+class SegmentationTask:
+    """Structures in order (value 1 is the first), and how they share voxels. See core.protocols.Task.
+
+    An answer is a mask on the grid of the image: (i, j, k) whole numbers, or (i, j, k, T) of bool for multi_label.
+    labels: value of a mask to its name, coded as the card codes it.
+    """
+
+    classes: tuple[str, ...]
+    kind: str
+    postprocess: tuple[str, ...] = ()
+    labels_by_value: Mapping[int, Label] = field(default_factory=dict)
+    unit: str = "image"
+    name: str = "segmentation"
+    answers: ClassVar[Literal["mask"]] = "mask"
+    uses: ClassVar[frozenset[str]] = USES
+    built_in_baselines: ClassVar[Mapping[str, str]] = baselines.BUILT_IN
+    variant_metrics: ClassVar[tuple[str, ...]] = ("dice",)
+    variant_cases: ClassVar[int] = 32
+    formats: ClassVar[tuple[str, ...]] = mask_files.FORMATS
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        return measures.metrics_of(self.kind)
+
+    @property
+    def default_metrics(self) -> tuple[str, ...]:
+        """Where the recipe names none; the first is what is selected by."""
+        return DEFAULT_METRICS_OF_OBJECTS if self.kind == "instances" else DEFAULT_METRICS
+
+    def has_truth(self, case: Case) -> bool:
+        """The case has a mask."""
+        return bool(case.masks)
+
+    def hide(self, case: Case) -> Case:
+        return replace(case, masks={})
+
+    def stratify(self) -> tuple[str, ...]:
+        """Masks say nothing of a case before they are read: splits balance only what the recipe names."""
+        return ()
+
+    def labels(self, cases: Sequence[Case]) -> np.ndarray | None:
+        """The truth of a mask is read case by case."""
+        return None
+
+    def truth_reader(self, card: DataCard) -> TruthReader | None:
+        return truth_masks.TruthReader.of(card, self.classes, self.kind)
+
+    def presence(self, true: TrueCases) -> np.ndarray:
+        """(n, T) 1 where a case has the structure."""
+        found = np.zeros((len(true), len(self.classes)))
+        for row in range(len(true)):
+            truth = true.truth(row)
+            if self.kind == "multi_label":
+                found[row] = truth.reshape(-1, truth.shape[-1]).any(axis=0)
+            elif self.kind == "instances":
+                found[row] = truth.any()
+            else:
+                found[row] = np.bincount(truth.ravel(), minlength=len(self.classes) + 1)[1:] > 0
+        return found
+
+    def settled(self, answer: np.ndarray, grid: SliceGrid | None) -> np.ndarray:
+        """The mask after post-processing, where the recipe asks for it."""
+        steps = postprocess.parse(self.postprocess, self.kind)
+        if not steps:
+            return answer
+        assert grid is not None
+        return postprocess.apply(answer, steps, self.kind, grid.source_affine, grid.spacing_mm is not None)
+
+    def collect(
+        self,
+        true: TrueCases,
+        answers: Iterable[np.ndarray],
+        folder: Path | None,
+        specs: Sequence[MetricSpec],
+        probabilities: bool = True,
+    ) -> PerCaseValues:
+        """Measure masks one by one; with a `folder` they are written to its masks/."""
+        cases = [true.case(k) for k in range(len(true))]
+        measured, sized = [], []
+        for place, mask in enumerate(answers):
+            grid = true.grid(place)
+            assert grid is not None
+            _, affine, has_size = where = mask_files.place_of(grid)
+            if folder is not None:
+                masks.write_case(folder / "masks", cases[place].case_id, mask, where, self.classes)
+            truth = true.truth(place)
+            given = affine if has_size else None
+            measured.append(measures.measure(truth, mask, given, specs, self.kind, len(self.classes)))
+            sized.append(has_size)
+        columns = sorted({name for case in cases for name in case.groups})
+        return measures.per_case(
+            [case.case_id for case in cases],
+            [case.owner for case in cases],
+            self.classes,
+            measured,
+            {c: np.array([case.groups.get(c, "") for case in cases], dtype=object) for c in columns},
+            all(sized),
+            masks=None if folder is None else [f"masks/{masks.file_stem(case.case_id)}" for case in cases],
+        )
+
+    def join(self, parts: Sequence[PerCaseValues]) -> PerCaseValues:
+        return per_case.joined(parts)
+
+    def operating_points(self, val: PerCaseValues | None, specs: Sequence[MetricSpec], recalibrate: bool) -> Points:
+        """Masks have no threshold of their own."""
+        return Points()
+
+    def adjusted(self, predictions: PerCaseValues, points: Points) -> PerCaseValues:
+        return predictions
+
+    def estimands(self, predictions: PerCaseValues, specs: Sequence[MetricSpec], points: Points) -> list[Estimand]:
+        return per_case.estimands(predictions, specs, lambda spec: _why(spec, predictions.has_size))
+
+    def baseline(self, settings: Baseline, context: BaselineContext) -> Callable[[], Adapter] | Reuse | None:
+        if settings.name not in baselines.BUILT_IN:
+            return None
+        if settings.name == "location" and self.kind != "semantic":
+            raise RecipeError(
+                f"location votes on structures that share no voxel, not on {self.kind}", where=context.where
+            )
+        card = context.card
+        volumes = VolumePreparer(context.recipe.prepare, card.windows, card.reading)
+        if settings.name == "ellipse":
+            return lambda: baselines.Ellipse(volumes, self.kind)
+        return lambda: baselines.Location(volumes, len(self.classes))
+
+    def read_run(self, directory: Path) -> dict[tuple[str, str | None], PerCaseValues]:
+        tables = [pd.read_parquet(directory / name) for name in (PREDICTIONS, MEASURES)]
+        given, measured = (table.assign(baseline=table["baseline"].fillna("")) for table in tables)
+        found: dict[tuple[str, str | None], PerCaseValues] = {}
+        for (split, name), part in given.groupby(["split", "baseline"], sort=False):
+            mine = measured[(measured["split"] == split) & (measured["baseline"] == name)]
+            found[str(split), str(name) or None] = per_case.read_frames(part, mine)
+        return found
+
+    def cases(self, inputs: Sequence[Path]) -> list[Case]:
+        return cases_of(inputs)
+
+    def combine(self, answers: Sequence[np.ndarray], points: Points) -> np.ndarray:
+        return mask_files.agreed(answers, len(self.classes), self.kind)
+
+    def rows(
+        self, case: Case, answer: np.ndarray, grid: SliceGrid | None, points: Points, files: Sequence[Path]
+    ) -> list[Record]:
+        assert grid is not None
+        _, affine, has_size = mask_files.place_of(grid)
+        return mask_files.sizes(answer, affine, has_size, self.classes, self.kind, files)
+
+    def write_answer(
+        self, answer: np.ndarray, case: Case, grid: SliceGrid | None, preparer: Preparer, folder: Path, form: str,
+        model: str,
+    ) -> list[Path]:  # fmt: skip
+        assert grid is not None
+        known = {label.name: label for label in self.labels_by_value.values()}
+        names = {value: known.get(name, Label(name=name)) for value, name in enumerate(self.classes, 1)}
+        return mask_files.write(
+            answer, case, mask_files.place_of(grid), preparer, names, self.classes, self.kind, folder, form, model
+        )
+
+    def pictures(self, predictions: PerCaseValues, points: Points, specs: Sequence[MetricSpec], seen: Seen) -> Record:
+        """Best, median and worst cases by the first metric."""
+        first = specs[0]
+        return {"examples": case_pictures.write(predictions, first.name, first.metric.better, seen)}
+
+    def describe(self) -> Record:
+        found: Record = {
+            "name": self.name,
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "unit": self.unit,
+            "words": WORDS,
+        }
+        return found | ({"postprocess": list(self.postprocess)} if self.postprocess else {})
+
+
+def _why(spec: MetricSpec, has_size: bool) -> str:
+    if spec.metric.takes == "surface" and not has_size:
+        return "the files state no size of a pixel, so that there is no distance in mm"
+    return ABSENT.get(spec.name, "no case has the structure")
+
+
+def build(settings: Settings, where: Callable[..., str], card: DataCard) -> SegmentationTask:
+    """Settle the question; without `classes` all structures of the card are asked for."""
+    kind = settings.kind or ("instances" if card.masks.kind == "instances" else "semantic")
+    if kind not in KINDS:
+        raise RecipeError(f"kind {kind!r} is not of segmentation; {nearest(kind, KINDS)}", where=where())
+    if settings.unit != "image":
+        raise RecipeError(f"segmentation is scored image by image, not by {settings.unit}", where=where())
+    postprocess.parse(settings.postprocess, kind, where("postprocess"))
+    known = [label.name for _, label in sorted(card.labels.items())]
+    own = dict.fromkeys(name for layout in card.layouts for name in layout.masks if name != "mask")
+    structures = list(dict.fromkeys([*known, *own]))
+    if kind == "instances":
+        classes = settings.classes or tuple(structures[:1]) or ("object",)
+        if len(classes) != 1:
+            raise RecipeError(f"objects of one class are told apart, and {len(classes)} are named", where=where())
+        return SegmentationTask(classes, kind, settings.postprocess, dict(card.labels))
+    classes = settings.classes or tuple(structures) or ("foreground",)
+    if len(set(classes)) != len(classes):
+        raise RecipeError("a class stands twice", where=where())
+    unknown = [name for name in classes if structures and name not in structures]
+    if unknown:
+        raise RecipeError(f"the card has no structure {unknown[0]!r}; {nearest(unknown[0], structures)}", where=where())
+    return SegmentationTask(classes, kind, settings.postprocess, dict(card.labels))
+
+
+def from_record(task: Mapping[str, object]) -> SegmentationTask:
+    """The task of a finished run, from what `describe` said."""
+    return SegmentationTask(tuple(str(c) for c in task["classes"]), str(task["kind"]))  # type: ignore[attr-defined]
+
+
+def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, options: Mapping[str, object]) -> Outside:
+    """Any program's masks, matched with true ones by case_id."""
+    if options.get("threshold") is not None:
+        raise RecipeError("masks have no threshold", where="--threshold")
+    given = checked(OutsideOptions, options, "evaluate segmentation", "evaluate")
+    kind = given.kind or "semantic"
+    if kind not in ("semantic", "instances"):
+        raise PredictionError(f"kind {kind!r}; {nearest(kind, ['semantic', 'instances'])}", where="--kind")
+    defaults = DEFAULT_METRICS_OF_OBJECTS if kind == "instances" else DEFAULT_METRICS
+    specs = [parse(name, measures.metrics_of(kind), "metrics") for name in (metrics or defaults)]
+    values, notes, left_out = mask_folders.match(
+        truth, predictions, specs, kind, given.classes, given.subgroups, allow_missing=given.allow_missing
+    )
+    task = SegmentationTask(values.targets, kind)
+    return Outside(task, values, specs, Points(), given.subgroups, notes, left_out, len(values.ids))
