@@ -23,6 +23,7 @@ from medvfm.io.rendering import windowing
 Keys = tuple[str | int, ...]
 # Keys that every recipe may set, whatever its task and method; any other must be used by one of them.
 FREE = ("task.name", "task.classes", "task.kind", "task.metrics", "task.options")
+STAGE_DATA = "adapter.stages.data"
 CHECKED = ("train", "prepare", "adapter.rank", "adapter.alpha", "adapter.blocks", "adapter.prompts", "task")
 
 
@@ -174,7 +175,7 @@ class _Maker:
             loop = module.training(name, settings.weights, stage.train, task)
         card = table = None
         if stage.data is not None:
-            if "adapter.stages.data" not in method.uses[task]:
+            if STAGE_DATA not in method.uses[task]:
                 raise RecipeError(
                     f"{name} has no use for data of its own",
                     where=recipe.where(*keys, *more, "data"),
@@ -264,7 +265,7 @@ def _no_use(who: str, key: str, used: set[str] | frozenset[str], task: str) -> s
     ]
     others = [other for other in lookup.modules("tasks") if key in lookup.module("tasks", other, other).USES]
     section, _, last = key.partition(".")
-    near = sorted(u.partition(".")[2] for u in used if u.startswith(f"{section}."))
+    near = sorted(u.partition(".")[2] for u in used if u.startswith(f"{section}.") and u != STAGE_DATA)
     said = f"{who} has no use for {last!r} ({key})"
     if users or others:
         said += f"; it is used by {', '.join([*users, *(f'the task {o}' for o in others)])}"

@@ -269,7 +269,8 @@ def test_weights_pass_from_stage_to_stage(study, tmp_path):
     alone = run(study.recipe(adapter={**adapter, "method": "lora"}, train=first), tmp_path / "lora")
     back = [{"method": "full", "train": first}, {"method": "lora", "train": still}]
     again = run(study.recipe(adapter={**adapter, "stages": back}), tmp_path / "back")
-    never = run(study.recipe(adapter={**adapter, "method": "full"}, train=still), tmp_path / "full")
+    plain = {key: value for key, value in adapter.items() if key != "rank"}
+    never = run(study.recipe(adapter={**plain, "method": "full"}, train=still), tmp_path / "full")
     head = {
         name: state.read(r.directory / "weights" / "model.safetensors")["head.weight"]
         for name, r in (("staged", staged), ("alone", alone), ("never", never))
