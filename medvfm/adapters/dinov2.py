@@ -247,14 +247,13 @@ class EncoderClassifier:
 
     def record(self) -> dict[str, Any]:
         encoder = self.module.encoder
-        sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
         return {
             "weights": encoder.name,
             **encoder.weights_record,
             "contract": encoder.contract.as_record(),
             "patches": self.module.patches,
             "slices": self.slices_pool,
-            "parameters": {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, t in sizes if t)},
+            "parameters": state.count(self.module),
         }
 
 

@@ -1,4 +1,4 @@
-"""The trained weights of a module: taken out, put back, written and read as safetensors."""
+"""The trained weights of a module: counted, taken out, put back, written and read as safetensors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from medvfm.core.errors import RunError, WeightsError
+
+
+def count(module: nn.Module) -> dict[str, int]:
+    """Numbers of parameters, as a model's record holds them."""
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, trainable in sizes if trainable)}
 
 
 def trained(module: nn.Module) -> dict[str, torch.Tensor]:
