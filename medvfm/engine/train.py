@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 
 from medvfm.core.errors import RunError
-from medvfm.engine import audits, checkpoint
+from medvfm.engine import checkpoint, weight_audit
 from medvfm.nn import state
 
 Loader = Callable[[int], Iterable[tuple[Any, torch.Tensor]]]  # epoch -> batches of (items, truth (B, T))
@@ -86,7 +86,7 @@ def fit(
     total = settings.epochs * math.ceil(steps_an_epoch / settings.accumulate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(total, settings.warmup))
     module, optimizer = accelerator.prepare(module, optimizer)
-    weights, history, best = audits.WeightAudit(adapter.module), History(), None
+    weights, history, best = weight_audit.WeightAudit(adapter.module), History(), None
     saved = checkpoint.load(folder)
     if saved is not None:
         state.put_trained(adapter.module, saved["trained"])
@@ -134,10 +134,10 @@ def _epoch(
     schedule: Any,
     batches: Iterable[tuple[Any, torch.Tensor]],
     settings: Settings,
-    weights: audits.WeightAudit,
+    weights: weight_audit.WeightAudit,
 ) -> float:
     """One pass; the mean loss of its cases."""
-    audits.training_mode(adapter.module)
+    weight_audit.training_mode(adapter.module)
     total, cases, waiting = 0.0, 0, 0
     for batch, truth, last in _with_last(batches):
         with accelerator.autocast():

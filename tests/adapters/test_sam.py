@@ -16,7 +16,7 @@ from medvfm.adapters import sam
 from medvfm.core.errors import DataError, RecipeError
 from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.core.slice_grid import SliceGrid
-from medvfm.engine.audits import training_mode
+from medvfm.engine.weight_audit import training_mode
 from medvfm.models.inputs.volumes import PreparedVolume
 from medvfm.models.sam import prompt_sources
 from medvfm.nn import prompts

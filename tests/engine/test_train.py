@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from medvfm.core.errors import RunError
-from medvfm.engine import audits, checkpoint, train
+from medvfm.engine import checkpoint, train, weight_audit
 
 
 class Toy:
@@ -125,7 +125,7 @@ def test_a_frozen_weight_that_moves_stops_the_run(tmp_path):
         return honest(batch, truth)
 
     adapter.loss = meddling
-    with pytest.raises(audits.FrozenMoved, match=r"frozen weights moved.*0\.weight"):
+    with pytest.raises(weight_audit.FrozenMoved, match=r"frozen weights moved.*0\.weight"):
         fit(adapter, tmp_path)
 
 
@@ -133,7 +133,7 @@ def test_a_trainable_weight_that_stays_stops_the_run(tmp_path):
     adapter = Toy()
     adapter.module.append(nn.Linear(1, 1))  # never called by the loss below
     adapter.loss = lambda b, t: nn.functional.mse_loss(adapter.module[:5](b), t.float())
-    with pytest.raises(audits.FrozenMoved, match="did not move"):
+    with pytest.raises(weight_audit.FrozenMoved, match="did not move"):
         fit(adapter, tmp_path, weight_decay=0.0)
 
 
@@ -176,7 +176,7 @@ def test_a_damaged_checkpoint_is_named_and_half_a_one_is_never_there(tmp_path):
 def test_a_weight_that_the_loss_reaches_without_effect_is_counted_and_not_refused():
     """A bias before normalisation over the batch has no effect: its gradient is what rounding leaves."""
     net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
-    found = audits.WeightAudit(net)
+    found = weight_audit.WeightAudit(net)
     for _ in range(3):
         (net(torch.randn(8, 3)) ** 3).sum().backward()
         net[0].bias.grad.fill_(1e-12)
@@ -186,8 +186,8 @@ def test_a_weight_that_the_loss_reaches_without_effect_is_counted_and_not_refuse
         found.after_step()
     assert found.as_record()["still_tensors"] == 1
     other = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(3, 4))
-    unreached = audits.WeightAudit(other)
-    with pytest.raises(audits.FrozenMoved, match="did not move"):
+    unreached = weight_audit.WeightAudit(other)
+    with pytest.raises(weight_audit.FrozenMoved, match="did not move"):
         for _ in range(3):
             other.zero_grad()
             other[0](torch.randn(8, 3)).sum().backward()
