@@ -15,7 +15,7 @@ _WEIGHTS = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
 def block_names(module: nn.Module) -> list[str]:
     """Names of the repeated blocks, first to last.
 
-    A block stands directly in a list (nn.Sequential or nn.ModuleList), is no list itself, holds at least two layers
+    A block lies directly in a list (nn.Sequential or nn.ModuleList), is no list itself, holds at least two layers
     with weights, and holds no other block: a Swin stage holds blocks, so it is none.
     """
     modules = dict(module.named_modules())
@@ -77,7 +77,7 @@ def _attention_layers(block: nn.Module) -> Iterator[str]:
     """Names inside a block of the layers of its self-attention and cross-attention.
 
     The output projection has the transposed shape of the query's and lies in the same or in the nearest enclosing
-    module. An MLP, gated or not, has at most two layers of one shape, and none beside them that leads as far back.
+    module. An MLP, gated or not, has at most two layers of one shape, and no output projection besides.
     """
     modules = dict(block.named_modules())
     for name, parent in modules.items():

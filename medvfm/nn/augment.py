@@ -1,6 +1,6 @@
 """Augmentation by name: transforms of torchvision, applied to a case's pictures and masks together.
 
-torchvision takes four seconds to import, so it is imported where a recipe asks for it.
+torchvision takes four seconds to import, so it is imported only where a recipe names a transform.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def build(wanted: Sequence[Any]) -> Augment:
 
     def apply(pictures: np.ndarray, generator: torch.Generator) -> np.ndarray:
         image = tv_tensors.Image(torch.from_numpy(np.array(pictures, dtype=np.float32)))
-        return _drawn(chain, generator, image).clamp(0, 1).numpy().astype(pictures.dtype)
+        return _applied(chain, generator, image).clamp(0, 1).numpy().astype(pictures.dtype)
 
     return apply
 
@@ -73,14 +73,14 @@ def build_paired(wanted: Sequence[Any]) -> Paired:
         image = tv_tensors.Image(torch.from_numpy(np.array(pixels, dtype=np.float32)))
         mask = tv_tensors.Mask(torch.from_numpy(np.array(labels, dtype=np.int64)))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        moved, mask = _drawn(chain, generator, image, mask)
+        moved, mask = _applied(chain, generator, image, mask)
         return moved.clamp(0, 1).numpy().astype(pixels.dtype), mask.numpy().astype(labels.dtype)
 
     return apply
 
 
-def _drawn(chain: Callable[..., Any], generator: torch.Generator, *moved: Tensor) -> Any:
-    """torchvision draws from torch's own generator: it is set from the given one, and put back."""
+def _applied(chain: Callable[..., Any], generator: torch.Generator, *moved: Tensor) -> Any:
+    """torchvision uses torch's global generator: it is seeded from the given one, and restored."""
     seed = int(torch.randint(0, 2**62, (1,), generator=generator))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

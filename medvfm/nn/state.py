@@ -55,7 +55,7 @@ def put_trained(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
 
 
 def write(path: Path, weights: dict[str, torch.Tensor]) -> None:
-    """safetensors, written beside its name and moved into place."""
+    """Write safetensors under a temporary name, then move into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     save_file({n: w.contiguous() for n, w in weights.items()}, beside)

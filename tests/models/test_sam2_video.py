@@ -47,7 +47,7 @@ def slices(count: int) -> np.ndarray:
 def test_masks_are_those_of_transformers_session(folder):
     pixels, seed, box = slices(9), 3, np.array([15, 20, 38, 42], np.float32)
     memory = load_video_memory(str(folder))
-    found = dict(memory.carried(lambda s: pixels[:, s], 9, seed, [ObjectPrompt(1, box_px=box)], (SIDE, SIDE)))
+    found = dict(memory.propagate(lambda s: pixels[:, s], 9, seed, [ObjectPrompt(1, box_px=box)], (SIDE, SIDE)))
     assert sorted(found) == list(range(9))
     model = T.Sam2VideoModel.from_pretrained(folder).eval()
     video = torch.stack(
@@ -72,7 +72,7 @@ def test_memory_holds_a_few_slices_whatever_the_length(folder):
     memory._forget = lambda session, s: (forget(session, s), held.append(
         len(session.output_dict_per_obj[0]["non_cond_frame_outputs"])))  # fmt: skip
     asked = [ObjectPrompt(1, box_px=np.array([10, 20, 30, 40], np.float32))]
-    for _ in memory.carried(lambda s: pixels[:, s % 9], 30, 0, asked, (SIDE, SIDE)):
+    for _ in memory.propagate(lambda s: pixels[:, s % 9], 30, 0, asked, (SIDE, SIDE)):
         pass
     assert max(held) <= 6 and len(held) == 30
 

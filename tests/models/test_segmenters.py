@@ -11,7 +11,7 @@ import torch
 import transformers as T
 
 from medvfm.core.errors import WeightsError
-from medvfm.models.sam import original_layout as sam_layout
+from medvfm.models.sam import original_layout
 from medvfm.models.sam.frame import SamFrame
 from medvfm.models.sam.from_transformers import from_original
 from medvfm.models.sam.load import load_segmenter
@@ -295,9 +295,9 @@ def test_sizes_of_the_original_layout_are_found_from_shapes():
                 encoder, prompt, modeling.MaskDecoder(transformer_dim=256, transformer=transformer)
             ).state_dict()
             state.pop("pixel_mean", None)
-            found = T.SamConfig(**sam_layout.config_of(state, "meta"))
+            found = T.SamConfig(**original_layout.config_of(state, "meta"))
             model = T.SamModel(found)
-        converted, _ = sam_layout.converted(state, "meta")
+        converted, _ = original_layout.converted(state, "meta")
         assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in converted.items()}
         vision = found.vision_config
         assert (vision.num_attention_heads, list(vision.global_attn_indexes), vision.window_size) == (heads, spread, 14)
