@@ -21,7 +21,7 @@ from medvfm.models.inputs.volumes import PreparedVolume
 from medvfm.models.sam import prompt_sources
 from medvfm.nn import prompts
 from medvfm.tasks.segmentation import SegmentationTask
-from tests.models.test_segmenters import DECODER, HIERA, PROMPT, SIDE, VISION, stirred
+from tests.samples.sam_models import DECODER, HIERA, PROMPT, SIDE, VISION, perturbed
 
 NUCLEI = SegmentationTask(("nucleus",), "instances")
 ORGANS = SegmentationTask(("liver", "spleen"), "semantic")
@@ -65,7 +65,7 @@ def volume(spacing=None) -> PreparedVolume:
 def sam_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sam")
     config = T.SamConfig(vision_config=VISION, prompt_encoder_config=PROMPT, mask_decoder_config=DECODER)
-    stirred(T.SamModel(config)).save_pretrained(folder)
+    perturbed(T.SamModel(config)).save_pretrained(folder)
     return folder
 
 
@@ -78,7 +78,7 @@ def sam2_folder(tmp_path_factory):
     }  # fmt: skip
     prompt = {"hidden_size": 32, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 16}
     config = T.Sam2Config(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=DECODER)
-    stirred(T.Sam2Model(config)).save_pretrained(folder)
+    perturbed(T.Sam2Model(config)).save_pretrained(folder)
     return folder
 
 
@@ -435,7 +435,7 @@ def test_a_detector_and_a_segmenter_in_one_recipe(tmp_path):
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=[64, 64],
         num_detection_tokens=5, id2label={0: "cell", 1: "debris"}, label2id={"cell": 0, "debris": 1},
     )  # fmt: skip
-    stirred(T.YolosForObjectDetection(config), 0.3).save_pretrained(tmp_path)
+    perturbed(T.YolosForObjectDetection(config), 0.3).save_pretrained(tmp_path)
     T.YolosImageProcessor(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
     given = {
         "from": "adapter", "adapter": {"name": "detector", "weights": str(tmp_path)}, "kind": "box",

@@ -8,13 +8,13 @@ import pytest
 import timm
 import torch
 import transformers
-from conftest import checkpoints
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from medvfm.core.errors import RecipeError
 from medvfm.models.encoders.load import load_encoder
 from medvfm.models.structure import block_names, blocks, lora_targets, tail
+from tests.samples.encoder_checkpoints import checkpoints
 
 TEXT = {
     "hidden_size": 32,

@@ -12,7 +12,7 @@ from medvfm.models.sam.load import load_segmenter
 from medvfm.models.sam.prompt_sources import ObjectPrompt
 from medvfm.models.sam.video_memory import load_video_memory
 from medvfm.nn.prompts import Prompts
-from tests.models.test_segmenters import DECODER, HIERA, stirred
+from tests.samples.sam_models import DECODER, HIERA, perturbed
 
 SIDE, WIDTH = 64, 128
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
         mask_downsampler_embed_dim=WIDTH, memory_fuser_embed_dim=WIDTH, memory_fuser_num_layers=1,
         memory_fuser_intermediate_dim=64,
     )  # fmt: skip
-    stirred(T.Sam2VideoModel(config), 0.05).save_pretrained(place)
+    perturbed(T.Sam2VideoModel(config), 0.05).save_pretrained(place)
     return place
 
 
