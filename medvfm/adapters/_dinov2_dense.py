@@ -19,7 +19,7 @@ from medvfm.models.encoders import dense
 from medvfm.models.encoders import tuning as trainable
 from medvfm.models.encoders.base import Encoder
 from medvfm.models.inputs.volumes import VolumePreparer
-from medvfm.nn import dense_losses
+from medvfm.nn import dense_losses, state
 
 CHUNK = 16  # slices that go through the network at once
 LOOKS = 8  # how often a draw looks for a slice that holds a structure
@@ -173,7 +173,6 @@ class EncoderSegmenter:
 
     def record(self) -> Record:
         encoder = self.encoder
-        sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
         found = {
             "weights": encoder.name,
             **encoder.weights_record,
@@ -181,6 +180,6 @@ class EncoderSegmenter:
             "decoder": self._decoder,
             "neighbours": self._reach,
             "slices": self.preparer.prepare.slices.axis or "native",
-            "parameters": {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, t in sizes if t)},
+            "parameters": state.count(self.module),
         }
         return found | {"said": _dinov2_words.said(found | {"method": self.method})}

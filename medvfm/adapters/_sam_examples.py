@@ -104,7 +104,7 @@ def _prompt(mask: np.ndarray, rng: np.random.Generator, how: Drawing) -> tuple[n
         if rng.random() < how.exact:
             return box, no_points
         size = (mask.shape[0], mask.shape[1])
-        return prompts.shaken(box[None], size, rng, share=how.jitter_share, px=how.jitter_px)[0], no_points
+        return prompts.jittered(box[None], size, rng, share=how.jitter_share, px=how.jitter_px)[0], no_points
     count = int(rng.integers(1, POINTS + 1))
     for place in range(count):
         first = place == 0 and rng.random() < 0.5

@@ -109,7 +109,7 @@ class Prompting:
                 yield from _carried(item, source, segmenter, embed)
             return
         for s in range(item.pixels.shape[1]):
-            asked = source.asked(item, s)
+            asked = source.objects(item, s)
             if not asked:
                 continue
             embeddings = embed(item, s)
@@ -214,7 +214,7 @@ def _remembered(item: Item, source: PromptSource, memory: Any, device: torch.dev
     for seed, asked in together.items():
         original_size_px = (int(item.pixels.shape[-2]), int(item.pixels.shape[-1]))
         values = [one.value for one in asked]
-        found = memory.carried(
+        found = memory.propagate(
             lambda s: np.asarray(item.pixels[:, s]), item.pixels.shape[1], seed, asked, original_size_px, device
         )
         for s, logits in found:
@@ -256,7 +256,7 @@ def _seeds(item: Item, source: PromptSource) -> list[tuple[int, int, ObjectPromp
     """(value, slice, prompt): of the truth the slice where a structure is largest, else the first that is prompted."""
     best: dict[int, tuple[int, int, ObjectPrompt]] = {}
     for s in range(item.pixels.shape[1]):
-        for one in source.asked(item, s):
+        for one in source.objects(item, s):
             size = int(one.truth.sum()) if one.truth is not None else 0
             if one.value not in best or size > best[one.value][0]:
                 best[one.value] = (size, s, one)

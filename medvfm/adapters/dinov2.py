@@ -282,14 +282,13 @@ class EncoderClassifier:
 
     def record(self) -> Record:
         encoder = self.module.encoder
-        sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
         found = {
             "weights": encoder.name,
             **encoder.weights_record,
             "contract": encoder.contract.as_record(),
             "patches": self.module.patches,
             "slices": self.slices_pool,
-            "parameters": {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, t in sizes if t)},
+            "parameters": state.count(self.module),
         }
         own = {"method": self.method, "volume": self.preparer.prepare.slices.model_dump(mode="json")}
         return found | {"said": _dinov2_words.said(found | own)}

@@ -223,12 +223,11 @@ class MonaiAdapter:
         state.put_trained(self.module, state.read(folder / "model.safetensors"))
 
     def record(self) -> Record:
-        sizes = [p.numel() for p in self.module.parameters()]
         found = {
             "weights": self._source["source"],
             **self._source,
             "network": self._options.model_dump(mode="json") | {"patch": list(self.patch)},
-            "parameters": {"total": sum(sizes), "trainable": sum(sizes)},
+            "parameters": state.count(self.module),
         }
         return found | {"said": _monai_words.said(found | {"method": self.method})}
 

@@ -27,7 +27,7 @@ from medvfm.models.sam.embedding_cache import EmbeddingCache, three_or_one
 from medvfm.models.sam.mask_assembly import MaskAssembler
 from medvfm.models.sam.model import ImageEmbeddings, SamModel
 from medvfm.models.sam.trainable import TrainableSam
-from medvfm.nn import mask_losses, prompts
+from medvfm.nn import dense_losses, prompts, state
 from medvfm.nn.prompts import Prompts
 
 _VOLUMES = frozenset({"prepare.windows", "prepare.invalid", "prepare.spacing", "prepare.slices.axis"})
@@ -152,16 +152,16 @@ class SamAdapter:
             logits = self.module.decode_classes(embeddings, training=True).flatten(0, 1)
             return self._of_masks(logits, masks)
         decoded = segmenter.decode(embeddings, _prompts_of(examples), multimask_output=False, training=True)
-        right = mask_losses.iou(decoded.logits, masks)
+        right = dense_losses.object_iou(decoded.logits, masks)
         weight = self._options.losses.iou
         return self._of_masks(decoded.logits, masks) + weight * (decoded.iou - right).square()
 
     def _of_masks(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         weights = self._options.losses
         per = "object" if self.question.kind == "instances" else "pixel"
-        total = weights.dice * mask_losses.dice(logits, masks)
-        total = total + weights.cross_entropy * mask_losses.cross_entropy(logits, masks, per)
-        return total + weights.focal * mask_losses.focal(logits, masks) if weights.focal else total
+        total = weights.dice * dense_losses.object_dice(logits, masks)
+        total = total + weights.cross_entropy * dense_losses.object_cross_entropy(logits, masks, per)
+        return total + weights.focal * dense_losses.object_focal(logits, masks) if weights.focal else total
 
     def _encoded(self, examples: Sequence[Mapping[str, Any]]) -> ImageEmbeddings:
         """With gradients where the encoder is trained, else from the cache."""
@@ -212,7 +212,6 @@ class SamAdapter:
 
     def record(self) -> Record:
         segmenter = self.module.segmenter
-        sizes = [(p.numel(), p.requires_grad) for p in self.module.parameters()]
         given = self._settings.prompts
         found = {
             "weights": segmenter.name,
@@ -221,7 +220,7 @@ class SamAdapter:
             "prompts": None if given is None else given.model_dump(mode="json", by_alias=True, exclude_none=True),
             "oracle": self.oracle,
             "options": self._options.model_dump(mode="json"),
-            "parameters": {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, t in sizes if t)},
+            "parameters": state.count(self.module),
         }
         return found | {"said": _sam_words.said(found | {"method": self.method})}
 

@@ -1,4 +1,4 @@
-"""How the slices that a model sees lie in the image they came from, and the way back for what it says of them."""
+"""Slice grid of a volume: reorient and resample to the model's grid, and map masks and logits back."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _LARGEST_BYTE = 255
 
 @dataclass(frozen=True, eq=False)
 class SliceGrid:
-    """A model's grid in an image: slices (S, H, W) as a radiologist sees them, resampled where a spacing is asked for.
+    """A model's grid in an image: slices (S, H, W) in radiological orientation, resampled where a spacing is set.
 
     source_shape_vox, source_affine  the image's own grid (i, j, k)
-    axes        where columns, rows and slices point, as `LPS`; None for the stored axes of a picture
-    view_shape  (S, H, W) of the image's voxels in these axes, nothing resampled
+    axes        directions of columns, rows and slices, as `LPS`; None for the stored axes of a 2D image
+    view_shape  (S, H, W) of the image's voxels in these axes, before resampling
     shape       (S, H, W) of the model's grid
     spacing_mm  (S, H, W) distances on the model's grid; None where the file states none
     """
@@ -40,7 +40,7 @@ class SliceGrid:
     ) -> SliceGrid:
         """The grid of an image, slices across `axis` (axial, coronal, sagittal, or native: best resolution in plane).
 
-        spacing_mm  what is resampled to: one number for all directions, two for (in plane, between slices), or
+        spacing_mm  target spacing: one number for all directions, two for (in plane, between slices), or
                     three for (between slices, rows, columns)
         """
         axes = geometry.picture_axes(affine, axis) if shape_vox[2] > 1 and has_spacing else None
@@ -50,8 +50,8 @@ class SliceGrid:
         if not has_spacing:
             return cls(shape_vox, np.asarray(affine), axes, view_shape, view_shape, None)
         have = geometry.spacing_mm(view_affine)[::-1]
-        wanted = _wanted_mm(spacing_mm, have, slices)
-        shape = tuple(max(1, round(n * h / w)) for n, h, w in zip(view_shape, have, wanted, strict=True))
+        target = _target_mm(spacing_mm, have, slices)
+        shape = tuple(max(1, round(n * h / w)) for n, h, w in zip(view_shape, have, target, strict=True))
         exact = tuple(n * h / s for n, h, s in zip(view_shape, have, shape, strict=True))
         return cls(shape_vox, np.asarray(affine), axes, view_shape, shape, exact)
 
@@ -60,7 +60,7 @@ class SliceGrid:
         return self.shape != self.view_shape
 
     def to_model(self, voxels: np.ndarray, *, linear: bool) -> np.ndarray:
-        """(i, j, k) as (S, H, W), or (i, j, k, C) as (C, S, H, W); whole numbers take the nearest (`linear` False)."""
+        """(i, j, k) as (S, H, W), or (i, j, k, C) as (C, S, H, W); label maps take the nearest (`linear` False)."""
         view, _ = _view(voxels, self.source_affine, self.axes)
         stacked = view.transpose(2, 1, 0) if view.ndim == 3 else view.transpose(3, 2, 1, 0)
         if not self.is_resampled:
@@ -68,7 +68,7 @@ class SliceGrid:
         return _resampled(stacked, self.shape, linear=linear)
 
     def to_source(self, labels: np.ndarray) -> np.ndarray:
-        """Whole numbers (S, H, W) of the model's grid on the image's grid (i, j, k): the nearest voxel's."""
+        """Labels (S, H, W) on the model's grid to (i, j, k) on the image's, by nearest neighbour."""
         if self.is_resampled:
             labels = _resampled(labels, self.view_shape, linear=False)
         return self._placed(labels)
@@ -77,7 +77,7 @@ class SliceGrid:
         """(i, j, k): at each voxel of the image the class with the highest of scores (K, S, H, W).
 
         Where the grid was resampled, scores are interpolated and then compared, class by class, so that a boundary
-        falls between the model's voxels and memory holds one class more at a time.
+        may fall between the model's voxels, and memory holds one class at a time.
         """
         best = _resampled(scores[0], self.view_shape, linear=True).astype(np.float32, copy=True)
         kind = np.uint8 if len(scores) <= _LARGEST_BYTE + 1 else np.uint16
@@ -107,19 +107,21 @@ def _view(voxels: np.ndarray, affine: np.ndarray, axes: str | None) -> tuple[np.
     return (voxels, np.asarray(affine)) if axes is None else geometry.reoriented(voxels, affine, axes)
 
 
-def _wanted_mm(asked: tuple[float, ...] | None, have: tuple[float, ...], slices: int) -> tuple[float, float, float]:
-    """(S, H, W) distances; a picture is never resampled across its one slice."""
-    if asked is None:
+def _target_mm(
+    spacing_mm: tuple[float, ...] | None, have: tuple[float, ...], slices: int
+) -> tuple[float, float, float]:
+    """(S, H, W) distances; a 2D image is never resampled across its single slice."""
+    if spacing_mm is None:
         between, down, across = have
-    elif len(asked) == 3:
-        between, down, across = asked
+    elif len(spacing_mm) == 3:
+        between, down, across = spacing_mm
     else:
-        between, down, across = asked[-1], asked[0], asked[0]
+        between, down, across = spacing_mm[-1], spacing_mm[0], spacing_mm[0]
     return (have[0] if slices == 1 else between), down, across
 
 
 def _resampled(array: np.ndarray, shape: tuple[int, int, int], *, linear: bool) -> np.ndarray:
-    """The last three axes at another size over the same field of view: voxels are cells, outer faces stay.
+    """The last three axes at another size over the same field of view: voxels are cells, and outer faces stay.
 
     Linear in each direction, widened to a triangle over the new voxel where it is the larger (no aliasing), or the
     nearest cell.

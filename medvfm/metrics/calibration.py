@@ -175,7 +175,7 @@ def platt(truth: Tensor, score: Tensor) -> tuple[float, float]:
 def temperature(truth: Tensor, logits: Tensor) -> float:
     """T with probabilities softmax(logits / T) of the least log loss, fitted on validation data (Guo et al. 2017).
 
-    truth (n,) class index, logits (n, C). The loss is convex in 1 / T; T is kept in [0.01, 100], and stands at a bound
+    truth (n,) class index, logits (n, C). The loss is convex in 1 / T; T is kept in [0.01, 100], and lies at a bound
     where the optimum lies beyond it: at 0.01 where every case is right, at 100 where the logits are no use.
     """
     check_cases(truth, logits)

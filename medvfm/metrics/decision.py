@@ -1,4 +1,4 @@
-"""Decisions: how often a choice, made at a threshold or by the highest score, is right.
+"""Decisions: agreement with the truth of a class chosen at a threshold or by the highest score.
 
 Two kinds. About one target against the rest (f1, sensitivity, specificity, ppv, npv and those at an operating point):
 truth and decision (n,) of 0/1. About classes (accuracy, balanced_accuracy, macro_f1, the kappas, mcc): truth and
@@ -54,7 +54,7 @@ def sensitivity_at_specificity(
     """Sensitivity on these cases of decisions whose threshold was fixed on validation data.
 
     The threshold is `ranking.threshold_at_specificity` of the validation cases; the specificity that it achieves here
-    may be another than the one wanted, and is to be reported beside this number.
+    may be another than the one wanted, and is to be reported with this number.
     """
     check_fraction("specificity", specificity)
     return sensitivity(truth, decision, weights=weights)

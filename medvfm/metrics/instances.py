@@ -1,6 +1,6 @@
-"""Instances: which predicted objects are which true ones, and how many are found.
+"""Instances: matching of predicted to true objects, and detection and segmentation quality.
 
-The maps hold numbers from 1, one an object, 0 for none; which number an object has means nothing. Everything is read
+The maps hold numbers from 1, one an object, 0 for none; the numbers themselves have no meaning. Everything is read
 from the voxels that each pair of objects shares. A case without true objects has a `count_error` and nothing else:
 every other number is NaN there, and objects predicted in it show in the count.
 """
@@ -123,7 +123,7 @@ def pq(matches: Matches) -> float:
 def sq(matches: Matches) -> float:
     """Segmentation quality: the mean IoU of matched objects, those of IoU above 0.5; no object has two such partners.
 
-    Undefined where no object is matched, so that it says nothing of missed ones: read it beside `rq`.
+    Undefined where no object is matched, so that it does not reflect missed ones: read it together with `rq`.
     """
     matched = matches.iou[matches.iou > 0.5]
     return float(matched.mean()) if len(matched) else math.nan

@@ -1,4 +1,4 @@
-"""Logistic regression on one number, for many resamples at once: what calibration slopes and Platt's scaling need."""
+"""Logistic regression on one number, for many resamples at once, as calibration slopes and Platt scaling need it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranking: how well scores put positives above negatives, and the thresholds that follow.
+"""Ranking: how well scores separate positives from negatives, and thresholds chosen from them.
 
 Scores are any real numbers, higher for more likely; only their order counts. Equal scores are equal: every number here
 is exact with ties and does not depend on the order of the cases. A decision is score >= threshold.
@@ -214,7 +214,7 @@ def _average_precision(tp: Tensor, fp: Tensor) -> Tensor:
 def _rate(part: Tensor, whole: Tensor, other: Tensor | None = None) -> Tensor:
     """part / whole, NaN where `whole` is 0 or the other class has no case.
 
-    Division rounds correctly, so that 9 / 10 equals the 0.9 that a recipe asks for; 1 - 1 / 10 need not.
+    Division rounds correctly, so that 9 / 10 equals the 0.9 of a recipe; 1 - 1 / 10 need not.
     """
     rate = part / whole
     return rate if other is None else rate.where(other > 0, torch.nan)

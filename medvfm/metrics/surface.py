@@ -1,6 +1,6 @@
-"""Surfaces: how far apart, in mm, the surface of a predicted structure lies from the true one.
+"""Surface distances, in mm, between a predicted structure and the true one.
 
-A surface is made of voxels, and distances are between voxel centres in patient mm, through the affine: oblique and
+A surface consists of voxels, and distances are between voxel centres in patient mm, through the affine: oblique and
 sheared grids come out right. A voxel of a mask is surface where one of its six neighbours (four in an image of a single
 slice, whose only slice has no neighbour) lies outside the mask; outside the image is outside the mask, so a structure
 that is cut by the border has its cut face as surface. That is MONAI's convention, and numbers agree with MONAI's (not
@@ -8,7 +8,7 @@ with packages that weight surface elements by area, or average the two direction
 
 The convention. A structure that the truth does not hold has no distance: the case is left out. One that the truth holds
 and of which nothing is predicted is as wrong as can be: hd95 and assd are the diagonal of the image and nsd is 0, so
-that missing more never scores better. `hd95_detected` and `assd_detected` leave such cases out; report them only beside
+that missing more never scores better. `hd95_detected` and `assd_detected` leave such cases out; report them only with
 the count of missed ones. Without a known spacing no number here is defined.
 """
 

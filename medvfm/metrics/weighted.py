@@ -27,7 +27,7 @@ def over_resamples(
 
     value   takes counts (r, n) float64 and gives (r,), or (r, m) for curves, NaN where the number does not exist
     like    (n, ...) on the device where the work is done
-    reason  says why the value of all cases does not exist; raised as Undefined, and only without weights
+    reason  why the value of all cases does not exist; raised as Undefined, and only without weights
     width   numbers that `value` holds for each resample, where they are more than n
     """
     n = len(like)

@@ -1,4 +1,4 @@
-"""MONAI's networks: made from a name and sizes, or read from a bundle on disk without running its code."""
+"""MONAI's networks: built from a name and sizes, or read from a bundle on disk without running its code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 from medvfm.core.errors import WeightsError, nearest
 from medvfm.models.weights import load_strictly, read_state_dict, sha256_of
 
-# Networks of bundles are made by these names alone: a bundle may name any class of Python, and none of its own is run.
+# Only these networks of bundles are built: a bundle may name any class of Python, and none of its own code runs.
 _OF_BUNDLES = {
     "UNet": "unet",
     "SegResNet": "segresnet",
@@ -30,7 +30,7 @@ _WEIGHTS = ("model.safetensors", "model.pt")
 
 
 def from_scratch(name: str, dims: int, channels: int, outputs: int, width: int) -> nn.Module:
-    """unet, segresnet, swin_unetr or dynunet, drawn from torch's current generator."""
+    """unet, segresnet, swin_unetr or dynunet, initialised from torch's current generator."""
     from monai.networks import nets
 
     if name == "unet":
@@ -90,7 +90,7 @@ def from_bundle(folder: str) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def outputs_of(network: nn.Module, dims: int, channels: int) -> int:
-    """How many channels a network gives."""
+    """Number of output channels of a network."""
     with torch.inference_mode():
         given = network.eval()(torch.zeros(1, channels, *[64] * dims))
     return int((given[0] if isinstance(given, list | tuple) else given).shape[1])
@@ -99,7 +99,7 @@ def outputs_of(network: nn.Module, dims: int, channels: int) -> int:
 def _class(target: str, config: Path) -> type[nn.Module]:
     name = target.rpartition(".")[2]
     if name not in _OF_BUNDLES or ("." in target and not target.startswith("monai.networks.nets")):
-        raise WeightsError(f"a network {target!r} is not made here; {nearest(name, _OF_BUNDLES)}", where=config)
+        raise WeightsError(f"network {target!r} is not supported; {nearest(name, _OF_BUNDLES)}", where=config)
     return getattr(importlib.import_module("monai.networks.nets"), name)
 
 

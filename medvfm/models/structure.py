@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import nn
+
+Shape = tuple[int, int]  # of a linear layer: (in, out)
+Shapes = Mapping[str, Shape]
 
 _WEIGHTS = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
 
@@ -12,7 +15,7 @@ _WEIGHTS = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
 def block_names(module: nn.Module) -> list[str]:
     """Names of the repeated blocks, first to last.
 
-    A block stands directly in a list (nn.Sequential or nn.ModuleList), is no list itself, holds at least two layers
+    A block lies directly in a list (nn.Sequential or nn.ModuleList), is no list itself, holds at least two layers
     with weights, and holds no other block: a Swin stage holds blocks, so it is none.
     """
     modules = dict(module.named_modules())
@@ -51,9 +54,10 @@ def tail(module: nn.Module) -> list[nn.Module]:
 def lora_targets(module: nn.Module) -> list[str]:
     """Full names of the layers that LoRA adapts.
 
-    Transformers: query, key, value and output projection of each block's attention, fused or not. Networks without
-    attention: each convolution that mixes channels (groups == 1) and each linear layer inside the blocks; where there
-    are no blocks, all of them but the first, which takes the pixels.
+    Transformers: query, key, value and output projection of each block's attention, fused or not, self-attention and
+    cross-attention, with grouped queries too. Networks without attention: each convolution that mixes channels
+    (groups == 1) and each linear layer inside the blocks; where there are no blocks, all of them but the first, which
+    takes the pixels.
     """
     found: list[str] = []
     for name in block_names(module):
@@ -70,9 +74,11 @@ def lora_targets(module: nn.Module) -> list[str]:
 
 
 def _attention_layers(block: nn.Module) -> Iterator[str]:
-    """Names inside a block: three linear siblings of one shape are query, key and value; a linear layer to three
-    times the width of the sibling that leads back is a fused one; the output projection has the transposed shape
-    and lies in the same or in the nearest enclosing module. An MLP, gated or not, has at most two of one shape."""
+    """Names inside a block of the layers of its self-attention and cross-attention.
+
+    The output projection has the transposed shape of the query's and lies in the same or in the nearest enclosing
+    module. An MLP, gated or not, has at most two layers of one shape, and no output projection besides.
+    """
     modules = dict(block.named_modules())
     for name, parent in modules.items():
         if isinstance(parent, nn.MultiheadAttention):
@@ -80,24 +86,49 @@ def _attention_layers(block: nn.Module) -> Iterator[str]:
             continue
         linear = {key: layer for key, layer in parent.named_children() if type(layer) is nn.Linear}
         shapes = {key: (layer.in_features, layer.out_features) for key, layer in linear.items()}
-        inputs: list[str] = []
-        for shape in dict.fromkeys(shapes.values()):
-            alike = [key for key in shapes if shapes[key] == shape]
-            fused = shape[1] % 3 == 0 and (shape[1] // 3, shape[0]) in shapes.values()
-            if len(alike) >= 3 or fused:
-                inputs, inner = alike, (shape[1] // 3 if fused and len(alike) < 3 else shape[1], shape[0])
-                break
-        if not inputs:
+        inputs, inner = _inputs_of_one_shape(shapes)
+        if inputs:
+            taken = [_joined(name, key) for key in inputs]
+            yield from taken
+            if len(inputs) in (1, 3):
+                yield from _projection(modules, name, inner, set(taken))
             continue
-        taken = [_joined(name, key) for key in inputs]
-        yield from taken
-        if len(inputs) == 3 or len(inputs) == 1:
-            yield from _projection(modules, name, inner, set(taken))
+        for inputs, inner in _inputs_of_two_shapes(shapes):
+            taken = [_joined(name, key) for key in inputs]
+            projection = list(_projection(modules, name, inner, set(taken)))
+            if projection:
+                yield from [*taken, *projection]
+                break
 
 
-def _projection(
-    modules: dict[str, nn.Module], attention: str, shape: tuple[int, int], taken: set[str]
-) -> Iterator[str]:
+def _inputs_of_one_shape(shapes: Shapes) -> tuple[list[str], Shape]:
+    """Query, key and value as three or more siblings of one shape (in, out), or as one layer to three times the width
+    of the sibling that leads back; and the shape of the output projection."""
+    for shape in dict.fromkeys(shapes.values()):
+        alike = [key for key in shapes if shapes[key] == shape]
+        fused = shape[1] % 3 == 0 and (shape[1] // 3, shape[0]) in shapes.values()
+        if len(alike) >= 3 or fused:
+            return alike, (shape[1] // 3 if fused and len(alike) < 3 else shape[1], shape[0])
+    return [], (0, 0)
+
+
+def _inputs_of_two_shapes(shapes: Shapes) -> Iterator[tuple[list[str], Shape]]:
+    """Candidates for query, key and value where key and value are two siblings of another shape than the query; and
+    the shape of the output projection, which decides.
+
+    Cross-attention: key and value read a context of another width. Grouped queries (Ainslie et al. 2023): they read
+    the same input and have fewer heads, so that the query's width is a multiple of theirs. Both may hold at once.
+    """
+    for shape in dict.fromkeys(shapes.values()):
+        pair = [key for key in shapes if shapes[key] == shape]
+        if len(pair) != 2:
+            continue
+        for query, (width_in, width) in shapes.items():
+            if query not in pair and width % shape[1] == 0 and (width > shape[1] or width_in != shape[0]):
+                yield [key for key in shapes if key in (query, *pair)], (width, width_in)
+
+
+def _projection(modules: dict[str, nn.Module], attention: str, shape: Shape, taken: set[str]) -> Iterator[str]:
     """The output projection of this shape (in, out), in the attention module or in the one that holds it."""
     for scope in dict.fromkeys([attention, attention.rpartition(".")[0]]):
         if not scope and attention:  # the block itself holds the MLP too

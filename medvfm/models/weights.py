@@ -27,7 +27,7 @@ _EXTRAS = ("preprocessor_config.json", "processor_config.json", "README.md")
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights on this machine: the files that hold them, beside their configuration in `folder`."""
+    """Weights on this machine: the files that hold them, and their configuration in `folder`."""
 
     source: str
     folder: Path
@@ -40,7 +40,7 @@ class Weights:
         return read_json(self.folder / "config.json")
 
     def as_record(self) -> dict[str, Any]:
-        """For run.json; never a path of this machine, except what the recipe itself says."""
+        """For run.json; no path of this machine, unless the recipe itself names it."""
         return {
             "source": self.source,
             "sha256": sha256_of(self.files),
@@ -118,7 +118,7 @@ def hub_file(repository: str, name: str, revision: str | None = None) -> Path | 
     cached = try_to_load_from_cache(repository, name, revision=revision)
     if isinstance(cached, str):
         return Path(cached)
-    if cached is not None:  # the hub said once that this file does not exist at this revision
+    if cached is not None:  # known from an earlier answer not to exist at this revision
         return None
     try:
         return Path(hf_hub_download(repository, name, revision=revision, local_files_only=_no_network()))
@@ -146,7 +146,7 @@ def hub_file(repository: str, name: str, revision: str | None = None) -> Path | 
 
 
 def _no_network() -> bool:
-    """True where the hub's name does not resolve: its client would try for half a minute before it says so."""
+    """True where the hub's name does not resolve: its client would retry for half a minute."""
     from huggingface_hub import constants
 
     if urllib.request.getproxies().keys() & {"http", "https", "all"}:  # a proxy resolves names by itself
@@ -234,7 +234,7 @@ def account(
         raise WeightsError(
             f"its keys do not fit the model: {'; '.join(problems)}",
             where=source,
-            remedy="the weights are of another architecture or layout than their configuration says",
+            remedy="the weights are of another architecture or layout than their configuration states",
         )
     return sorted(set(unexpected))
 

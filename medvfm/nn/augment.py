@@ -1,6 +1,6 @@
 """Augmentation by name: transforms of torchvision, applied to a case's pictures and masks together.
 
-torchvision takes four seconds to import, so it is imported where a recipe asks for it.
+torchvision takes four seconds to import, so it is imported only where a recipe names a transform.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ def build(wanted: Sequence[Any]) -> Transform:
         image = tv_tensors.Image(torch.from_numpy(np.array(pixels, dtype=np.float32)))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         if labels is None:
-            return _drawn(chain, generator, image).clamp(0, 1).numpy().astype(pixels.dtype), None
+            return _applied(chain, generator, image).clamp(0, 1).numpy().astype(pixels.dtype), None
         mask = tv_tensors.Mask(torch.from_numpy(np.array(labels, dtype=np.int64)))
-        moved, mask = _drawn(chain, generator, image, mask)
+        moved, mask = _applied(chain, generator, image, mask)
         return moved.clamp(0, 1).numpy().astype(pixels.dtype), mask.numpy().astype(labels.dtype)
 
     return apply
 
 
-def _drawn(chain: Callable[..., Any], generator: torch.Generator, *moved: Tensor) -> Any:
-    """torchvision draws from torch's own generator: it is set from the given one, and put back."""
+def _applied(chain: Callable[..., Any], generator: torch.Generator, *moved: Tensor) -> Any:
+    """torchvision uses torch's global generator: it is seeded from the given one, and restored."""
     seed = int(torch.randint(0, 2**62, (1,), generator=generator))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -27,9 +27,9 @@ class LinearDecoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """A feature pyramid from coarse to fine (Lin 2017), which meets the pixels themselves at the full resolution.
+    """A feature pyramid from coarse to fine (Lin 2017), fused with features of the pixels at full resolution.
 
-    Maps of one size, as a vision transformer gives them, are added up; the rest of the way is made in steps of two.
+    Maps of one size, as a vision transformer gives them, are summed; from there the resolution doubles in each step.
     """
 
     def __init__(self, widths: Sequence[int], outputs: int, channels: int, width: int = 48, fine: int = 16) -> None:

@@ -16,7 +16,7 @@ class EMA:
     """average = d * average + (1 - d) * weight after each step t = 0, 1, ..., with d = min(decay, (1 + t) / (10 + t)).
 
     Without the ramp of d a run of fewer than 1 / (1 - decay) steps would answer with the weights that it began with.
-    Averages are of the parameters that require a gradient when this is made, in float32, since a bfloat16 average does
+    Averages are of the parameters that require a gradient at construction, in float32, since a bfloat16 average does
     not move by thousandths. Buffers, such as running statistics, are not averaged.
     """
 

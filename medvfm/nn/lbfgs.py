@@ -30,10 +30,10 @@ def minimise(
     Converged: the norm of the gradient is at most `tolerance`, and the next step promises to lower the value by less
     than a ten-thousandth of itself (without that, a strength at which the loss nearly vanishes stops anywhere).
 
-    Nocedal and Wright 2006, algorithm 7.5, with backtracking (algorithm 3.1). The diagonal of the Hessian stands
-    for the Hessian where no pair of steps knows better. For convex problems: a pair without positive curvature comes
-    from rounding alone and is skipped. Problems that are done leave the batch, so that the last few
-    do not pay for all.
+    Nocedal and Wright 2006, algorithm 7.5, with backtracking (algorithm 3.1). The diagonal of the Hessian is the
+    initial Hessian, which the stored pairs of steps correct. For convex problems: a pair without positive curvature
+    comes from rounding alone and is skipped. Problems that have converged leave the batch, so that the last few do not
+    cost as much as all.
     """
     found, converged = start.clone(), torch.zeros(len(start), dtype=torch.bool, device=start.device)
     which = torch.arange(len(start), device=start.device)

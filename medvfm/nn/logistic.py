@@ -25,10 +25,11 @@ def fit(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weights (k, d, t), intercepts (k, t) and converged (k,) for every C of `strengths` (k,), in float64.
 
-    As in scikit-learn, C multiplies the summed loss beside half the squared norm of the weights; intercepts are free,
-    those of a softmax sum to 0. features (n, d); truth (n, t): 0, 1, soft or NaN for unknown. binary and multi_label
-    fit t problems, multi_class and ordinal one softmax over t classes. class_weight: None or `balanced`; `case_weight`
-    (n,) counts a case as so many. `tolerance`: see lbfgs.minimise; its objective is the mean penalised loss.
+    As in scikit-learn, C multiplies the summed loss, to which half the squared norm of the weights is added; intercepts
+    have no penalty, those of a softmax sum to 0. features (n, d); truth (n, t): 0, 1, soft or NaN for unknown. binary
+    and multi_label fit t problems, multi_class and ordinal one softmax over t classes. class_weight: None or
+    `balanced`; `case_weight` (n,) is the weight of a case, such as its count. `tolerance`: see lbfgs.minimise; its
+    objective is the mean penalised loss.
     """
     x, y = features.double(), truth.double().to(features.device)
     softmax = kind in ("multi_class", "ordinal")

@@ -51,14 +51,14 @@ def probabilities(logits: Tensor, kind: str) -> Tensor:
 
 
 def _ordinal_probabilities(logits: Tensor) -> Tensor:
-    """(B, T) from (B, T - 1) logits of `class above j`; made monotone, since j + 1 can never be likelier than j."""
+    """(B, T) from (B, T - 1) logits of `class above j`; forced to be monotone: `above j + 1` implies `above j`."""
     above = torch.sigmoid(logits).cummin(1).values
     one, zero = torch.ones_like(above[:, :1]), torch.zeros_like(above[:, :1])
     return torch.cat([one, above], 1) - torch.cat([above, zero], 1)
 
 
 def balanced_weights(truth: Tensor, kind: str) -> Tensor:
-    """Weights that give every class the same say among the known labels of truth (n, T): (T, 2), or (T,) if exclusive.
+    """Weights by which classes have equal totals over the known labels of truth (n, T): (T, 2), or (T,) if exclusive.
 
     As scikit-learn's `balanced`: cases / (classes x cases of the class); a class without cases gets 1.
     """

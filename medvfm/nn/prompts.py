@@ -1,4 +1,5 @@
-"""Prompts of a promptable segmenter: boxes, points and masks, made from masks, shaken, and moved between frames.
+"""Prompts of a promptable segmenter: boxes, points and masks, derived from masks, jittered, and
+converted between coordinate frames.
 
 A pixel's centre has whole-number coordinates, x across and y down. A box (x0, y0, x1, y1) names its first and last
 column and row, as SAM and MedSAM take boxes from masks: one pixel is the box (x, y, x, y).
@@ -24,8 +25,8 @@ class Prompts:
     picture       (M,) which picture of the batch an object lies in
     boxes_px      (M, 4) x0, y0, x1, y1; NaN for an object without a box
     points_px     (M, P, 2) x, y
-    point_labels  (M, P) 1 on the object, 0 off it, -1 fills up
-    masks         (M, h, w) logits of an earlier mask; any resolution, spread over the whole picture
+    point_labels  (M, P) 1 on the object, 0 off it, -1 padding
+    masks         (M, h, w) logits of an earlier mask, at any resolution, over the whole picture
     """
 
     picture: torch.Tensor
@@ -59,7 +60,7 @@ class Prompts:
         return replace(self, **parts)
 
     def scaled(self, across: float, down: float) -> Prompts:
-        """In the frame of pictures resized by these factors. As in SAM, coordinates are multiplied as they are."""
+        """In the frame of pictures resized by these factors. As in SAM, without a half-pixel shift."""
         factor = torch.tensor([across, down], dtype=torch.float32, device=self.picture.device)
         return replace(
             self,
@@ -84,7 +85,7 @@ def boxes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, np.array(boxes, np.float32).reshape(-1, 4)
 
 
-def shaken(
+def jittered(
     boxes_px: np.ndarray, size_px: tuple[int, int], rng: np.random.Generator, *, share: float = 0.0, px: float = 0.0
 ) -> np.ndarray:
     """Boxes (M, 4) whose sides each move by up to `px` pixels and up to `share` of the box's side, uniformly and
@@ -112,7 +113,7 @@ def centre_of(mask: np.ndarray) -> tuple[float, float]:
 
 
 def next_click(truth: np.ndarray, mask: np.ndarray) -> tuple[float, float, int] | None:
-    """(x, y, label) of the usual next correction: the centre of the largest wrong region, missed or spurious.
+    """(x, y, label) of the usual next click: the centre of the largest false negative or false positive region.
 
     As in interactive segmentation since Xu et al. 2016: regions are connected by edges, their centre is the pixel
     furthest from the outside. None where the mask is right.
@@ -130,7 +131,7 @@ def next_click(truth: np.ndarray, mask: np.ndarray) -> tuple[float, float, int] 
 
 
 def inside_point(mask: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """(x, y) of a pixel of a mask (H, W), drawn uniformly."""
+    """(x, y) of a pixel of a mask (H, W), sampled uniformly."""
     rows, columns = np.nonzero(mask)
     chosen = int(rng.integers(len(rows)))
     return float(columns[chosen]), float(rows[chosen])

@@ -1,4 +1,4 @@
-"""In which order cases are seen: a pure function of seed and epoch, so that a resumed run sees the same."""
+"""Order of the training cases: a pure function of seed and epoch, so that a resumed run sees the same."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def order(n: int, balance: np.ndarray | None, *, count: int, seeds: Sequence[int
     positive = np.nan_to_num(balance) > 0.5
     groups = [np.flatnonzero(positive[:, t]) for t in range(balance.shape[1])] + [np.flatnonzero(~positive.any(axis=1))]
     groups = [g for g in groups if len(g)]
-    drawn = [rng.choice(g, size=-(-count // len(groups))) for g in groups]
-    return rng.permutation(np.concatenate(drawn))[:count]
+    sampled = [rng.choice(g, size=-(-count // len(groups))) for g in groups]
+    return rng.permutation(np.concatenate(sampled))[:count]

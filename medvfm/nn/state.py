@@ -1,4 +1,4 @@
-"""The trained weights of a module: taken out, put back, written and read as safetensors."""
+"""The trained weights of a module: counted, taken out, put back, written and read as safetensors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,31 @@ from torch import nn
 from medvfm.core.errors import RunError, WeightsError
 
 
+def count(module: nn.Module) -> dict[str, int]:
+    """Numbers of parameters, as a model's record holds them."""
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return {"total": sum(n for n, _ in sizes), "trainable": sum(n for n, trainable in sizes if trainable)}
+
+
+def averaged(module: nn.Module) -> set[str]:
+    """Full names of the parameters and buffers that move without a gradient: a teacher's weights, a queue of keys.
+
+    A module declares them in an attribute `averaged`: their names, or prefixes of them, as the module itself counts.
+    """
+    found: set[str] = set()
+    for prefix, part in module.named_modules():
+        for declared in getattr(part, "averaged", ()):
+            tensors = [n for n, _ in (*part.named_parameters(), *part.named_buffers())]
+            names = [n for n in tensors if n == declared or n.startswith(f"{declared}.")]
+            if not names:
+                raise ValueError(f"{type(part).__name__} declares {declared!r} as averaged and has no such tensor")
+            found |= {f"{prefix}.{n}" if prefix else n for n in names}
+    return found
+
+
 def trained(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Copies, on the CPU, of the weights that are trained and of the buffers that go with them."""
-    names = {n for n, p in module.named_parameters() if p.requires_grad}
+    """Copies, on the CPU, of the trained weights, of the buffers that go with them, and of what is `averaged`."""
+    names = {n for n, p in module.named_parameters() if p.requires_grad} | averaged(module)
     for prefix, part in module.named_modules():
         if any(p.requires_grad for p in part.parameters(recurse=False)):
             names |= {f"{prefix}.{n}" if prefix else n for n, _ in part.named_buffers(recurse=False)}
@@ -33,7 +55,7 @@ def put_trained(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
 
 
 def write(path: Path, weights: dict[str, torch.Tensor]) -> None:
-    """safetensors, written beside its name and moved into place."""
+    """Write safetensors under a temporary name, then move into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     save_file({n: w.contiguous() for n, w in weights.items()}, beside)

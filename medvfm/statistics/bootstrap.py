@@ -1,6 +1,6 @@
-"""Bootstrap over patients: all cases of a patient are drawn together, since they are not independent.
+"""Bootstrap over patients: all cases of a patient are resampled together, since they are not independent.
 
-A statistic takes counts (r, n), how often each case stands in each resample, and gives (r,) values, NaN where a
+A statistic takes counts (r, n), how often each case occurs in each resample, and gives (r,) values, NaN where a
 resample has none; so it may sort its cases once and weigh them r times.
 """
 
@@ -33,8 +33,8 @@ def patient_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarr
 def weight_blocks(patients: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """The rows of `patient_weights` in blocks (r, n) int32 of bounded memory.
 
-    patients  (n,) any labels. As many patients are drawn, with replacement, as there are.
-    The draw depends on the set of patients and the seed; not on the block size, nor on the order of the cases.
+    patients  (n,) any labels. As many patients are sampled, with replacement, as there are.
+    The resamples depend on the set of patients and the seed; not on the block size, nor on the order of the cases.
     """
     codes, count = _codes(patients)
     return _blocks(codes, count, resamples, seed)
@@ -59,7 +59,7 @@ def bootstrap_interval(
 
     Undefined resamples are left out and counted in the note; with more than half of them undefined, or one patient
     only, the interval does not exist. Percentiles move with the bias of a statistic such as a calibration error, which
-    is a sum of absolute values; where nearly all resamples lie on one side of the value the note says so. `bca`
+    is a sum of absolute values; where nearly all resamples lie on one side of the value the note states it. `bca`
     corrects bias and skewness; where it does not exist (all resamples on one side) percentiles are given and noted.
     """
     interval, _ = interval_and_draws(statistic, patients, level=level, resamples=resamples, seed=seed, method=method)
@@ -148,7 +148,7 @@ def _blocks(codes: np.ndarray, count: int, resamples: int, seed: int) -> Iterato
     rows = max(1, BLOCK // max(1, len(codes)))
     in_order = len(codes) == count and bool((codes == np.arange(count)).all())
     for start in range(0, resamples, rows):
-        # One call of the generator for each resample, so that blocks of any size draw the same.
+        # One call of the generator for each resample, so that blocks of any size give the same resamples.
         drawn = [
             np.bincount(generator.integers(0, count, count), minlength=count).astype(np.int32)
             for _ in range(min(rows, resamples - start))

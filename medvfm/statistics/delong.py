@@ -47,7 +47,7 @@ def delong_covariance(truth: np.ndarray, scores: np.ndarray) -> Variance:
 def delong_interval(truth: np.ndarray, score: np.ndarray, level: float = 0.95) -> Interval:
     """Interval of AUROC on the logit scale, where it stays within 0 and 1 (Pepe 2003, section 5.2.5).
 
-    At AUROC 0 or 1 the variance is 0 and says nothing. The interval is then exact from disjoint pairs: min(m, n) pairs
+    At AUROC 0 or 1 the variance is 0 and useless. The interval is then exact from disjoint pairs: min(m, n) pairs
     of a positive and a negative are independent, each is ordered rightly with probability AUROC at most, and all of
     them are; the bound is Clopper and Pearson's for as many successes, (alpha / 2)^(1 / min(m, n)). It is wide.
     """

@@ -13,7 +13,7 @@ FEW = 15
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval, both ends None where it does not exist; `note` then says why.
+    """A confidence interval, both ends None where it does not exist; `note` then gives the reason.
 
     method: delong, pairs, bootstrap, bootstrap_bca, wilson, clopper_pearson.
     """

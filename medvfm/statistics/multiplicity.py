@@ -1,6 +1,6 @@
 """Several tests at once: p-values adjusted so that they may be compared with one significance level.
 
-NaN, a test that could not be made, stays NaN and does not count among the tests.
+NaN, a test that could not be computed, stays NaN and does not count among the tests.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def sign_flip_p(differences: np.ndarray, patients: np.ndarray, *, permutations: 
     """Two-sided p-value that per-case differences (n,) have mean 0: signs flipped by patient (Fisher 1935).
 
     Under no difference the two models' values may be exchanged, for all cases of a patient together. All 2^P sign
-    patterns are counted where they are no more than `permutations`; else that many are drawn, and the observed one is
+    patterns are counted where they are no more than `permutations`; else that many are sampled, and the observed one is
     counted with them. Cases whose difference is NaN are left out. NaN where none remains.
     """
     differences = np.asarray(differences, dtype=np.float64)

@@ -21,7 +21,7 @@ from medvfm.models.inputs.volumes import PreparedVolume
 from medvfm.models.sam import prompt_sources
 from medvfm.nn import prompts
 from medvfm.tasks.segmentation.task import SegmentationTask
-from tests.models.test_segmenters import DECODER, HIERA, PROMPT, SIDE, VISION, stirred
+from tests.samples.sam_models import DECODER, HIERA, PROMPT, SIDE, VISION, perturbed
 
 NUCLEI = SegmentationTask(("nucleus",), "instances")
 ORGANS = SegmentationTask(("liver", "spleen"), "semantic")
@@ -65,7 +65,7 @@ def volume(spacing=None) -> PreparedVolume:
 def sam_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sam")
     config = T.SamConfig(vision_config=VISION, prompt_encoder_config=PROMPT, mask_decoder_config=DECODER)
-    stirred(T.SamModel(config)).save_pretrained(folder)
+    perturbed(T.SamModel(config)).save_pretrained(folder)
     return folder
 
 
@@ -78,7 +78,7 @@ def sam2_folder(tmp_path_factory):
     }  # fmt: skip
     prompt = {"hidden_size": 32, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 16}
     config = T.Sam2Config(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=DECODER)
-    stirred(T.Sam2Model(config)).save_pretrained(folder)
+    perturbed(T.Sam2Model(config)).save_pretrained(folder)
     return folder
 
 
@@ -128,7 +128,7 @@ def test_each_kind_of_question_gets_its_shape(spacing):
 def test_one_box_for_a_volume_is_as_large_as_the_structure_ever_is():
     item = volume()
     source = prompt_sources.FromTruth("box", "semantic", extent="volume")
-    boxes = {s: {a.value: a.box_px.tolist() for a in source.asked(item, s)} for s in range(10)}
+    boxes = {s: {a.value: a.box_px.tolist() for a in source.objects(item, s)} for s in range(10)}
     assert boxes[2][1] == boxes[5][1] == prompts.box_of((item.truth == 1).any(0)).tolist()
     assert 1 not in boxes[0] and 2 in boxes[0]
     assert source.oracle == "oracle prompt: a box a volume and structure"
@@ -166,7 +166,7 @@ def test_the_memory_of_a_video_model_carries_masks_too(monkeypatch):
         def __init__(self):
             self.seeds = []
 
-        def carried(self, pictures, count, seed, asked, original_size_px, device):
+        def propagate(self, pictures, count, seed, asked, original_size_px, device):
             self.seeds.append((seed, [a.value for a in asked]))
             assert pictures(count - 1).shape == (1, *original_size_px)
             for s in range(count):
@@ -389,7 +389,7 @@ def test_prompts_from_a_table(tmp_path):
     assert np.array_equal(found > 0, adapted().segment(item) > 0)
     assert found.max() == 7
     table = prompt_sources.FromTable.read(file, ("nucleus",), "instances")
-    assert table.oracle is None and table.asked(picture(seed=1), 0) == []
+    assert table.oracle is None and table.objects(picture(seed=1), 0) == []
     file = tmp_path / "points.json"
     file.write_text(
         '[{"case_id": "a", "slice": 2, "label": "spleen", "x": 3, "y": 4},'
@@ -435,7 +435,7 @@ def test_a_detector_and_a_segmenter_in_one_recipe(tmp_path):
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=[64, 64],
         num_detection_tokens=5, id2label={0: "cell", 1: "debris"}, label2id={"cell": 0, "debris": 1},
     )  # fmt: skip
-    stirred(T.YolosForObjectDetection(config), 0.3).save_pretrained(tmp_path)
+    perturbed(T.YolosForObjectDetection(config), 0.3).save_pretrained(tmp_path)
     T.YolosImageProcessor(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
     given = {
         "from": "adapter", "adapter": {"name": "detector", "weights": str(tmp_path)}, "kind": "box",
@@ -448,7 +448,7 @@ def test_a_detector_and_a_segmenter_in_one_recipe(tmp_path):
     with torch.inference_mode():
         outputs = model(processor(images=image.transpose(1, 2, 0), return_tensors="pt")["pixel_values"])
     theirs = processor.post_process_object_detection(outputs, threshold=0.05, target_sizes=[(64, 64)])[0]
-    asked = source.asked(item, 0)
+    asked = source.objects(item, 0)
     assert len(asked) == len(theirs["scores"]) > 0
     best = theirs["boxes"][theirs["scores"].argmax()].numpy()
     expected = np.array([best[0], best[1], max(best[0], best[2] - 1), max(best[1], best[3] - 1)]).clip(0, 63)
@@ -488,12 +488,12 @@ def test_true_masks_as_prompts_reach_the_model(sam_folder):
     masked = adapted(method="zero_shot", weights=sam_folder, given={"from": "truth", "kind": "mask"}, contract="sam")
     boxed = adapted(method="zero_shot", weights=sam_folder, contract="sam")
     assert masked.oracle == "oracle prompt: the mask itself an object"
-    source = masked._prompting.source.asked(item, 0)
+    source = masked._prompting.source.objects(item, 0)
     assert all(a.mask is not None for a in source)
     embeddings = masked._embeddings(item, 0)
     logits = [
         a.module.segmenter.decode(embeddings, prompt_sources.as_prompts(asked, (64, 64))).logits
-        for a, asked in ((masked, source), (boxed, boxed._prompting.source.asked(item, 0)))
+        for a, asked in ((masked, source), (boxed, boxed._prompting.source.objects(item, 0)))
     ]
     assert not torch.allclose(*logits)
 

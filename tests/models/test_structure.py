@@ -7,13 +7,22 @@ import copy
 import pytest
 import timm
 import torch
-from conftest import checkpoints
+import transformers
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from medvfm.core.errors import RecipeError
 from medvfm.models.encoders.load import load_encoder
 from medvfm.models.structure import block_names, blocks, lora_targets, tail
+from tests.samples.encoder_checkpoints import checkpoints
+
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 99,
+}
 
 
 @pytest.mark.parametrize("name", sorted(checkpoints()))
@@ -68,6 +77,81 @@ def test_fused_attention_of_timm(mlp_ratio):
 def test_gated_mlps_are_no_attention():
     model = timm.create_model("vit_giant_patch14_dinov2", depth=2, embed_dim=48, num_heads=4, img_size=28)
     assert {target.rpartition(".")[2] for target in lora_targets(model)} == {"qkv", "proj"}
+
+
+class CrossAttention(nn.Module):
+    """As diffusers' Attention is built: the output projection lies in a list, behind it a dropout."""
+
+    def __init__(self, width, context, heads_width):
+        super().__init__()
+        self.to_q = nn.Linear(width, heads_width, bias=False)
+        self.to_k, self.to_v = (nn.Linear(context, heads_width, bias=False) for _ in range(2))
+        self.to_out = nn.ModuleList([nn.Linear(heads_width, width), nn.Dropout(0.0)])
+
+
+@pytest.mark.parametrize(("context", "heads_width"), [(24, 32), (32, 32), (48, 32), (64, 32), (24, 64), (32, 16)])
+def test_cross_attention_to_a_context_of_any_width(context, heads_width):
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.proj = nn.Linear(32, 256)
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attn1 = CrossAttention(32, 32, heads_width)
+            self.attn2 = CrossAttention(32, context, heads_width)
+            self.ff = nn.Sequential(Gated(), nn.Dropout(0.0), nn.Linear(128, 32))
+
+    unet = nn.Module()
+    unet.resnets = nn.ModuleList([nn.Sequential(nn.Conv2d(8, 32, 3), nn.Conv2d(32, 32, 3))])
+    unet.transformer_blocks = nn.ModuleList([Block(), Block()])
+    expected = [
+        f"transformer_blocks.{i}.{attention}.{layer}"
+        for i in (0, 1)
+        for attention in ("attn1", "attn2")
+        for layer in ("to_q", "to_k", "to_v", "to_out.0")
+    ]
+    assert lora_targets(unet) == expected
+
+
+@pytest.mark.parametrize("key_value_heads", [1, 2, 4])
+@pytest.mark.parametrize("family", ["Llama", "Qwen2", "Mistral"])
+def test_grouped_queries_are_attention_and_gated_mlps_are_not(family, key_value_heads):
+    config = getattr(transformers, f"{family}Config")(
+        **TEXT, num_key_value_heads=key_value_heads, pad_token_id=0, bos_token_id=1, eos_token_id=2
+    )
+    targets = lora_targets(getattr(transformers, f"{family}Model")(config))
+    layers = ("q_proj", "k_proj", "v_proj", "o_proj")
+    assert targets == [f"layers.{i}.self_attn.{layer}" for i in (0, 1) for layer in layers]
+
+
+@pytest.mark.parametrize("width_of_context", [32, 48])
+def test_a_text_decoder_that_reads_an_image_through_cross_attention(width_of_context):
+    """BLIP's: query, key and value one module deeper than the projection, the context of another width."""
+    config = transformers.BlipTextConfig(
+        **TEXT, encoder_hidden_size=width_of_context, is_decoder=True, pad_token_id=0, bos_token_id=1, sep_token_id=2
+    )
+    inner = ("self.query", "self.key", "self.value", "output.dense")
+    assert lora_targets(transformers.BlipTextModel(config, add_pooling_layer=False)) == [
+        f"encoder.layer.{i}.{attention}.{layer}"
+        for i in (0, 1)
+        for attention in ("attention", "crossattention")
+        for layer in inner
+    ]
+    config = transformers.BertConfig(**TEXT, is_decoder=True, add_cross_attention=True)
+    assert len(lora_targets(transformers.BertModel(config, add_pooling_layer=False))) == 2 * 2 * 4
+
+
+def test_text_encoders():
+    clip = transformers.CLIPTextModel(transformers.CLIPTextConfig(**TEXT, eos_token_id=2, bos_token_id=1))
+    assert {name.rpartition(".")[2] for name in lora_targets(clip)} == {"q_proj", "k_proj", "v_proj", "out_proj"}
+    assert len(lora_targets(clip)) == 2 * 4
+    # heads narrower than the model; decoders read the encoder in each layer
+    t5 = transformers.T5Config(d_model=32, d_kv=4, d_ff=64, num_layers=2, num_heads=4, vocab_size=99)
+    targets = lora_targets(transformers.T5Model(t5))
+    assert len(targets) == 2 * 4 + 2 * 2 * 4
+    assert all("Attention" in name for name in targets)
 
 
 def test_packed_attention_is_named_as_a_whole():

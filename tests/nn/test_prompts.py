@@ -60,21 +60,21 @@ def test_a_click_on_a_structure_at_the_border_is_on_it():
 def test_shaken_boxes_move_by_no_more_than_said_and_stay_in_the_picture():
     rng = np.random.default_rng(0)
     boxes = np.repeat(np.array([[10.0, 20, 50, 60], [0, 0, 5, 3]], np.float32), 500, axis=0)
-    moved = prompts.shaken(boxes, (70, 80), rng, px=5)
+    moved = prompts.jittered(boxes, (70, 80), rng, px=5)
     assert np.abs(moved - boxes).max() <= 5
     assert np.abs(moved - boxes).max() > 4.9
     assert (moved[:, 2:] >= moved[:, :2]).all() and moved.min() >= 0
     assert moved[:, 0].max() < 80 and moved[:, 1].max() < 70
-    shares = np.abs(prompts.shaken(boxes, (70, 80), rng, share=0.1) - boxes)
+    shares = np.abs(prompts.jittered(boxes, (70, 80), rng, share=0.1) - boxes)
     assert shares[500:, 0].max() <= 0.6 and shares[500:, 1].max() <= 0.4
-    both = np.abs(prompts.shaken(boxes, (70, 80), rng, share=0.1, px=2) - boxes)
+    both = np.abs(prompts.jittered(boxes, (70, 80), rng, share=0.1, px=2) - boxes)
     assert both[:500].max() <= 2 and both[500:].max() <= 0.6
-    assert np.array_equal(prompts.shaken(boxes, (70, 80), rng), boxes)
+    assert np.array_equal(prompts.jittered(boxes, (70, 80), rng), boxes)
 
 
 def test_the_same_seed_shakes_alike():
     boxes = np.array([[10.0, 20, 50, 60]], np.float32)
-    first, second = (prompts.shaken(boxes, (90, 90), np.random.default_rng(3), px=9) for _ in range(2))
+    first, second = (prompts.jittered(boxes, (90, 90), np.random.default_rng(3), px=9) for _ in range(2))
     assert np.array_equal(first, second)
 
 

@@ -1,4 +1,4 @@
-"""An image encoder: any backbone behind one way in and one way out."""
+"""An image encoder: any backbone behind one interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medvfm.models.inputs.contract import InputContract
 
 @dataclass(frozen=True)
 class Features:
-    """What an encoder says of N pictures.
+    """The encoder's output for N pictures.
 
     cls      (N, D) the model's own summary: its class token, or what its attention pooling gives; None if it has none
     pooled   (N, D) mean over the patches
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
         found = self.blocks()
         if not 1 <= count <= len(found):
             raise RecipeError(
-                f"{self.name} has {len(found)} blocks, and the last {count} were asked for",
+                f"{self.name} has {len(found)} blocks, not {count}",
                 remedy=f"ask for 1 to {len(found)}" if found else "take another method",
             )
         return found[-count:] + structure.tail(self.backbone)

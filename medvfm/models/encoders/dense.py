@@ -1,4 +1,4 @@
-"""An encoder with a decoder for every pixel, slice by slice; and how slices become what the encoder takes."""
+"""Dense prediction: an encoder with a decoder, slice by slice, and slices padded to the encoder's input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medvfm.nn import decoders
 
 
 class DenseNet(nn.Module):
-    """Encoder and decoder. `channels` of the pixels are what the encoder's contract says."""
+    """Encoder and decoder. The pixels have the channels of the encoder's contract."""
 
     def __init__(self, encoder: Encoder, decoder: str, outputs: int) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ def load_timm_encoder(weights: Weights, size_px: int | None, features: str) -> E
         backbone = timm.create_model(architecture, pretrained=False, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise WeightsError(
-            f"timm cannot build {architecture!r} as its config.json says ({error})", where=weights.source
+            f"timm cannot build {architecture!r} from its config.json ({error})", where=weights.source
         ) from error
     state = read_shards(weights.files)
     if state.keys() != backbone.state_dict().keys():
@@ -63,7 +63,7 @@ def wrap_timm(
 ) -> Encoder:
     """An encoder of a timm model with its weights in place. The classifier is dropped.
 
-    `features` says which map a CNN gives: `final`, that of forward_features (for EfficientNet after the widening
+    `features` chooses a CNN's map: `final`, that of forward_features (for EfficientNet after the widening
     1x1 convolution that ImageNet's classifier reads), or `last_stage`, that of its last residual stage. The layers
     between the two are dropped with the latter.
     """

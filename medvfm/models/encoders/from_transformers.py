@@ -27,7 +27,7 @@ _POSITION_IDS = r"(.*\.)?embeddings\.position_ids$"
 @dataclass(frozen=True)
 class Family:
     """How a family of vision models is loaded: its class in transformers, and the keys that its checkpoints may hold
-    beside the encoder, which are left (regular expressions)."""
+    besides the encoder's, which are ignored (regular expressions)."""
 
     class_name: str
     may_leave: tuple[str, ...]
@@ -133,7 +133,7 @@ def _without_mask_token(backbone: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class Reader:
-    """Calls a backbone of one family and says what its outputs are."""
+    """Calls a backbone of one family and names its outputs."""
 
     name: str
 

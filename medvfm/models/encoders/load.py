@@ -1,4 +1,4 @@
-"""Image encoders by name: what a recipe's `weights` says becomes a model with its input contract."""
+"""Image encoders by name: from a recipe's `weights` to a model with its input contract."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_encoder(
 
     `weights` is one of
 
-    tiny                          a small network from scratch, drawn from `seed`
+    tiny                          a small network from scratch, initialised from `seed`
     embedded, embedded:NAME       an ImageNet encoder that needs no network
     owner/name, owner/name@REV    a hub repository, in transformers' or timm's format
     timm:NAME                     timm's own name for pretrained weights

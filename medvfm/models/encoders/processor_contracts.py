@@ -32,7 +32,7 @@ _PUBLISHED: dict[str, dict[str, Any]] = {
 def contract_of(folder: Path, source: str, family: str, image_size: tuple[int, int], channels: int) -> InputContract:
     """The contract of the processor in `folder`; that of the family's published models where there is none.
 
-    `image_size` is what config.json says, for what the processor leaves open.
+    `image_size` is config.json's, used where the processor names no size.
     """
     if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
         return _published(family, image_size, channels)

@@ -68,7 +68,7 @@ def levels(backbone: nn.Module, pixels: torch.Tensor) -> list[torch.Tensor]:
 
 
 def load_tiny(size_px: int | None, seed: int) -> Encoder:
-    """Weights drawn from `seed`; the global generator is left as it was."""
+    """Weights initialised from `seed`; the global generator does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = TinyNet()

@@ -14,12 +14,12 @@ from medvfm.models import structure
 from medvfm.models.encoders.base import Encoder
 from medvfm.nn import state
 
-Read = Callable[[torch.Tensor], Sequence[torch.Tensor | None]]  # what a head reads of an encoder's pixels
+Read = Callable[[torch.Tensor], Sequence[torch.Tensor | None]]  # pixels to the features that a head uses
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """rank and alpha of LoRA (None: twice the rank) and the seed of its draw; how many blocks `last_blocks` trains."""
+    """rank, alpha (None: twice the rank) and seed of LoRA; the number of blocks that `last_blocks` trains."""
 
     rank: int = 8
     alpha: float | None = None
@@ -28,9 +28,9 @@ class Tuning:
 
 
 def set_trainable(encoder: Encoder, method: str, tuning: Tuning, read: Read) -> None:
-    """lora, last_blocks and full train what their names say; any other method leaves the encoder frozen.
+    """lora, last_blocks and full train the parts that they name; any other method leaves the encoder frozen.
 
-    What `read` never looks at stays frozen too: a final norm or a classifier that no head sees.
+    Parameters that `read` does not depend on stay frozen too: a final norm or a classifier that no head uses.
     """
     encoder.requires_grad_(method == "full")
     if method == "lora":

@@ -2,7 +2,7 @@
 
 One side resized is a product with a matrix of few weights, so a picture is resized by two sparse products, which MKL
 does faster than torch's own kernel does. Elsewhere (other devices and types, gradients, torch without MKL) torch's
-kernel is asked, whose result differs by rounding only.
+kernel is used, whose result differs by rounding only.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
-from medvfm.io.rendering import windowing as pictures
+from medvfm.io.rendering import windowing
 from medvfm.models.inputs.contract import InputContract
 
 VERSION = 2  # to be raised when the same settings give other pixels, so that caches start afresh
@@ -26,7 +26,7 @@ VERSION = 2  # to be raised when the same settings give other pixels, so that ca
 
 @dataclass(frozen=True)
 class SliceStackPreparer:
-    """A case as (S, C, h, w) float16 pictures in [0, 1], resized as the model's contract says, not yet normalised.
+    """A case as (S, C, h, w) float16 pictures in [0, 1], resized by the model's contract, not yet normalised.
 
     C is 1 for gray images and 3 for colour; S is 1 for 2D images. Half precision resolves a 2000th of the window, eight
     times finer than the 8 bits that the models were trained on, and keeps the cache small.
@@ -80,7 +80,7 @@ class SliceStackPreparer:
     def of_image(self, image: Image) -> np.ndarray:
         """(S, C, h, w) of an image that has been read."""
         slices = self.prepare.slices
-        stack = pictures.slice_pictures(
+        stack = windowing.slice_pictures(
             image,
             plane=slices.axis or "axial",
             count=slices.count,

@@ -1,4 +1,4 @@
-"""From a case to the slices that a segmenter takes, in loader workers: read, window, orient, resample."""
+"""From a case to the slices of a segmentation model, in loader workers: read, window, orient, resample."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
-from medvfm.io.rendering import windowing as pictures
+from medvfm.io.rendering import windowing
 from medvfm.models.inputs.slice_stacks import intensity_rule
 
 VERSION = 1  # to be raised when the same settings give other pixels, so that caches start afresh
@@ -98,7 +98,7 @@ class VolumePreparer:
 def _channels(image: Image, grid: SliceGrid, rule: Any) -> list[np.ndarray]:
     """(S, H, W) float16 in [0, 1] of each channel; resampled before the window, so that nothing is clipped twice."""
     if image.voxels.ndim == 3 or image.unit == "RGB":
-        window = pictures.intensity_range(image, rule)
+        window = windowing.intensity_range(image, rule)
         layers = (
             [image.voxels] if image.voxels.ndim == 3 else [image.voxels[..., c] for c in range(image.voxels.shape[3])]
         )
@@ -106,9 +106,9 @@ def _channels(image: Image, grid: SliceGrid, rule: Any) -> list[np.ndarray]:
     else:  # channels that are images of their own, each with its range
         layers = [image.voxels[..., c] for c in range(image.voxels.shape[3])]
         ones = [Image(v, image.affine, image.unit, image.has_spacing, header=image.header) for v in layers]
-        ranges = [pictures.intensity_range(one, rule) for one in ones]
+        ranges = [windowing.intensity_range(one, rule) for one in ones]
     return [
-        pictures.window(grid.to_model(layer, linear=True), *window).astype(np.float16)
+        windowing.window(grid.to_model(layer, linear=True), *window).astype(np.float16)
         for layer, window in zip(layers, ranges, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""Masks without prompts: a grid of points, each asked for what lies there, then the best of what overlaps."""
+"""Automatic mask generation: prompt with a grid of points, then non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from medvfm.nn.prompts import Prompts
 
 @dataclass(frozen=True)
 class PointGrid:
-    """How automatic masks are made and which are kept; Kirillov et al. 2023, appendix B, with their defaults.
+    """The grid of point prompts and the filters of the masks; Kirillov et al. 2023, appendix B, with their defaults.
 
     points     along each side
     iou        least IoU that the model predicts for a mask
     stability  least IoU of the mask above logit `offset` with that above its negative
-    nms        of two masks whose boxes overlap by more, the better is kept
-    largest    of the picture: larger masks are background
+    nms        of two masks whose boxes have a larger IoU, the one of the higher predicted IoU is kept
+    largest    share of the picture: larger masks are background
     """
 
     points: int = 32
@@ -34,7 +34,7 @@ class PointGrid:
 def automatic_masks(
     segmenter: SamModel, embeddings: ImageEmbeddings, grid: PointGrid, at_once: int = 64
 ) -> torch.Tensor:
-    """(M, H, W) logits of the objects of one encoded picture, best first."""
+    """(M, H, W) logits of the objects of one encoded picture, by descending predicted IoU."""
     height, width = embeddings.original_size_px
     steps = (np.arange(grid.points) + 0.5) / grid.points
     places = torch.tensor([[[x * width - 0.5, y * height - 0.5]] for y in steps for x in steps], dtype=torch.float32)
@@ -52,7 +52,8 @@ def automatic_masks(
         scores.append(found.iou[good].cpu())
         boxes.append(boxes_of(masks[good]).cpu())
         logits, score, box = torch.cat(kept), torch.cat(scores), torch.cat(boxes)
-        best = non_maximum_suppression(box, score, grid.nms)  # after each part, so that memory holds what is kept
+        # after each batch, so that memory holds only the masks that are kept
+        best = non_maximum_suppression(box, score, grid.nms)
         kept, scores, boxes = [logits[best]], [score[best]], [box[best]]
     return kept[0]
 
@@ -67,7 +68,7 @@ def boxes_of(masks: torch.Tensor) -> torch.Tensor:
 
 
 def non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, overlap: float) -> torch.Tensor:
-    """Rows that are kept, best first: each unless a better kept one overlaps it by more than `overlap` (IoU)."""
+    """Rows that are kept, by descending score: each unless a kept box of a higher score has an IoU above `overlap`."""
     order = scores.argsort(descending=True, stable=True)
     kept: list[int] = []
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

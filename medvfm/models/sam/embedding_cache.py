@@ -1,4 +1,6 @@
-"""Encoded slices: kept on disk in half precision while the encoder is frozen, and in memory while a case is at work."""
+"""Cache of image embeddings by slice: on disk in half precision while the encoder is frozen, in memory within a case.
+
+It is keyed by the pixels of a slice and not by case, since a slice is encoded once for prompts of every kind."""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ MEMORY_BYTES = 2**30
 
 
 class EmbeddingCache:
-    """Encodes one picture at a time with the weights of the moment."""
+    """Encodes one picture at a time with the current weights."""
 
     def __init__(self, segmenter: SamModel) -> None:
         self._segmenter, self._disk = segmenter, ArrayCache("embeddings")
@@ -27,14 +29,14 @@ class EmbeddingCache:
     def __call__(self, picture: np.ndarray, *, frozen: bool, remember: bool = False) -> ImageEmbeddings:
         """Embeddings of a picture (C, H, W) in [0, 1].
 
-        frozen    the encoder is as it was loaded: what the disk holds is right, and what is made goes there
+        frozen    the encoder's weights are those that were loaded: embeddings are read from disk and written there
         remember  keep it in memory too, for a case whose slices are visited more than once
         """
         key = self._key(picture)
         if remember and key in self._recent:
             self._recent.move_to_end(key)
             return self._recent[key].to(self._segmenter.device)
-        found = self._from_disk(key, picture) if frozen and self._segmenter.name != "tiny" else self._made(picture)
+        found = self._from_disk(key, picture) if frozen and self._segmenter.name != "tiny" else self._encoded(picture)
         if remember:
             self._recent[key] = ImageEmbeddings(tuple(m.half().cpu() for m in found.maps), found.original_size_px)
             while len(self._recent) > 1 and sum(map(_bytes, self._recent.values())) > MEMORY_BYTES:
@@ -42,14 +44,14 @@ class EmbeddingCache:
         return found
 
     def forget(self) -> None:
-        """What memory holds; to be called when a case is done, or weights change."""
+        """Empty the memory; to be called when a case is done, or weights change."""
         self._recent.clear()
 
     def _key(self, picture: np.ndarray) -> str:
         pixels = np.ascontiguousarray(picture, np.float16)
         return f"{self._model}-{pixels.shape}-{hashlib.sha256(pixels.tobytes()).hexdigest()}"
 
-    def _made(self, picture: np.ndarray) -> ImageEmbeddings:
+    def _encoded(self, picture: np.ndarray) -> ImageEmbeddings:
         pixels = torch.from_numpy(np.array(three_or_one(picture), dtype=np.float32))[None]
         with torch.inference_mode():
             return self._segmenter.encode(pixels)
@@ -62,17 +64,17 @@ class EmbeddingCache:
         done = self._disk.get(f"{key}-count")
         if done is not None and int(done[0]) == len(maps):
             return ImageEmbeddings.of_arrays(maps, size).to(self._segmenter.device)
-        made = self._made(picture)
-        arrays = made.arrays()
+        encoded = self._encoded(picture)
+        arrays = encoded.arrays()
         for number, array in enumerate(arrays):
             self._disk.put(f"{key}-{number}", array)
         self._disk.put(f"{key}-count", np.array([len(arrays)]))
-        # What is read back is what later runs read: the first run rounds to half precision too.
+        # Later runs read half precision, so the first run rounds too.
         return ImageEmbeddings.of_arrays(arrays, size).to(self._segmenter.device)
 
 
 def three_or_one(picture: np.ndarray) -> np.ndarray:
-    """(1 or 3, H, W): of two channels, or more than three, the first three, gray where there is a single one."""
+    """(1 or 3, H, W): the first three channels; of two, the second is repeated; a single one stays gray."""
     channels = picture.shape[0]
     if channels in (1, 3):
         return picture

@@ -1,7 +1,7 @@
-"""How pictures become a promptable model's input, and how prompts and masks move between the two frames.
+"""Input contracts of the SAM family, and prompts and masks converted between the original and the model's frame.
 
-SAM and MedSAM have the same architecture and other inputs. Mixed up they still give masks, only worse ones; so which
-of them weights expect is said, never guessed.
+SAM and MedSAM have the same architecture and different inputs. Mixed up they still give masks, only worse ones, so
+the contract is stated and never guessed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class SamFrame:
     """The model's frame.
 
-    sam     the longest side to `side_px` (bilinear, antialiased), ImageNet's mean and deviation, then zeros to the
-            right and below; Kirillov et al. 2023
+    sam     the longest side to `side_px` (bilinear, antialiased), ImageNet's mean and standard deviation, then zeros
+            to the right and below; Kirillov et al. 2023
     medsam  both sides to `side_px` by cubic splines, then the least value to 0 and the greatest to 1; no mean and
-            deviation; Ma et al. 2024
-    sam2    both sides to `side_px` (bilinear, antialiased), ImageNet's mean and deviation; Ravi et al. 2024
+            standard deviation; Ma et al. 2024
+    sam2    both sides to `side_px` (bilinear, antialiased), ImageNet's mean and standard deviation; Ravi et al. 2024
     tiny    the picture's own size, the least value to 0 and the greatest to 1, the border repeated to a multiple of
             `multiple`
     """
@@ -133,9 +133,9 @@ def _to_unit_range(pictures: torch.Tensor) -> torch.Tensor:
 def _spline_resized(levels: torch.Tensor, side_px: int) -> torch.Tensor:
     """(C, side, side) whole levels from a picture (C, H, W) of whole levels.
 
-    What MedSAM's preparation asks of scikit-image, `resize(image, (1024, 1024), order=3, preserve_range=True,
+    MedSAM's preparation with scikit-image, `resize(image, (1024, 1024), order=3, preserve_range=True,
     anti_aliasing=True).astype(uint8)`: a Gaussian of (factor - 1) / 2 where a side shrinks, cubic splines that mirror
-    at the border, clipped to the picture's own range, and levels rounded down. torch's bicubic kernel is another one.
+    at the border, clipped to the picture's own range, and levels rounded down. torch's bicubic kernel differs.
     """
     image = levels.cpu().numpy().astype(np.float64)
     factors = [image.shape[1] / side_px, image.shape[2] / side_px]

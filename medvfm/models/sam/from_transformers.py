@@ -1,4 +1,4 @@
-"""SAM, MedSAM and SAM 2 in transformers, as the three parts of a segmenter."""
+"""SAM, MedSAM and SAM 2 in transformers, as the three parts of a SamModel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from medvfm.core.errors import WeightsError
 from medvfm.models.encoders.from_transformers import quiet
-from medvfm.models.sam import original_layout as sam_layout
+from medvfm.models.sam import original_layout
 from medvfm.models.sam.frame import Contract, SamFrame
 from medvfm.models.sam.model import SamModel
 from medvfm.models.weights import Weights, account, load_strictly, read_state_dict
@@ -69,7 +69,7 @@ class SamParts(nn.Module):
 
 
 class Sam2Parts(nn.Module):
-    """transformers' Sam2Model: finer maps of the encoder go to the decoder beside the coarse one."""
+    """transformers' Sam2Model: the decoder takes finer maps of the encoder too."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ def load_sam(weights: Weights, contract: Contract) -> SamModel:
 
 
 def load_sam2(weights: Weights) -> SamModel:
-    """SAM 2 or 2.1 for pictures; of a checkpoint for video the memory is left."""
+    """SAM 2 or 2.1 for pictures; the memory of a checkpoint for video is ignored."""
     model, record = loaded(transformers.Sam2Model, weights, may_miss=(), may_leave=_VIDEO)
     frame = SamFrame("sam2", side_px=int(model.config.prompt_encoder_config.image_size))
     return SamModel(Sam2Parts(model), frame, name=weights.source, weights_record=record)
@@ -159,11 +159,11 @@ def from_original(
     source: str,
     contract: Contract,
     record: dict[str, Any],
-    decoder_heads: int = sam_layout.DECODER_HEADS,
+    decoder_heads: int = original_layout.DECODER_HEADS,
 ) -> SamModel:
     """SAM or MedSAM from the original layout, its sizes found from the shapes, every key accounted for."""
-    config = transformers.SamConfig(**sam_layout.config_of(state, source, decoder_heads))
-    converted, left = sam_layout.converted(state, source)
+    config = transformers.SamConfig(**original_layout.config_of(state, source, decoder_heads))
+    converted, left = original_layout.converted(state, source)
     model = transformers.SamModel(config)
     load_strictly(model, converted, source)
     for layer in model.mask_decoder.transformer.modules():
@@ -180,7 +180,7 @@ def from_original(
 def loaded(
     kind: Any, weights: Weights, *, may_miss: tuple[str, ...], may_leave: tuple[str, ...]
 ) -> tuple[Any, dict[str, Any]]:
-    """The plain model in float32, every key accounted for, and what run.json says of it."""
+    """The plain model in float32, every key accounted for, and its record for run.json."""
     try:
         with quiet():
             model, info = kind.from_pretrained(

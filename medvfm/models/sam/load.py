@@ -1,4 +1,4 @@
-"""Promptable segmenters by name: what a recipe's `weights` says becomes a model with its input contract."""
+"""Promptable segmentation models by name: from a recipe's `weights` to a model with its input contract."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_segmenter(weights: str, *, contract: str | None = None, seed: int = 0) 
 
     `weights` is one of
 
-    tiny                          a small network from scratch, drawn from `seed`
+    tiny                          a small network from scratch, initialised from `seed`
     owner/name, owner/name@REV    a hub repository: SAM, MedSAM, SAM 2 or 2.1 in transformers' format
     a folder                      the same on disk
     a file (.pth)                 a checkpoint of segment-anything or MedSAM in its original layout
@@ -78,7 +78,7 @@ def _sam_or_medsam(found: Weights, config: dict[str, Any], contract: str | None)
     if marked in _CHOICES:
         return _CHOICES[marked]
     if marked is not None:
-        raise WeightsError(f"its config.json says {MARKER}: {marked!r}", where=found.source, remedy="sam or medsam")
+        raise WeightsError(f"its config.json has {MARKER}: {marked!r}", where=found.source, remedy="sam or medsam")
     raise _cannot_tell(found.source)
 
 
@@ -101,11 +101,11 @@ def _original(source: str, file: Path, contract: str | None) -> SamModel:
         raise WeightsError("no such file", where=source)
     if file.parent.joinpath("config.json").is_file() and "model_type" in read_json(file.parent / "config.json"):
         return replace_name(load_segmenter(str(file.parent), contract=contract), source)
-    from medvfm.models.sam import original_layout as sam_layout
+    from medvfm.models.sam import original_layout
     from medvfm.models.sam.from_transformers import from_original
 
     state = read_state_dict(file)
-    if not sam_layout.is_original(state):
+    if not original_layout.is_original(state):
         raise WeightsError(
             "neither segment-anything's layout nor transformers' (no config.json beside it)",
             where=source,

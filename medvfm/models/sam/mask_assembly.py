@@ -1,4 +1,4 @@
-"""Masks of prompted objects, put together slice by slice into what the question asks for."""
+"""Assembles per-slice object logits into one label map on the image grid."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import torch
 
 from medvfm.core.slice_grid import SliceGrid
 
-ABSENT = -30.0  # the logit of a structure that a slice was not asked for
+ABSENT = -30.0  # the logit of a structure without a prompt in a slice
 
 
 class MaskAssembler:
-    """Takes logits of objects, slices in any order, again and again; gives (i, j, k), or (i, j, k, T) of bool, on
-    the image's grid.
+    """Collects logits of objects, slices in any order and repeatedly; `result` is (i, j, k), or (i, j, k, T) of bool,
+    on the image's grid.
 
-    instances    an object's own number where its logit is above 0 and the highest
+    instances    the object's number where its logit is above 0 and the highest
     semantic     the structure of the highest logit above 0; where the grid was resampled, logits are kept in half
-                 precision and compared after they went back
+                 precision and compared after resampling to the image's grid
     multi_label  each structure where its logit is above 0
     """
 

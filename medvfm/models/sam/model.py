@@ -1,4 +1,4 @@
-"""A promptable segmenter: a picture is encoded once and decoded for any number of prompts."""
+"""Promptable segmentation model: an image is encoded once and decoded for any number of prompts."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ OBJECTS_AT_ONCE = 16  # decoded together: memory, not results
 
 
 class Parts(Protocol):
-    """A model as three parts; how its library calls them stays inside."""
+    """Image encoder, prompt encoder and mask decoder of a model, behind one interface for all libraries."""
 
     vision_encoder: nn.Module
     prompt_encoder: nn.Module
     mask_decoder: nn.Module
     width: int  # of a prompt token
-    mask_side: int  # of a mask prompt; 0 where masks are no prompts: they are left out
+    mask_side: int  # of a mask prompt; 0 where the model takes no mask prompts: they are ignored
 
     def beside_encoder(self) -> list[nn.Module]:
-        """Parts of the decoder that the feature maps have gone through already."""
+        """Layers of the decoder that `image` has applied to the feature maps already."""
         ...
 
     def noise(self, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-        """Feature maps (1, C, h, w) of nothing, as `image` shapes them."""
+        """Random feature maps (1, C, h, w) of the shapes that `image` gives."""
         ...
 
     def image(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -45,13 +45,13 @@ class Parts(Protocol):
         multimask_output: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (M, K, h, w) and predicted IoU (M, K); K is 1 unless `multimask_output`.
-        `tokens` (M, T, width) stand in place of points and boxes."""
+        `tokens` (M, T, width) replace points and boxes."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class ImageEmbeddings:
-    """What the image encoder says of N pictures of one size.
+    """The image encoder's output for N pictures of one size.
 
     maps              feature maps (N, C, h, w), fine ones first
     original_size_px  (height, width) of the pictures
@@ -81,7 +81,7 @@ class Decoded:
 
     logits         (M, H, W) at the size of the picture; above 0 is the object
     iou            (M,) the IoU with the truth that the model predicts
-    low_res_masks  (M, h, w) the decoder's own logits, which may be given back to it as a mask prompt
+    low_res_masks  (M, h, w) the decoder's own logits, which may be its next mask prompt
     """
 
     logits: torch.Tensor
@@ -90,7 +90,7 @@ class Decoded:
 
 
 class SamModel(nn.Module):
-    """A model of the SAM family behind one way in and one way out. Prompts are in the frame of the pictures."""
+    """Any model of the SAM family: `encode`, then `decode`. Prompts are in the frame of the original pictures."""
 
     def __init__(self, parts: Any, frame: SamFrame, *, name: str, weights_record: dict[str, Any]) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class SamModel(nn.Module):
 
 
 def _groups(prompts: Prompts) -> list[tuple[torch.Tensor, Prompts]]:
-    """Row numbers and prompts of objects that have the same kinds of prompts: a box or none, so many points."""
+    """Row numbers and prompts of objects with the same kinds of prompts: a box or none, and the number of points."""
     count, device = len(prompts), prompts.picture.device
     boxed = torch.zeros(count, dtype=torch.long, device=device)
     if prompts.boxes_px is not None:
@@ -172,7 +172,7 @@ def _groups(prompts: Prompts) -> list[tuple[torch.Tensor, Prompts]]:
             alike = replace(alike, boxes_px=None)
         used = int(points[rows[0]])
         if alike.points_px is not None and alike.point_labels is not None:
-            first = (alike.point_labels < 0).long().argsort(stable=True, dim=1)[:, :used]  # what fills up comes last
+            first = (alike.point_labels < 0).long().argsort(stable=True, dim=1)[:, :used]  # padding comes last
             alike = replace(
                 alike,
                 points_px=alike.points_px.gather(1, first[..., None].expand(-1, -1, 2)) if used else None,

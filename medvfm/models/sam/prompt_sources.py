@@ -1,4 +1,4 @@
-"""Where the prompts of a slice come from: the truth, a table of boxes or points, masks of another model, a detector."""
+"""Sources of the prompts of a slice: the truth, a table of boxes or points, masks of another model, a detector."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Kind = Literal["box", "point", "points", "mask"]
 
 @dataclass(frozen=True, eq=False)
 class ObjectPrompt:
-    """One object that a slice is asked for.
+    """The prompt of one object in a slice.
 
     value   the structure's value (1 for the first class), or the object's number
     box_px  (4,) x0, y0, x1, y1; None without a box
     points  (P, 3) x, y and label (1 on the object, 0 off it)
     mask    (H, W) of bool, a mask as the prompt
-    truth   (H, W) of bool, for clicks that follow from what was wrong; None where no truth is used
+    truth   (H, W) of bool, for corrective clicks; None where no truth is used
     """
 
     value: int
@@ -43,30 +43,30 @@ class ObjectPrompt:
 
 
 class PromptSource(Protocol):
-    """`oracle` says how much of the truth the prompts take, in words; None for none."""
+    """`oracle` describes what the prompts take from the truth, in words; None where they take nothing."""
 
     @property
     def oracle(self) -> str | None: ...
 
-    def asked(self, item: Item, s: int) -> list[ObjectPrompt]:
-        """The objects that slice `s` is asked for."""
+    def objects(self, item: Item, s: int) -> list[ObjectPrompt]:
+        """The prompts of all objects in slice `s`."""
         ...
 
 
-def as_prompts(asked: Sequence[ObjectPrompt], size_px: tuple[int, int]) -> Prompts:
-    """Objects of one picture, in one tensor each; the picture is the batch's first."""
-    count = len(asked)
+def as_prompts(objects: Sequence[ObjectPrompt], size_px: tuple[int, int]) -> Prompts:
+    """The prompts of objects in one picture, batched; the picture is the batch's first."""
+    count = len(objects)
     boxes = np.full((count, 4), math.nan, np.float32)
-    longest = max((len(a.points) for a in asked if a.points is not None), default=0)
+    longest = max((len(a.points) for a in objects if a.points is not None), default=0)
     points, labels = np.zeros((count, longest, 2), np.float32), np.full((count, longest), prompts.NO_POINT, np.int64)
-    for row, one in enumerate(asked):
+    for row, one in enumerate(objects):
         if one.box_px is not None:
             boxes[row] = one.box_px
         if one.points is not None:
             points[row, : len(one.points)], labels[row, : len(one.points)] = one.points[:, :2], one.points[:, 2]
     masks = None
-    if any(a.mask is not None for a in asked):
-        stack = np.stack([np.zeros(size_px, bool) if a.mask is None else a.mask for a in asked])
+    if any(a.mask is not None for a in objects):
+        stack = np.stack([np.zeros(size_px, bool) if a.mask is None else a.mask for a in objects])
         masks = torch.from_numpy(np.where(stack, 10.0, -10.0).astype(np.float32))
     return Prompts(
         torch.zeros(count, dtype=torch.long),
@@ -97,12 +97,12 @@ def structures(truth: np.ndarray, kind: str, per: str) -> list[tuple[int, np.nda
 
 @dataclass(frozen=True)
 class FromTruth:
-    """Prompts that the truth gives: what the model says is then labelled an oracle's.
+    """Prompts that are derived from the truth: results are labelled as an oracle's.
 
     prompt      box, point (the centre of the object), points (the centre, then corrections), mask
     kind, per   as in `structures`
     extent      slice: a box for each slice; volume: one box for all slices that a structure lies in
-    jitter_px   how far the sides of boxes are off, drawn uniformly
+    jitter_px   largest displacement of a side of a box, sampled uniformly
     """
 
     prompt: Kind
@@ -129,7 +129,7 @@ class FromTruth:
             else f"oracle prompt: {what} a slice and structure"
         )
 
-    def asked(self, item: Item, s: int) -> list[ObjectPrompt]:
+    def objects(self, item: Item, s: int) -> list[ObjectPrompt]:
         if item.truth is None:
             raise DataError(f"prompts come from the truth, and {item.case_id} has none", remedy="adapter.prompts.from")
         truth = np.asarray(item.truth[..., s, :, :])
@@ -143,8 +143,8 @@ class FromTruth:
             elif self.prompt == "box":
                 box = boxes.get(value, prompts.box_of(mask))
                 assert box is not None  # structures are not empty
-                shaken = prompts.shaken(box[None], (mask.shape[0], mask.shape[1]), rng, px=self.jitter_px)
-                one = replace(one, box_px=shaken[0])
+                jittered = prompts.jittered(box[None], (mask.shape[0], mask.shape[1]), rng, px=self.jitter_px)
+                one = replace(one, box_px=jittered[0])
             else:
                 one = replace(one, points=np.array([[*prompts.centre_of(mask), prompts.POSITIVE]], np.float32))
             found.append(one)
@@ -197,7 +197,7 @@ class FromTable:
                 here[here.index(before)] = replace(before, points=np.concatenate([before.points, point]))
         return cls(found)
 
-    def asked(self, item: Item, s: int) -> list[ObjectPrompt]:
+    def objects(self, item: Item, s: int) -> list[ObjectPrompt]:
         return self.rows.get((item.case_id, s), [])
 
 
@@ -252,7 +252,7 @@ class FromMasks:
     per: str = "class"
     oracle: str | None = None
 
-    def asked(self, item: Item, s: int) -> list[ObjectPrompt]:
+    def objects(self, item: Item, s: int) -> list[ObjectPrompt]:
         labels = self._labels(item)[s]
         found = []
         for value, mask in structures(labels, self.kind, self.per):
@@ -267,7 +267,7 @@ class FromMasks:
         return found
 
     def _labels(self, item: Item) -> np.ndarray:
-        """(S, H, W) on the model's grid; the last case's are kept, since slices are asked for one after the other."""
+        """(S, H, W) on the model's grid; the last case's are kept, since slices of a case come one after the other."""
         kept: tuple[str, np.ndarray] | None = self.__dict__.get("_kept")
         if kept is None or kept[0] != item.case_id:
             names = [f"{item.case_id}{end}" for end in (".nii.gz", ".nii", ".png")]
@@ -286,21 +286,21 @@ class FromMasks:
 
 class DetectorPrompts(Protocol):
     def boxes(self, picture: np.ndarray) -> list[tuple[str, np.ndarray, float]]:
-        """Name, box (4,) in pixels and score of what is found in a picture (C, H, W) in [0, 1]."""
+        """Name, box (4,) in pixels and score of each detection in a picture (C, H, W) in [0, 1]."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class FromDetector:
-    """Boxes that a detector finds. `names` maps its names to structures; what it does not name is left. Objects of the
-    kind instances are numbered, best first."""
+    """Boxes of a detector. `names` maps its class names to structures; boxes of other names are ignored. Objects of the
+    kind instances are numbered by descending score."""
 
     detector: DetectorPrompts
     names: dict[str, int]
     numbered: bool = False
     oracle: str | None = None
 
-    def asked(self, item: Item, s: int) -> list[ObjectPrompt]:
+    def objects(self, item: Item, s: int) -> list[ObjectPrompt]:
         found = self.detector.boxes(np.asarray(item.pixels[:, s], np.float32))
         wanted = [(self.names[name], box) for name, box, _ in found if name in self.names]
         return [

@@ -1,9 +1,10 @@
-"""`tiny`: a small promptable segmenter from scratch, which learns cells and organs in minutes on a CPU.
+"""`tiny`: a small promptable segmentation model from scratch, which learns cells and organs in minutes on a CPU.
 
 Like SAM it encodes a picture once and decodes it for many prompts (Kirillov et al. 2023), with two differences that
-matter for objects of twenty pixels. Masks come out at the resolution of the picture: a pyramid keeps a fine map beside
-the coarse one. And a prompt is given twice: as tokens that attend to the coarse map both ways, and as maps that say of
-each pixel where it lies in the box (as the relative coordinates of CondInst, Tian et al. 2020) and how far clicks are.
+matter for objects of twenty pixels. Masks come out at the resolution of the picture: a feature pyramid keeps a fine map
+and a coarse one. And a prompt is encoded twice: as tokens with two-way attention to the coarse map, and as dense maps
+of each pixel's coordinates in the box (as the relative coordinates of CondInst, Tian et al. 2020) and its distance to
+clicks.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ WIDTHS = (24, 48, 72, 96)  # at strides 2, 4, 8 and 16
 FINE, COARSE = 24, 64
 FINE_STRIDE, COARSE_STRIDE, MULTIPLE = 2, 8, 16
 LONGEST_WAVE_PX, SHORTEST_WAVE_PX = 1024.0, 6.0
-REACH_PX = 8.0  # how far a click is felt in the maps
+REACH_PX = 8.0  # standard deviation of a click in the maps
 ROOM_SHARE = 0.1  # around a box, on each side, of its side
 ROOM_CELLS, WIDE_CELLS = 6, 4  # and in cells of the fine map, for masks, and of the coarse map, for what is around
-CLICK_ROOM_PX = 64.0  # an object that is only clicked on reaches no further
-OUTSIDE = -10.0  # the logit of what no window covers
+CLICK_ROOM_PX = 64.0  # largest extent of an object that has clicks alone
+OUTSIDE = -10.0  # the logit of pixels in no window
 _DENSE = 7
 
 
@@ -49,7 +50,7 @@ class TinyImageEncoder(nn.Module):
         self.neck = nn.Conv2d(WIDTHS[2], COARSE, 1)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        levels = [self.first(self.stem(torch.cat([pixels, standing_out(pixels)], 1)))]
+        levels = [self.first(self.stem(torch.cat([pixels, locally_normalised(pixels)], 1)))]
         for stage in self.down:
             levels.append(stage(levels[-1]))
         pyramid = [levels[-1]]
@@ -102,7 +103,7 @@ class TwoWayBlock(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The part of a map that each of M objects is decoded in: its own place, one size.
+    """The crop of a map in which each of M objects is decoded: of one size, at the object's place.
 
     rows (M, h) and columns (M, w) in cells of the map; stride  pixels that a cell is wide
     """
@@ -187,7 +188,7 @@ class TinyPromptEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # 0 negative click, 1 positive click, 2 and 3 the corners of a box, 4 nothing (also what fills up)
+        # 0 negative click, 1 positive click, 2 and 3 the corners of a box, 4 no prompt, or padding
         self.kinds = nn.Embedding(5, COARSE)
 
     def tokens(self, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:
@@ -205,7 +206,7 @@ class TinyPromptEncoder(nn.Module):
             places.append(torch.zeros(len(prompts), 1, 2, device=device))
             kinds.append(torch.full((len(prompts), 1), 4, device=device))
         kind = torch.cat(kinds, 1)
-        return self.kinds(kind), waves(torch.cat(places, 1)) * (kind != 4)[..., None]
+        return self.kinds(kind), position_encoding(torch.cat(places, 1)) * (kind != 4)[..., None]
 
     def maps(self, prompts: Prompts, window: Window) -> torch.Tensor:
         """Seven maps: across and down the box (-1 and 1 at its edges), inside it, inside its ellipse; near and wide
@@ -224,8 +225,8 @@ class TinyPromptEncoder(nn.Module):
         return maps
 
     def prior(self, prompts: Prompts, window: Window) -> torch.Tensor:
-        """(M, 2h, 2w): what a mask is without a look at the picture, above 0 inside. The ellipse in the box, or a disc
-        around positive clicks; the decoder starts from it, and learns what differs."""
+        """(M, 2h, 2w): the mask by the prompt alone, above 0 inside: the ellipse in the box, or a disc around positive
+        clicks. The decoder learns a residual to it."""
         down, across = window.pixels().centres()
         prior = torch.zeros(len(prompts), down.shape[1], across.shape[1], device=down.device)
         if prompts.points_px is not None and prompts.point_labels is not None:
@@ -302,14 +303,14 @@ class TinyMaskDecoder(nn.Module):
         tokens = torch.cat([self.own.expand(count, -1, -1), tokens], 1)
         places = torch.cat([places.new_zeros(count, 2, places.shape[2]), places], 1)
         cells = wide.cut(coarse, picture).flatten(2).transpose(1, 2)
-        cell_places = cell_waves(wide)
+        cell_places = cell_encoding(wide)
         for block in self.blocks:
             tokens, cells = block(tokens, cells, places, cell_places)
         near = wide.sampled_at(self.from_cells(cells.transpose(1, 2).unflatten(2, wide.shape)), window)
         mixed = window.cut(self.from_fine(fine), picture) + near + self.from_prompt(maps)
         mixed = functional.relu(mixed, inplace=True)
         mixed = functional.relu(self.mix(mixed) + self.shift(tokens[:, 1])[:, :, None, None], inplace=True)
-        # One set of weights for each pixel of the cell that an entry of the fine map stands for.
+        # One set of weights for each pixel of the cell that an entry of the fine map covers.
         weights = self.hyper(tokens[:, 1]).unflatten(1, (FINE_STRIDE**2, FINE))
         logits = (weights @ mixed.flatten(2)).unflatten(2, maps.shape[-2:])
         logits = functional.pixel_shuffle(logits, FINE_STRIDE)[:, 0] + self.gain * prior + self.offset
@@ -359,9 +360,9 @@ class TinySam(nn.Module):
         return window.pixels().placed(logits, size_px)[:, None], iou
 
 
-def standing_out(pixels: torch.Tensor) -> torch.Tensor:
-    """(N, 1, H, W): how far a pixel's grey is from the mean of the 36 pixels around, in their deviations: a dim object
-    beside a bright one looks like the bright one."""
+def locally_normalised(pixels: torch.Tensor) -> torch.Tensor:
+    """(N, 1, H, W): grey values minus the mean of the 36 pixels around, over their standard deviation: local contrast
+    normalisation, so that a dim object and a bright one look alike."""
     grey = pixels.mean(1, keepdim=True)
     cells = functional.avg_pool2d(torch.cat([grey, grey.square()], 1), 4)
     around = functional.avg_pool2d(cells, 9, stride=1, padding=4, count_include_pad=False)
@@ -369,7 +370,7 @@ def standing_out(pixels: torch.Tensor) -> torch.Tensor:
     return (grey - mean) / (squared - mean.square()).clamp_min(0).add(0.01).sqrt()
 
 
-def waves(places_px: torch.Tensor) -> torch.Tensor:
+def position_encoding(places_px: torch.Tensor) -> torch.Tensor:
     """(..., 2) x and y in pixels to (..., 64) sines and cosines; pixels, not shares, so that any picture size works."""
     count = COARSE // 4
     steps = torch.linspace(math.log(SHORTEST_WAVE_PX), math.log(LONGEST_WAVE_PX), count, device=places_px.device)
@@ -377,15 +378,17 @@ def waves(places_px: torch.Tensor) -> torch.Tensor:
     return torch.cat([phase.sin(), phase.cos()], -1).flatten(-2)
 
 
-def cell_waves(window: Window) -> torch.Tensor:
-    """(M, h * w, 64): `waves` at the centres of a window's cells."""
+def cell_encoding(window: Window) -> torch.Tensor:
+    """(M, h * w, 64): `position_encoding` at the centres of a window's cells."""
     down, across = window.centres()
     shape = (len(down), *window.shape)
-    return waves(torch.stack([across[:, None].expand(shape), down[:, :, None].expand(shape)], -1).flatten(1, 2))
+    return position_encoding(
+        torch.stack([across[:, None].expand(shape), down[:, :, None].expand(shape)], -1).flatten(1, 2)
+    )
 
 
 def make_tiny(seed: int) -> tuple[TinySam, str]:
-    """Weights drawn from `seed`, and their sha256; the global generator is left as it was."""
+    """Weights initialised from `seed`, and their sha256; the global generator does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = TinySam()

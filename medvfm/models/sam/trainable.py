@@ -1,4 +1,4 @@
-"""A segmenter and the prompts that it learns: which weights a method trains, and those weights on disk."""
+"""A SAM model with learned class prompts: which weights a method trains, and those weights on disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medvfm.nn.prompts import Prompts
 
 
 class TrainableSam(nn.Module):
-    """class_prompts (K, T, width): T learned tokens for each of K classes; none where prompts are given."""
+    """class_prompts (K, T, width): T learned tokens for each of K classes; None where prompts come from outside."""
 
     def __init__(self, segmenter: SamModel, classes: int, tokens: int, seed: int) -> None:
         super().__init__()
@@ -24,8 +24,8 @@ class TrainableSam(nn.Module):
         self.class_prompts: nn.Parameter | None = None
         if classes:
             generator = torch.Generator().manual_seed(seed)
-            drawn = torch.randn(classes, tokens, segmenter.parts.width, generator=generator)
-            self.class_prompts = nn.Parameter(drawn * 0.1)
+            noise = torch.randn(classes, tokens, segmenter.parts.width, generator=generator)
+            self.class_prompts = nn.Parameter(noise * 0.1)
 
     def decode_classes(self, embeddings: ImageEmbeddings, *, training: bool = False) -> torch.Tensor:
         """(N, K, H, W) logits of every class in every picture."""
@@ -39,8 +39,8 @@ class TrainableSam(nn.Module):
     def set_trainable(self, method: str, *, rank: int, alpha: float | None, with_prompt_encoder: bool) -> None:
         """zero_shot: nothing; decoder and promptless: the decoder; lora and full: the encoder too.
 
-        A segmenter from scratch (`tiny`) has nothing to keep: all of it is trained. What no mask depends on, such as
-        the heads of further masks, stays frozen.
+        A model from scratch (`tiny`) has no pretrained part: all of it is trained. What no mask depends on, such as the
+        heads of further masks, stays frozen.
         """
         parts = self.segmenter.parts
         self.requires_grad_(False)
@@ -65,7 +65,7 @@ class TrainableSam(nn.Module):
             parts.prompt_encoder.requires_grad_(True)
         if self.class_prompts is not None:
             self.class_prompts.requires_grad_(method == "promptless")
-        # Random positions are fixed in the published models; and cached maps have passed what is beside the encoder.
+        # Random position encodings are fixed in the published models; cached maps have passed `beside_encoder` already.
         if hasattr(parts, "shared_image_embedding"):
             parts.shared_image_embedding.requires_grad_(False)
         beside = {id(p) for module in parts.beside_encoder() for p in module.parameters()}
@@ -74,7 +74,7 @@ class TrainableSam(nn.Module):
         self._freeze_unused(method, but=beside | {id(p) for p in parts.vision_encoder.parameters()})
 
     def _freeze_unused(self, method: str, but: set[int]) -> None:
-        """Found by a backward pass from the masks of noise, with every kind of prompt, to the feature maps."""
+        """Found by a backward pass from masks of random feature maps, with every kind of prompt."""
         segmenter, generator = self.segmenter, torch.Generator().manual_seed(0)
         side = segmenter.frame.side_px or 64
         maps = tuple(m.to(segmenter.device) for m in segmenter.parts.noise(generator))

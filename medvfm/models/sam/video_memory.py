@@ -1,4 +1,4 @@
-"""SAM 2's video memory on a volume: slices are frames, and what was seen on some of them tells where to look next."""
+"""SAM 2's memory of video on a volume: slices are frames, and masks propagate from a prompted slice to the others."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from medvfm.models.weights import locate
 
 _BOX_CORNERS = (2, 3)  # labels of points that are the corners of a box
 
-Pictures = Callable[[int], np.ndarray]  # the picture (C, H, W) in [0, 1] of a slice
+SliceReader = Callable[[int], np.ndarray]  # the picture (C, H, W) in [0, 1] of a slice
 
 
 class _Frames(dict):
-    """Frames of a session that are made when they are asked for: a long volume costs one frame of memory."""
+    """Frames of a session, prepared on access: a long volume costs the memory of one frame."""
 
-    def __init__(self, pictures: Pictures, count: int, frame: SamFrame) -> None:
+    def __init__(self, pictures: SliceReader, count: int, frame: SamFrame) -> None:
         super().__init__()
         self._pictures, self._count, self._frame = pictures, count, frame
 
@@ -43,16 +43,16 @@ class VideoMemory:
     def __init__(self, model: Any, frame: SamFrame) -> None:
         self.model, self.frame = model.eval(), frame
         config = model.config
-        # What a frame looks back at: memories of so many frames, and pointers to the object in so many.
+        # The frames that a frame attends to: memories of so many, and object pointers of so many.
         self._reach = max(int(config.num_maskmem), int(config.max_object_pointers_in_encoder)) + 1
 
     @torch.inference_mode()
-    def carried(
+    def propagate(
         self,
-        pictures: Pictures,
+        pictures: SliceReader,
         count: int,
         seed: int,
-        asked: Sequence[ObjectPrompt],
+        objects: Sequence[ObjectPrompt],
         original_size_px: tuple[int, int],
         device: torch.device | str = "cpu",
     ) -> Iterator[tuple[int, torch.Tensor]]:
@@ -64,7 +64,7 @@ class VideoMemory:
         for backwards in (False, True):
             if backwards and seed == 0:
                 return
-            session = self._session(pictures, count, seed, asked, original_size_px)
+            session = self._session(pictures, count, seed, objects, original_size_px)
             for output in self.model.propagate_in_video_iterator(session, start_frame_idx=seed, reverse=backwards):
                 s = int(output.frame_idx)
                 self._forget(session, s)
@@ -73,10 +73,10 @@ class VideoMemory:
 
     def _session(
         self,
-        pictures: Pictures,
+        pictures: SliceReader,
         count: int,
         seed: int,
-        asked: Sequence[ObjectPrompt],
+        objects: Sequence[ObjectPrompt],
         original_size_px: tuple[int, int],
     ) -> Any:
         device = next(self.model.parameters()).device
@@ -88,7 +88,7 @@ class VideoMemory:
             inference_state_device=device,
         )
         session.processed_frames = _Frames(pictures, count, self.frame)
-        for number, one in enumerate(asked):
+        for number, one in enumerate(objects):
             given = self.frame.prompts(as_prompts([one], original_size_px), original_size_px)
             points, labels = [], []
             if given.boxes_px is not None:
@@ -101,11 +101,11 @@ class VideoMemory:
             session.add_point_inputs(
                 row, seed, {"point_coords": torch.cat(points, 2), "point_labels": torch.cat(labels, 2)}
             )
-        session.obj_with_new_inputs = list(range(len(asked)))
+        session.obj_with_new_inputs = list(range(len(objects)))
         return session
 
     def _forget(self, session: Any, s: int) -> None:
-        """Outputs that no later frame looks back at."""
+        """Delete outputs that no later frame attends to."""
         for outputs in session.output_dict_per_obj.values():
             kept = outputs["non_cond_frame_outputs"]
             for old in [f for f in kept if abs(f - s) > self._reach]:
@@ -113,7 +113,7 @@ class VideoMemory:
 
 
 def load_video_memory(weights: str) -> VideoMemory:
-    """A hub id or a folder whose config.json says sam2_video, every key accounted for."""
+    """A hub id or a folder of model_type sam2_video, every key accounted for."""
     found = locate(weights)
     if found.config().get("model_type") != "sam2_video":
         raise WeightsError(

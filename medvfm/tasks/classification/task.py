@@ -162,7 +162,6 @@ class ClassificationTask:
         if name == "prevalence":
             return lambda: baselines.Prevalence(self.labels)
         if name == "intensity":
-            reading = {str(key): value for key, value in card.reading.items()}
             voxels = baselines.Histogram(
                 context.recipe.prepare, card.windows, {str(key): value for key, value in card.reading.items()}
             )

@@ -8,12 +8,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import checkpoints
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from medvfm.core.errors import WeightsError
 from medvfm.models.encoders.load import load_encoder
+from tests.samples.encoder_checkpoints import checkpoints
 
 NAMES = [
     "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_mae", "swin", "siglip", "siglip2", "clip",

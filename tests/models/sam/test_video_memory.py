@@ -12,7 +12,7 @@ from medvfm.models.sam.load import load_segmenter
 from medvfm.models.sam.prompt_sources import ObjectPrompt
 from medvfm.models.sam.video_memory import load_video_memory
 from medvfm.nn.prompts import Prompts
-from tests.models.test_segmenters import DECODER, HIERA, stirred
+from tests.samples.sam_models import DECODER, HIERA, perturbed
 
 SIDE, WIDTH = 64, 128
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
         mask_downsampler_embed_dim=WIDTH, memory_fuser_embed_dim=WIDTH, memory_fuser_num_layers=1,
         memory_fuser_intermediate_dim=64,
     )  # fmt: skip
-    stirred(T.Sam2VideoModel(config), 0.05).save_pretrained(place)
+    perturbed(T.Sam2VideoModel(config), 0.05).save_pretrained(place)
     return place
 
 
@@ -47,7 +47,7 @@ def slices(count: int) -> np.ndarray:
 def test_masks_are_those_of_transformers_session(folder):
     pixels, seed, box = slices(9), 3, np.array([15, 20, 38, 42], np.float32)
     memory = load_video_memory(str(folder))
-    found = dict(memory.carried(lambda s: pixels[:, s], 9, seed, [ObjectPrompt(1, box_px=box)], (SIDE, SIDE)))
+    found = dict(memory.propagate(lambda s: pixels[:, s], 9, seed, [ObjectPrompt(1, box_px=box)], (SIDE, SIDE)))
     assert sorted(found) == list(range(9))
     model = T.Sam2VideoModel.from_pretrained(folder).eval()
     video = torch.stack(
@@ -72,7 +72,7 @@ def test_memory_holds_a_few_slices_whatever_the_length(folder):
     memory._forget = lambda session, s: (forget(session, s), held.append(
         len(session.output_dict_per_obj[0]["non_cond_frame_outputs"])))  # fmt: skip
     asked = [ObjectPrompt(1, box_px=np.array([10, 20, 30, 40], np.float32))]
-    for _ in memory.carried(lambda s: pixels[:, s % 9], 30, 0, asked, (SIDE, SIDE)):
+    for _ in memory.propagate(lambda s: pixels[:, s % 9], 30, 0, asked, (SIDE, SIDE)):
         pass
     assert max(held) <= 6 and len(held) == 30
 

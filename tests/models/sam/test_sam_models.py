@@ -11,44 +11,18 @@ import torch
 import transformers as T
 
 from medvfm.core.errors import WeightsError
-from medvfm.models.sam import original_layout as sam_layout
+from medvfm.models.sam import original_layout
 from medvfm.models.sam.frame import SamFrame
 from medvfm.models.sam.from_transformers import from_original
 from medvfm.models.sam.load import load_segmenter
 from medvfm.nn.prompts import Prompts
-
-SIDE = 64
-VISION = {
-    "hidden_size": 32, "output_channels": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIDE,
-    "patch_size": 16, "window_size": 2, "global_attn_indexes": [1], "num_pos_feats": 16, "initializer_range": 0.02,
-}  # fmt: skip
-PROMPT = {"hidden_size": 32, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 16, "image_embedding_size": 4}
-DECODER = {
-    "hidden_size": 32, "mlp_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "iou_head_hidden_dim": 32,
-}  # fmt: skip
-HIERA = {
-    "model_type": "sam2_hiera_det_model", "hidden_size": 16, "num_attention_heads": 1, "image_size": [SIDE, SIDE],
-    "blocks_per_stage": [1, 1, 2, 1],
-    "embed_dim_per_stage": [16, 32, 64, 128], "num_attention_heads_per_stage": [1, 2, 4, 8],
-    "window_size_per_stage": [8, 4, 4, 2], "global_attention_blocks": [3],
-    "window_positional_embedding_background_size": [2, 2],
-}  # fmt: skip
-
-
-def stirred(model: torch.nn.Module, amount: float = 0.1) -> torch.nn.Module:
-    """The same weights in every run, and none at 0 or 1, where the libraries start tokens, biases and scales."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            drawn = amount * torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(drawn if parameter.ndim > 1 else drawn + parameter.mean().round())
-    return model.eval()
+from tests.samples.sam_models import DECODER, HIERA, PROMPT, SIDE, VISION, perturbed
 
 
 @pytest.fixture(scope="module")
 def sam_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sam")
-    model = stirred(
+    model = perturbed(
         T.SamModel(T.SamConfig(vision_config=VISION, prompt_encoder_config=PROMPT, mask_decoder_config=DECODER))
     )
     model.save_pretrained(folder)
@@ -69,7 +43,7 @@ def sam2_folder(tmp_path_factory):
     }  # fmt: skip
     prompt = {"hidden_size": 32, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 16}
     config = T.Sam2Config(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=DECODER)
-    stirred(T.Sam2Model(config)).save_pretrained(folder)
+    perturbed(T.Sam2Model(config)).save_pretrained(folder)
     T.Sam2ImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
     return folder
 
@@ -235,7 +209,7 @@ def original():
     decoder = modeling.MaskDecoder(
         transformer_dim=32, transformer=transformer, iou_head_depth=3, iou_head_hidden_dim=32
     )
-    return stirred(modeling.Sam(encoder, prompt, decoder))
+    return perturbed(modeling.Sam(encoder, prompt, decoder))
 
 
 # Where the picture is resized, PIL's 8 bits there and torch's floats here differ by a grey level now and then.
@@ -295,9 +269,9 @@ def test_sizes_of_the_original_layout_are_found_from_shapes():
                 encoder, prompt, modeling.MaskDecoder(transformer_dim=256, transformer=transformer)
             ).state_dict()
             state.pop("pixel_mean", None)
-            found = T.SamConfig(**sam_layout.config_of(state, "meta"))
+            found = T.SamConfig(**original_layout.config_of(state, "meta"))
             model = T.SamModel(found)
-        converted, _ = sam_layout.converted(state, "meta")
+        converted, _ = original_layout.converted(state, "meta")
         assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in converted.items()}
         vision = found.vision_config
         assert (vision.num_attention_heads, list(vision.global_attn_indexes), vision.window_size) == (heads, spread, 14)
