@@ -8,20 +8,20 @@ from pathlib import Path
 
 from medvfm.io.run_directory import write_text
 from medvfm.report import markup, run_view, sentences, text
-from medvfm.report.section import Section
+from medvfm.report.section import PageSection
 from medvfm.report.sections import baselines, data, methods, model, numbers, record, subgroups
 
 FILE = "report.html"
 FOLDER = Path(__file__).with_name("sections")
 # Sections of every run. Those of its task lie in the folder of that name, and take their places among these.
 COMMON = (
-    Section(20, baselines.TITLE, baselines.build, of_model=True),
-    Section(90, subgroups.TITLE, subgroups.build, of_model=True),
-    Section(110, data.TITLE, data.build),
-    Section(120, model.TITLE, model.build),
-    Section(130, methods.TITLE, methods.build),
-    Section(140, numbers.TITLE, numbers.build, of_model=True),
-    Section(150, record.TITLE, record.build),
+    PageSection(20, baselines.TITLE, baselines.build, of_model=True),
+    PageSection(90, subgroups.TITLE, subgroups.build, of_model=True),
+    PageSection(110, data.TITLE, data.build),
+    PageSection(120, model.TITLE, model.build),
+    PageSection(130, methods.TITLE, methods.build),
+    PageSection(140, numbers.TITLE, numbers.build, of_model=True),
+    PageSection(150, record.TITLE, record.build),
 )
 PAGES = {"card": "dataset"}  # folders of records that have a page of their own, by their kind
 HEADLINE_NUMBERS = 8
@@ -74,7 +74,7 @@ def page(found: run_view.View) -> str:
     )
 
 
-def _sections(found: run_view.View) -> list[Section]:
+def _sections(found: run_view.View) -> list[PageSection]:
     """Those of every run and of the task, or of a page of its own; a task without a folder has none of its own."""
     alone = PAGES.get(str(found.record.get("kind")))
     if alone is not None:
@@ -82,10 +82,10 @@ def _sections(found: run_view.View) -> list[Section]:
     return sorted([*COMMON, *_in_folder(str(found.task.get("name")))], key=lambda section: section.order)
 
 
-def _in_folder(name: str) -> Sequence[Section]:
+def _in_folder(name: str) -> Sequence[PageSection]:
     if name not in {file.parent.name for file in FOLDER.glob("*/__init__.py")}:
         return ()
-    found: Sequence[Section] = importlib.import_module(f"medvfm.report.sections.{name}").SECTIONS
+    found: Sequence[PageSection] = importlib.import_module(f"medvfm.report.sections.{name}").SECTIONS
     return found
 
 

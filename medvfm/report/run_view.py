@@ -71,7 +71,7 @@ class View:
 
     @cached_property
     def split(self) -> str:
-        """The split that the report is about: test, or else the first that was judged."""
+        """The split that the report is about: test, or else the first with numbers."""
         splits = [r["split"] for r in self.metrics if r.get("split")]
         return "test" if "test" in splits or not splits else splits[0]
 

@@ -11,7 +11,7 @@ from medvfm.report.run_view import View
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """What page.py puts together.
 
     order     sections stand in this order, those of every run and those of its task among each other

@@ -36,7 +36,7 @@ METRICS = {
     "absolute_volume_error": "absolute relative volume error",
     "volume_difference_ml": "volume difference",
     "missed": "missed structures",
-    "spurious": "spurious structures",
+    "spurious": "false-positive structures",
     "aji": "aggregated Jaccard index",
     "pq": "panoptic quality",
     "sq": "segmentation quality",

@@ -170,6 +170,6 @@ def test_methods_state_what_the_record_holds():
         "metrics": [row(0.8, 0.7, 0.9, method="delong")],
     }  # fmt: skip
     text = str(methods.build(view(**record)))
-    assert "Of 10 cases, 8 cases of 8 patients were analysed; left out were 2 cases (unreadable)." in text
-    assert "at random (seed 3), no patient in two parts, into training (5 cases, 5 patients) and test (3 cases," in text
+    assert "Of 10 cases, 8 cases of 8 patients were analysed; excluded were 2 cases (unreadable)." in text
+    assert "at random (seed 3), no patient in two splits, into training (5 cases, 5 patients) and test (3" in text
     assert "DeLong" in text and "medvfm 0.1.0" in text and "None" not in text

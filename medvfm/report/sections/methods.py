@@ -42,7 +42,7 @@ def _data(view: View) -> list[str]:
     if flow:
         lost = [f"{text.plural(-s['cases'], 'case')} ({s['step']})" for s in flow if (s.get("cases") or 0) < 0]
         begun, ended = flow[0], flow[-1]
-        left = f"; left out were {text.listed(lost)}" if lost else ""
+        left = f"; excluded were {text.listed(lost)}" if lost else ""
         among = f" of {text.plural(ended['patients'], 'patient')}" if ended.get("patients") else ""
         whole = "" if begun["cases"] == ended["cases"] else f"Of {text.plural(begun['cases'], 'case')}, "
         said.append(f"{whole}{text.plural(ended['cases'], 'case')}{among} were analysed{left}.")
@@ -61,12 +61,12 @@ def _splits(view: View) -> list[str]:
     split = recipe.get("split") or {}
     if split.get("folds"):
         return [f"Patients were divided into {split['folds']} folds (seed {recipe.get('seed', 0)}); in the first fold "
-                f"the parts were {text.listed(sizes)}."]  # fmt: skip
+                f"the splits were {text.listed(sizes)}."]  # fmt: skip
     if split.get("hold_out"):
         held = [f"{c} {text.listed([str(v) for v in vs], 'or')}" for c, vs in split["hold_out"].items()]
         return [f"Cases with {text.listed(held)} were held out for testing: {text.listed(sizes)}."]
     how = "as the data card gives it" if split.get("from") == "card" else f"at random (seed {recipe.get('seed', 0)})"
-    return [f"Patients were split {how}, no patient in two parts, into {text.listed(sizes)}."]
+    return [f"Patients were split {how}, no patient in two splits, into {text.listed(sizes)}."]
 
 
 def _amount(split: dict[str, Any], noun: str) -> str:

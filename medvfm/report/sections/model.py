@@ -39,7 +39,7 @@ def build(view: View) -> Markup | None:
 
 
 def watched(training: dict[str, Any]) -> str | None:
-    """The metric of the validation cases that each epoch was judged by."""
+    """The metric of the validation cases that selects the epoch."""
     epochs = training.get("epochs") or []
     names = [n for e in epochs for n in (e.get("val") or {})] if isinstance(epochs, list) else []
     return next(iter(names), None)

@@ -18,7 +18,7 @@ def build(view: View) -> Markup | None:
     found = view.subgroups(metric=row["metric"], target=row.get("target"))
     if not found:
         return None
-    lines = [forest.Line("Everyone", row, _size(view, row), "diamond")]
+    lines = [forest.Line("All", row, _size(view, row), "diamond")]
     for column in dict.fromkeys(r["group"].partition("=")[0] for r in found):
         lines.append(forest.Line(text.title(column.replace("_", " "))))
         lines += [
@@ -28,7 +28,7 @@ def build(view: View) -> Markup | None:
         ]
     named = text.title(text.metric(row["metric"]))
     table = forest.table(
-        f"{named} in subgroups; the dashed line is the value of everyone.",
+        f"{named} in subgroups; the dashed line is the value of all.",
         lines,
         first="Subgroup",
         value=named,

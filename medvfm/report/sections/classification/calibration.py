@@ -1,4 +1,4 @@
-"""Whether probabilities come true."""
+"""Agreement of predicted probabilities with observed shares."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def build(view: View) -> Markup | None:
         panels=panels,
         rows=rows,
         several=len(view.targets) > 1,
+        unit=view.unit,
         level=f"{100 * level:.4g}%",
         way="Wilson" if lone else "bootstrap over patients",
         recalibrated=view.part("recipe", "evaluate").get("recalibrate") == "platt",
@@ -112,6 +113,6 @@ def _histogram(axes: Axes, scores: Scores) -> None:
     axes.bar(centres, -down, width, color="white", edgecolor=svg.VERMILION, lw=0.9, hatch="//////")
     axes.axhline(0, color=svg.MUTED, lw=0.7)
     most = max(1, int(max(up.max(), down.max())))
-    axes.set(ylim=(-1.15 * most, 1.15 * most), yticks=[-most, 0, most], ylabel="Units")
+    axes.set(ylim=(-1.15 * most, 1.15 * most), yticks=[-most, 0, most], ylabel="Cases")
     axes.set_yticklabels([str(most), "0", str(most)])
     axes.grid(axis="x", visible=False)

@@ -1,4 +1,4 @@
-"""Pictures of what the model was surest of and wrong about."""
+"""Pictures of the errors with the highest confidence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 from medvfm.report import data_uris, markup, text
 from medvfm.report.run_view import View
 
-TITLE = "The most confident mistakes"
+TITLE = "Most confident errors"
 MOST = 24
 
 

@@ -1,4 +1,4 @@
-"""What decisions at fixed thresholds get right and wrong."""
+"""Confusion counts, sensitivity, specificity and predictive values at fixed thresholds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markupsafe import Markup
 from medvfm.report import markup, proportions, text
 from medvfm.report.run_view import Scores, View
 
-TITLE = "Decisions at a threshold"
+TITLE = "Performance at fixed thresholds"
 EXCLUSIVE = ("multi_class", "ordinal")
 MOST_CLASSES = 12
 
@@ -30,6 +30,7 @@ def build(view: View) -> Markup | None:
         other="another class" if view.task.get("kind") in EXCLUSIVE else None,
         matrix=matrix,
         several=len(view.targets) > 1,
+        unit=view.unit,
         level=f"{100 * level:.4g}%",
         way="Wilson" if lone else "bootstrap over patients",
     )

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, without naming anybody."""
+"""Problems of a data set; no patient and no case is named."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from medvfm.report import data_uris, markup, text
 from medvfm.report.run_view import View
 
 TITLE = "Best, median and worst cases"
-KINDS = {"worst": "The worst", "median": "Around the median", "best": "The best"}
+KINDS = {"worst": "Worst", "median": "Median", "best": "Best"}
 MOST = 24
 
 

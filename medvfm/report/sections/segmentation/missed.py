@@ -1,4 +1,4 @@
-"""Structures that were not found, and structures that were found where there are none."""
+"""Structures that were missed, and structures that were predicted where there are none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markupsafe import Markup
 from medvfm.report import markup, per_case, proportions, text
 from medvfm.report.run_view import View
 
-TITLE = "Missed and spurious structures"
+TITLE = "Missed and false-positive structures"
 MOST = 30  # missed cases that are listed of a structure
 
 

@@ -1,4 +1,4 @@
-"""What happens to the first overlap when prompts are less exact, or grow in number."""
+"""The first overlap metric under less exact prompts, and under more of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from medvfm.report import markup, text
 from medvfm.report.charts import svg
 from medvfm.report.run_view import WHOLE, Row, View
 
-TITLE = "When prompts are less exact"
+TITLE = "Robustness to prompts"
 NAMES = {
-    "box_jitter_px": ("Boxes that fit less well", "Each side of a box is off by up to (px)", "Box jitter"),
+    "box_jitter_px": ("Less exact boxes", "Each side of a box is off by up to (px)", "Box jitter"),
     "clicks": ("More clicks", "Clicks an object", "Clicks"),
 }
 SIZE_IN = (4.3, 2.9)
