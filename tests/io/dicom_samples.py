@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from medvfm.core.image import Image
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -101,3 +104,30 @@ def write_series(
 def pydicom_folder() -> Path:
     """Where pydicom keeps its own test files."""
     return Path(pydicom.__file__).parent / "data"
+
+
+def rtstruct(path: Path, contours: dict[str, list[np.ndarray]], kind: str = "CLOSED_PLANAR") -> Path:
+    """An RTSTRUCT; contours are (n, 3) LPS mm."""
+    ds = dataset(np.zeros((2, 2), np.uint8), Modality="RTSTRUCT")
+    del ds.PixelData, ds.Rows, ds.Columns
+    names, drawn = [], []
+    for number, (name, polygons) in enumerate(contours.items(), 1):
+        region, shape = Dataset(), Dataset()
+        region.ROINumber, region.ROIName = number, name
+        shape.ReferencedROINumber = number
+        shape.ContourSequence = DicomSequence([])
+        for points in polygons:
+            contour = Dataset()
+            contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(points)
+            contour.ContourData = [f"{v:.6f}" for v in np.asarray(points).ravel()]
+            shape.ContourSequence.append(contour)
+        names.append(region)
+        drawn.append(shape)
+    ds.StructureSetROISequence, ds.ROIContourSequence = DicomSequence(names), DicomSequence(drawn)
+    return save(ds, path)
+
+
+def to_mm(image: Image, points_vox: np.ndarray, k: float) -> np.ndarray:
+    """(n, 2) in voxel coordinates of slice k as LPS mm."""
+    full = np.c_[points_vox, np.full(len(points_vox), k), np.ones(len(points_vox))]
+    return (full @ image.affine.T)[:, :3] * [-1, -1, 1]

@@ -7,8 +7,6 @@ import matplotlib.path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 
 from medvfm.core.errors import UnreadableImage
@@ -16,7 +14,7 @@ from medvfm.core.image import Image
 from medvfm.io.dicom import read as dicom
 from medvfm.io.dicom.rtstruct import read_structures, structure_masks, structure_names
 from medvfm.io.dicom.seg import read_segmentation
-from tests.io.dicom_samples import AXIAL, dataset, save, write_series
+from tests.io.dicom_samples import AXIAL, rtstruct, save, to_mm, write_series
 from tests.io.test_dicom_series import oblique
 
 
@@ -147,35 +145,8 @@ def test_segments_that_are_not_described_are_not_lost_in_silence(tmp_path, kind)
 # RTSTRUCT
 
 
-def rtstruct(path, contours: dict[str, list[np.ndarray]], kind: str = "CLOSED_PLANAR"):
-    """Contours are (n, 3) LPS mm."""
-    ds = dataset(np.zeros((2, 2), np.uint8), Modality="RTSTRUCT")
-    del ds.PixelData, ds.Rows, ds.Columns
-    names, drawn = [], []
-    for number, (name, polygons) in enumerate(contours.items(), 1):
-        region, shape = Dataset(), Dataset()
-        region.ROINumber, region.ROIName = number, name
-        shape.ReferencedROINumber = number
-        shape.ContourSequence = Sequence([])
-        for points in polygons:
-            contour = Dataset()
-            contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(points)
-            contour.ContourData = [f"{v:.6f}" for v in np.asarray(points).ravel()]
-            shape.ContourSequence.append(contour)
-        names.append(region)
-        drawn.append(shape)
-    ds.StructureSetROISequence, ds.ROIContourSequence = Sequence(names), Sequence(drawn)
-    return save(ds, path)
-
-
 def image_of(tmp_path, orientation=AXIAL) -> Image:
     return dicom.read_series(write_series(tmp_path / "ct", orientation=orientation, shape=(40, 50)))
-
-
-def to_mm(image: Image, points_vox: np.ndarray, k: float) -> np.ndarray:
-    """(n, 2) in voxel coordinates of slice k as LPS mm."""
-    full = np.c_[points_vox, np.full(len(points_vox), k), np.ones(len(points_vox))]
-    return (full @ image.affine.T)[:, :3] * [-1, -1, 1]
 
 
 def star(r: np.random.Generator, centre, radius, count=17) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image as Picture
 
@@ -11,7 +12,9 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import Label, Masks
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dataset.truth_masks import TruthReader
+from medvfm.io.dicom.rtstruct import structure_masks
 from medvfm.io.read import read_image
+from tests.io.dicom_samples import rtstruct, to_mm, write_series
 
 AFFINE = np.diag([-1.0, 2, 3, 1])
 LABELS = {1: Label(name="liver"), 2: Label(name="spleen"), 7: Label(name="tumour")}
@@ -120,3 +123,67 @@ def test_objects_as_numbers_and_as_a_folder_of_pictures(picture):
         Picture.fromarray(((objects == value) * 255).astype(np.uint8)).save(folder / "each" / f"{n}.png")
     found = reader(case(mask=folder / "each"), image)[:, :, 0].T
     assert set(np.unique(found)) == {0, 1, 2} and np.array_equal(found > 0, objects > 0)
+
+
+@pytest.fixture
+def contoured(tmp_path):
+    """A CT series (16, 12, 6), and an RTSTRUCT in which the target lies within the body, one structure is left blank
+    and one is a point."""
+    image = read_image(write_series(tmp_path / "ct", shape=(12, 16)))
+    body = np.array([[1.2, 1.2], [14.2, 1.2], [14.2, 10.2], [1.2, 10.2]])
+    target = body / 2 + 2
+    path = rtstruct(
+        tmp_path / "rt.dcm",
+        {
+            "Body": [to_mm(image, body, k) for k in range(1, 5)],
+            "GTV-1": [to_mm(image, target, k) for k in (2, 3)],
+            "Node": [],
+            "Isocentre": [to_mm(image, target[:1], 2)],
+        },
+    )
+    ds = pydicom.dcmread(path)
+    ds.ROIContourSequence[3].ContourSequence[0].ContourGeometricType = "POINT"
+    ds.save_as(path)
+    return image, path
+
+
+def test_contours_are_read_by_the_labels_of_the_card(contoured):
+    image, path = contoured
+    masks = structure_masks(path, image)
+    labels = {n: Label(name=name) for n, name in enumerate(["Node", "GTV-1", "Body"], 1)}
+    read = TruthReader(("Body", "Node", "GTV-1"), "multi_label", labels)
+    found = read(case(mask=path), image)
+    assert np.array_equal(found[..., 0], masks["Body"]) and np.array_equal(found[..., 2], masks["GTV-1"])
+    assert masks["GTV-1"].any() and not found[..., 1].any()  # listed and never contoured: empty
+    one = TruthReader(("GTV-1",), "semantic", labels)(case(mask=path), image)
+    assert np.array_equal(one == 1, masks["GTV-1"])
+    with pytest.raises(UnreadableImage, match="overlaps another structure"):
+        TruthReader(("Body", "GTV-1"), "semantic", labels)(case(mask=path), image)
+
+
+def test_contours_without_labels_in_the_card_and_in_files_of_their_own(contoured):
+    image, path = contoured
+    gtv = structure_masks(path, image)["GTV-1"]
+    for columns in ({"mask": path}, {"GTV-1": path}):
+        found = TruthReader(("GTV-1",), "semantic")(case(**columns), image)
+        assert np.array_equal(found == 1, gtv)
+    ds = pydicom.dcmread(path)
+    ds.StructureSetROISequence, ds.ROIContourSequence = ds.StructureSetROISequence[1:2], ds.ROIContourSequence[1:2]
+    ds.save_as(path)
+    assert np.array_equal(TruthReader(("tumour",), "semantic")(case(tumour=path), image) == 1, gtv)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "kind", "said"),
+    [
+        (["Liver"], ["Liver"], "semantic", "no closed contours of 'Liver'"),  # not listed: nobody knows where it is
+        (["Isocentre"], ["Isocentre"], "semantic", "no closed contours of 'Isocentre'"),  # a point has no volume
+        (["Body"], ["Liver"], "semantic", "no label 'Body' in the card"),
+        (["Body"], [], "instances", "named structures, no numbered objects"),
+    ],
+)
+def test_contours_that_are_no_truth_of_the_task(contoured, names, labels, kind, said):
+    image, path = contoured
+    reader = TruthReader(tuple(names), kind, {n: Label(name=name) for n, name in enumerate(labels, 1)})
+    with pytest.raises(UnreadableImage, match=said):
+        reader(case(mask=path), image)
