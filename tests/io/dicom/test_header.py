@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom import header as dicom_header
 from medvfm.io.dicom import read
 from medvfm.io.dicom.dictionary import TAGS
-from tests.io.dicom_samples import dataset, noise, pydicom_folder, save
+from tests.samples.dicom import dataset, deflated, noise, pydicom_folder, save
 
 NUMBERS = ("DS", "IS", "US", "SS", "UL", "SL", "FL", "FD")
 TEXTS = ("CS", "UI", "SH", "DT", "TM", "DA", "AS")
@@ -156,21 +155,6 @@ def held(path: Path, *, cap_gib: float = 2.0, peak_gib: float = 1.0) -> str:
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def deflated(ds: Dataset, path: Path, *, zeros_mib: int = 0, only: bytes | None = None) -> Path:
-    """A deflated file: the data set, or `only` these bytes, and behind them so many zeros."""
-    plain = save(ds, path.with_name("plain")).read_bytes()
-    at = plain.index(b"\x08\x00\x08\x00CS")
-    old, new = b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.1.99"
-    assert plain[:at].count(old) == 1
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    out = packer.compress(plain[at:] if only is None else only)
-    out += packer.flush(zlib.Z_FULL_FLUSH)
-    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # refers to nothing before it
-    out += block * zeros_mib
-    path.write_bytes(plain[:at].replace(old, new) + out + packer.flush())
-    return path
 
 
 def test_a_deflated_file_is_read(tmp_path):

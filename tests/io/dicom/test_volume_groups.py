@@ -8,7 +8,7 @@ import pytest
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom import read
-from tests.io.dicom_samples import dataset, noise, save, write_series
+from tests.samples.dicom import dataset, noise, save, write_series
 
 
 def two_volumes(tmp_path, first: dict, second: dict, **common) -> None:

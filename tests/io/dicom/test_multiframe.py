@@ -6,48 +6,10 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom import read
-from tests.io.dicom_samples import AXIAL, dataset, noise, pydicom_folder, save
-from tests.io.test_dicom_series import same_places
-
-ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
-
-
-def item(**fields) -> Sequence:
-    found = Dataset()
-    for keyword, value in fields.items():
-        setattr(found, keyword, value)
-    return Sequence([found])
-
-
-def enhanced(places, *, orientation=AXIAL, per_frame=None, scales=None, measures=True) -> Dataset:
-    """Frames at multiples of 3 mm along the normal, in the order given."""
-    pixels = noise((len(places), 9, 11), dtype=np.uint16)
-    drop = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope"]
-    ds = dataset(pixels, Modality="MR", SOPClassUID=ENHANCED_MR, drop=[*drop, "RescaleIntercept"])
-    shared = Dataset()
-    shared.PlaneOrientationSequence = item(ImageOrientationPatient=list(orientation))
-    if measures:
-        shared.PixelMeasuresSequence = item(PixelSpacing=[0.7, 0.9], SliceThickness=4, SpacingBetweenSlices=4)
-    ds.SharedFunctionalGroupsSequence = Sequence([shared])
-    normal = np.cross(orientation[:3], orientation[3:])
-    frames = []
-    for n, place in enumerate(places):
-        frame = Dataset()
-        position = np.array([-10.0, -20.0, 30.0]) + 3.0 * place * normal
-        frame.PlanePositionSequence = item(ImagePositionPatient=[round(float(v), 6) for v in position])
-        frame.FrameContentSequence = item(StackID="1", **(per_frame[n] if per_frame else {}))
-        if scales is not None:
-            frame.PixelValueTransformationSequence = item(
-                RescaleSlope=scales[n][0], RescaleIntercept=scales[n][1], RescaleType="US"
-            )
-        frames.append(frame)
-    ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
-    return ds
+from tests.samples.dicom import AXIAL, dataset, enhanced, item, noise, pydicom_folder, same_places, save
 
 
 @pytest.mark.parametrize("orientation", [AXIAL, (0, 1, 0, 0, 0, -1), (0.8, 0.6, 0, 0, 0, -1)])

@@ -9,7 +9,7 @@ from pydicom.sequence import Sequence
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom import read
-from tests.io.dicom_samples import dataset, noise, save, write_series
+from tests.samples.dicom import dataset, noise, save, write_series
 
 INJECTION = "RadiopharmaceuticalInformationSequence"
 HALF_LIFE_S = 6586.2  # fluorine 18

@@ -21,7 +21,7 @@ from medvfm.io.dicom import header as dicom_header
 from medvfm.io.dicom import read
 from medvfm.io.dicom.pixel_format import pixel_format
 from medvfm.io.dicom.pixels import read_stored
-from tests.io.dicom_samples import pydicom_folder
+from tests.samples.dicom import pydicom_folder
 
 data_store = pytest.importorskip("data_store")
 EXTRA = Path(data_store.__file__).parent / "data"

@@ -23,7 +23,7 @@ from medvfm.io.dataset.cases import read_cases
 from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.read import read_image
 from medvfm.io.writers.nifti import write_nifti
-from tests.io.test_write import oblique
+from tests.samples.nifti import oblique
 
 STRUCTURES = ("core", "edema")
 

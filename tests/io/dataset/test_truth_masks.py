@@ -14,7 +14,7 @@ from medvfm.core.errors import UnreadableImage
 from medvfm.io.dataset.truth_masks import TruthReader
 from medvfm.io.dicom.rtstruct import structure_masks
 from medvfm.io.read import read_image
-from tests.io.dicom_samples import rtstruct, to_mm, write_series
+from tests.samples.dicom import rtstruct, to_mm, write_series
 
 AFFINE = np.diag([-1.0, 2, 3, 1])
 LABELS = {1: Label(name="liver"), 2: Label(name="spleen"), 7: Label(name="tumour")}

@@ -26,7 +26,7 @@ from medvfm.io.virtual_brain import anatomy, patients
 from medvfm.io.virtual_brain import scanner as virtual_scanner
 from medvfm.io.virtual_brain.dicom_series import write_mr_series
 from medvfm.io.virtual_brain.make import _series
-from tests.io.dicom_samples import dataset, save
+from tests.samples.dicom import dataset, save
 
 pytestmark = pytest.mark.slow
 # Anatomy in MNI152 mm, (x, y, z) and radii: painted here, and not taken from the code under test.

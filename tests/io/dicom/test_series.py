@@ -10,40 +10,22 @@ import SimpleITK as sitk
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.io.dicom import read
-from tests.io.dicom_samples import AXIAL, dataset, noise, pydicom_folder, save, write_series
-
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+from tests.samples.dicom import (
+    AXIAL,
+    LPS,
+    dataset,
+    noise,
+    oblique,
+    pydicom_folder,
+    same_places,
+    save,
+    write_series,
+)
 
 
 def as_simpleitk(folder) -> sitk.Image:
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
     return sitk.ReadImage(files)
-
-
-def same_places(image: Image, other: sitk.Image, count: int = 200) -> None:
-    """Random voxels of ours lie at a voxel of theirs and hold its value."""
-    theirs = sitk.GetArrayFromImage(other)
-    r = np.random.default_rng(0)
-    for _ in range(count):
-        vox = np.array([r.integers(0, n) for n in image.shape_vox])
-        point = (LPS @ image.affine @ np.append(vox, 1))[:3]
-        at = np.array(other.TransformPhysicalPointToContinuousIndex([float(v) for v in point]))
-        i, j, k = np.rint(at).astype(int)
-        assert np.abs(at - [i, j, k]).max() < 1e-3
-        assert theirs[k, j, i] == image.voxels[tuple(vox)]
-
-
-def rotation(x: float, y: float, z: float) -> np.ndarray:
-    a, b, c = np.radians([x, y, z])
-    about_x = [[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]]
-    about_y = [[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]]
-    about_z = [[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]]
-    return np.array(about_x) @ about_y @ about_z
-
-
-def oblique(x: float, y: float, z: float) -> list[float]:
-    turned = rotation(x, y, z)
-    return [round(float(v), 9) for v in (*turned[:, 0], *turned[:, 1])]
 
 
 @pytest.mark.parametrize(

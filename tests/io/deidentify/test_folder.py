@@ -29,8 +29,7 @@ from medvfm.io.deidentify.dataset import Cleaner, DeidentifySettings
 from medvfm.io.deidentify.folder import deidentify
 from medvfm.io.deidentify.free_text import Secrets
 from medvfm.io.deidentify.pseudonyms import Pseudonymizer, shift
-from tests.io.dicom_samples import dataset, noise
-from tests.io.test_dicom_header import deflated
+from tests.samples.dicom import dataset, deflated, noise
 
 PLANTED = [
     *("Quillfeather", "ID-7731902", "19481103", "Hasenbein", "ACC55012", "St. Planted Hospital", "Secretprivate"),

@@ -13,7 +13,7 @@ from medvfm.core.data_card import DataCard, json_schema, load_card
 from medvfm.core.errors import DataCardError, DataError
 from medvfm.io.dataset import cases
 
-CARDS = sorted((Path(__file__).parents[2] / "data_cards").glob("*.yaml"))
+CARDS = sorted((Path(__file__).parents[3] / "data_cards").glob("*.yaml"))
 HEAD = """\
 name: study
 title: A study

@@ -12,14 +12,7 @@ import SimpleITK as sitk
 from medvfm.core.image import Image
 from medvfm.io.read import read_image
 from medvfm.io.writers.nifti import write_nifti
-
-
-def oblique(seed: int = 0) -> np.ndarray:
-    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
-    affine = np.eye(4)
-    affine[:3, :3] = q * (0.7, 1.3, 2.9)  # left- or right-handed by the draw
-    affine[:3, 3] = [-12, 33.5, 101]
-    return affine
+from tests.samples.nifti import oblique
 
 
 def noise(shape=(4, 5, 6), dtype="int16") -> np.ndarray:

@@ -16,7 +16,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLEL
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom import codecs, codestream, read
-from tests.io.dicom_samples import dataset, noise, pydicom_folder, save
+from tests.samples.dicom import dataset, noise, pydicom_folder, save
 
 ENCODERS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
 LOSSLESS = [RLELossless, JPEGLSLossless, JPEG2000Lossless]

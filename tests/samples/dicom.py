@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
+import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -15,6 +17,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from medvfm.core.image import Image
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -131,3 +135,77 @@ def to_mm(image: Image, points_vox: np.ndarray, k: float) -> np.ndarray:
     """(n, 2) in voxel coordinates of slice k as LPS mm."""
     full = np.c_[points_vox, np.full(len(points_vox), k), np.ones(len(points_vox))]
     return (full @ image.affine.T)[:, :3] * [-1, -1, 1]
+
+
+def same_places(image: Image, other: sitk.Image, count: int = 200) -> None:
+    """Random voxels of ours lie at a voxel of theirs and hold its value."""
+    theirs = sitk.GetArrayFromImage(other)
+    r = np.random.default_rng(0)
+    for _ in range(count):
+        vox = np.array([r.integers(0, n) for n in image.shape_vox])
+        point = (LPS @ image.affine @ np.append(vox, 1))[:3]
+        at = np.array(other.TransformPhysicalPointToContinuousIndex([float(v) for v in point]))
+        i, j, k = np.rint(at).astype(int)
+        assert np.abs(at - [i, j, k]).max() < 1e-3
+        assert theirs[k, j, i] == image.voxels[tuple(vox)]
+
+
+def rotation(x: float, y: float, z: float) -> np.ndarray:
+    a, b, c = np.radians([x, y, z])
+    about_x = [[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]]
+    about_y = [[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]]
+    about_z = [[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]]
+    return np.array(about_x) @ about_y @ about_z
+
+
+def oblique(x: float, y: float, z: float) -> list[float]:
+    turned = rotation(x, y, z)
+    return [round(float(v), 9) for v in (*turned[:, 0], *turned[:, 1])]
+
+
+def item(**fields) -> DicomSequence:
+    found = Dataset()
+    for keyword, value in fields.items():
+        setattr(found, keyword, value)
+    return DicomSequence([found])
+
+
+def enhanced(places, *, orientation=AXIAL, per_frame=None, scales=None, measures=True) -> Dataset:
+    """Frames at multiples of 3 mm along the normal, in the order given."""
+    pixels = noise((len(places), 9, 11), dtype=np.uint16)
+    drop = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope"]
+    ds = dataset(pixels, Modality="MR", SOPClassUID=ENHANCED_MR, drop=[*drop, "RescaleIntercept"])
+    shared = Dataset()
+    shared.PlaneOrientationSequence = item(ImageOrientationPatient=list(orientation))
+    if measures:
+        shared.PixelMeasuresSequence = item(PixelSpacing=[0.7, 0.9], SliceThickness=4, SpacingBetweenSlices=4)
+    ds.SharedFunctionalGroupsSequence = DicomSequence([shared])
+    normal = np.cross(orientation[:3], orientation[3:])
+    frames = []
+    for n, place in enumerate(places):
+        frame = Dataset()
+        position = np.array([-10.0, -20.0, 30.0]) + 3.0 * place * normal
+        frame.PlanePositionSequence = item(ImagePositionPatient=[round(float(v), 6) for v in position])
+        frame.FrameContentSequence = item(StackID="1", **(per_frame[n] if per_frame else {}))
+        if scales is not None:
+            frame.PixelValueTransformationSequence = item(
+                RescaleSlope=scales[n][0], RescaleIntercept=scales[n][1], RescaleType="US"
+            )
+        frames.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = DicomSequence(frames)
+    return ds
+
+
+def deflated(ds: Dataset, path: Path, *, zeros_mib: int = 0, only: bytes | None = None) -> Path:
+    """A deflated file: the data set, or `only` these bytes, and behind them so many zeros."""
+    plain = save(ds, path.with_name("plain")).read_bytes()
+    at = plain.index(b"\x08\x00\x08\x00CS")
+    old, new = b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.1.99"
+    assert plain[:at].count(old) == 1
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    out = packer.compress(plain[at:] if only is None else only)
+    out += packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # refers to nothing before it
+    out += block * zeros_mib
+    path.write_bytes(plain[:at].replace(old, new) + out + packer.flush())
+    return path

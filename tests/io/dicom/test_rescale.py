@@ -13,7 +13,7 @@ from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.io.dicom import read as dicom
 from medvfm.io.dicom import rescale
-from tests.io.dicom_samples import dataset, noise, pydicom_folder, save
+from tests.samples.dicom import dataset, noise, pydicom_folder, save
 
 INVERTED = "MONOCHROME1: values inverted, so that larger is brighter"
 

@@ -21,9 +21,7 @@ from medvfm.io.read import read_image
 from medvfm.io.virtual_brain import make
 from medvfm.io.writers import dicom_seg
 from medvfm.io.writers.dicom_seg import write_segmentation
-from tests.io.dicom_samples import AXIAL, dataset, noise, save, write_series
-from tests.io.test_dicom_multiframe import enhanced
-from tests.io.test_dicom_series import oblique
+from tests.samples.dicom import AXIAL, dataset, enhanced, noise, oblique, save, write_series
 
 NAMES = {1: Label(name="gland"), 2: Label(name="tumour"), 3: Label(name="cyst")}
 LIVER = Label(

@@ -16,7 +16,7 @@ import pytest
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.formats.zip_archive import unpacked
 from medvfm.io.read import read_image
-from tests.io.dicom_samples import dataset, noise, save
+from tests.samples.dicom import dataset, noise, save
 
 
 @pytest.fixture

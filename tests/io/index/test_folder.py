@@ -20,7 +20,7 @@ from medvfm.io.console import Console
 from medvfm.io.index import folder as index_folder
 from medvfm.io.index.folder import index
 from medvfm.io.read import read_image
-from tests.io.dicom_samples import pydicom_folder, write_series
+from tests.samples.dicom import pydicom_folder, write_series
 
 NAMES = ("Quillfeather", "ID-7731902", "19481103", "ACC55012")
 
