@@ -1,4 +1,4 @@
-"""How often a card's test set has been opened for a task on this machine: what is looked at often is fitted to."""
+"""Counts evaluations on a card's test set on this machine, to expose adaptive overfitting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of open data sets: fetched from their publisher, gone on with where a transfer stopped, checked, then in place.
+"""Download of open data sets from their publisher: resumed, checked against a checksum, then moved into place.
 
 A file stands under its own name only when it is whole and its checksum is right; until then it is `.NAME.part` beside
 it. Only https is spoken, redirections included.
@@ -147,7 +147,7 @@ def _begins(answer: Any, have: int) -> int:
         return 0
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
     if found is None or int(found.group(1)) != have:
-        raise DataError("the server sends another part of the file than was asked for", where=answer.url)
+        raise DataError("the server sent another part of the file than was requested", where=answer.url)
     return have
 
 

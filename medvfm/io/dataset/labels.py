@@ -1,4 +1,4 @@
-"""What a row says of classes and groups."""
+"""Class labels and group values of a case, from the fields of its rows."""
 
 from __future__ import annotations
 

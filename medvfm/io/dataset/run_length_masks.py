@@ -1,4 +1,4 @@
-"""Masks as run lengths, the text that competitions put into tables, written out once as pictures in the cache."""
+"""Run-length encoded masks (RLE), the text that competitions put into tables, decoded once to pictures in the cache."""
 
 from __future__ import annotations
 

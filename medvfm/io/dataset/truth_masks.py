@@ -1,4 +1,4 @@
-"""The true masks of a case as one array on the grid of its image, whatever files they come in."""
+"""True masks of a case as one array on the grid of its image, from any supported file format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 
 @dataclass(frozen=True)
 class TruthReader:
-    """Reads what the card says of masks into what the question asks for.
+    """Reads masks as the card describes them into the array that the task needs.
 
     classes  structures in order: value 1 is the first of them
     kind     semantic: (i, j, k), one structure a voxel, 0 for none of them
@@ -65,14 +65,14 @@ class TruthReader:
                 continue
             if found[layers[name]].any():
                 raise UnreadableImage(
-                    f"{case.case_id}: {name} overlaps another structure, and a semantic mask has one a voxel",
+                    f"{case.case_id}: {name} overlaps another structure, and a semantic mask has one per voxel",
                     remedy="task.kind=multi_label keeps both",
                 )
             found[layers[name]] = value
         return found
 
     def _layers(self, case: Case, image: Image) -> dict[str, np.ndarray]:
-        """(i, j, k) of bool for each class that is asked for and has a file or a value."""
+        """(i, j, k) of bool for each class of the task that has a file or a value."""
         own = {name: files for name, files in case.masks.items() if name in self.classes}
         found = {name: self._united(name, files, image) for name, files in own.items()}
         if "mask" not in case.masks:
@@ -142,7 +142,7 @@ class TruthReader:
 
 def _only(case: Case, files: Sequence[Path]) -> Path:
     if len(files) != 1:
-        raise UnreadableImage(f"{case.case_id}: {len(files)} files of labels where one belongs")
+        raise UnreadableImage(f"{case.case_id}: {len(files)} label files where one is expected")
     return files[0]
 
 

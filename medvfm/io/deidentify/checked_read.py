@@ -1,4 +1,4 @@
-"""Files that are to be de-identified, read by pydicom once it is known that they are whole and of a sane size."""
+"""DICOM files to be de-identified, read by pydicom after a check that they are whole and of bounded size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pixel data hold beside the picture: overlays in bits of their own, bytes after the end, comments of a camera.
+"""Identifying content in pixel data: overlays in unused bits, bytes after the end, comments in compressed frames.
 
 The samples of the picture stay as they are; nothing is decoded or compressed anew.
 """

@@ -105,7 +105,7 @@ def stacked(planes: Sequence[Plane], where: object) -> tuple[np.ndarray, list[in
         raise UnreadableImage(f"all {len(planes)} slices lie at one position", where=where)
     if gaps.min() < _SAME_PLACE_MM:
         count = int((gaps < _SAME_PLACE_MM).sum())
-        raise UnreadableImage(f"{count} slices lie where another one lies", where=where)
+        raise UnreadableImage(f"{count} slices have the same position as another one", where=where)
     step = (positions[-1] - positions[0]) / (len(planes) - 1)
     _refuse_gaps(gaps, where)
     line = positions[0] + np.arange(len(planes))[:, None] * step

@@ -1,4 +1,4 @@
-"""What a DICOM header says of an image besides its pixels, patient data left out: for the record and for models."""
+"""Acquisition facts from a DICOM header, patient data left out: for the record and for models."""
 
 from __future__ import annotations
 

@@ -290,7 +290,7 @@ def _one_of(index: int | str | None, length: int, name: str, path: Path) -> int:
             f"it holds {length} volumes ({name} axis), and one is read", where=path, remedy=f"say {either}"
         )
     if isinstance(index, str) or not 0 <= index < length:
-        raise UnreadableImage(f"{name} {index!r} is asked for; it has 0 to {length - 1}", where=path)
+        raise UnreadableImage(f"{name} {index!r} does not exist: it has 0 to {length - 1}", where=path)
     return int(index)
 
 

@@ -1,4 +1,4 @@
-"""From an Image to the pictures that 2D models take, and from masks of pictures back to the grid of the Image."""
+"""From an Image to windowed 2D pictures for models, and from masks of pictures back to the grid of the Image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated scanners: how a head becomes a T1-weighted series with its grid, contrast, bias field, gain and noise.
+"""Simulated scanners: from a head to a T1-weighted series with grid, contrast, bias field, gain and noise.
 
 Everything here happens to every patient alike, with or without lesions.
 """

@@ -244,5 +244,5 @@ def test_bad_archives_leave_nothing(tmp_path, content, said):
 def test_what_the_disk_cannot_hold_is_refused(tmp_path, monkeypatch):
     (tmp_path / "bomb.zip").write_bytes(zipped(["a" * 50]))
     monkeypatch.setattr("medvfm.io.dataset.archives._KEEP_FREE", 1 << 60)
-    with pytest.raises(DataError, match="no room"):
+    with pytest.raises(DataError, match="not enough free disk space"):
         extract(tmp_path / "bomb.zip", tmp_path / "out")

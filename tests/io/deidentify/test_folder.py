@@ -600,7 +600,7 @@ def test_images_that_may_hold_text_are_flagged_or_left_out(tmp_path):
     save(clean, tmp_path / "in" / "b")
     assert "look at 1 image before" in command(tmp_path / "in", "--out", tmp_path / "out").stdout
     report = deidentify(tmp_path / "in", tmp_path / "strict", strict_pixels=True)
-    assert report.left_out == [(1, "text may stand in its pixels")]
+    assert report.left_out == [(1, "its pixels may hold burned-in text")]
     assert burned_in_text.risk(clean) is None
 
 

@@ -27,7 +27,7 @@ data_store = pytest.importorskip("data_store")
 EXTRA = Path(data_store.__file__).parent / "data"
 
 NO_PLACE = "10 of 10 slices state no position or orientation"
-DELIMITER = "a compressed frame of 3722445056 x 1024 x 1, and its header announces 256 x 1024 x 1"
+DELIMITER = "a compressed frame of 3722445056 x 1024 x 1, and its header declares 256 x 1024 x 1"
 NO_BITS = "it states no BitsAllocated"
 
 # what pydicom itself cannot decode, and another witness for it
@@ -64,7 +64,7 @@ PYDICOM: dict[str, tuple[int, ...] | str] = {
     "test_files/MR_small_jp2klossless.dcm": (64, 64, 1),
     "test_files/MR_small_jpeg_ls_lossless.dcm": (64, 64, 1),
     "test_files/MR_small_padded.dcm": (64, 64, 1),
-    "test_files/MR_truncated.dcm": "the file ends early: 8,130 bytes of pixels, and its header announces 8,192",
+    "test_files/MR_truncated.dcm": "the file ends early: 8,130 bytes of pixels, and its header declares 8,192",
     "test_files/SC_jpeg_no_color_transform.dcm": (256, 256, 1, 3),
     "test_files/SC_jpeg_no_color_transform_2.dcm": (256, 256, 1, 3),
     "test_files/SC_rgb_dcmtk_+eb+cr.dcm": (100, 100, 1, 3),

@@ -134,7 +134,7 @@ def test_a_frame_of_another_size_than_the_header_says(tmp_path):
     for name in ("MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "SC_rgb_jpeg_gdcm", "SC_rgb_jpeg_dcmtk"):
         ds = pydicom.dcmread(FILES / f"{name}.dcm")
         ds.Rows = ds.Rows - 1
-        with pytest.raises(UnreadableImage, match=r"a compressed frame of .*, and its header announces"):
+        with pytest.raises(UnreadableImage, match=r"a compressed frame of .*, and its header declares"):
             read.read_file(save(ds, tmp_path / "c.dcm"))
 
 
@@ -155,7 +155,7 @@ def test_rle_that_unpacks_to_more_than_a_frame_stops_there(tmp_path):
     with pytest.raises(UnreadableImage, match="RLE frame is truncated or damaged"):
         read.read_file(save(ds, tmp_path / "c.dcm"))
     ds.PixelData = encapsulate([struct.pack("<16L", 2, 64, 70, *[0] * 13) + b"\x81\x07" * 31])
-    with pytest.raises(UnreadableImage, match="RLE frame of 2 segments, and its header announces 1"):
+    with pytest.raises(UnreadableImage, match="RLE frame of 2 segments, and its header declares 1"):
         read.read_file(save(ds, tmp_path / "c.dcm"))
 
 
@@ -223,7 +223,7 @@ def test_fewer_frames_than_announced_and_damaged_offsets(tmp_path):
     ds = compressed(noise((4, 40, 50), dtype=np.uint16), JPEG2000Lossless, Modality="OT")
     frames = list(generate_frames(ds.PixelData, number_of_frames=4))
     ds.PixelData = encapsulate(frames[:3])
-    with pytest.raises(UnreadableImage, match="3 compressed fragments, and its header announces 4 frames"):
+    with pytest.raises(UnreadableImage, match="3 compressed fragments, and its header declares 4 frames"):
         read.read_file(save(ds, tmp_path / "c.dcm"))
     packed = encapsulate(frames, fragments_per_frame=2, has_bot=True)
     ds.PixelData = packed[:12] + struct.pack("<L", 6) + packed[16:]
@@ -248,7 +248,7 @@ def test_compressed_pixels_under_a_native_syntax_and_the_other_way_round(tmp_pat
 def test_a_lossy_frame_under_a_lossless_syntax(tmp_path):
     ds, _ = frame_of("SC_rgb_jpeg_dcmtk")
     ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.70"
-    with pytest.raises(UnreadableImage, match=r"another process \(frame mark C0\) than its syntax says"):
+    with pytest.raises(UnreadableImage, match=r"another JPEG process \(frame marker C0\) than its syntax says"):
         read.read_file(save(ds, tmp_path / "c.dcm"))
 
 

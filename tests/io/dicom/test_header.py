@@ -136,9 +136,9 @@ HELD = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, ({cap}, {cap}))
 from medvfm.core.errors import UnreadableImage
-from medvfm.io import dicom
+from medvfm.io.dicom import read
 try:
-    dicom.read_file(sys.argv[1])
+    read.read_file(sys.argv[1])
 except UnreadableImage as error:
     print(error)
 # VmHWM, not ru_maxrss: that of a child begins at what its parent held when it forked
@@ -193,11 +193,11 @@ def test_a_deflated_bomb_in_its_header(tmp_path):
             {"Rows": 65535, "Columns": 65535, "NumberOfFrames": 1000},
             "7,999.8 GiB to decode, more than the limit of 4 GiB; raise",
         ),
-        ({"Rows": 30000, "Columns": 30000}, "the file ends early|its header announces"),
+        ({"Rows": 30000, "Columns": 30000}, "the file ends early|its header declares"),
         ({"BitsAllocated": 12}, "12 bits allocated"),
         ({"BitsStored": 17}, "17 bits stored of 16"),
         ({"HighBit": 3}, "high bit 3"),
-        ({"SamplesPerPixel": 2}, "2 samples a pixel"),
+        ({"SamplesPerPixel": 2}, "2 samples per pixel"),
         ({"PhotometricInterpretation": "HSV"}, "photometric interpretation is missing or unknown"),
         ({"RescaleSlope": 0}, "rescale slope is 0"),
     ],

@@ -77,7 +77,7 @@ def test_phases_are_volumes(tmp_path):
     ("places", "said"),
     [
         ([0, 1, 3, 4], "1 slices are missing: the first behind slice 2 of 4"),
-        ([0, 1, 1, 2], "1 slices lie where another one lies"),
+        ([0, 1, 1, 2], "1 slices have the same position as another one"),
         ([5, 5, 5], "all 3 slices lie at one position"),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_damaged_stream_never_passes(tmp_path, good):
 def test_garbage_behind_the_stream_and_voxels_too_many(tmp_path, good):
     refused(tmp_path, good + b"garbage", "truncated or damaged")
     raw = gzip.decompress(good)
-    refused(tmp_path, gzip.compress(raw + bytes(10_000)), "goes on behind the voxels")
+    refused(tmp_path, gzip.compress(raw + bytes(10_000)), "continues after the voxels")
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(raw + bytes(100)) + bytes(512))
     assert read_image(tmp_path / "a.nii.gz").repairs == ("100 bytes behind the voxels ignored",)
 
@@ -246,7 +246,7 @@ def test_a_gzip_bomb_takes_no_memory(tmp_path, good):
     bomb = gzip.compress(bytes(1 << 26)) * 24  # members of one stream
     (tmp_path / "bomb").write_bytes(good + bomb)
     out = within(2, READ.format(limit=4.0, most=100), tmp_path)
-    assert "goes on behind the voxels" in out and out.rstrip().endswith("True")
+    assert "continues after the voxels" in out and out.rstrip().endswith("True")
     claimed = gzip.compress(header_with(good, 40, "<8h", *dims(1000, 1000, 800))[:352])
     (tmp_path / "bomb").write_bytes(claimed + bomb)  # two gzip members are one stream
     out = within(2, READ.format(limit=0.5, most=100), tmp_path)

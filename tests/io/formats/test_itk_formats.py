@@ -71,7 +71,7 @@ def test_channels_need_a_decision(tmp_path, name):
     refused(tmp_path / name, "channel: N or all")
     assert np.array_equal(read_image(tmp_path / name, channel="all").voxels, values.transpose(2, 1, 0, 3))
     assert np.array_equal(read_image(tmp_path / name, channel=2).voxels, values[..., 2].T)
-    refused(tmp_path / name, "3 is asked for", channel=3)
+    refused(tmp_path / name, "3 does not exist", channel=3)
 
 
 @pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])

@@ -200,7 +200,7 @@ def test_four_axes_need_a_decision(tmp_path):
         assert np.array_equal(read_nifti(path, channel=t).voxels, voxels[..., t])
     assert np.array_equal(read_nifti(path, channel="all").voxels, voxels)
     for wrong in ({"time": 6}, {"time": -1}, {"channel": 6}, {"time": 0, "channel": 2}):
-        with pytest.raises(UnreadableImage, match="is asked for"):
+        with pytest.raises(UnreadableImage, match="does not exist"):
             read_nifti(path, **wrong)
 
 

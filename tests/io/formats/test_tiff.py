@@ -73,7 +73,7 @@ def test_equal_pages_are_slices_and_unequal_ones_need_a_page(tmp_path):
     with pytest.raises(UnreadableImage, match="2 pages that differ; say page: N"):
         read_image(tmp_path / "b.tif")
     assert np.array_equal(pixels_of(tmp_path / "b.tif", page=1), stack[1, :10])
-    with pytest.raises(UnreadableImage, match="page 2 is asked for"):
+    with pytest.raises(UnreadableImage, match="page 2 does not exist"):
         read_image(tmp_path / "b.tif", page=2)
 
 

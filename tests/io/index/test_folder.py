@@ -238,7 +238,7 @@ def test_a_repeated_index_says_that_nothing_was_read(tmp_path, capsys):
 
 def test_the_users_mistakes(tmp_path):
     (tmp_path / "file.dcm").write_bytes(b"")
-    with pytest.raises(DataError, match="a file, and a folder is asked for"):
+    with pytest.raises(DataError, match="this is a file, not a folder"):
         index(tmp_path / "file.dcm", tmp_path / "t.csv")
     with pytest.raises(DataError, match="no such folder"):
         index(tmp_path / "nowhere", tmp_path / "t.csv")
