@@ -26,9 +26,19 @@ def picture(image: Image) -> np.ndarray:
     return np.asarray(image.voxels[:, :, 0]).swapaxes(0, 1)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32])
-@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
-@pytest.mark.parametrize("scale", [(1, 0), (1, -1024), (2, 7), (-1, 0), (0.5, 0.25), (3.774114, -12.5)])
+IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+TYPES = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32)
+SCALES = ((1, 0), (1, -1024), (2, 7), (-1, 0), (0.5, 0.25), (3.774114, -12.5))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "syntax", "scale"),
+    [
+        *((dtype, EXPLICIT, scale) for dtype in (np.uint16, np.int16) for scale in SCALES),
+        *((dtype, syntax, (2, 7)) for dtype in TYPES for syntax in (IMPLICIT, BIG)),
+        *((dtype, EXPLICIT, (-1, 0)) for dtype in TYPES if np.dtype(dtype).itemsize != 2),
+    ],
+)
 def test_rescale_of_every_type_equals_pydicom(tmp_path, dtype, syntax, scale):
     info = np.iinfo(dtype)
     pixels = np.random.default_rng(0).integers(info.min, info.max, (9, 11), dtype, endpoint=True)
@@ -248,20 +258,21 @@ def test_floating_point_pixels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fields", "spacing_mm", "source"),
+    ("modality", "fields", "spacing_mm", "source"),
     [
-        ({"PixelSpacing": [0.2, 0.3]}, (0.3, 0.2, 1.0), "PixelSpacing"),
-        ({"ImagerPixelSpacing": [0.2, 0.3]}, (0.3, 0.2, 1.0), "ImagerPixelSpacing"),
-        ({"ImagerPixelSpacing": [0.2, 0.3], "PixelSpacing": [0.2, 0.3]}, (0.3, 0.2, 1.0), "ImagerPixelSpacing"),
-        ({"ImagerPixelSpacing": [0.2, 0.3], "PixelSpacing": [0.1, 0.15]}, (0.15, 0.1, 1.0), "PixelSpacing"),
-        ({"ImagerPixelSpacing": [0.2, 0.3], "PixelSpacing": [0.2, 0.3], "PixelSpacingCalibrationType": "FIDUCIAL"},
-         (0.3, 0.2, 1.0), "PixelSpacing"),
-        ({"NominalScannedPixelSpacing": [0.2, 0.3]}, (0.3, 0.2, 1.0), "NominalScannedPixelSpacing"),
-        ({"PixelSpacing": [0.0, 0.0]}, None, None),
-        ({}, None, None),
+        ("CR", {"PixelSpacing": [0.2, 0.3]}, (0.3, 0.2, 1.0), "PixelSpacing"),
+        ("DX", {"ImagerPixelSpacing": [0.2, 0.3]}, (0.3, 0.2, 1.0), "ImagerPixelSpacing"),
+        ("MG", {"ImagerPixelSpacing": [0.2, 0.3]}, (0.3, 0.2, 1.0), "ImagerPixelSpacing"),
+        ("CR", {"ImagerPixelSpacing": [0.2, 0.3]}, (0.3, 0.2, 1.0), "ImagerPixelSpacing"),
+        ("DX", {"ImagerPixelSpacing": [0.2, 0.3], "PixelSpacing": [0.2, 0.3]}, (0.3, 0.2, 1.0), "ImagerPixelSpacing"),
+        ("DX", {"ImagerPixelSpacing": [0.2, 0.3], "PixelSpacing": [0.1, 0.15]}, (0.15, 0.1, 1.0), "PixelSpacing"),
+        ("DX", {"ImagerPixelSpacing": [0.2, 0.3], "PixelSpacing": [0.2, 0.3],
+                "PixelSpacingCalibrationType": "FIDUCIAL"}, (0.3, 0.2, 1.0), "PixelSpacing"),
+        ("MG", {"NominalScannedPixelSpacing": [0.2, 0.3]}, (0.3, 0.2, 1.0), "NominalScannedPixelSpacing"),
+        ("DX", {"PixelSpacing": [0.0, 0.0]}, None, None),
+        ("DX", {}, None, None),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("modality", ["DX", "MG", "CR"])
 def test_spacing_of_radiographs(tmp_path, modality, fields, spacing_mm, source):
     drop = ["PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"]
     ds = dataset(noise((9, 11)), Modality=modality, RescaleIntercept=0, drop=drop)

@@ -50,7 +50,7 @@ def refused(path: Path, match: str | None, **options) -> None:
 
 @pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr", "a.mha", "a.mhd"])
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 1])
 def test_oblique_grids(tmp_path, name, packed, seed):
     assert_same(tmp_path / name, written(tmp_path / name, noise(seed=seed), seed=seed, packed=packed))
 

@@ -87,8 +87,9 @@ def test_real_files_equal_nibabel_and_simpleitk(pattern, shared_data):
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, "float32", "float64"])
-@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(nibabel.Nifti1Image, "a.nii.gz"), (nibabel.Nifti2Image, "a.nii")], ids=["1 gz", "2"]
+)
 def test_every_type_and_version(tmp_path, dtype, kind, name):
     voxels = noise(dtype=dtype)
     image = read_nifti(saved(tmp_path / name, voxels, OBLIQUE, kind))

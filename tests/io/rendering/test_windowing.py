@@ -61,9 +61,9 @@ def test_every_orientation_gives_the_same_pictures_as_nibabel(axes):
         assert pictures[:, 0] == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR", "SAL", "ILA"])
+@pytest.mark.parametrize("axes", ["RAS", "PIR", "ILA"])
 @pytest.mark.parametrize("plane", [*PLANES, "native"])
-@pytest.mark.parametrize("count", [None, 1, 3])
+@pytest.mark.parametrize("count", [None, 3])
 def test_masks_return_to_their_voxels(axes, plane, count):
     image = volume(axes)
     plan = slice_plan(image, plane=plane, count=count, span=(0, 1))

@@ -22,8 +22,13 @@ def noise(shape=(4, 5, 6), dtype="int16") -> np.ndarray:
     return r.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32"])
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [
+        *((d, "a.nii") for d in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32")),
+        ("int16", "a.nii.gz"),
+    ],
+)
 def test_types_are_kept(tmp_path, dtype, name):
     image = Image(noise(dtype=dtype), oblique())
     write_nifti(image, tmp_path / name)
