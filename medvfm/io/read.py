@@ -81,7 +81,7 @@ def read_image(
 
 
 def read_label(path: str | Path, image: Image, *, values: Collection[int] | None = None, **options: Any) -> Image:
-    """The label map of an image, refused where it does not lie on the grid of that image.
+    """The label map of an image, refused where it is not on the grid of that image.
 
     Where one of both states no physical size (a mask as PNG), the shapes alone are compared.
     """

@@ -28,7 +28,7 @@ _Member = tuple[str, IO[bytes]]
 
 
 def extract(archive: Path, folder: Path) -> list[Path]:
-    """The files of an archive below `folder`, all or none; a file that is there already is replaced."""
+    """Unpack an archive below `folder`, all files or none; existing files are replaced. Returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
     try:

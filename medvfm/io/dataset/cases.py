@@ -23,7 +23,7 @@ _WORDS = ("study_id", "text", "question", "answer", "question_type", "image_id")
 
 @dataclass
 class CaseTable:
-    """Cases of a card, which layout they came from, and what was left out on the way.
+    """The cases of a card, the layout that they came from, and the cases left out with reasons.
 
     flow is the list of steps from the table to the cases: {step, cases, patients}, losses negative.
     """

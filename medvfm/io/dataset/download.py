@@ -48,7 +48,7 @@ def fetch(
     layout: str | None = None,
     schemes: Sequence[str] = _SCHEMES,
 ) -> Path:
-    """The folder with every file that the card's layout needs; what is there already is not fetched again.
+    """Download the files that the card's layout needs, except those that exist; returns the folder.
 
     schemes  of addresses that are followed; anything but https is for tests on the machine itself.
     Raises DataError offline, for a file that is not the publisher's, and for a transfer that stopped (go on by asking
@@ -107,7 +107,7 @@ def _fetch_one(entry: Download, inside: Inside, console: Console, schemes: Seque
 
 
 def _transfer(url: str, part: Path, console: Console, schemes: Sequence[str]) -> None:
-    """Bytes from the address to `part`, after those that it holds already where the server can go on there."""
+    """Download to `part`, resuming after the bytes that it holds where the server supports ranges."""
     have = part.stat().st_size if part.is_file() else 0
     try:
         with _opened(url, have, schemes) as answer:

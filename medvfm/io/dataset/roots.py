@@ -34,7 +34,7 @@ def known() -> dict[str, str]:
 
 
 def remember(card: DataCard, folder: Path) -> str:
-    """Recipes with this card find their data there from now on. Which of its layouts is there, or that none is yet."""
+    """Save the data root of a card in roots.yaml; returns in words which of its layouts is found there, if any."""
     if not folder.is_dir():
         raise DataError("no such folder", where=folder)
     run_directory.write_yaml(_file(), {**known(), card.name: str(folder.resolve())})

@@ -97,7 +97,7 @@ def is_label(dataset: Dataset) -> bool:
 
 
 def boxes(dataset: Dataset, rules: Iterable[Rule], around: bool = True) -> list[Box]:
-    """What to blank: what the rules that match name, and all around the ultrasound regions (PS3.3, C.8.5.5)."""
+    """Boxes to blank: those of the rules that match, and everything outside the ultrasound regions (PS3.3, C.8.5.5)."""
     named = [box for rule in rules if _matches(dataset, rule) for box in rule.blank]
     return named + (_around_regions(dataset) if around else [])
 

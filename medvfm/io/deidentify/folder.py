@@ -178,7 +178,7 @@ class _Work:
         self.report.written.append({"file": (folder / name).as_posix(), **places, **row, **pixels})
 
     def _defaced(self, path: Path, dataset: Dataset) -> Verdict:
-        """Take the face out of the pixels; LeftOut where there may be one that cannot be taken out."""
+        """Remove the face from the pixels; LeftOut where there may be one that cannot be removed."""
         assert self.faces is not None
         verdict = self.faces.verdicts.get(path)
         if verdict is None:
@@ -201,7 +201,7 @@ class _Work:
         return "series-" + self.pseudonymizer.pseudonym("series", str(dataset.get("SeriesInstanceUID") or ""), 8)[1:]
 
     def _mark(self, dataset: Dataset, cleaner: Cleaner, *, defaced: bool) -> None:
-        """Say in the file what was done (PS3.15, E.1.1, steps 6 to 8)."""
+        """Record in the file that it is de-identified and how (PS3.15, E.1.1, steps 6 to 8)."""
         dataset.PatientID = dataset.PatientName = cleaner.pseudonym
         dataset.PatientIdentityRemoved = "YES"
         dataset.LongitudinalTemporalInformationModified = "MODIFIED" if self.settings.shift_dates else "REMOVED"

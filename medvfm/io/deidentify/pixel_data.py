@@ -21,7 +21,7 @@ _OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
 
 
 def clean(dataset: Dataset) -> list[str]:
-    """Take it out, in place; what was found, each by a word or two."""
+    """Remove identifying content in place; returns short names of what was found."""
     if not dataset.get("PixelData"):
         return []
     syntax = dataset.file_meta.get("TransferSyntaxUID")

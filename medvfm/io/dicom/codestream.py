@@ -20,7 +20,7 @@ _J2K_START = b"\xff\x4f\xff\x51"
 
 @dataclass(frozen=True)
 class Codestream:
-    """Size and sample type; `ids`, `jfif` and `transform` (Adobe's) tell the colour space of a JPEG.
+    """Size and sample type; `ids`, `jfif` and `transform` (Adobe's) give the colour space of a JPEG.
 
     transform  of JPEG 2000: 0 where its components are stored without a colour transform
     kind  the mark of the JPEG's frame: its process
@@ -83,7 +83,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def jpeg2000(data: bytes) -> Codestream:
-    """Of JPEG 2000 and HTJ2K: ISO/IEC 15444-1, A.5.1; tile parts are as long as they say, and the end mark is there."""
+    """JPEG 2000 and HTJ2K (ISO/IEC 15444-1, A.5.1): tile parts have their declared length, an end marker is present."""
     start = data.find(_J2K_START, 0, 4096)
     if start < 0 or start + 42 > len(data):
         raise UnreadableImage("a compressed frame is damaged: it is no JPEG 2000")

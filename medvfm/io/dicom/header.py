@@ -173,7 +173,7 @@ class DataSet:
 
     @property
     def signed(self) -> bool:
-        """What PixelRepresentation says."""
+        """Whether stored values are signed (PixelRepresentation)."""
         return self.integer("PixelRepresentation", 0) == 1
 
 
@@ -211,7 +211,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def is_deflated(path: Path) -> bool:
-    """Whether the file meta information says so; nothing is inflated."""
+    """Whether the file is deflated by its meta information; nothing is inflated."""
     with ByteSource(path, 1.0) as source:
         return source.data[128:132] == b"DICM" and _meta(source, 132)[0] == DEFLATED
 

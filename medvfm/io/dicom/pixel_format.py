@@ -18,7 +18,7 @@ _LARGEST = 65535
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """What the header says of the stored pixels (PS3.3, C.7.6.3), checked."""
+    """Format of the stored pixels from the header (PS3.3, C.7.6.3), checked."""
 
     rows: int
     columns: int

@@ -18,7 +18,7 @@ _END_MARKS = (b"\xff\xd9",)  # JPEG, JPEG-LS and JPEG 2000 end alike
 
 
 def read_stored(header: Header, form: PixelFormat, *, out: np.ndarray | None = None) -> tuple[np.ndarray, list[str]]:
-    """Stored values (frame, row, column), or colour (frame, row, column, 3) as RGB; and what was mended.
+    """Stored values (frame, row, column), or colour (frame, row, column, 3) as RGB; and the repairs made.
 
     out  a contiguous array of the shape and dtype to read into, for a slice of a volume
     """

@@ -178,7 +178,7 @@ def _mask(contours: Sequence[DataSet], reference: Image, name: str, path: Path) 
 
 
 def _is_beside(points_vox: np.ndarray, shape: tuple[int, int]) -> bool:
-    """Whether a contour has no point in the picture because all lie off one of its sides; some lie over an edge."""
+    """Whether all points of a contour lie beyond one side of the image; one that crosses an edge does not."""
     return bool((points_vox < -0.5).all(axis=0).any() or (points_vox > np.array(shape) - 0.5).all(axis=0).any())
 
 

@@ -255,7 +255,7 @@ def _planes_grid(planes: Sequence[Plane], repairs: list[str], where: Path) -> tu
 
 
 def _painted_plane(labels: np.ndarray, affine: np.ndarray, plane: Plane, values: np.ndarray, where: Path) -> np.ndarray:
-    """The view (column, row) of a volume (i, j, k) at which a plane lies; refused where it is not on the grid.
+    """The view (column, row) of a volume (i, j, k) that a plane covers; refused where the plane is not on the grid.
 
     The axes may run in another order or direction than the plane's. A plane may reach beyond the volume only where
     `values` are 0 all over it.

@@ -25,7 +25,7 @@ _NOWHERE = Plane(0, (0, 0))
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What one file of a folder holds, without its pixels. `problem` says why it cannot be read."""
+    """Header facts of one file of a folder. `problem` is the reason why it cannot be read."""
 
     path: Path
     problem: str | None = None

@@ -38,7 +38,7 @@ def plain(text: str) -> str:
 
 
 def values_of(header: Header) -> tuple[str, ...]:
-    """What a header says of its patient's identity: names, numbers, the date of birth."""
+    """Identity values of a header: names, numbers, the date of birth."""
     return tuple(header.label(keyword) for keyword in IDENTITY if keyword in header)
 
 
@@ -75,7 +75,7 @@ def _hash(word: str, key: bytes) -> str:
 
 
 class Known:
-    """All that is known of the patients of a tree; says which texts hold it."""
+    """Identity words of all patients of a folder tree, searched for in texts."""
 
     def __init__(self, tokens: Iterable[Token], key: bytes) -> None:
         self._tokens, self._key = set(tokens), key

@@ -32,7 +32,7 @@ Rule = str | Sequence[float] | Sequence[str] | Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True)
 class SlicePlan:
-    """Which slices of an Image become pictures, and how they lie in it.
+    """Which slices of an Image become pictures, and their orientation in it.
 
     axes              where columns, rows and slices point, as `LPS`; None for the stored axes (no plane in a patient)
     indices           which slices along the third of these axes

@@ -56,7 +56,7 @@ def make(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write the cohort to a folder that is not there yet, and give its cases table.
+    """Write the cohort to a new folder; returns the path of its cases table.
 
     The folder appears when it is complete. Of two processes that make the same one, the second finds that of the first.
     Where `workers` is above 1, they are started anew (spawn): a script calls this under `if __name__ == "__main__"`.

@@ -19,7 +19,7 @@ FULL_SCALE = 4095  # 12 bits
 
 @dataclass(frozen=True)
 class Scanner:
-    """A make of scanner with its protocol.
+    """A scanner model with its protocol.
 
     axes        where columns, rows and slices go, as letters of RAS: `LPS` is axial
     tilt_deg    rotation of the slices about the left-right axis, for angulated protocols
