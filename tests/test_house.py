@@ -25,6 +25,19 @@ FLOORS = {
     "pipeline": 6,
     "cli": 7,
 }
+FLOORS_OF_IO = {
+    "formats": 0,
+    "rendering": 0,
+    "single files": 0,
+    "dicom": 1,
+    "read": 2,
+    "deidentify": 3,
+    "index": 3,
+    "writers": 3,
+    "virtual_brain": 4,
+    "dataset": 5,
+}
+SINGLE_FILES_OF_IO_MOST = 10
 TOP = "medvfm"
 
 
@@ -74,6 +87,26 @@ def room(name: str) -> str | None:
     return name.split(".")[1] if "." in name else None
 
 
+def family(name: str) -> str | None:
+    """Of a module of io: its folder, or `read`, or the other files that stand alone; None elsewhere."""
+    parts = name.split(".")
+    if parts[1:2] != ["io"] or len(parts) < 3:
+        return None
+    return parts[2] if parts[2] == "read" or parts[2] in FLOORS_OF_IO else "single files"
+
+
+def faults_of_io(graph: dict[str, set[str]]) -> list[str]:
+    """Imports within io that go up, or to another family of the same floor."""
+    found = []
+    for name, targets in graph.items():
+        for target in targets:
+            own, other = family(name), family(target)
+            if own and other and own != other and FLOORS_OF_IO[other] >= FLOORS_OF_IO[own]:
+                floors = f"{own}, floor {FLOORS_OF_IO[own]} of io) imports {target} ({other}, {FLOORS_OF_IO[other]}"
+                found.append(f"{name} ({floors})")
+    return found
+
+
 def faults(root: Path) -> list[str]:
     """Every import that breaks a rule of the house, in words."""
     known = modules(root)
@@ -91,7 +124,11 @@ def faults(root: Path) -> list[str]:
                 neighbours = {own, other} == {"lookup", "pipeline"}  # single files of one floor, not packages
                 if FLOORS[other] > FLOORS[own] or (FLOORS[other] == FLOORS[own] and not neighbours):
                     found.append(f"{name} (floor {FLOORS[own]}) imports {target} (floor {FLOORS[other]})")
-    return found + [f"a circle: {' -> '.join(c)}" for c in _circles(graph)]
+    single = [n for n in graph if family(n) in {"single files", "read"} and n.count(".") == 2]
+    single += [n for n in graph if n == f"{TOP}.io"]
+    if len(single) > SINGLE_FILES_OF_IO_MOST:
+        found.append(f"io has {len(single)} files outside its families: {', '.join(sorted(single))}")
+    return found + faults_of_io(graph) + [f"a circle: {' -> '.join(c)}" for c in _circles(graph)]
 
 
 def _circles(graph: dict[str, set[str]]) -> list[list[str]]:
@@ -132,13 +169,17 @@ def test_the_house_stands():
         ("core/a.py", "import medvfm", "top package"),
         ("core/a.py", "from medvfm.core import b", "circle"),
         ("utils.py", "", "without a floor"),
+        ("io/formats/a.py", "from medvfm.io.dicom import read", "floor 0 of io"),
+        ("io/index/a.py", "def f():\n    from medvfm.io.writers import w", "floor 3 of io"),
+        ("io/a.py", "from ..io.dicom import read", "floor 0 of io"),
     ],
 )  # fmt: skip
 def test_the_rule_bites(tmp_path, file, code, said):
-    for name in ("core/b.py", "engine/train.py", "nn/heads.py", "tasks/t.py", "core/__init__.py", "__init__.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    there = ("core/b.py", "engine/train.py", "nn/heads.py", "tasks/t.py", "core/__init__.py", "__init__.py")
+    for name in (*there, "io/dicom/read.py", "io/writers/w.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text("from medvfm.core import a\n" if name == "core/b.py" and "b" in code else "")
-    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).parent.mkdir(exist_ok=True, parents=True)
     (tmp_path / file).write_text(code)
     assert any(said in fault for fault in faults(tmp_path)), faults(tmp_path)
 

@@ -61,8 +61,9 @@ class Masks(Section):
 
     kind: Literal["labels", "instances", "grey"] = Field(
         "labels",
-        description="labels: whole numbers that `labels` names. instances: 0, and a number for each object, or "
-        "a folder with one picture an object. grey: a picture (PNG or JPEG) whose bright pixels are label 1",
+        description="labels: whole numbers that `labels` names, or an RTSTRUCT with structures of these names. "
+        "instances: 0, and a number for each object, or a folder with one picture an object. "
+        "grey: a picture (PNG or JPEG) whose bright pixels are label 1",
     )
     above: Number = Field(127, description="for grey: pixels above this are label 1")
 

@@ -1,8 +1,8 @@
-"""What is expensive to make and can be made again: prepared arrays and features, keyed by content and transform.
+"""On-disk cache of prepared arrays and features, keyed by content hash and transform.
 
 Everything lies below the user's cache folder (MEDVFM_CACHE, else XDG_CACHE_HOME/medvfm). Files are written beside
 their name and moved into place, so that several processes can share it and a kill leaves no half of a file. What is
-damaged is made again.
+damaged is computed again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LIMIT_GIB = float(os.environ.get("MEDVFM_CACHE_GIB", "50"))
 
 
 def folder(kind: str) -> Path:
-    """Where a kind of cached things lies."""
+    """Folder of one kind of cached files."""
     given = os.environ.get("MEDVFM_CACHE")
     base = Path(given) if given else Path(platformdirs.user_cache_dir("medvfm"))
     return base / kind if kind else base
@@ -45,7 +45,7 @@ def usage() -> list[tuple[str, int, int]]:
 
 
 def clear(kind: str) -> None:
-    """Forget everything of a kind."""
+    """Delete everything of a kind."""
     shutil.rmtree(folder(kind), ignore_errors=True)
 
 
@@ -158,7 +158,7 @@ class FeatureStore:
         self._folder = folder("features") / key
 
     def get(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
-        """The rows that are there."""
+        """The rows that are stored."""
         wanted = set(keys)
         found: dict[str, np.ndarray] = {}
         for shard in sorted(self._folder.glob("*.safetensors")):

@@ -1,4 +1,4 @@
-"""What a long piece of work says: progress bars on a terminal, plain lines otherwise. Never patient data."""
+"""Progress of long work: progress bars on a terminal, plain lines otherwise. Never patient data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patients as keyed hashes: the same on this machine, and of no use to anyone without its key."""
+"""Keyed hashes of patient identifiers (HMAC): stable on this machine, meaningless without this machine's key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medvfm.core.errors import DataError
 
 
 def installation_key() -> bytes:
-    """The secret of this installation, made once, readable by its user alone."""
+    """The secret key of this installation, generated once, readable by its user alone."""
     path = Path(platformdirs.user_config_dir("medvfm")) / "patients.key"
     try:
         return path.read_bytes()
@@ -26,7 +26,7 @@ def installation_key() -> bytes:
     try:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(made)
-        os.link(beside, path)  # unlike a rename, a link never replaces a key that another process made meanwhile
+        os.link(beside, path)  # unlike a rename, a link never replaces a key that another process wrote meanwhile
     except FileExistsError:
         pass
     except OSError as failed:

@@ -1,4 +1,4 @@
-"""One reader for every image: what a file is, is told by its content and not by its name."""
+"""One reader for every image format, detected from the content and not from the name."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def read_image(
 
 
 def read_label(path: str | Path, image: Image, *, values: Collection[int] | None = None, **options: Any) -> Image:
-    """The label map of an image, refused where it does not lie on the grid of that image.
+    """The label map of an image, refused where it is not on the grid of that image.
 
     Where one of both states no physical size (a mask as PNG), the shapes alone are compared.
     """
@@ -140,14 +140,14 @@ def _plain_kind(path: Path, head: bytes) -> str | None:
 
 
 def _one_channel(image: Image, channel: nifti.Channel, time: int | None, path: Path) -> Image:
-    """The channel that is asked for, of colour pictures too."""
+    """The chosen channel, of colour pictures too."""
     channels = image.voxels.shape[3] if image.voxels.ndim == 4 else 1
     if time not in (None, 0):
-        raise UnreadableImage(f"time {time} is asked for; it has no time axis", where=path)
+        raise UnreadableImage(f"time {time} does not exist: it has no time axis", where=path)
     if channel in (None, "all"):
         return image
     if isinstance(channel, str) or not 0 <= channel < channels:
-        raise UnreadableImage(f"channel {channel!r} is asked for; it has 0 to {channels - 1}", where=path)
+        raise UnreadableImage(f"channel {channel!r} does not exist: it has 0 to {channels - 1}", where=path)
     if channels == 1:
         return image
     return replace(image, voxels=image.voxels[..., channel], unit="arbitrary")

@@ -1,4 +1,4 @@
-"""The directory that holds everything one recipe produced. Files are written beside their names, then moved."""
+"""Reading and atomic writing of a run directory, which holds everything that one recipe produced."""
 
 from __future__ import annotations
 

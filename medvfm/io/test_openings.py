@@ -1,4 +1,4 @@
-"""How often a card's test set has been opened for a task on this machine: what is looked at often is fitted to."""
+"""Counts evaluations on a card's test set on this machine, to expose adaptive overfitting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _key(card: str, task: str, classes: tuple[str, ...]) -> str:
 
 
 def open_test_set(card: str, task: str, classes: tuple[str, ...]) -> int:
-    """Count this opening; returns how many there have been, this one included."""
+    """Count one more evaluation on the test set; returns the number so far, this one included."""
     path = _path()
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):

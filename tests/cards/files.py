@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image as Picture
 
-from tests.io import dicom_samples
+from tests.samples import dicom as dicom_samples
 
 PIXELS = (6, 8)  # rows, columns
 VOXELS = (5, 4, 3)

@@ -19,7 +19,7 @@ from medvfm.engine import dataset_check
 from medvfm.io.console import SILENT
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import roots
-from tests.io.dicom_samples import write_series
+from tests.samples.dicom import write_series
 
 FOLDERS = {"name": "f", "files": "images/{case_id}.png", "patient_id": "{case_id}", "images": {"image": "{path}"}}
 

@@ -1,4 +1,4 @@
-"""Archives of downloaded data sets, unpacked with the names that they give, and nowhere but below one folder.
+"""Unpacking of downloaded archives, with the names that they give, and only below one folder.
 
 Zip, tar (packed or not) and single gzip files. Links, devices, encrypted members and names that lead out are refused,
 and so is what would not fit on the disk: sizes are counted while bytes come out, whatever the archive's table says.
@@ -28,7 +28,7 @@ _Member = tuple[str, IO[bytes]]
 
 
 def extract(archive: Path, folder: Path) -> list[Path]:
-    """The files of an archive below `folder`, all or none; a file that is there already is replaced."""
+    """Unpack an archive below `folder`, all files or none; existing files are replaced. Returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
     try:
@@ -54,7 +54,7 @@ def _all_members(archive: Path, inside: Inside) -> list[Path]:
                 left -= zip_archive.copy_counted(stream, path, left)
                 made.append(path)
     except zip_archive.TooManyBytes:
-        raise DataError("the disk has no room for what it holds", where=archive.name) from None
+        raise DataError("not enough free disk space to unpack it", where=archive.name) from None
     except _BROKEN as broken:
         raise DataError(f"not readable as an archive ({broken})", where=archive.name) from broken
     if not made:

@@ -1,4 +1,4 @@
-"""Images that a data set keeps inside one file, written out once to the cache, so that each is a file of its own."""
+"""Images inside array files (.npz, HDF5) and Parquet tables, extracted once to the cache as files of their own."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _images(path: Path, key: str, name: str) -> list[Path]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """An .npz archive, or an HDF5 file, whose arrays come from the disk as they are asked for."""
+    """An .npz archive, or an HDF5 file, whose arrays are read from disk on access."""
     if not path.is_file():
         raise DataError("no such file", where=path)
     try:

@@ -1,4 +1,4 @@
-"""A data card and a folder become cases; whatever is left out is counted and named."""
+"""From a data card and a folder to the table of cases; every case that is left out is counted and named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS = ("study_id", "text", "question", "answer", "question_type", "image_id")
 
 @dataclass
 class CaseTable:
-    """Cases of a card, which layout they came from, and what was left out on the way.
+    """The cases of a card, the layout that they came from, and the cases left out with reasons.
 
     flow is the list of steps from the table to the cases: {step, cases, patients}, losses negative.
     """
@@ -44,7 +44,7 @@ class _LeftOut(Exception):
 
 
 def find_layout(card: DataCard, root: Path, name: str | None = None) -> Layout:
-    """The layout asked for, or the first whose files are there."""
+    """The named layout, or the first whose files exist."""
     if name is not None:
         found = next((entry for entry in card.layouts if entry.name == name), None)
         if found is None:
@@ -141,7 +141,7 @@ class _CaseReader:
         doubled = sorted(case_id for case_id, rows in found.items() if len(rows) > 1)
         if doubled and self.layout.repeated == "refuse":
             raise DataError(
-                f"{len(doubled)} case_id stand more than once: {', '.join(doubled[:5])}", where=self.layout.name
+                f"{len(doubled)} case_id occur more than once: {', '.join(doubled[:5])}", where=self.layout.name
             )
         return found
 
@@ -266,7 +266,7 @@ class _CaseReader:
             meant = f"; the column is written {{{template}}}" if template in row.columns else ""
             raise _LeftOut("files missing", f"no such file: {row.filled(template)}{meant}")
         if len(files) > 1 and not can_unite:
-            raise _LeftOut("several files where one belongs", f"{len(files)} files match {row.filled(template)}")
+            raise _LeftOut("several files where one is expected", f"{len(files)} files match {row.filled(template)}")
         return files
 
 
@@ -298,7 +298,7 @@ def _warnings(card: DataCard, layout: Layout, reader: _CaseReader, cases: Sequen
     if card.patients == "none":
         yield "The data set names no patients, so that images of one may lie in several splits."
     elif card.patients != "known":
-        yield f"The data set names no patients; what belongs to one {card.patients} is kept together in their place."
+        yield f"The data set names no patients; cases of one {card.patients} are kept together instead."
     for source, count in reader.rows.unmatched.items():
         yield f"{count} rows have no entry in {source}."
     if layout.split_lists and (without := sum(c.split is None for c in cases)):

@@ -1,4 +1,4 @@
-"""One hash for the content of files, by which cached things are named."""
+"""Content hashes of files and folders, used as cache keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KNOWN = cache.TextCache("hashes")  # by (path, size, time of change, inode): un
 
 
 def content_keys(groups: Iterable[Sequence[Path]]) -> list[str | Exception]:
-    """`content_key` of many, remembering the hashes once at the end; an error stands in its place."""
+    """`content_key` of many, remembering the hashes once at the end; a file that cannot be read gives its error."""
     found: list[str | Exception] = []
     for files in groups:
         try:

@@ -1,4 +1,4 @@
-"""Files of open data sets: fetched from their publisher, gone on with where a transfer stopped, checked, then in place.
+"""Download of open data sets from their publisher: resumed, checked against a checksum, then moved into place.
 
 A file stands under its own name only when it is whole and its checksum is right; until then it is `.NAME.part` beside
 it. Only https is spoken, redirections included.
@@ -48,7 +48,7 @@ def fetch(
     layout: str | None = None,
     schemes: Sequence[str] = _SCHEMES,
 ) -> Path:
-    """The folder with every file that the card's layout needs; what is there already is not fetched again.
+    """Download the files that the card's layout needs, except those that exist; returns the folder.
 
     schemes  of addresses that are followed; anything but https is for tests on the machine itself.
     Raises DataError offline, for a file that is not the publisher's, and for a transfer that stopped (go on by asking
@@ -107,7 +107,7 @@ def _fetch_one(entry: Download, inside: Inside, console: Console, schemes: Seque
 
 
 def _transfer(url: str, part: Path, console: Console, schemes: Sequence[str]) -> None:
-    """Bytes from the address to `part`, after those that it holds already where the server can go on there."""
+    """Download to `part`, resuming after the bytes that it holds where the server supports ranges."""
     have = part.stat().st_size if part.is_file() else 0
     try:
         with _opened(url, have, schemes) as answer:
@@ -147,7 +147,7 @@ def _begins(answer: Any, have: int) -> int:
         return 0
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
     if found is None or int(found.group(1)) != have:
-        raise DataError("the server sends another part of the file than was asked for", where=answer.url)
+        raise DataError("the server sent another part of the file than was requested", where=answer.url)
     return have
 
 

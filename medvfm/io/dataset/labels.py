@@ -1,4 +1,4 @@
-"""What a row says of classes and groups."""
+"""Class labels and group values of a case, from the fields of its rows."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _target(name: str, entry: Class, known: Mapping[str, float], row: LayoutRow)
 
 
 def group(name: str, entry: str | Group, row: LayoutRow) -> str | float | None:
-    """The value of a group column: a name, a number or a band of numbers; None where it is not known."""
+    """The value of a group column: a name, a number or a band of numbers; None where it is unknown."""
     entry = Group(value=entry) if isinstance(entry, str) else entry
     value = row.filled(entry.value)
     if is_unknown(value):

@@ -1,4 +1,4 @@
-"""The rows of a layout: fields from tables, from paths, from arrays and from what is joined to them."""
+"""The rows of a card's layout: fields from tables, file names, arrays and joined tables."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def _with_mask(row: LayoutRow, wanted: RunLengths) -> LayoutRow:
 
 
 def _found(pattern: str, inside: Inside) -> Iterator[LayoutRow]:
-    """Paths that match, and what their fields are. A field that stands twice must be the same in both places."""
+    """Paths that match, and what their fields are. A field that occurs twice must be the same in both places."""
     names: list[str] = []
 
     def field(name: str, allowed: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The same patient or the same pixels in two splits stop a run."""
+"""Leakage between splits: the same patient or the same pixels in two splits stop a run."""
 
 from __future__ import annotations
 

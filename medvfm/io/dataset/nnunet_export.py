@@ -1,4 +1,4 @@
-"""Cases of a card as a raw data set of nnU-Net v2 (its documentation/dataset_format.md), with our splits by patient.
+"""Export of cases as a raw data set of nnU-Net v2 (its documentation/dataset_format.md), with our splits by patient.
 
 DatasetXXX_NAME/
   imagesTr/CASE_0000.nii.gz, CASE_0001.nii.gz, ...   one file a channel; pictures as CASE_0000.png
@@ -202,10 +202,10 @@ class _Writer:
     def _images(self, case: Case) -> list[Image]:
         if self.roles and tuple(case.images) != self.roles:
             wanted, have = ", ".join(self.roles), ", ".join(case.images)
-            raise UnreadableImage(f"its images are {have}, and those of the first case {wanted}")
+            raise UnreadableImage(f"it has the images {have}, and the first case has {wanted}")
         several = [role for role, paths in case.images.items() if len(paths) > 1]
         if several:
-            raise UnreadableImage(f"{several[0]} has several files, and nnU-Net takes one a channel")
+            raise UnreadableImage(f"{several[0]} has several files, and nnU-Net takes one per channel")
         options: dict[Any, Any] = dict(self.card.reading)
         images = [read_image(paths[0], **options) for paths in case.images.values()]
         for role, image in zip(case.images, images, strict=True):

@@ -1,4 +1,4 @@
-"""Tables of truth and predictions that a user gives: CSV or Parquet, one row a case, or one a case and target."""
+"""Tables of truth and predictions, CSV or Parquet: one row per case, or one per case and target."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def wide(table: pd.DataFrame, where: object) -> pd.DataFrame:
 
 
 def refuse_doubled(table: pd.DataFrame, keys: list[str], where: object) -> None:
-    """A case, or a case and target, stands once."""
+    """Refuses a case, or a case and target, that occurs more than once."""
     doubled = table.loc[table.duplicated(keys), "case_id"].unique().tolist()
     if doubled:
-        raise PredictionError(f"{len(doubled)} case_id stand more than once: {some(doubled)}", where=where)
+        raise PredictionError(f"{len(doubled)} case_id occur more than once: {some(doubled)}", where=where)
 
 
 def missing(truth: pd.Index, given: pd.Index, where: str, allow: bool) -> list[str]:
@@ -72,7 +72,7 @@ def missing(truth: pd.Index, given: pd.Index, where: str, allow: bool) -> list[s
     if found and not allow:
         raise PredictionError("; ".join(found), where=where, remedy="--allow-missing scores the others and says so")
     if len(without) == len(truth):
-        raise PredictionError("no prediction belongs to a case of the truth", where=where)
+        raise PredictionError("no prediction matches a case of the truth", where=where)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Where the data of a card lie: as given, as the user's roots.yaml says, or as downloaded or made in the cache."""
+"""Where a card's data are: as given, from the user's roots.yaml, downloaded, or generated in the cache."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def known() -> dict[str, str]:
 
 
 def remember(card: DataCard, folder: Path) -> str:
-    """Recipes with this card find their data there from now on. Which of its layouts is there, or that none is yet."""
+    """Save the data root of a card in roots.yaml; returns in words which of its layouts is found there, if any."""
     if not folder.is_dir():
         raise DataError("no such folder", where=folder)
     run_directory.write_yaml(_file(), {**known(), card.name: str(folder.resolve())})
@@ -91,7 +91,7 @@ def _holds(folder: Path, card: DataCard) -> bool:
 
 
 def generated(card: DataCard, options: Mapping[str, Any], console: Console) -> Path:
-    """The cached copy of a generated data set, made now if need be."""
+    """The cached copy of a generated data set, generated now if need be."""
     assert card.generator is not None
     key = hashlib.sha256(json.dumps([card.version, dict(options)], sort_keys=True).encode()).hexdigest()[:12]
     folder = cache.folder("generated") / f"{card.name}-{key}"
@@ -103,8 +103,8 @@ def generated(card: DataCard, options: Mapping[str, Any], console: Console) -> P
 def make(card: DataCard, folder: Path, options: Mapping[str, Any], console: Console) -> Path:
     """Write a generated data set to a folder."""
     if card.generator is None:
-        raise DataError(f"{card.name} is not a generated data set", remedy="only those can be made")
-    console.say(f"making {card.title} (once)")
+        raise DataError(f"{card.name} is not a generated data set", remedy="only those can be generated")
+    console.say(f"generating {card.title} (once)")
     _generator(card.generator.name)(folder, progress=_progress(console), **options)
     return folder
 
@@ -124,6 +124,6 @@ def _progress(console: Console) -> Callable[[int, int], None]:
     def progress(done: int, total: int) -> None:
         if done * 10 // total > shown["tenths"]:
             shown["tenths"] = done * 10 // total
-            console.say(f"  patients made: {done}/{total}")
+            console.say(f"  patients generated: {done}/{total}")
 
     return progress

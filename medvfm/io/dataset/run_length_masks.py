@@ -1,4 +1,4 @@
-"""Masks as run lengths, the text that competitions put into tables, written out once as pictures in the cache."""
+"""Run-length encoded masks (RLE), the text that competitions put into tables, decoded once to pictures in the cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERSION = 1  # to be raised when the same text gives another picture
 
 
 def written(text: str, wanted: RunLengths, where: str) -> Path:
-    """The mask as a PNG of 0 and 255, written where it is not there yet."""
+    """Path of the mask as a PNG of 0 and 255, written unless it exists."""
     digest = hashlib.sha256(f"{VERSION}|{wanted.model_dump_json()}|{text}".encode()).hexdigest()[:32]
     file = cache.folder("unpacked") / "run-lengths" / digest[:2] / f"{digest}.png"
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""Paths that a table names, kept inside the folder of the data."""
+"""Path containment: names from tables resolve only below the data root."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Inside:
 
 
 def escaped(value: str) -> str:
-    """A value that stands in a glob for itself."""
+    """A value escaped for a glob, so that it matches itself."""
     return glob.escape(value)
 
 

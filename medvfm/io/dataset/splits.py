@@ -77,7 +77,7 @@ def _train_and_val(cases: Sequence[Case], val_share: float, seed: int, names: Se
 def _held_out(
     cases: Sequence[Case], hold_out: Mapping[str, Sequence[object]], val_share: float, seed: int, names: Sequence[str]
 ) -> Fold:
-    """Cases with any of the values are the test; what else there is of their patients takes no part."""
+    """Cases with any of the values are the test set; other cases of their patients are left out."""
     wanted = {column: {str(v) for v in values} for column, values in hold_out.items()}
     for column, values in wanted.items():
         columns = {name for c in cases for name in c.groups}

@@ -115,7 +115,7 @@ def _refuse_doubled(content: io.BytesIO, delimiter: str) -> None:
     names = [n.strip() for n in header if n.strip()]
     doubled = sorted({n for n in names if names.count(n) > 1})
     if doubled:
-        raise ValueError(f"the column {doubled[0]!r} stands twice")
+        raise ValueError(f"the column {doubled[0]!r} occurs twice")
 
 
 def _content(path: Path, limit: int) -> bytes:

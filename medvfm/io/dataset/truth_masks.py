@@ -1,4 +1,4 @@
-"""The true masks of a case as one array on the grid of its image, whatever files they come in."""
+"""True masks of a case as one array on the grid of its image, from any supported file format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard, Label, Masks
 from medvfm.core.errors import UnreadableImage, nearest
 from medvfm.core.image import Image
-from medvfm.io.dicom import seg
+from medvfm.io.dicom import rtstruct, seg
 from medvfm.io.read import image_kind, read_image, read_label
 
 _PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
@@ -20,7 +20,7 @@ _PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 
 @dataclass(frozen=True)
 class TruthReader:
-    """Reads what the card says of masks into what the question asks for.
+    """Reads masks as the card describes them into the array that the task needs.
 
     classes  structures in order: value 1 is the first of them
     kind     semantic: (i, j, k), one structure a voxel, 0 for none of them
@@ -65,37 +65,53 @@ class TruthReader:
                 continue
             if found[layers[name]].any():
                 raise UnreadableImage(
-                    f"{case.case_id}: {name} overlaps another structure, and a semantic mask has one a voxel",
+                    f"{case.case_id}: {name} overlaps another structure, and a semantic mask has one per voxel",
                     remedy="task.kind=multi_label keeps both",
                 )
             found[layers[name]] = value
         return found
 
     def _layers(self, case: Case, image: Image) -> dict[str, np.ndarray]:
-        """(i, j, k) of bool for each class that is asked for and has a file or a value."""
+        """(i, j, k) of bool for each class of the task that has a file or a value."""
         own = {name: files for name, files in case.masks.items() if name in self.classes}
-        found = {name: self._united(files, image) for name, files in own.items()}
+        found = {name: self._united(name, files, image) for name, files in own.items()}
         if "mask" not in case.masks:
             return found
         rest = [name for name in self.classes if name not in own]
         files = case.masks["mask"]
+        if self.masks.kind == "labels" and len(files) == 1 and _is_structure_set(files[0]):
+            if self.labels:
+                self._refuse_unnamed(rest, files[0])
+            return found | rtstruct.structure_masks(files[0], image, names=rest, empty=True)
         if self.masks.kind == "grey" or (not self.labels and len(rest) == 1):
-            return found | {rest[0]: self._united(files, image)} if rest else found
+            return found | {rest[0]: self._united(rest[0], files, image)} if rest else found
         path = _only(case, files)
         values = {label.name: value for value, label in self.labels.items()}
         named = _read(path, image, {0, *self.labels} if self.labels else None)
+        self._refuse_unnamed(rest, path)
         for name in rest:
-            if name not in values:
-                raise UnreadableImage(f"no label {name!r} in the card; {nearest(name, values)}", where=path)
             found[name] = named == values[name]
         return found
 
-    def _united(self, files: Sequence[Path], image: Image) -> np.ndarray:
-        """What is in any of the files of one structure."""
-        return np.logical_or.reduce([self._binary(path, image) for path in files])
+    def _refuse_unnamed(self, names: Sequence[str], path: Path) -> None:
+        known = {label.name for label in self.labels.values()}
+        for name in names:
+            if name not in known:
+                raise UnreadableImage(f"no label {name!r} in the card; {nearest(name, known)}", where=path)
 
-    def _binary(self, path: Path, image: Image) -> np.ndarray:
-        """A file of one structure: what is not 0, or for `grey` what is brighter than the card says."""
+    def _united(self, name: str, files: Sequence[Path], image: Image) -> np.ndarray:
+        """What is in any of the files of one structure."""
+        return np.logical_or.reduce([self._binary(name, path, image) for path in files])
+
+    def _binary(self, name: str, path: Path, image: Image) -> np.ndarray:
+        """A file of one structure: what is not 0, or for `grey` what is brighter than the card says.
+
+        Of an RTSTRUCT, the structure of that name; its only one may have another name.
+        """
+        if self.masks.kind != "grey" and _is_structure_set(path):
+            listed = rtstruct.structure_names(path)
+            chosen = listed[0] if len(listed) == 1 else name
+            return rtstruct.structure_masks(path, image, names=[chosen], empty=True)[chosen]
         if self.masks.kind != "grey":
             return _read(path, image, None) != 0
         grey = read_image(path)
@@ -126,8 +142,12 @@ class TruthReader:
 
 def _only(case: Case, files: Sequence[Path]) -> Path:
     if len(files) != 1:
-        raise UnreadableImage(f"{case.case_id}: {len(files)} files of labels where one belongs")
+        raise UnreadableImage(f"{case.case_id}: {len(files)} label files where one is expected")
     return files[0]
+
+
+def _is_structure_set(path: Path) -> bool:
+    return path.is_file() and image_kind(path) == "dicom" and rtstruct.is_structure_set(path)
 
 
 def image_kind_of_folder(path: Path) -> str:
@@ -138,6 +158,8 @@ def image_kind_of_folder(path: Path) -> str:
 def _read(path: Path, image: Image, values: set[int] | None) -> np.ndarray:
     """A label map (i, j, k) on the grid of the image, from any format that holds one."""
     if path.is_file() and image_kind(path) == "dicom":
+        if rtstruct.is_structure_set(path):
+            raise UnreadableImage("an RTSTRUCT holds named structures, no numbered objects", where=path)
         return seg.read_segmentation(path, image).voxels
     label = read_label(path, image, values=values).voxels
     return label if label.ndim == 3 else label[..., 0]

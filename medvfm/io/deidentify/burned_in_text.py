@@ -1,4 +1,4 @@
-"""Text that stands in the pixels: where to expect it, and blanking of the regions that a header or a rule names."""
+"""Burned-in text: where to expect it in the pixels, and blanking of the regions that a header or a rule names."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _box(box: object, where: str) -> Box:
 
 
 def risk(dataset: Dataset) -> str | None:
-    """Why text may stand in these pixels, without any value of the header; None where none is expected."""
+    """Why these pixels may hold text, without any value of the header; None where none is expected."""
     if "Rows" not in dataset:
         return None
     kinds = {str(k).strip().upper() for k in _several(dataset.get("ImageType"))}
@@ -97,7 +97,7 @@ def is_label(dataset: Dataset) -> bool:
 
 
 def boxes(dataset: Dataset, rules: Iterable[Rule], around: bool = True) -> list[Box]:
-    """What to blank: what the rules that match name, and all around the ultrasound regions (PS3.3, C.8.5.5)."""
+    """Boxes to blank: those of the rules that match, and everything outside the ultrasound regions (PS3.3, C.8.5.5)."""
     named = [box for rule in rules if _matches(dataset, rule) for box in rule.blank]
     return named + (_around_regions(dataset) if around else [])
 

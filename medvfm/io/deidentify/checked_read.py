@@ -1,4 +1,4 @@
-"""Files that are to be de-identified, read by pydicom once it is known that they are whole and of a sane size."""
+"""DICOM files to be de-identified, read by pydicom after a check that they are whole and of bounded size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LeftOut(Exception):
 
 
 def read(path: Path, header_only: bool = False) -> FileDataset:
-    """The data set, or LeftOut: what is no object of a patient, is damaged, or cannot be cleaned."""
+    """The data set; LeftOut for objects without a patient, damaged files and content that cannot be cleaned."""
     with path.open("rb") as file:
         start = file.read(132)
         if not start:
@@ -52,7 +52,7 @@ def read(path: Path, header_only: bool = False) -> FileDataset:
 
 
 def _refuse_damaged(path: Path, header_only: bool) -> None:
-    """Before pydicom reads: it takes half a picture without a word, and inflates a deflated file whole."""
+    """Checks before pydicom reads, which accepts truncated pixels silently and inflates deflated files whole."""
     reason = None
     try:
         with dicom_header.opened(path) as header:

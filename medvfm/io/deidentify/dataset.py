@@ -1,4 +1,4 @@
-"""One DICOM data set without its patient: every element treated as table E.1-1 says, inside sequences too."""
+"""De-identification of one DICOM data set: every element by the action of table E.1-1, inside sequences too."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ class Cleaner:
 
 
 def secrets_of(dataset: Dataset) -> Secrets:
-    """What identifies the patient, the people and the place, wherever in this data set it stands."""
+    """Values that identify the patient, staff or institution, from everywhere in this data set."""
     names: list[str] = []
     values: list[str] = []
     for element in _every(dataset):

@@ -1,4 +1,4 @@
-"""Faces and ears taken out of head MR and CT volumes; the brain is left as it is.
+"""Defacing: face and ears removed from head MR and CT volumes; the brain stays as it is.
 
 The region is defined once, in the millimetres of the MNI152 template, and brought into the image by the affine that
 head_registration.py estimates. Where that is not to be trusted nothing is changed and the image is refused: a head that

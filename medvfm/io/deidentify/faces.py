@@ -1,4 +1,4 @@
-"""Which pixels of which DICOM files show a face: judged series by series, before the files are written one by one.
+"""Which pixels of which DICOM files show a face: decided per series, before the files are written one by one.
 
 A head MR or CT is defaced or it is left out; one that nothing can be said of is left out too, unless its header names
 another part of the body. What is no head stays as it is. PET and other kinds are not looked at.

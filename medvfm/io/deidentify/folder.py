@@ -1,6 +1,6 @@
-"""A folder of DICOM files without the patients: PS3.15 Annex E, basic profile, written anew into another folder.
+"""De-identification of a folder of DICOM files into another folder: PS3.15 Annex E, basic profile.
 
-What is kept of an element is decided in deidentify_profile.py and done in deidentify_dataset.py; this file walks the
+What is kept of an element is decided in profile.py and done in dataset.py; this file walks the
 folder. Every file is read twice: first the header, so that what one file says about a patient is taken out of all, then
 whole. Before a file is written its bytes are searched for the patient's identifying values once more; one that still
 holds any is left out. Files are named by running numbers and keyed hashes, never by their old names.
@@ -152,7 +152,7 @@ class _Work:
         risk = burned_in_text.risk(dataset)
         boxes = burned_in_text.boxes(dataset, self.rules, around=bool(risk)) if "PixelData" in dataset else []
         if risk and not boxes and self.strict_pixels:
-            raise LeftOut("text may stand in its pixels")
+            raise LeftOut("its pixels may hold burned-in text")
         if boxes:
             _blank(dataset, boxes)
         verdict = self._defaced(path, dataset) if self.faces and "PixelData" in dataset else None
@@ -178,7 +178,7 @@ class _Work:
         self.report.written.append({"file": (folder / name).as_posix(), **places, **row, **pixels})
 
     def _defaced(self, path: Path, dataset: Dataset) -> Verdict:
-        """Take the face out of the pixels; LeftOut where there may be one that cannot be taken out."""
+        """Remove the face from the pixels; LeftOut where there may be one that cannot be removed."""
         assert self.faces is not None
         verdict = self.faces.verdicts.get(path)
         if verdict is None:
@@ -201,7 +201,7 @@ class _Work:
         return "series-" + self.pseudonymizer.pseudonym("series", str(dataset.get("SeriesInstanceUID") or ""), 8)[1:]
 
     def _mark(self, dataset: Dataset, cleaner: Cleaner, *, defaced: bool) -> None:
-        """Say in the file what was done (PS3.15, E.1.1, steps 6 to 8)."""
+        """Record in the file that it is de-identified and how (PS3.15, E.1.1, steps 6 to 8)."""
         dataset.PatientID = dataset.PatientName = cleaner.pseudonym
         dataset.PatientIdentityRemoved = "YES"
         dataset.LongitudinalTemporalInformationModified = "MODIFIED" if self.settings.shift_dates else "REMOVED"
@@ -288,7 +288,7 @@ def _blank(dataset: Dataset, boxes: list[burned_in_text.Box]) -> None:
     try:
         burned_in_text.blank(dataset, boxes)
     except Exception as failed:
-        raise LeftOut("text may stand in its pixels, which cannot be blanked") from failed
+        raise LeftOut("its pixels may hold burned-in text, which cannot be blanked") from failed
 
 
 def _meta(dataset: FileDataset) -> None:
@@ -313,7 +313,7 @@ def _encoded(dataset: FileDataset, cleaner: Cleaner) -> bytes:
     header = dataset
     if pixels is not None:
         if cleaner.secrets.left_in(pixels.value or b"", shortest=8):
-            raise LeftOut("an identifying value stands among its compressed pixels")
+            raise LeftOut("its compressed pixels hold an identifying value")
         header = FileDataset("", {k: v for k, v in dataset.items() if k != pixels.tag}, b"\0" * 128, dataset.file_meta)
         implicit, little = dataset.original_encoding
         header.set_original_encoding(implicit, little, dataset.original_character_set)

@@ -1,4 +1,4 @@
-"""Identifying values of a patient, taken out of free text, and looked for in what is about to be written."""
+"""Identifying values of a patient: removed from free text, and searched for in what is about to be written."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Secrets:
         return self.scrub(_TITLED.sub(rf"\g<1>{MARK}", text))
 
     def left_in(self, raw: bytes, allowed: Iterable[str] = (), shortest: int = _SHORTEST_VALUE) -> bool:
-        """Whether these bytes hold an identifying value in any usual encoding; `allowed` values may stand there.
+        """Whether these bytes hold an identifying value in any usual encoding; `allowed` values may occur.
 
         Numbers count from seven digits on and words from six letters on: shorter ones stand there by chance.
         """
@@ -126,7 +126,7 @@ class Secrets:
 
 
 def _least(value: str, shortest: int) -> int:
-    """How long a value must be to be looked for in bytes; among pixels, four bytes of a name stand by chance."""
+    """How long a value must be to be looked for in bytes; among pixels, four bytes of a name occur by chance."""
     if value.isdigit():
         return _SHORTEST_NUMBER
     return 2 if shortest <= _SHORTEST_VALUE and _KANJI_OR_HANGUL.search(value) else shortest
@@ -158,7 +158,7 @@ def _asian_forms(value: str) -> set[bytes]:
 
 
 def _joined(value: str) -> str:
-    """Its words in their order, whatever stands between them: nothing, in names of Japan and China."""
+    """Its words in their order, with any characters between them: nothing, in names of Japan and China."""
     between = _BETWEEN + ("*" if _ASIAN.search(value) else "+")
     return between.join(re.escape(word) for word in re.split(_BETWEEN + "+", value) if word)
 

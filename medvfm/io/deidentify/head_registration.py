@@ -1,4 +1,4 @@
-"""Where a head lies in the space of the MNI152 template: an affine that is estimated, and refused where it is doubtful.
+"""Affine registration of a head to the MNI152 template, refused where it is doubtful.
 
 The template has a brain and no head. Skull, scalp and the air above are layers around its brain, and the image may show
 any contrast: the similarity is the correlation ratio (Roche 1998), the share of the image's variance that the

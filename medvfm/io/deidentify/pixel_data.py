@@ -1,4 +1,4 @@
-"""What pixel data hold beside the picture: overlays in bits of their own, bytes after the end, comments of a camera.
+"""Identifying content in pixel data: overlays in unused bits, bytes after the end, comments in compressed frames.
 
 The samples of the picture stay as they are; nothing is decoded or compressed anew.
 """
@@ -21,7 +21,7 @@ _OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
 
 
 def clean(dataset: Dataset) -> list[str]:
-    """Take it out, in place; what was found, each by a word or two."""
+    """Remove identifying content in place; returns short names of what was found."""
     if not dataset.get("PixelData"):
         return []
     syntax = dataset.file_meta.get("TransferSyntaxUID")

@@ -1,7 +1,7 @@
-"""What DICOM's basic confidentiality profile does with each attribute: PS3.15 Annex E, table E.1-1, as data.
+"""The basic application level confidentiality profile as data: each attribute's action (PS3.15 Annex E, table E.1-1).
 
 The table comes from the package dicom-anonymizer (Kitware, BSD), which follows the standard's editions; only its rows
-are used. The actions are carried out in deidentify_dataset.py. Compound actions leave a choice that depends on whether
+are used. The actions are carried out in dataset.py. Compound actions leave a choice that depends on whether
 the information object requires the attribute (E.1, "X unless Z or D is required"). It is settled here without knowing
 the object, by the action that every object allows: D where D is among them, else Z. A dummy in place of an optional
 value says nothing about the patient, and a missing value that is required makes the file invalid.
@@ -43,7 +43,7 @@ _GROUPS = {
 _OPTIONAL_SEQUENCES = frozenset({0x00081072, 0x00080082, 0x0040B020})
 # What table E.1-1 says by rule and not by row, or leaves to the de-identifier.
 _BY_RULE = {
-    0x04000500: Action.REMOVE,  # Encrypted Attributes Sequence: whoever has its key could undo this
+    0x04000500: Action.REMOVE,  # Encrypted Attributes Sequence: anyone with its key could undo this
     0x00120064: Action.REMOVE,  # Deidentification Method Code Sequence and Method: written anew
     0x00120063: Action.REMOVE,
     # Missing in the table, and as telling as what it lists beside them.
@@ -82,7 +82,7 @@ DESCRIPTORS = _words(
 )
 PROSE = ("Comment", "Comments", "Description", "Explanation", "Label")  # keywords of free text end so
 BIRTH = _words("PatientBirthDate PatientBirthTime")  # no option of the profile keeps them, shifted or not
-# Whose values are looked for in everything that is kept; person names are, wherever they stand.
+# Attributes whose values are searched for in everything that is kept; person names are searched for anyway.
 IDENTIFYING = _words(
     "PatientID OtherPatientIDs PatientBirthDate PatientAddress PatientTelephoneNumbers PatientTelecomInformation"
     " MedicalRecordLocator MilitaryRank InsurancePlanIdentification IssuerOfPatientID AccessionNumber StudyID"

@@ -1,4 +1,4 @@
-"""Pseudonyms, new UIDs and date shifts from one secret key: the same for the same value, and of no use without it."""
+"""Pseudonyms, new UIDs and date shifts from one secret key: equal for equal values, useless without the key."""
 
 from __future__ import annotations
 

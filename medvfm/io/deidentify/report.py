@@ -1,4 +1,4 @@
-"""What a de-identification did, in counts and new names: never a value of a patient, never an old file name."""
+"""The report of a de-identification, in counts and new names: no value of a patient, no old file name."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def method_item(value: str) -> Dataset:
 
 
 def modality(value: object) -> str:
-    """A modality as it may stand in a report: two or three capitals."""
+    """A modality as a report may name it: two or three capitals."""
     text = str(value or "").strip()
     return text if text.isalnum() and len(text) <= 9 and text.isupper() else ""
 

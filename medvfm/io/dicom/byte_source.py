@@ -1,4 +1,4 @@
-"""The bytes of a DICOM file as a header needs them: a growing buffer, inflated piece by piece where deflated."""
+"""Random access to the bytes of a DICOM file: a growing buffer, inflated piece by piece where it is deflated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADER_MOST_GIB = 0.5
 
 
 class ByteSource:
-    """`data` holds the file from its start as far as it was asked for; offsets count from the start of the file.
+    """`data` holds the file from its start as far as it was read; offsets count from the start of the file.
 
     A deflated data set is inflated behind the file meta information, so that offsets go on in the inflated stream.
     """

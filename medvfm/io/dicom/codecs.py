@@ -1,4 +1,4 @@
-"""Decoders of compressed frames, each named for its transfer syntaxes, in a fixed order, all permissively licensed.
+"""Decoders of compressed frames by transfer syntax, in a fixed order of preference, all permissively licensed.
 
 JPEG 2000 and HTJ2K: pylibjpeg-openjpeg (BSD), then python-gdcm (BSD). JPEG-LS: pyjpegls (MIT), then python-gdcm.
 JPEG baseline, extended and lossless: python-gdcm. RLE: here. pylibjpeg-libjpeg is GPL and never called.
@@ -48,7 +48,7 @@ def decoder(syntax: str, name: str, where: object) -> Decode:
 def _checked(found: Codestream, form: PixelFormat) -> None:
     if (found.rows, found.columns, found.samples) != (form.rows, form.columns, form.samples):
         raise UnreadableImage(
-            f"a compressed frame of {found.columns} x {found.rows} x {found.samples}, and its header announces "
+            f"a compressed frame of {found.columns} x {found.rows} x {found.samples}, and its header declares "
             f"{form.columns} x {form.rows} x {form.samples}"
         )
     if found.precision > form.bits_allocated:
@@ -133,11 +133,12 @@ def _gdcm_pixels(packed: bytes, form: PixelFormat, uid: str, colour: str, width:
 
 
 def _gdcm_jpeg(packed: bytes, form: PixelFormat, kinds: tuple[int, ...], uid: str) -> tuple[np.ndarray, str]:
-    """JPEG samples as they are stored: gdcm is told that they are RGB, and ends the process if it thinks otherwise."""
+    """JPEG samples as they are stored: gdcm gets them as RGB, and would end the process for another colour space."""
     found = codestream.jpeg(packed)
     _checked(found, form)
     if found.kind not in kinds:
-        raise UnreadableImage(f"a compressed frame of another process (frame mark {found.kind:X}) than its syntax says")
+        what = f"a compressed frame of another JPEG process (frame marker {found.kind:X}) than its syntax says"
+        raise UnreadableImage(what)
     colour = "RGB" if form.samples == 3 else "MONOCHROME2"
     bits = max(form.bits_stored, found.precision)
     raw = _gdcm_pixels(found.bare, form, uid, colour, form.bits_allocated, bits)
@@ -177,7 +178,7 @@ def _rle(packed: bytes, form: PixelFormat) -> tuple[np.ndarray, str]:
     header = np.frombuffer(packed, "<u4", 16)
     count, starts = int(header[0]), header[1:].astype(np.int64)
     if count != width * form.samples:
-        raise UnreadableImage(f"an RLE frame of {count} segments, and its header announces {width * form.samples}")
+        raise UnreadableImage(f"an RLE frame of {count} segments, and its header declares {width * form.samples}")
     pixels = form.rows * form.columns
     planes = np.empty((form.samples, pixels, width), np.uint8)
     for number in range(count):

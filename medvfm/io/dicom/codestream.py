@@ -1,4 +1,4 @@
-"""What a JPEG, JPEG-LS or JPEG 2000 codestream says of itself, read before any decoder sees it.
+"""Headers of JPEG, JPEG-LS and JPEG 2000 codestreams, read before any decoder gets them.
 
 Decoders take memory on the codestream's word and fill what a cut one lacks with grey: both are refused here.
 """
@@ -20,7 +20,7 @@ _J2K_START = b"\xff\x4f\xff\x51"
 
 @dataclass(frozen=True)
 class Codestream:
-    """Size and sample type; `ids`, `jfif` and `transform` (Adobe's) tell the colour space of a JPEG.
+    """Size and sample type; `ids`, `jfif` and `transform` (Adobe's) give the colour space of a JPEG.
 
     transform  of JPEG 2000: 0 where its components are stored without a colour transform
     kind  the mark of the JPEG's frame: its process
@@ -62,7 +62,7 @@ def jpeg(data: bytes) -> Codestream:
             ids = tuple(frame[6::3])
             whole = b"".join((*bare, data[at:]))
             return Codestream(rows, columns, samples, precision, False, ids, jfif, transform, kind, whole)
-    raise UnreadableImage("a compressed frame is truncated or damaged: its end mark is missing")
+    raise UnreadableImage("a compressed frame is truncated or damaged: its end marker is missing")
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -83,7 +83,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def jpeg2000(data: bytes) -> Codestream:
-    """Of JPEG 2000 and HTJ2K: ISO/IEC 15444-1, A.5.1; tile parts are as long as they say, and the end mark is there."""
+    """JPEG 2000 and HTJ2K (ISO/IEC 15444-1, A.5.1): tile parts have their declared length, an end marker is present."""
     start = data.find(_J2K_START, 0, 4096)
     if start < 0 or start + 42 > len(data):
         raise UnreadableImage("a compressed frame is damaged: it is no JPEG 2000")
@@ -100,7 +100,7 @@ def jpeg2000(data: bytes) -> Codestream:
 def _check_tiles(data: bytes, at: int) -> int | None:
     """The multiple component transform of the coding style (A.6.1), None where no style is stated."""
     transform = None
-    cut = UnreadableImage("a compressed frame is truncated or damaged: its end mark is missing")
+    cut = UnreadableImage("a compressed frame is truncated or damaged: its end marker is missing")
     while at + 12 <= len(data) and data[at : at + 2] not in (b"\xff\x90", b"\xff\xd9"):
         if data[at : at + 2] == b"\xff\x52":
             transform = data[at + 8]

@@ -1,4 +1,4 @@
-"""The attributes that the reader looks at: keyword to tag and value representation (DICOM PS3.6, chapter 6)."""
+"""The DICOM attributes that are read: keyword to tag and value representation (PS3.6, chapter 6)."""
 
 from __future__ import annotations
 

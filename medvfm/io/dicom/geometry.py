@@ -26,7 +26,7 @@ _ALIGNED_MM = 0.02  # by which a position may lie off the straight line through 
 
 @dataclass(frozen=True)
 class Plane:
-    """One picture and where it lies: a file of a series, or a frame of a file. Positions in LPS mm."""
+    """Position and orientation of one image plane (a file of a series, or a frame), in LPS mm."""
 
     number: int
     size: tuple[int, int]  # rows, columns
@@ -39,7 +39,7 @@ class Plane:
 
     @property
     def is_placed(self) -> bool:
-        """Position, orientation and spacing are all there."""
+        """Whether position, orientation and spacing are all known."""
         return self.position_mm is not None and self.orientation is not None and self.spacing_mm is not None
 
 
@@ -87,7 +87,7 @@ def single_affine(plane: Plane, repairs: list[str], where: object) -> np.ndarray
 
 
 def flat_affine(spacing_mm: tuple[float, ...] | None) -> np.ndarray:
-    """Of a picture whose place in the patient is not known: columns to the left, rows to posterior, from the origin."""
+    """Affine of an image without a position: columns to the left, rows to posterior, from the origin."""
     between_rows, between_columns = spacing_mm or (1.0, 1.0)
     return LPS_TO_RAS @ np.diag([between_columns, between_rows, 1.0, 1.0])
 
@@ -105,7 +105,7 @@ def stacked(planes: Sequence[Plane], where: object) -> tuple[np.ndarray, list[in
         raise UnreadableImage(f"all {len(planes)} slices lie at one position", where=where)
     if gaps.min() < _SAME_PLACE_MM:
         count = int((gaps < _SAME_PLACE_MM).sum())
-        raise UnreadableImage(f"{count} slices lie where another one lies", where=where)
+        raise UnreadableImage(f"{count} slices have the same position as another one", where=where)
     step = (positions[-1] - positions[0]) / (len(planes) - 1)
     _refuse_gaps(gaps, where)
     line = positions[0] + np.arange(len(planes))[:, None] * step

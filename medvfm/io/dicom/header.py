@@ -1,4 +1,4 @@
-"""One DICOM data set, scanned once and without recursion: where each element lies, and its value when asked for.
+"""Parser of one DICOM data set: scanned once and without recursion, values decoded on access.
 
 Only what a reader of images needs (PS3.5, chapter 7): implicit and explicit value representations in both byte orders,
 sequences of either length, data sets without file meta information. Sequences are walked with a stack of bounded depth,
@@ -63,7 +63,7 @@ class NotDicom(UnreadableImage):
 
 
 class DataSet:
-    """The elements of one level, by keyword; values are decoded when asked for, and no message quotes one."""
+    """The elements of one level, by keyword; values are decoded on access, and no message quotes one."""
 
     def __init__(self, source: ByteSource, elements: dict[int, Element], *, explicit: bool, big: bool) -> None:
         self.source, self.elements, self.explicit, self.big = source, elements, explicit, big
@@ -173,7 +173,7 @@ class DataSet:
 
     @property
     def signed(self) -> bool:
-        """What PixelRepresentation says."""
+        """Whether stored values are signed (PixelRepresentation)."""
         return self.integer("PixelRepresentation", 0) == 1
 
 
@@ -211,7 +211,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def is_deflated(path: Path) -> bool:
-    """Whether the file meta information says so; nothing is inflated."""
+    """Whether the file is deflated by its meta information; nothing is inflated."""
     with ByteSource(path, 1.0) as source:
         return source.data[128:132] == b"DICM" and _meta(source, 132)[0] == DEFLATED
 

@@ -1,4 +1,4 @@
-"""What a DICOM header says of an image besides its pixels, patient data left out: for the record and for models."""
+"""Acquisition facts from a DICOM header, patient data left out: for the record and for models."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def intensity_facts(
 
 
 def plane_of(header: Header, form: PixelFormat, number: int = 0) -> Plane:
-    """Where the picture of a file lies, as far as the file says."""
+    """The plane of a single-frame file, as far as its header gives it."""
     return Plane(
         number,
         (form.rows, form.columns),
@@ -88,7 +88,7 @@ def plane_of(header: Header, form: PixelFormat, number: int = 0) -> Plane:
 
 
 def attributes(header: DataSet) -> dict[str, object]:
-    """What may tell the volumes of a series apart."""
+    """Attributes that may distinguish the volumes of a series."""
     found: dict[str, object] = {}
     for name, keyword in _NUMERIC_ATTRIBUTES:
         if keyword in header and (values := _tolerant(header, keyword)):

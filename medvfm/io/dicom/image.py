@@ -1,4 +1,4 @@
-"""From stored pixels and planes to an Image: the last step that single files, frames and series share."""
+"""From stored pixels and planes to an Image: the last step of single files, frames and series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the frames of a multi-frame file lie: functional groups, dose grids, tomographic NM (PS3.3, C.7.6.16)."""
+"""Positions of the frames of a multi-frame file: functional groups, dose grids, tomographic NM (PS3.3, C.7.6.16)."""
 
 from __future__ import annotations
 

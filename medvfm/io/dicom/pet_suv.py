@@ -17,12 +17,12 @@ _LEAST_BQ = 1e5  # a smaller dose makes no image: it is stated in MBq, as some o
 
 
 def scaling(headers: Sequence[Header], unit: str | None, repairs: list[str]) -> tuple[str | None, list[float] | None]:
-    """The unit that is asked for and the factor of each slice that gives it; (None, None) for what is stored."""
+    """The requested unit and the factor of each slice that gives it; (None, None) for what is stored."""
     if unit is None:
         return None, None
     first = headers[0]
     if unit != "SUV" or first.text("Modality") != "PT":
-        what = f"unit {unit} is asked for, and its modality is {first.text('Modality') or 'unknown'}"
+        what = f"unit {unit} cannot be computed for modality {first.text('Modality') or 'unknown'}"
         raise UnreadableImage(what, where=first.path, remedy="only SUV, and only of PET, is computed")
     if first.text("PhotometricInterpretation") == "MONOCHROME1":
         raise UnreadableImage("no SUV: its values are inverted (MONOCHROME1)", where=first.path)

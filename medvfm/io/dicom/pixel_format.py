@@ -1,4 +1,4 @@
-"""What a DICOM header says of its stored pixels, checked before memory is taken (PS3.3, C.7.6.3)."""
+"""The format of stored pixels as a DICOM header gives it, checked before memory is allocated (PS3.3, C.7.6.3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LARGEST = 65535
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """What the header says of the stored pixels (PS3.3, C.7.6.3), checked."""
+    """Format of the stored pixels from the header (PS3.3, C.7.6.3), checked."""
 
     rows: int
     columns: int
@@ -98,13 +98,13 @@ def pixel_format(header: Header, limit_gib: float) -> PixelFormat:
 
 
 def missing(header: Header, form: PixelFormat) -> str | None:
-    """What is missing of native pixels, told by lengths alone."""
+    """What is missing of native pixels, by lengths alone."""
     pixels, size = header.pixels, header.source.size
     if pixels is None or size is None or header.syntax not in NATIVE:
         return None
     _, at, length = pixels[1]
     if length < form.native_bytes:
-        return f"its pixel data have {length:,} bytes, and its header announces {form.native_bytes:,}"
+        return f"its pixel data have {length:,} bytes, and its header declares {form.native_bytes:,}"
     if at + form.native_bytes > size:
         return f"the file ends early: {max(0, size - at):,} bytes of {form.native_bytes:,} of the pixels are there"
     return None
@@ -137,7 +137,7 @@ def _check(found: PixelFormat, where: object) -> None:
     if found.photometric not in (*_GREYS, *COLOURS):
         raise UnreadableImage("its photometric interpretation is missing or unknown", where=where)
     if found.samples != (3 if found.photometric in COLOURS else 1):
-        what = f"{found.samples} samples a pixel, and it is said to be {found.photometric}"
+        what = f"{found.samples} samples per pixel, and its photometric interpretation is {found.photometric}"
         raise UnreadableImage(what, where=where)
     if found.samples == 3 and (found.bits_allocated == 1 or found.floating or found.signed):
         raise UnreadableImage("colour that is signed, floating or of single bits is not read", where=where)

@@ -1,4 +1,4 @@
-"""Stored pixels of a DICOM file as an array: native ones straight from the file, compressed ones through a decoder."""
+"""Stored pixels of a DICOM file as an array: native ones read directly, compressed ones through a decoder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _END_MARKS = (b"\xff\xd9",)  # JPEG, JPEG-LS and JPEG 2000 end alike
 
 
 def read_stored(header: Header, form: PixelFormat, *, out: np.ndarray | None = None) -> tuple[np.ndarray, list[str]]:
-    """Stored values (frame, row, column), or colour (frame, row, column, 3) as RGB; and what was mended.
+    """Stored values (frame, row, column), or colour (frame, row, column, 3) as RGB; and the repairs made.
 
     out  a contiguous array of the shape and dtype to read into, for a slice of a volume
     """
@@ -56,11 +56,11 @@ def _native(
     size = header.source.size
     if length < expected or (size is not None and size < at + expected):
         there = length if size is None else max(0, min(length, size - at))
-        what = f"the file ends early: {there:,} bytes of pixels, and its header announces {expected:,}"
+        what = f"the file ends early: {there:,} bytes of pixels, and its header declares {expected:,}"
         raise UnreadableImage(what, where=header.path)
     surplus = length - expected
     if surplus * form.frames >= expected:
-        what = f"it holds {length:,} bytes of pixels, and its header announces {expected:,}"
+        what = f"it holds {length:,} bytes of pixels, and its header declares {expected:,}"
         raise UnreadableImage(what, where=header.path)
     if surplus > 1:
         repairs.append(f"{surplus:,} bytes behind the pixels ignored")
@@ -133,7 +133,7 @@ def _frames(header: Header, count: int) -> Iterator[bytes]:
     fragments, offsets = _fragments(header)
     where = header.path
     if len(fragments) < count:
-        what = f"{len(fragments)} compressed fragments, and its header announces {count} frames"
+        what = f"{len(fragments)} compressed fragments, and its header declares {count} frames"
         raise UnreadableImage(what, where=where)
     for group in _grouped(header, fragments, offsets, count):
         yield b"".join(_bytes_at(header, at, length) for at, length in group)
@@ -185,7 +185,7 @@ def _grouped(
             groups.append([])
     groups = groups[:-1] if not groups[-1] else groups
     if len(groups) != count:
-        what = f"{len(groups)} compressed frames, and its header announces {count}"
+        what = f"{len(groups)} compressed frames, and its header declares {count}"
         raise UnreadableImage(what, where=header.path)
     return groups
 

@@ -1,4 +1,4 @@
-"""Pictures without a place in the patient: radiographs, ultrasound, photographs, and frames that are moments.
+"""Images without a position in the patient: radiographs, ultrasound, photographs, and frames over time.
 
 Their spacing is of the patient's plane where it was calibrated, else of the detector, which is flagged: structures
 in the patient are smaller than they are projected.

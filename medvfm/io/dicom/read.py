@@ -1,4 +1,4 @@
-"""DICOM files and folders as Images: read right, or refused with the reason.
+"""DICOM files and folders as Images: read correctly, or refused with the reason.
 
 Voxels (column, row, slice) as stored, slices ordered along the normal of their plane (row direction x column
 direction); the affine comes from positions and orientations alone. Values are after the modality rescale or lookup

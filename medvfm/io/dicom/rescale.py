@@ -1,4 +1,4 @@
-"""From stored pixels to what they mean: modality rescale or lookup table, MONOCHROME1, padding, windows."""
+"""From stored pixels to physical values: modality rescale or lookup table, MONOCHROME1, padding, windows."""
 
 from __future__ import annotations
 

@@ -25,15 +25,21 @@ _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
 
 
 def structure_masks(
-    path: str | Path, reference: Image, *, names: Sequence[str] | None = None, limit_gib: float = 4.0
+    path: str | Path,
+    reference: Image,
+    *,
+    names: Sequence[str] | None = None,
+    empty: bool = False,
+    limit_gib: float = 4.0,
 ) -> dict[str, np.ndarray]:
     """Name to (i, j, k) bool of each structure with closed contours, on the grid of `reference`.
 
     names  those wanted; without it all
+    empty  a structure of `names` that the file lists without any contour is empty; without it, it is refused
     """
     path = Path(path)
     with dicom_header.opened(path, limit_gib=limit_gib) as header:
-        drawn = _drawn(header, names, reference)
+        drawn = _drawn(header, names, reference, empty=empty)
         bounded_read.refuse_larger(len(drawn) * int(np.prod(reference.shape_vox)), limit_gib, path)
         return {name: _mask(contours, reference, name, path) for name, contours in drawn.items()}
 
@@ -69,6 +75,12 @@ def read_structures(
     return Image(labels, reference.affine, "label", reference.has_spacing, open_ones, facts)
 
 
+def is_structure_set(path: str | Path, *, limit_gib: float = 4.0) -> bool:
+    """Whether a DICOM file is an RTSTRUCT."""
+    with dicom_header.opened(Path(path), limit_gib=limit_gib) as header:
+        return header.text("Modality") == "RTSTRUCT"
+
+
 def structure_names(path: str | Path, *, limit_gib: float = 4.0) -> tuple[str, ...]:
     """The structures of a file, in its order, with or without contours."""
     with dicom_header.opened(Path(path), limit_gib=limit_gib) as header:
@@ -100,15 +112,23 @@ def _refuse_elsewhere(header: Header, drawn: dict[str, list[DataSet]], reference
             raise UnreadableImage(what, where=header.path)
 
 
-def _drawn(header: Header, names: Sequence[str] | None, reference: Image) -> dict[str, list[DataSet]]:
-    """Name to the contours of each structure that is wanted and has closed ones."""
+def _drawn(
+    header: Header, names: Sequence[str] | None, reference: Image, *, empty: bool = False
+) -> dict[str, list[DataSet]]:
+    """Name to the contours of each structure that is wanted and has closed ones, or with `empty` none at all."""
     regions = _regions(header)
     contours: dict[str, list[DataSet]] = {}
+    blank = set(regions.values())
     for item in header.items("ROIContourSequence"):
         name = regions.get(item.integer("ReferencedROINumber"))
-        closed = [c for c in item.items("ContourSequence") if c.text("ContourGeometricType") in _CLOSED]
+        every = item.items("ContourSequence")
+        closed = [c for c in every if c.text("ContourGeometricType") in _CLOSED]
         if name is not None and closed:
             contours[name] = contours.get(name, []) + closed
+        if every:
+            blank.discard(name or "")
+    if names is not None and empty:
+        contours |= {name: [] for name in names if name in blank}
     if names is None:
         _refuse_elsewhere(header, contours, reference)
         return contours
@@ -158,7 +178,7 @@ def _mask(contours: Sequence[DataSet], reference: Image, name: str, path: Path) 
 
 
 def _is_beside(points_vox: np.ndarray, shape: tuple[int, int]) -> bool:
-    """Whether a contour has no point in the picture because all lie off one of its sides; some lie over an edge."""
+    """Whether all points of a contour lie beyond one side of the image; one that crosses an edge does not."""
     return bool((points_vox < -0.5).all(axis=0).any() or (points_vox > np.array(shape) - 0.5).all(axis=0).any())
 
 

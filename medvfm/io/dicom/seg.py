@@ -154,7 +154,7 @@ def _grid(header: Header, form: PixelFormat, planes: list[Plane], reference: Ima
         shape = (form.columns, form.rows, 1)
         if reference is not None:
             if reference.shape_vox != shape:
-                raise UnreadableImage("it is not of the size of the image that it is to lie on", where=where)
+                raise UnreadableImage("it has another size than its reference image", where=where)
             return _Grid(shape, reference.affine, reference.has_spacing)
         return _Grid(shape, flat, has_spacing)
     if reference is None:
@@ -219,7 +219,7 @@ def _tiled(
     affine, has_spacing, _ = projection.flat(header, form, repairs, one_picture=True)
     if reference is not None:
         if reference.shape_vox != labels.shape:
-            raise UnreadableImage("it is not of the size of the image that it is to lie on", where=header.path)
+            raise UnreadableImage("it has another size than its reference image", where=header.path)
         affine, has_spacing = reference.affine, reference.has_spacing
     return Image(labels, affine, "label", has_spacing, tuple(dict.fromkeys(repairs)), facts)
 
@@ -255,7 +255,7 @@ def _planes_grid(planes: Sequence[Plane], repairs: list[str], where: Path) -> tu
 
 
 def _painted_plane(labels: np.ndarray, affine: np.ndarray, plane: Plane, values: np.ndarray, where: Path) -> np.ndarray:
-    """The view (column, row) of a volume (i, j, k) at which a plane lies; refused where it is not on the grid.
+    """The view (column, row) of a volume (i, j, k) that a plane covers; refused where the plane is not on the grid.
 
     The axes may run in another order or direction than the plane's. A plane may reach beyond the volume only where
     `values` are 0 all over it.

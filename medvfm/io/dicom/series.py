@@ -1,4 +1,4 @@
-"""Which volumes a folder of DICOM files holds: headers only, no pixel is read."""
+"""The volumes in a folder of DICOM files, from headers alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOWHERE = Plane(0, (0, 0))
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What one file of a folder holds, without its pixels. `problem` says why it cannot be read."""
+    """Header facts of one file of a folder. `problem` is the reason why it cannot be read."""
 
     path: Path
     problem: str | None = None
@@ -230,7 +230,7 @@ def chosen_volume(
     volume: str | int | None,
     where: Path | None,
 ) -> Volume:
-    """The one volume that is asked for; refused where there are several (named), or where a file is damaged."""
+    """The chosen volume; refused where there are several (named), or where a file is damaged."""
     damaged = [f for f in facts if f.problem is not None and f.has_pixels]
     if series_uid is not None:
         damaged = [f for f in damaged if f.series_uid in ("", series_uid)]
@@ -252,7 +252,7 @@ def chosen_volume(
         one_series = len({v.series_uid for v in images}) == 1
         remedy = "say which with volume=" if one_series else "say which with series_uid="
         raise UnreadableImage(
-            f"it holds {len(images)} volumes or pictures, and one is asked for: {listed(images)}",
+            f"it holds {len(images)} volumes or pictures, and one must be chosen: {listed(images)}",
             where=where,
             remedy=remedy,
         )

@@ -1,4 +1,4 @@
-"""The files and frames behind the slices of a volume: headers only, ordered as `read_image` has them."""
+"""Source files and frames of the slices of a volume, from headers alone, in the order of `read_image`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SourceSlices:
 
     @property
     def is_placed(self) -> bool:
-        """Whether it lies somewhere in the patient."""
+        """Whether it has a position in the patient."""
         return self.planes[0].is_placed
 
     @property
@@ -93,7 +93,7 @@ def _of_one(header: Header, form: PixelFormat) -> SourceSlices:
 
 
 def _without_copies(planes: list[Plane]) -> list[Plane]:
-    """The first at each place, as `read_image` keeps it, which has made sure that the others are identical."""
+    """The first at each place, as `read_image` keeps it, which has checked that the others are identical."""
     if not all(p.is_placed for p in planes):
         return planes
     kept: dict[tuple[int, ...], Plane] = {}

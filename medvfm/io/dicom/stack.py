@@ -1,4 +1,4 @@
-"""The slices of one volume, read into one array: native pixels go straight from the file to their place in it."""
+"""Slices of one volume read into one array; native pixels go directly to their place in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which planes of a series make one volume: echoes, phases, b-values and time points are told apart.
+"""Grouping of the planes of a series into volumes: echoes, phases, b-values and time points are separated.
 
 Planes that differ in grid or direction never share a volume. Where several lie at one place, the attribute that tells
 them apart is looked for in a fixed order; one counts only if every group that it makes has one plane at each place.
@@ -47,7 +47,7 @@ _PLACE_MM = 1e-2
 
 @dataclass(frozen=True)
 class Part:
-    """The planes of one volume, and what tells it from the others of its series (empty where nothing has to)."""
+    """The planes of one volume, and what distinguishes it from the others of its series (empty for a single one)."""
 
     planes: tuple[Plane, ...]
     label: str = ""

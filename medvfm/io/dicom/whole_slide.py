@@ -51,7 +51,7 @@ def tile_corners(header: Header, form: PixelFormat) -> list[tuple[int, int]]:
 def assembled(
     header: Header, form: PixelFormat, stored: np.ndarray, repairs: list[str], limit_gib: float
 ) -> np.ndarray:
-    """Tiles (frame, row, column[, 3]) as the whole picture (1, row, column[, 3]); what has no tile is white."""
+    """Tiles (frame, row, column[, 3]) as one picture (1, row, column[, 3]); areas without a tile are white."""
     rows, columns = total_size(header)
     corners = tile_corners(header, form)
     if len(set(corners)) < len(corners):

@@ -1,4 +1,4 @@
-"""Read a stated number of bytes from a plain or gzip file, and never take more memory than that."""
+"""Bounded reads: a stated number of bytes from a plain or gzip file, never more memory than that."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def refuse_larger(nbytes: int, limit_gib: float, where: object) -> None:
 
 
 def refuse_short_file(path: Path, nbytes: int, *, gzipped: bool) -> None:
-    """Refuse a file that is too small to hold what its header announces, again before memory is taken."""
+    """Refuse a file that is too small to hold what its header declares, again before memory is taken."""
     size = path.stat().st_size
     if size * (_DEFLATE_MOST if gzipped else 1) < nbytes:
-        raise UnreadableImage(f"its header announces {nbytes:,} bytes and the file cannot hold them", where=path)
+        raise UnreadableImage(f"its header declares {nbytes:,} bytes and the file cannot hold them", where=path)
 
 
 def is_gzip(path: Path) -> bool:
@@ -78,7 +78,7 @@ def beside(path: Path, name: str) -> Path:
     """The data file that a header names: in the header's own folder, and nowhere else."""
     if not name or name in (".", "..") or "/" in name or "\\" in name or ":" in name:
         raise UnreadableImage(
-            "its voxels are said to lie in another folder", where=path, remedy="put both files in one"
+            "its header names a file of voxels in another folder", where=path, remedy="put both files in one"
         )
     other = path.with_name(name)
     if not other.is_file():
@@ -146,7 +146,7 @@ def finish(stream: ByteStream, where: object) -> int:
     """Read to the end, so that the checksum is compared; how many bytes followed (a little padding is allowed)."""
     surplus = len(read_up_to(stream, _SLACK_BYTES + 1))
     if surplus > _SLACK_BYTES:
-        raise UnreadableImage("the file goes on behind the voxels that its header announces", where=where)
+        raise UnreadableImage("the file continues after the voxels that its header declares", where=where)
     return surplus
 
 

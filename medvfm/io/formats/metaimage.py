@@ -146,5 +146,5 @@ def _picked(voxels: np.ndarray, channel: Channel, path: Path) -> np.ndarray:
     if channel == "all":
         return voxels
     if not 0 <= channel < channels:
-        raise UnreadableImage(f"channel {channel} is asked for; it has 0 to {channels - 1}", where=path)
+        raise UnreadableImage(f"channel {channel} does not exist: it has 0 to {channels - 1}", where=path)
     return voxels[..., channel]

@@ -39,7 +39,7 @@ _HEAD_BYTES = 540  # the NIfTI-2 header; NIfTI-1 has 348
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """What the header says, checked; no voxel has been read.
+    """The checked header of a NIfTI file; no voxel has been read.
 
     shape_vox (i, j, k); times and channels are the lengths of the fourth and fifth axis, 1 where there is none.
     """
@@ -225,7 +225,7 @@ def _base_affine(header: Nifti1Header, sizes: np.ndarray) -> np.ndarray:
 def _note_disagreements(
     header: Nifti1Header, sform: np.ndarray, mm_per_unit: float, repairs: list[str], *, compare_qform: bool
 ) -> None:
-    """What else the header says about the same voxels, where it contradicts the sform."""
+    """Notes where other header fields contradict the sform."""
     sizes_mm = header["pixdim"][1:4] * mm_per_unit
     if not np.allclose(geometry.spacing_mm(sform), sizes_mm, rtol=0.01):
         repairs.append("the voxel size of the sform contradicts pixdim; the sform is used")
@@ -290,7 +290,7 @@ def _one_of(index: int | str | None, length: int, name: str, path: Path) -> int:
             f"it holds {length} volumes ({name} axis), and one is read", where=path, remedy=f"say {either}"
         )
     if isinstance(index, str) or not 0 <= index < length:
-        raise UnreadableImage(f"{name} {index!r} is asked for; it has 0 to {length - 1}", where=path)
+        raise UnreadableImage(f"{name} {index!r} does not exist: it has 0 to {length - 1}", where=path)
     return int(index)
 
 

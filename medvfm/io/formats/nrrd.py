@@ -215,5 +215,5 @@ def _channel(
     if pick == "all":
         return voxels, is_colour
     if not 0 <= int(pick or 0) < length:
-        raise UnreadableImage(f"volume {pick} is asked for; it has 0 to {length - 1}", where=path)
+        raise UnreadableImage(f"volume {pick} does not exist: it has 0 to {length - 1}", where=path)
     return voxels[..., int(pick or 0)], False

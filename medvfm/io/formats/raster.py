@@ -202,13 +202,13 @@ def _check_complete(data: bytes, form: str, path: Path) -> None:
     if form == "png":
         _check_png(data, path)
     elif form == "jpeg" and b"\xff\xd9" not in data[data.rfind(b"\xff\xda") :]:
-        raise UnreadableImage("truncated JPEG: its end mark is missing", where=path)
+        raise UnreadableImage("truncated JPEG: its end marker is missing", where=path)
 
 
 def _check_png(data: bytes, path: Path) -> None:
     """The last chunk is there: W3C PNG, 5.6."""
     if not any(kind == b"IEND" for kind, _ in _png_chunks(data, path)):
-        raise UnreadableImage("truncated PNG: its end mark is missing", where=path)
+        raise UnreadableImage("truncated PNG: its end marker is missing", where=path)
 
 
 def _png_chunks(data: bytes, path: Path | None = None) -> Iterator[tuple[bytes, memoryview]]:

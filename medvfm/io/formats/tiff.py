@@ -69,7 +69,7 @@ def _chosen(tiff: tifffile.TiffFile, page: int | None, path: Path) -> list[tifff
         raise UnreadableImage("a TIFF without a page", where=path)
     if page is not None:
         if not 0 <= page < len(pages):
-            raise UnreadableImage(f"page {page} is asked for; it has 0 to {len(pages) - 1}", where=path)
+            raise UnreadableImage(f"page {page} does not exist: it has 0 to {len(pages) - 1}", where=path)
         return [pages[page]]
     full = [p for p in pages if not p.is_reduced] or pages[:1]
     if any((p.shape, p.dtype, p.photometric) != (full[0].shape, full[0].dtype, full[0].photometric) for p in full[1:]):

@@ -1,4 +1,4 @@
-"""What voxel values may be: finite numbers, and whole numbers in a label map."""
+"""Validation of voxel values: finite, and whole numbers in a label map."""
 
 from __future__ import annotations
 

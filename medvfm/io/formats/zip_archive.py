@@ -1,4 +1,4 @@
-"""Zip archives unpacked safely: into a temporary folder for as long as they are read; and the checks of members.
+"""Zip archives unpacked safely into a temporary folder for as long as they are read; checks of members.
 
 No name from the archive is used: members become 000000, 000001, ..., since what they are is told by their content. So
 nothing can be written outside. Sizes are counted while bytes come out, whatever the archive's table says.

@@ -1,4 +1,4 @@
-"""What the header of one file says, for the index: DICOM here, other formats in index_headers.py. Nobody is named."""
+"""Facts of one file for the index, from its header: DICOM here, other formats in image_headers.py. No identity."""
 
 from __future__ import annotations
 

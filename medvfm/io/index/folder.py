@@ -64,7 +64,7 @@ def index(
     """
     root, table = Path(folder), Path(out)
     if not root.is_dir():
-        raise DataError("a file, and a folder is asked for" if root.exists() else "no such folder", where=root)
+        raise DataError("this is a file, not a folder" if root.exists() else "no such folder", where=root)
     if table.suffix not in _ENDINGS:
         raise DataError("the table's name must end in .csv or .parquet", where=table)
     key = patient_hashes.installation_key()
@@ -77,7 +77,7 @@ def index(
     processes = 1 if len(missing) < _WORTH_PROCESSES else (workers or cpu_count.available())
     described = _described(root, missing, describer, processes, journal)
     if not missing:
-        console.say(f"  every header has been read before, as {journal.path.name} says")
+        console.say(f"  every header has been read before: see {journal.path.name}")
     for _ in console.track(described, len(missing), "headers read") if missing else ():
         pass
     entries: dict[str, Entry] = {}

@@ -1,4 +1,4 @@
-"""What headers say of a patient's identity, and whether a text holds any of it.
+"""A patient's identity as words, from DICOM headers, and whether a text holds any of them.
 
 Folders and files are often named after patients. A text that is to be shown is compared with the names and numbers of
 every header of the tree; these are kept as keyed hashes alone, so that a progress file on disk identifies nobody.
@@ -25,7 +25,7 @@ IDENTITY = (
     "PatientBirthName",
     "AccessionNumber",
 )
-_SHORTEST = 3  # shorter ones stand in every other word
+_SHORTEST = 3  # shorter ones are part of every other word
 _DATE = r"(?<!\d)((?:18|19|20)\d\d)(\d\d)(\d\d)(?!\d)"
 _LONGEST = 1024  # bytes of a value; a longer one is no name
 HEAD_BYTES = 1 << 16
@@ -38,7 +38,7 @@ def plain(text: str) -> str:
 
 
 def values_of(header: Header) -> tuple[str, ...]:
-    """What a header says of its patient's identity: names, numbers, the date of birth."""
+    """Identity values of a header: names, numbers, the date of birth."""
     return tuple(header.label(keyword) for keyword in IDENTITY if keyword in header)
 
 
@@ -75,7 +75,7 @@ def _hash(word: str, key: bytes) -> str:
 
 
 class Known:
-    """All that is known of the patients of a tree; says which texts hold it."""
+    """Identity words of all patients of a folder tree, searched for in texts."""
 
     def __init__(self, tokens: Iterable[Token], key: bytes) -> None:
         self._tokens, self._key = set(tokens), key
@@ -86,7 +86,7 @@ class Known:
         return sorted({length for length, _ in self._tokens})
 
     def stands_in(self, text: str) -> bool:
-        """Whether any word of a patient stands in the text, whatever stands between its letters."""
+        """Whether the text holds any word of a patient, with any characters between its letters."""
         if text not in self._seen:
             word = plain(text)
             self._seen[text] = any(

@@ -1,4 +1,4 @@
-"""What the header of a NIfTI, NRRD, MetaImage or picture file says, for the index: no voxel is read."""
+"""Headers of NIfTI, NRRD, MetaImage and picture files, for the index: no voxel is read."""
 
 from __future__ import annotations
 

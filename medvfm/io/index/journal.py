@@ -1,4 +1,4 @@
-"""What an index has read so far, on disk: an interrupted one goes on, and files that did not change are not read again.
+"""Progress journal of an index on disk: an interrupted index resumes, and unchanged files are not read again.
 
 It lies beside the table. Each block is a length and zlib-packed JSON, appended by a single write; a block that a kill
 cut short is dropped. Paths are keyed hashes, and so is all that would name a patient, unless the table has it plain.

@@ -1,4 +1,4 @@
-"""From the facts of files to the rows of the index: one a series of DICOM files, one for every other file."""
+"""From facts of files to rows of the index: one per DICOM series, one for every other file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _WITHOUT_PIXELS = (
     *("SR", "KO", "PR", "RTSTRUCT", "RTPLAN", "RTRECORD", "RTINTENT", "REG", "FID", "RWV", "DOC", "PLAN"),
     *("ECG", "HD", "EPS", "AU", "RESP", "SMR", "ANN", "M3D", "STAIN"),
 )
-_NAMED = 3  # kinds of problem of one series that are told
+_NAMED = 3  # kinds of problem of one series that are reported
 
 
 def table_of(entries: Mapping[str, Entry], known: Known | None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Where the regions of a label map end: lines along the edges of pixels, exact at any magnification."""
+"""Contours of label maps: lines along the edges of pixels, exact at any magnification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures with outlines for people: truth solid, prediction dashed, each in its colour; small images are enlarged.
+"""Pictures with mask outlines: truth solid, prediction dashed, one colour per structure; small images enlarged.
 
 Outlines run along the edges of the voxels at the resolution of the screen, so that they are crisp and exact at any
 magnification; the picture below them is interpolated, as viewers do.
@@ -23,7 +23,7 @@ TRUTH: Colour = palette.OKABE_ITO[1]  # sky blue
 PREDICTION: Colour = palette.OKABE_ITO[0]  # orange
 LONGEST_PX = 480  # to which smaller pictures are enlarged
 PANEL_PX = 340  # the longest side among three planes
-_FINER = 3  # lines are drawn at that many times the resolution and averaged down
+_FINER = 3  # lines are rendered at that many times the resolution and averaged down
 _LINE_PX, _HALO_PX, _DASH_PX, _GAP_PX = 1.8, 3.6, 7.0, 5.0
 _HALO = (0, 0, 0, 110)  # a dark edge, without which a line is lost on bright tissue
 _PEN_PER_PX = 1 / 600  # on larger pictures pens grow with the longest side
@@ -35,7 +35,7 @@ _ENDS = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "S", "I"), "sagitt
 
 @dataclass(frozen=True)
 class Layer:
-    """Labels (H, W), or (H, W, T) booleans that may overlap, and how they are drawn.
+    """Labels (H, W), or (H, W, T) booleans that may overlap, and how they are rendered.
 
     colour  one for all labels; None gives each value its own (palette.label_colour)
     """
@@ -125,7 +125,7 @@ def drawn(picture: np.ndarray, layers: Sequence[Layer], *, size: tuple[int, int]
 
 
 def enlarged(shape: tuple[int, int], pixel_spacing_mm: tuple[float, float] | None = None) -> tuple[int, int]:
-    """(height, width) of the picture with square pixels, its longest side at least LONGEST_PX, and never made smaller.
+    """(height, width) of the picture with square pixels, its longest side at least LONGEST_PX, and never reduced.
 
     pixel_spacing_mm  (row, column) distance between pixels; None where they are square
     """
@@ -230,7 +230,7 @@ def centre_of(shape_vox: tuple[int, int, int], labels: np.ndarray | None) -> tup
         i, j, k = (size // 2 for size in shape_vox)
         return i, j, k
     places = np.flatnonzero(mask)
-    places = places[:: max(1, len(places) // _SAMPLE)]  # of large structures a part tells as much
+    places = places[:: max(1, len(places) // _SAMPLE)]  # of large structures a sample is enough
     inside = np.stack(np.unravel_index(places, mask.shape), axis=1)
     nearest = inside[np.argmin(((inside - inside.mean(axis=0)) ** 2).sum(axis=1))]
     i, j, k = nearest.tolist()

@@ -1,4 +1,4 @@
-"""Colours that readers with any colour vision tell apart."""
+"""A colour palette that is readable with any colour vision."""
 
 from __future__ import annotations
 

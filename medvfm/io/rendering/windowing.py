@@ -1,4 +1,4 @@
-"""From an Image to the pictures that 2D models take, and from masks of pictures back to the grid of the Image."""
+"""From an Image to windowed 2D pictures for models, and from masks of pictures back to the grid of the Image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Rule = str | Sequence[float] | Sequence[str] | Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True)
 class SlicePlan:
-    """Which slices of an Image become pictures, and how they lie in it.
+    """Which slices of an Image become pictures, and their orientation in it.
 
     axes              where columns, rows and slices point, as `LPS`; None for the stored axes (no plane in a patient)
     indices           which slices along the third of these axes

@@ -1,4 +1,4 @@
-"""Simulated heads: the MNI152 template, bent into one patient after another, ventricles and lesions of known truth.
+"""Simulated heads: the MNI152 template deformed per patient, with ventricles and lesions of known truth.
 
 Nothing here belongs to a person. The template is the average of 152 brains (ICBM 2009a); skull and
 scalp are shells around it, because the template has none; there is no face and no neck.

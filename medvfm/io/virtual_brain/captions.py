@@ -1,4 +1,4 @@
-"""Captions, questions and answers about simulated scans. Everything said can be seen in the images."""
+"""Captions, questions and answers about simulated scans; all of them can be seen in the images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from medvfm.io.virtual_brain.patients import SIDES, Patient
 
-LARGE_MM = 14.0  # the middle of what largest lesions are drawn from
+LARGE_MM = 14.0  # the middle of the sizes that largest lesions are sampled from
 WIDE_ML = 19.0  # the median volume of the lateral ventricles
 MOST_COMMON = 0.6  # at most this share of a question's answers is one and the same
 _NUMBERS = ("no", "one", "two", "three", "four")
@@ -51,7 +51,7 @@ def caption(patient: Patient, plane: str, ventricles_ml: float) -> str:
 
 
 def questions(case: int, patient: Patient, plane: str, ventricles_ml: float) -> list[Question]:
-    """What is asked about one scan; questions about the kind of lesion only where there is one."""
+    """The questions about one scan; those about the kind of lesion only where there is one."""
     asked = [
         ("presence", "Is there a lesion in the white matter?", _yes(bool(patient.lesions))),
         ("plane", "How do the slices lie: axial, oblique axial or sagittal?", plane),

@@ -1,4 +1,4 @@
-"""Write a simulated volume as a DICOM series of single-frame MR images, with deterministic UIDs."""
+"""Writes a simulated volume as a DICOM series of single-frame MR images, with deterministic UIDs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""virtual_brain: a SIMULATED cohort of brain MRI with exact truth, made on any machine without a network.
+"""virtual_brain: a SIMULATED cohort of brain MRI with exact truth, generated on any machine without a network.
 
 Every patient is drawn from the seed and a number alone, so that a small cohort is the beginning of a large one and the
 number of worker processes changes no byte.
@@ -56,7 +56,7 @@ def make(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write the cohort to a folder that is not there yet, and give its cases table.
+    """Write the cohort to a new folder; returns the path of its cases table.
 
     The folder appears when it is complete. Of two processes that make the same one, the second finds that of the first.
     Where `workers` is above 1, they are started anew (spawn): a script calls this under `if __name__ == "__main__"`.
@@ -116,9 +116,7 @@ def _in_order(jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[dict
         try:
             yield from pool.map(_examine, jobs)
         except BrokenProcessPool as broken:
-            raise DataError(
-                "a worker process ended early", remedy="with workers=1 everything is made in one process"
-            ) from broken
+            raise DataError("a worker process ended early", remedy="workers=1 uses a single process") from broken
 
 
 def _examine(job: tuple[Path, int, int, Format]) -> tuple[dict[str, object], list[captions.Question]]:

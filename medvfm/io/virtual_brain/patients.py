@@ -1,4 +1,4 @@
-"""Who the simulated patients are: drawn by number, so that a small cohort is the beginning of a large one.
+"""Simulated patients, sampled by number, so that a small cohort is the beginning of a large one.
 
 Patients come in blocks of twelve, one for every combination of lesion, scanner and sex. Within a block ages, sizes and
 sides are spread evenly and independently of the label, so that no column of the cases table gives the lesion away.
@@ -33,7 +33,7 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Patient:
-    """One simulated person. Every property is drawn from the seed and the number alone.
+    """One simulated person. Every property is sampled from the seed and the number alone.
 
     lesions       the largest first; none in half of the patients
     ventricle_mm  how far the walls of the lateral ventricles are moved outwards; grows with age

@@ -1,4 +1,4 @@
-"""Simulated scanners: how a head becomes a T1-weighted series with its grid, contrast, bias field, gain and noise.
+"""Simulated scanners: from a head to a T1-weighted series with grid, contrast, bias field, gain and noise.
 
 Everything here happens to every patient alike, with or without lesions.
 """
@@ -19,7 +19,7 @@ FULL_SCALE = 4095  # 12 bits
 
 @dataclass(frozen=True)
 class Scanner:
-    """A make of scanner with its protocol.
+    """A scanner model with its protocol.
 
     axes        where columns, rows and slices go, as letters of RAS: `LPS` is axial
     tilt_deg    rotation of the slices about the left-right axis, for angulated protocols

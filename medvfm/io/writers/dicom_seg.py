@@ -1,4 +1,4 @@
-"""Write label maps as DICOM SEG beside the images that were segmented (PS3.3, A.51): the way into a PACS and a viewer.
+"""Writes label maps as DICOM SEG that references the segmented images (PS3.3, A.51), for a PACS or a viewer.
 
 Only headers of the images are read. What a segmentation takes over from them is built anew and checked, so that a
 source without a patient's name, or with a date that is none, still gives a valid object.

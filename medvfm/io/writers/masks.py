@@ -23,7 +23,7 @@ def file_stem(case_id: str) -> str:
 
 
 def write_case(folder: Path, case_id: str, mask: np.ndarray, place: Place, classes: Sequence[str]) -> list[Path]:
-    """The mask of a case: one file, or one a structure where structures may overlap (mask (i, j, k, T))."""
+    """The mask of a case: one file, or one per structure where structures may overlap (mask (i, j, k, T))."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = file_stem(case_id)
     if mask.ndim == 4:
@@ -34,7 +34,7 @@ def write_case(folder: Path, case_id: str, mask: np.ndarray, place: Place, class
 
 
 def write_mask(folder: Path, stem: str, mask: np.ndarray, place: Place) -> Path:
-    """Whole numbers (i, j, k) as STEM.nii.gz, or as STEM.png where the image is a picture without a size."""
+    """Whole numbers (i, j, k) as STEM.nii.gz, or as STEM.png where the image is a picture without a physical size."""
     _, affine, has_size = place
     if not has_size and mask.shape[2] == 1:
         return write_label_png(folder / f"{stem}.png", mask[:, :, 0])

@@ -1,4 +1,4 @@
-"""Write an Image as NIfTI, atomically: no half a file is ever found."""
+"""Writes an Image as NIfTI, atomically: never half a file."""
 
 from __future__ import annotations
 
