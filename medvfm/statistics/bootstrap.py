@@ -149,11 +149,11 @@ def _blocks(codes: np.ndarray, count: int, resamples: int, seed: int) -> Iterato
     in_order = len(codes) == count and bool((codes == np.arange(count)).all())
     for start in range(0, resamples, rows):
         # One call of the generator for each resample, so that blocks of any size give the same resamples.
-        drawn = [
+        sampled = [
             np.bincount(generator.integers(0, count, count), minlength=count).astype(np.int32)
             for _ in range(min(rows, resamples - start))
         ]
-        block = np.stack(drawn)
+        block = np.stack(sampled)
         yield block if in_order else block[:, codes]
 
 
