@@ -10,18 +10,18 @@ from pydantic import Field, model_validator
 
 from medvfm.core import yaml_source
 from medvfm.core.errors import DataCardError, RecipeError, nearest
-from medvfm.core.layout import Lax, Layout, Names, Number, Scalar, Section
+from medvfm.core.layout import Lax, Layout, Names, Number, Scalar, CardSection
 
 Checked = Literal["verified", "unverified"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Licence(Section):
+class Licence(CardSection):
     name: str
     url: str | None = None
 
 
-class Verified(Section):
+class Verified(CardSection):
     """What was confirmed in a source, and what is from memory."""
 
     licence: Checked = "unverified"
@@ -29,7 +29,7 @@ class Verified(Section):
     counts: Checked = "unverified"
 
 
-class Download(Section):
+class Download(CardSection):
     """A file of an open data set; credentialed ones have `instructions` on the card instead."""
 
     url: str = Field(pattern=r"^https://")
@@ -40,7 +40,7 @@ class Download(Section):
     layout: str | None = Field(None, description="the layout that needs it; null: all")
 
 
-class Code(Section):
+class Code(CardSection):
     """A coded concept: value, scheme and meaning, as DICOM SEG needs them."""
 
     value: str
@@ -48,7 +48,7 @@ class Code(Section):
     meaning: str
 
 
-class Label(Section):
+class Label(CardSection):
     """A value of a label map."""
 
     name: str
@@ -56,7 +56,7 @@ class Label(Section):
     type: Code | None = Field(None, description="segmented property type, for DICOM SEG")
 
 
-class Masks(Section):
+class Masks(CardSection):
     """What the files of masks hold."""
 
     kind: Literal["labels", "instances", "grey"] = Field(
@@ -68,21 +68,21 @@ class Masks(Section):
     above: Number = Field(127, description="for grey: pixels above this are label 1")
 
 
-class Counts(Section):
+class Counts(CardSection):
     """What a complete copy holds."""
 
     cases: int | None = Field(None, ge=1)
     patients: int | None = Field(None, ge=1)
 
 
-class Generator(Section):
+class Generator(CardSection):
     """A data set that is made, not collected."""
 
     name: str
     options: dict[str, Scalar] = Field(default_factory=dict, description="each with its default")
 
 
-class DataCard(Section):
+class DataCard(CardSection):
     """A data set: the statement that a reader needs, and the layouts that the loader needs."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")

@@ -60,13 +60,13 @@ Template = Annotated[str, BeforeValidator(lambda v: _template(v) if isinstance(v
 SHORT = "; a list of names where fields and ours are called the same"
 
 
-class Section(BaseModel):
+class CardSection(BaseModel):
     """A part of the card: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
 
-class Class(Section):
+class Class(CardSection):
     """How a class is read from a field: by its value, or by what it lists.
 
     Values are compared as text, so that 1, 1.0 and "1" are the same. An empty field is unknown unless it is listed.
@@ -82,7 +82,7 @@ class Class(Section):
     description: str | None = None
 
 
-class Group(Section):
+class Group(CardSection):
     """A column for subgroups and attribute baselines."""
 
     value: Template
@@ -91,7 +91,7 @@ class Group(Section):
     bands: Annotated[tuple[Number, ...], Lax] = Field((), description="cuts that make bands of numbers")
 
 
-class Join(Section):
+class Join(CardSection):
     """Fields from a second table (`table`, `key`, `on`), or from a small file of each case (`file`).
 
     Files: .xml (fields are paths of tags, `object/name`, with [Label] for a Label attribute and @x for attribute x;
@@ -115,7 +115,7 @@ class Join(Section):
         return self
 
 
-class Extract(Section):
+class Extract(CardSection):
     """Fields cut out of others: each named group of `pattern`, searched in `value`, becomes a field.
 
     A row in which the pattern is not found is left out and counted.
@@ -135,7 +135,7 @@ class Extract(Section):
         return self
 
 
-class Arrays(Section):
+class Arrays(CardSection):
     """Images as arrays in an .npz or HDF5 file: written out once, as PNG (2D) or NIfTI (3D), in the cache.
 
     Each row has case_id (`train_000001`), split, image and label; or label_0, label_1, ... where there are several.
@@ -150,7 +150,7 @@ class Arrays(Section):
     names: dict[SplitName, str] = Field(default_factory=dict, description="our names of the splits to theirs")
 
 
-class RunLengths(Section):
+class RunLengths(CardSection):
     """Masks that a column of a table holds as text: start and length of each run of pixels, by turns.
 
     Each is written out once, as a PNG in the cache, whose path becomes the field `mask`. An empty cell is no mask.
@@ -165,7 +165,7 @@ class RunLengths(Section):
     nothing: Values = Field((), description="values of a picture on which there is nothing: its mask is empty")
 
 
-class Layout(Section):
+class Layout(CardSection):
     """One way in which the files lie, and how they become cases."""
 
     name: str = "table"

@@ -95,7 +95,7 @@ class Split(Section):
         return self.fractions or (0.6, 0.15, 0.25)
 
 
-class Task(Section):
+class TaskSettings(Section):
     name: str
     classes: Names = Field((), description="columns of the cases table, or names of label values")
     kind: Literal["binary", "multi_class", "multi_label", "ordinal", "semantic", "instances"] | None = Field(
@@ -211,7 +211,7 @@ class Recipe(Section):
     data: Data
     prepare: Prepare = Prepare()
     split: Split = Split()
-    task: Task | Annotated[tuple[Task, ...], Lax]
+    task: TaskSettings | Annotated[tuple[TaskSettings, ...], Lax]
     adapter: AdapterSettings
     train: Train = Train()
     select: Select = Select()
@@ -226,7 +226,7 @@ class Recipe(Section):
         return self
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
+    def tasks(self) -> tuple[TaskSettings, ...]:
         return self.task if isinstance(self.task, tuple) else (self.task,)
 
     def where(self, *keys: str | int) -> str:

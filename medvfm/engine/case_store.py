@@ -25,7 +25,7 @@ _FINGERPRINTS = cache.TextCache("fingerprints")  # of prepared cases, by prepare
 Read = TypeVar("Read", covariant=True)
 
 
-class Reader(Protocol[Read]):
+class CaseReader(Protocol[Read]):
     """Reads one case in a loader worker."""
 
     def key(self) -> str: ...
@@ -77,7 +77,7 @@ def default_workers(device: str) -> int:
     return min(cpu_count.available(), 2 if device == "cpu" else 12)
 
 
-def content_keys(cases: Sequence[Case], reader: Reader[object], strict: bool) -> CasesWithKeys:
+def content_keys(cases: Sequence[Case], reader: CaseReader[object], strict: bool) -> CasesWithKeys:
     """The content of every case's files as a key; a table in the cache spares reading files that did not change."""
     found = CasesWithKeys([], [])
     files: list[Sequence[Path]] = []
@@ -103,7 +103,7 @@ def content_keys(cases: Sequence[Case], reader: Reader[object], strict: bool) ->
 
 
 class _Cases(Dataset[object]):
-    def __init__(self, cases: Sequence[Case], reader: Reader[object], strict: bool) -> None:
+    def __init__(self, cases: Sequence[Case], reader: CaseReader[object], strict: bool) -> None:
         self._cases, self._reader, self._strict = list(cases), reader, strict
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ def _single_threaded(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def prepared(cases: Sequence[Case], reader: Reader[Read], workers: int, strict: bool) -> Iterator[Read | str]:
+def prepared(cases: Sequence[Case], reader: CaseReader[Read], workers: int, strict: bool) -> Iterator[Read | str]:
     """Each case read, in order; a case that cannot be read gives the reason, as text, in its place."""
     loader = DataLoader(
         _Cases(cases, reader, strict),
@@ -142,7 +142,7 @@ def prepared(cases: Sequence[Case], reader: Reader[Read], workers: int, strict: 
 
 def read_cases(
     keyed: Sequence[tuple[Case, str]],
-    reader: Reader[Mapping[str, np.ndarray]],
+    reader: CaseReader[Mapping[str, np.ndarray]],
     fingerprint_key: str,
     context: RunContext,
     label: str,

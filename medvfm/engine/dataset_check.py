@@ -20,7 +20,7 @@ from medvfm.io.console import Console
 from medvfm.io.dataset import leakage
 from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.dataset.safe_paths import Inside
-from medvfm.io.dataset.truth_masks import TruthReader
+from medvfm.io.dataset.truth_masks import MaskTruthReader
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing as pictures
 
@@ -108,7 +108,7 @@ class Looker:
         return {n: int(self._read((n,), "multi_label", case, image).sum()) for n in dict.fromkeys(names)}, None
 
     def _read(self, classes: tuple[str, ...], kind: str, case: Case, image: Image) -> np.ndarray:
-        return TruthReader(classes, kind, self.labels, self.masks)(case, image)
+        return MaskTruthReader(classes, kind, self.labels, self.masks)(case, image)
 
 
 def _uids(image: Image) -> list[str]:

@@ -7,15 +7,14 @@ from pathlib import Path
 from medvfm import lookup
 from medvfm.core import recipe as recipes
 from medvfm.core.errors import RecipeError, nearest
-from medvfm.core.recipe import Split, Task
+from medvfm.core.recipe import Split, TaskSettings
 from medvfm.io.console import Console
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import nnunet_export as nnunet
 from medvfm.io.dataset import roots
-from medvfm.io.dataset.truth_masks import TruthReader
+from medvfm.io.dataset.truth_masks import MaskTruthReader
 
 FORMATS = ("nnunet",)
-TASKS = {"nnunet": "segmentation"}
 
 
 def export(
@@ -38,15 +37,16 @@ def export(
     if format not in FORMATS:
         raise RecipeError(f"no format {format!r}; {nearest(format, FORMATS)}", where="--format")
     found, console = lookup.card(card), Console()
-    module = lookup.module("tasks", TASKS[format], "--format")
-    settings, split, seed, options = Task(name=TASKS[format]), None, 0, {}
+    name = next(n for n in lookup.modules("tasks") if format in getattr(lookup.module("tasks", n, n), "EXPORTS", ()))
+    module = lookup.module("tasks", name, "--format")
+    settings, split, seed, options = TaskSettings(name=name), None, 0, {}
     if recipe is not None:
         loaded = recipes.load(lookup.recipe(recipe), [])
         split, seed, options = loaded.split, loaded.seed, dict(loaded.data.options)
         root, layout = root or loaded.data.root, layout or loaded.data.layout
-        wanted = [task for task in loaded.tasks if task.name == TASKS[format]]
+        wanted = [task for task in loaded.tasks if task.name == name]
         if lookup.card(loaded.data.card).name != found.name or not wanted:
-            raise RecipeError(f"the recipe has no task {TASKS[format]} on {found.name}", where=recipe)
+            raise RecipeError(f"the recipe has no task {name} on {found.name}", where=recipe)
         settings = wanted[0]
     task = module.build(settings, lambda *keys: ".".join(map(str, (card, *keys))), found)
     folder = roots.locate(found, root, options, console, layout=layout, beside=lookup.beside(card))
@@ -57,7 +57,7 @@ def export(
     return nnunet.export(
         found,
         table,
-        TruthReader.of(found, task.classes, task.kind),
+        MaskTruthReader.of(found, task.classes, task.kind),
         out,
         number=number,
         split=split,

@@ -11,8 +11,7 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.metric_spec import MetricSpec, parse
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Reuse, Task
-from medvfm.core.recipe import AdapterSettings, Baseline, Recipe, Section, Stage, Train
-from medvfm.core.recipe import Task as TaskSettings
+from medvfm.core.recipe import AdapterSettings, Baseline, Recipe, Section, Stage, TaskSettings, Train
 from medvfm.engine.plan import LOSS, ModelPlan, Plan, StagePlan, TaskPlan
 from medvfm.io.console import Console
 from medvfm.io.dataset import cases as tables

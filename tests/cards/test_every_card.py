@@ -16,7 +16,7 @@ from medvfm.engine import dataset_check
 from medvfm.io.console import SILENT
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import roots
-from medvfm.io.dataset.truth_masks import TruthReader
+from medvfm.io.dataset.truth_masks import MaskTruthReader
 from tests.cards import sets
 from tests.cards.files import lay
 
@@ -93,7 +93,7 @@ def _readable(card, case):
     if case.masks:
         classes = [label.name for label in card.labels.values()] if "mask" in case.masks else sorted(case.masks)[:2]
         kind = "instances" if card.masks.kind == "instances" else "multi_label"
-        assert np.any(TruthReader.of(card, classes, kind)(case, images[0]))
+        assert np.any(MaskTruthReader.of(card, classes, kind)(case, images[0]))
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ from medvfm.io.atomic_write import atomic_write
 from medvfm.io.console import SILENT, Console
 from medvfm.io.dataset import leakage, splits
 from medvfm.io.dataset.cases import CaseTable
-from medvfm.io.dataset.truth_masks import TruthReader
+from medvfm.io.dataset.truth_masks import MaskTruthReader
 from medvfm.io.read import read_image
 from medvfm.io.writers.nifti import is_sheared, write_nifti
 
@@ -58,7 +58,7 @@ class Exported:
 def export(
     card: DataCard,
     table: CaseTable,
-    reader: TruthReader,
+    reader: MaskTruthReader,
     out: Path,
     *,
     number: int,
@@ -169,7 +169,7 @@ def _identifiers(cases: Sequence[Case]) -> dict[str, str]:
 class _Writer:
     """Writes case after case; the first one settles channels and file type, and the others have to agree."""
 
-    def __init__(self, folder: Path, card: DataCard, reader: TruthReader, name_of: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, card: DataCard, reader: MaskTruthReader, name_of: Mapping[str, str]) -> None:
         self.folder, self.card, self.reader, self.name_of = folder, card, reader, name_of
         self.ending = ""
         self.roles: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ _PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
-class TruthReader:
+class MaskTruthReader:
     """Reads masks as the card describes them into the array that the task needs.
 
     classes  structures in order: value 1 is the first of them
@@ -34,7 +34,7 @@ class TruthReader:
     masks: Masks = field(default_factory=Masks)
 
     @classmethod
-    def of(cls, card: DataCard, classes: Sequence[str], kind: str) -> TruthReader:
+    def of(cls, card: DataCard, classes: Sequence[str], kind: str) -> MaskTruthReader:
         return cls(tuple(classes), kind, dict(card.labels), card.masks)
 
     def files(self, case: Case) -> tuple[Path, ...]:

@@ -23,6 +23,7 @@ from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing
 from medvfm.nn import probe
+from medvfm.tasks.untrained import UntrainedBaseline
 
 BUILT_IN = {
     "prevalence": "every case gets the share of positives among the training cases",
@@ -35,34 +36,11 @@ VERSION = 1
 Labels = Callable[[Sequence[Case]], np.ndarray]  # cases to truth (n, T)
 
 
-class _Untrained:
-    """What these baselines share: nothing goes through the training loop, nothing is saved."""
+class _Scoring(UntrainedBaseline):
+    """Scores of these baselines are shares and probabilities, many cases at once."""
 
-    oracle: str | None = None
     probabilities = True
     answers_at_once = 8
-    module: nn.Module
-
-    def example(self, item: Item, rng: np.random.Generator, augment: object) -> Item:
-        return item
-
-    def loss(self, batch: Batch) -> torch.Tensor:
-        raise AssertionError("a built-in baseline is not trained by the loop")
-
-    def variants(self) -> list[str]:
-        return []
-
-    def start_stage(self, method: str, options: Mapping[str, object]) -> None:
-        raise AssertionError("a built-in baseline has no stages")
-
-    def save(self, folder: Path) -> None:
-        """Nothing of it is used again."""
-
-    def load(self, folder: Path) -> None:
-        """Nothing of it is used again."""
-
-    def record(self) -> Record:
-        return {}
 
 
 @dataclass(frozen=True)
@@ -89,7 +67,7 @@ class NoImages:
         return None
 
 
-class Prevalence(_Untrained):
+class Prevalence(_Scoring):
     """Every case gets the share of positives among the training cases, 0 where no label is known."""
 
     def __init__(self, labels: Labels) -> None:
@@ -157,7 +135,7 @@ class PooledFeatures(Protocol):
     def pooled(self, features: np.ndarray) -> torch.Tensor: ...
 
 
-class Probe(_Untrained):
+class Probe(_Scoring):
     """A probe on histograms of the voxels, on columns of the table, or on columns beside another model's features."""
 
     def __init__(

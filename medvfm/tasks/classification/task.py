@@ -28,8 +28,7 @@ from medvfm.core.protocols import (
     TrueCases,
     TruthReader,
 )
-from medvfm.core.recipe import Baseline
-from medvfm.core.recipe import Task as Settings
+from medvfm.core.recipe import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import PREDICTIONS
@@ -46,7 +45,7 @@ TABLES: dict[str, Mapping[str, Metric]] = {"": estimating.METRICS}  # for `medvf
 DEFAULT_METRICS_OUTSIDE = ("auroc", "auprc")
 
 
-class OutsideOptions(BaseModel):
+class ScoreTableOptions(BaseModel):
     """What `medvfm evaluate classification` takes besides tables: the kind, and where a decision is made
     (score >= threshold). No threshold is ever fitted there: the truth given is the test set's."""
 
@@ -226,7 +225,7 @@ class ClassificationTask:
         return {"name": self.name, "kind": self.kind, "classes": list(self.classes), "unit": self.unit, "words": WORDS}
 
 
-def build(settings: Settings, where: Callable[..., str], card: DataCard) -> ClassificationTask:
+def build(settings: TaskSettings, where: Callable[..., str], card: DataCard) -> ClassificationTask:
     """Settle the question; refuses what it leaves open."""
     if not settings.classes:
         raise RecipeError("classification needs `classes`", where=where(), remedy="as in classes: [lesion]")
@@ -254,7 +253,7 @@ def from_record(task: Mapping[str, object]) -> ClassificationTask:
 
 def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, options: Mapping[str, object]) -> Outside:
     """Any model's scores, matched with the truth by case_id."""
-    given = checked(OutsideOptions, options, "evaluate classification", "evaluate")
+    given = checked(ScoreTableOptions, options, "evaluate classification", "evaluate")
     specs = [parse(m, estimating.METRICS) for m in metrics or DEFAULT_METRICS_OUTSIDE]
     scored, notes = tables.match(truth, predictions, allow_missing=given.allow_missing)
     for column in given.subgroups:

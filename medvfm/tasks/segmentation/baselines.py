@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
 from torch import nn
 
 from medvfm.core.item import Item
 from medvfm.core.protocols import Batch, Record
 from medvfm.models.inputs.volumes import VolumePreparer
+from medvfm.tasks.untrained import UntrainedBaseline
 
 BUILT_IN = {
     "ellipse": "the ellipse inscribed in the true box of each object or structure",
@@ -19,41 +18,15 @@ BUILT_IN = {
 }
 
 
-class _Untrained:
-    """What both share: nothing goes through the training loop, nothing is saved."""
-
-    probabilities = False
-    answers_at_once = 1
-
+class _OfMasks(UntrainedBaseline):
     def __init__(self, preparer: VolumePreparer) -> None:
         self.preparer, self.module = preparer, nn.Module()
-
-    def example(self, item: Item, rng: np.random.Generator, augment: object) -> Item:
-        return item
 
     def collate(self, examples: Sequence[Item]) -> Batch:
         return {"cases": [item.case for item in examples]}
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        raise AssertionError("a built-in baseline is not trained by the loop")
 
-    def variants(self) -> list[str]:
-        return []
-
-    def start_stage(self, method: str, options: Mapping[str, object]) -> None:
-        raise AssertionError("a built-in baseline has no stages")
-
-    def save(self, folder: Path) -> None:
-        """Nothing of it is used again."""
-
-    def load(self, folder: Path) -> None:
-        """Nothing of it is used again."""
-
-    def record(self) -> Record:
-        return {}
-
-
-class Ellipse(_Untrained):
+class Ellipse(_OfMasks):
     """The ellipse inscribed in the true box of each object, or of each structure in each slice."""
 
     oracle: str | None = "oracle prompt: a true box for each object"
@@ -94,7 +67,7 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
-class Location(_Untrained):
+class Location(_OfMasks):
     """Each voxel gets the structure that training cases have most often there, images centred on each other.
 
     Nothing of the image is looked at: what a segmenter scores above this it has seen.

@@ -28,8 +28,7 @@ from medvfm.core.protocols import (
     TrueCases,
     TruthReader,
 )
-from medvfm.core.recipe import Baseline
-from medvfm.core.recipe import Task as Settings
+from medvfm.core.recipe import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.dataset import truth_masks
 from medvfm.io.dataset.prediction_tables import Table
@@ -44,6 +43,7 @@ from medvfm.tasks.segmentation import baselines, case_pictures, mask_files, mask
 from medvfm.tasks.segmentation.words import WORDS
 
 USES = frozenset({"task.postprocess"})
+EXPORTS = ("nnunet",)  # formats of `medvfm data export` that take its masks
 KINDS = ("semantic", "multi_label", "instances")
 TABLES: dict[str, Mapping[str, Metric]] = {  # for `medvfm list metrics`
     "": measures.METRICS,
@@ -54,7 +54,7 @@ DEFAULT_METRICS_OF_OBJECTS = ("dice", "aji", "pq", "f1@iou=0.5")
 ABSENT = {"false_positive_volume": "every case has the structure", "spurious": "every case has the structure"}
 
 
-class OutsideOptions(BaseModel):
+class MaskFolderOptions(BaseModel):
     """What `medvfm evaluate segmentation` takes besides masks: the kind, and names of the values 1, 2, ..."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -110,7 +110,7 @@ class SegmentationTask:
         return None
 
     def truth_reader(self, card: DataCard) -> TruthReader | None:
-        return truth_masks.TruthReader.of(card, self.classes, self.kind)
+        return truth_masks.MaskTruthReader.of(card, self.classes, self.kind)
 
     def presence(self, true: TrueCases) -> np.ndarray:
         """(n, T) 1 where a case has the structure."""
@@ -246,7 +246,7 @@ def _why(spec: MetricSpec, has_size: bool) -> str:
     return ABSENT.get(spec.name, "no case has the structure")
 
 
-def build(settings: Settings, where: Callable[..., str], card: DataCard) -> SegmentationTask:
+def build(settings: TaskSettings, where: Callable[..., str], card: DataCard) -> SegmentationTask:
     """Settle the question; without `classes` all structures of the card are asked for."""
     kind = settings.kind or ("instances" if card.masks.kind == "instances" else "semantic")
     if kind not in KINDS:
@@ -280,7 +280,7 @@ def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, option
     """Any program's masks, matched with true ones by case_id."""
     if options.get("threshold") is not None:
         raise RecipeError("masks have no threshold", where="--threshold")
-    given = checked(OutsideOptions, options, "evaluate segmentation", "evaluate")
+    given = checked(MaskFolderOptions, options, "evaluate segmentation", "evaluate")
     kind = given.kind or "semantic"
     if kind not in ("semantic", "instances"):
         raise PredictionError(f"kind {kind!r}; {nearest(kind, ['semantic', 'instances'])}", where="--kind")

@@ -20,7 +20,7 @@ from medvfm.core.image import Image
 from medvfm.core.recipe import Split
 from medvfm.io.dataset import nnunet_export
 from medvfm.io.dataset.cases import read_cases
-from medvfm.io.dataset.truth_masks import TruthReader
+from medvfm.io.dataset.truth_masks import MaskTruthReader
 from medvfm.io.read import read_image
 from medvfm.io.writers.nifti import write_nifti
 from tests.samples.nifti import oblique
@@ -61,7 +61,7 @@ def volumes(root: Path, patients: int = 10, visits: int = 2) -> Path:
 def exported(
     card: DataCard, root: Path, out: Path, classes=STRUCTURES, kind="semantic", **more
 ) -> nnunet_export.Exported:
-    reader = TruthReader.of(card, classes, kind)
+    reader = MaskTruthReader.of(card, classes, kind)
     settings = {"number": 42, "split": Split(), "folds": 3} | more
     return nnunet_export.export(card, read_cases(card, root), reader, out, **settings)
 

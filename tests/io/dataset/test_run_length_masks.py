@@ -10,7 +10,7 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError
 from medvfm.core.layout import RunLengths
 from medvfm.io.dataset import cases, run_length_masks
-from medvfm.io.dataset.truth_masks import TruthReader
+from medvfm.io.dataset.truth_masks import MaskTruthReader
 from medvfm.io.read import read_image
 
 SIZE = (9, 7)
@@ -78,7 +78,7 @@ def test_rows_of_one_picture_are_united_and_an_empty_mask_is_no_missing_one(tmp_
     )
     found = {case.case_id: case for case in cases.read_cases(card, tmp_path).cases}
 
-    truth = TruthReader.of(card, ["thing"], "semantic")
+    truth = MaskTruthReader.of(card, ["thing"], "semantic")
     image = read_image(tmp_path / "a.png")
     np.testing.assert_array_equal(truth(found["a"], image)[:, :, 0].T, first | second)
     assert not truth(found["b"], image).any() and found["c"].masks == {}

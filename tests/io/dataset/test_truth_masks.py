@@ -11,7 +11,7 @@ from PIL import Image as Picture
 from medvfm.core.case import Case
 from medvfm.core.data_card import Label, Masks
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dataset.truth_masks import TruthReader
+from medvfm.io.dataset.truth_masks import MaskTruthReader
 from medvfm.io.dicom.rtstruct import structure_masks
 from medvfm.io.read import read_image
 from tests.samples.dicom import rtstruct, to_mm, write_series
@@ -45,9 +45,9 @@ def label_map(dtype=np.uint8):
 def test_values_of_the_card_become_the_order_of_the_question(volume):
     image, save = volume
     path = save("labels.nii.gz", label_map())
-    found = TruthReader(("tumour", "liver"), "semantic", LABELS)(case(mask=path), image)
+    found = MaskTruthReader(("tumour", "liver"), "semantic", LABELS)(case(mask=path), image)
     assert np.array_equal(found, np.select([label_map() == 7, label_map() == 1], [1, 2]))
-    layers = TruthReader(("liver", "spleen"), "multi_label", LABELS)(case(mask=path), image)
+    layers = MaskTruthReader(("liver", "spleen"), "multi_label", LABELS)(case(mask=path), image)
     assert layers.dtype == bool and np.array_equal(layers[..., 1], label_map() == 2)
 
 
@@ -64,14 +64,14 @@ def test_what_is_no_label_map_of_the_image_is_refused(volume, array, affine, sai
     image, save = volume
     path = save("labels.nii.gz", array, affine)
     with pytest.raises(UnreadableImage, match=said):
-        TruthReader(("liver",), "semantic", LABELS)(case(mask=path), image)
+        MaskTruthReader(("liver",), "semantic", LABELS)(case(mask=path), image)
 
 
 def test_a_truncated_mask_and_none_at_all(volume):
     image, save = volume
     path = save("labels.nii.gz", label_map())
     path.write_bytes(path.read_bytes()[:60])
-    reader = TruthReader(("liver",), "semantic", LABELS)
+    reader = MaskTruthReader(("liver",), "semantic", LABELS)
     with pytest.raises(UnreadableImage, match=r"labels\.nii\.gz"):
         reader(case(mask=path), image)
     with pytest.raises(UnreadableImage, match="c1 has no mask"):
@@ -83,12 +83,12 @@ def test_structures_in_files_of_their_own(volume):
     one, two = np.zeros((6, 5, 4), np.uint8), np.zeros((6, 5, 4), np.uint8)
     one[:3], two[3:] = 1, 255
     files = {"liver": save("a.nii.gz", one), "spleen": save("b.nii.gz", two)}
-    found = TruthReader(("spleen", "liver"), "semantic")(case(**files), image)
+    found = MaskTruthReader(("spleen", "liver"), "semantic")(case(**files), image)
     assert (found[:3] == 2).all() and (found[3:] == 1).all()
     files["liver"] = save("a.nii.gz", np.ones((6, 5, 4), np.uint8))
     with pytest.raises(UnreadableImage, match="overlaps another structure"):
-        TruthReader(("spleen", "liver"), "semantic")(case(**files), image)
-    assert TruthReader(("spleen", "liver"), "multi_label")(case(**files), image).sum() == 60 + 120
+        MaskTruthReader(("spleen", "liver"), "semantic")(case(**files), image)
+    assert MaskTruthReader(("spleen", "liver"), "multi_label")(case(**files), image).sum() == 60 + 120
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_grey_pictures_are_cut_where_the_card_says(picture):
     grey = np.zeros((8, 10), np.uint8)
     grey[2:5, 3:9], grey[6, 6] = 250, 100  # the second is what JPEG leaves around an edge
     Picture.fromarray(grey).save(folder / "mask.png")
-    found = TruthReader(("polyp",), "semantic", {1: Label(name="polyp")}, Masks(kind="grey"))
+    found = MaskTruthReader(("polyp",), "semantic", {1: Label(name="polyp")}, Masks(kind="grey"))
     truth = found(case(mask=folder / "mask.png"), image)
     assert np.array_equal(truth[:, :, 0].T, grey > 127)
     Picture.fromarray(grey[:, :9]).save(folder / "mask.png")
@@ -116,7 +116,7 @@ def test_objects_as_numbers_and_as_a_folder_of_pictures(picture):
     objects = np.zeros((8, 10), np.uint16)
     objects[1:3, 1:4], objects[5:7, 6:9] = 1, 300
     Picture.fromarray(objects).save(folder / "objects.png")
-    reader = TruthReader(("nucleus",), "instances", {}, Masks(kind="instances"))
+    reader = MaskTruthReader(("nucleus",), "instances", {}, Masks(kind="instances"))
     assert np.array_equal(reader(case(mask=folder / "objects.png"), image)[:, :, 0].T, objects)
     (folder / "each").mkdir()
     for n, value in enumerate((1, 300)):
@@ -151,26 +151,26 @@ def test_contours_are_read_by_the_labels_of_the_card(contoured):
     image, path = contoured
     masks = structure_masks(path, image)
     labels = {n: Label(name=name) for n, name in enumerate(["Node", "GTV-1", "Body"], 1)}
-    read = TruthReader(("Body", "Node", "GTV-1"), "multi_label", labels)
+    read = MaskTruthReader(("Body", "Node", "GTV-1"), "multi_label", labels)
     found = read(case(mask=path), image)
     assert np.array_equal(found[..., 0], masks["Body"]) and np.array_equal(found[..., 2], masks["GTV-1"])
     assert masks["GTV-1"].any() and not found[..., 1].any()  # listed and never contoured: empty
-    one = TruthReader(("GTV-1",), "semantic", labels)(case(mask=path), image)
+    one = MaskTruthReader(("GTV-1",), "semantic", labels)(case(mask=path), image)
     assert np.array_equal(one == 1, masks["GTV-1"])
     with pytest.raises(UnreadableImage, match="overlaps another structure"):
-        TruthReader(("Body", "GTV-1"), "semantic", labels)(case(mask=path), image)
+        MaskTruthReader(("Body", "GTV-1"), "semantic", labels)(case(mask=path), image)
 
 
 def test_contours_without_labels_in_the_card_and_in_files_of_their_own(contoured):
     image, path = contoured
     gtv = structure_masks(path, image)["GTV-1"]
     for columns in ({"mask": path}, {"GTV-1": path}):
-        found = TruthReader(("GTV-1",), "semantic")(case(**columns), image)
+        found = MaskTruthReader(("GTV-1",), "semantic")(case(**columns), image)
         assert np.array_equal(found == 1, gtv)
     ds = pydicom.dcmread(path)
     ds.StructureSetROISequence, ds.ROIContourSequence = ds.StructureSetROISequence[1:2], ds.ROIContourSequence[1:2]
     ds.save_as(path)
-    assert np.array_equal(TruthReader(("tumour",), "semantic")(case(tumour=path), image) == 1, gtv)
+    assert np.array_equal(MaskTruthReader(("tumour",), "semantic")(case(tumour=path), image) == 1, gtv)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +184,6 @@ def test_contours_without_labels_in_the_card_and_in_files_of_their_own(contoured
 )
 def test_contours_that_are_no_truth_of_the_task(contoured, names, labels, kind, said):
     image, path = contoured
-    reader = TruthReader(tuple(names), kind, {n: Label(name=name) for n, name in enumerate(labels, 1)})
+    reader = MaskTruthReader(tuple(names), kind, {n: Label(name=name) for n, name in enumerate(labels, 1)})
     with pytest.raises(UnreadableImage, match=said):
         reader(case(mask=path), image)
