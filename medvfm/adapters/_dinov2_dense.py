@@ -140,7 +140,7 @@ class EncoderSegmenter:
 
     @torch.inference_mode()
     def _mask(self, item: Item) -> np.ndarray:
-        """(i, j, k) on the grid of the image, or (i, j, k, T) of bool; every slice is drawn, empty ones too."""
+        """(i, j, k) on the grid of the image, or (i, j, k, T) of bool; every slice is segmented, empty ones too."""
         self.module.eval()
         count, shape = item.pixels.shape[1], item.pixels.shape[-2:]
         frame = dense.PaddedFrame((shape[0], shape[1]), self.side_px)

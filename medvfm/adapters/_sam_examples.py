@@ -15,8 +15,8 @@ from medvfm.nn import prompts
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """How examples are drawn.
+class ExampleSettings:
+    """How training examples are sampled.
 
     objects       at most, of one picture
     crop_px       side of the part of a picture that is shown; None: all of it
@@ -24,7 +24,7 @@ class Drawing:
     jitter_share, jitter_px  how far the sides of the other boxes are off at most, of the box's side and in pixels
     points        share of objects that are prompted by points instead of a box
     per           `class` or `component`, as in prompt_sources.structures
-    classes       number of classes that are all asked for without prompts; 0: objects are prompted
+    classes       number of classes that are all segmented without prompts; 0: objects are prompted
     """
 
     kind: str
@@ -38,7 +38,9 @@ class Drawing:
     classes: int = 0
 
 
-def draw(item: Item, rng: np.random.Generator, augment: Augment, how: Drawing, frame: SamFrame) -> dict[str, Any]:
+def draw(
+    item: Item, rng: np.random.Generator, augment: Augment, how: ExampleSettings, frame: SamFrame
+) -> dict[str, Any]:
     """picture (C, H, W) float32; masks (M, H, W) of bool; boxes (M, 4), NaN where there is none; points (M, P, 3) with
     labels, -1 where there is none. Without prompts the masks are those of the classes, (K, H, W)."""
     assert item.truth is not None
@@ -55,13 +57,13 @@ def draw(item: Item, rng: np.random.Generator, augment: Augment, how: Drawing, f
     found = structures(labels, how.kind, how.per)
     if len(found) > how.objects:
         found = [found[i] for i in rng.permutation(len(found))[: how.objects]]
-    asked = [_prompt(mask, rng, how) for _, mask in found]
+    sampled = [_prompt(mask, rng, how) for _, mask in found]
     height, width = labels.shape[-2:]
     return {
         "picture": np.ascontiguousarray(pixels),
         "masks": np.array([m for _, m in found], bool).reshape(-1, height, width),
-        "boxes": np.array([b for b, _ in asked], np.float32).reshape(-1, 4),
-        "points": np.array([p for _, p in asked], np.float32).reshape(-1, POINTS, 3),
+        "boxes": np.array([b for b, _ in sampled], np.float32).reshape(-1, 4),
+        "points": np.array([p for _, p in sampled], np.float32).reshape(-1, POINTS, 3),
         "ranged": how.crop_px is not None,
     }
 
@@ -92,7 +94,7 @@ def _cropped(
     return pixels[:, top : top + side, left : left + side], part
 
 
-def _prompt(mask: np.ndarray, rng: np.random.Generator, how: Drawing) -> tuple[np.ndarray, np.ndarray]:
+def _prompt(mask: np.ndarray, rng: np.random.Generator, how: ExampleSettings) -> tuple[np.ndarray, np.ndarray]:
     """A box (4,), or up to three points (3, 3) of x, y and label: first on the object, the last perhaps beside it."""
     no_box, no_points = (
         np.full(4, np.nan, np.float32),

@@ -30,7 +30,7 @@ class Options(BaseModel):
     prompt_encoder  train the prompt encoder too
     objects         at most, of one picture in training
     crop_px         train on square parts of this side; null: whole pictures (`tiny`: 128)
-    exact, jitter_share, jitter_px, points  how prompts are drawn in training: share of boxes that fit, how far the
+    exact, jitter_share, jitter_px, points  how prompts are sampled in training: share of boxes that fit, how far the
                     sides of the others are off (of the box's side, and in pixels), share of objects with points
     tokens          learned prompts of each class (promptless)
     losses          their weights
@@ -58,7 +58,7 @@ class PromptOptions(BaseModel):
     clicks        of kind points: the first in the middle, the others where the mask is most wrong (from: truth)
     propagate     slices: prompt one slice of each structure, and each next slice with the mask of the last;
                   memory: the same with SAM 2's memory of the slices before (zero_shot, weights for video)
-    robustness    measure the masks of shaken boxes and of 1 to 10 clicks too (from: truth)
+    robustness    measure the masks of jittered boxes and of 1 to 10 clicks too (from: truth)
     points, iou, stability, nms, largest  of automatic masks (from: grid); see models.sam.automatic_masks.PointGrid
     threshold     least score of a detection (from: adapter)
     names         what the detector calls each class (from: adapter)

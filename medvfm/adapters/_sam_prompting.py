@@ -97,7 +97,7 @@ class Prompting:
         return [f"box_jitter_px={px}" for px in BOX_JITTERS_PX] + [f"clicks={n}" for n in CLICKS]
 
     def masks(self, item: Item, segmenter: SamModel, embed: Embed, variant: str | None) -> Iterator[Found]:
-        """Every slice that is asked for something."""
+        """Every slice that has a prompt."""
         if self.source is None:
             yield from self._automatic(item, segmenter, embed)
             return
@@ -109,15 +109,15 @@ class Prompting:
                 yield from _carried(item, source, segmenter, embed)
             return
         for s in range(item.pixels.shape[1]):
-            asked = source.objects(item, s)
-            if not asked:
+            objects = source.objects(item, s)
+            if not objects:
                 continue
             embeddings = embed(item, s)
             if clicks > 1 or (variant is not None and variant.startswith("clicks")):
-                logits = self._clicked(item.case_id, s, asked, clicks, segmenter, embeddings, variant is not None)
+                logits = self._clicked(item.case_id, s, objects, clicks, segmenter, embeddings, variant is not None)
             else:
-                logits = segmenter.decode(embeddings, as_prompts(asked, embeddings.original_size_px)).logits
-            yield s, [a.value for a in asked], logits
+                logits = segmenter.decode(embeddings, as_prompts(objects, embeddings.original_size_px)).logits
+            yield s, [a.value for a in objects], logits
 
     def _of_variant(self, variant: str | None) -> tuple[PromptSource, int]:
         """The source of prompts, and how many clicks there are."""
@@ -144,7 +144,7 @@ class Prompting:
         self,
         case_id: str,
         s: int,
-        asked: Sequence[ObjectPrompt],
+        objects: Sequence[ObjectPrompt],
         clicks: int,
         segmenter: SamModel,
         embeddings: ImageEmbeddings,
@@ -153,23 +153,23 @@ class Prompting:
         """Logits after so many clicks: the first in the middle of the object, each next in the middle of the largest
         region that the last mask has wrong. All clicks are given each time, and no earlier mask."""
         started = self._clicks.get((case_id, s)) if keep else None
-        points = list(started) if started and len(started[0]) <= clicks else [_points(a) for a in asked]
+        points = list(started) if started and len(started[0]) <= clicks else [_points(a) for a in objects]
         for _ in range(clicks - max(map(len, points))):
-            points = self._next(asked, points, segmenter, embeddings)
+            points = self._next(objects, points, segmenter, embeddings)
         if keep:
             self._clicks[case_id, s] = points
-        return _decoded(asked, points, segmenter, embeddings)
+        return _decoded(objects, points, segmenter, embeddings)
 
     def _next(
         self,
-        asked: Sequence[ObjectPrompt],
+        objects: Sequence[ObjectPrompt],
         points: Sequence[np.ndarray],
         segmenter: SamModel,
         embeddings: ImageEmbeddings,
     ) -> list[np.ndarray]:
-        masks = (_decoded(asked, points, segmenter, embeddings) > 0).cpu().numpy()
+        masks = (_decoded(objects, points, segmenter, embeddings) > 0).cpu().numpy()
         more = []
-        for one, before, mask in zip(asked, points, masks, strict=True):
+        for one, before, mask in zip(objects, points, masks, strict=True):
             assert one.truth is not None
             click = prompts.next_click(one.truth, mask)
             # Where nothing is wrong the last click is given again, so that all objects have as many.
@@ -177,16 +177,16 @@ class Prompting:
         return more
 
 
-def _points(asked: ObjectPrompt) -> np.ndarray:
-    if asked.points is None:
+def _points(prompt: ObjectPrompt) -> np.ndarray:
+    if prompt.points is None:
         raise DataError("clicks start from a point, and there is none")
-    return asked.points
+    return prompt.points
 
 
 def _decoded(
-    asked: Sequence[ObjectPrompt], points: Sequence[np.ndarray], segmenter: SamModel, embeddings: ImageEmbeddings
+    objects: Sequence[ObjectPrompt], points: Sequence[np.ndarray], segmenter: SamModel, embeddings: ImageEmbeddings
 ) -> torch.Tensor:
-    given = [replace(a, points=p, box_px=None, mask=None) for a, p in zip(asked, points, strict=True)]
+    given = [replace(a, points=p, box_px=None, mask=None) for a, p in zip(objects, points, strict=True)]
     return segmenter.decode(embeddings, as_prompts(given, embeddings.original_size_px)).logits
 
 
@@ -211,11 +211,11 @@ def _remembered(item: Item, source: PromptSource, memory: Any, device: torch.dev
     together: dict[int, list[ObjectPrompt]] = {}
     for _, s, one in _seeds(item, source):
         together.setdefault(s, []).append(one)
-    for seed, asked in together.items():
+    for seed, objects in together.items():
         original_size_px = (int(item.pixels.shape[-2]), int(item.pixels.shape[-1]))
-        values = [one.value for one in asked]
+        values = [one.value for one in objects]
         found = memory.propagate(
-            lambda s: np.asarray(item.pixels[:, s]), item.pixels.shape[1], seed, asked, original_size_px, device
+            lambda s: np.asarray(item.pixels[:, s]), item.pixels.shape[1], seed, objects, original_size_px, device
         )
         for s, logits in found:
             yield s, values, logits

@@ -1,6 +1,6 @@
 """Networks of MONAI in 2D and 3D, from scratch or from a bundle: the baseline that every reviewer asks for.
 
-Patches are drawn from volumes, two of three around a structure, and a sliding window puts a volume together again.
+Patches are sampled from volumes, two of three around a structure, and a sliding window puts a volume together again.
 """
 
 from __future__ import annotations

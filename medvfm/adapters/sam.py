@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from medvfm.adapters import _sam_examples, _sam_options, _sam_words
-from medvfm.adapters._sam_examples import Drawing
+from medvfm.adapters._sam_examples import ExampleSettings
 from medvfm.adapters._sam_options import Options
 from medvfm.adapters._sam_prompting import Prompting
 from medvfm.core.errors import RecipeError
@@ -102,7 +102,7 @@ class SamAdapter:
         self.module = TrainableSam(segmenter, classes if promptless else 0, self._options.tokens, seed)
         self.preparer = VolumePreparer(prepare, windows, read)
         self._embed = EmbeddingCache(segmenter)
-        self._drawing = _drawing(self._options, settings, question, promptless, segmenter.name == "tiny")
+        self._examples = _example_settings(self._options, settings, question, promptless, segmenter.name == "tiny")
         self._prompting = None if promptless else Prompting.of(settings, question, seed)
         self.oracle: str | None = None if self._prompting is None else self._prompting.oracle
         self._encoder_as_loaded = True
@@ -127,7 +127,7 @@ class SamAdapter:
     # training
 
     def example(self, item: Item, rng: np.random.Generator, augment: Augment) -> dict[str, np.ndarray | bool]:
-        return _sam_examples.draw(item, rng, augment, self._drawing, self.module.segmenter.frame)
+        return _sam_examples.draw(item, rng, augment, self._examples, self.module.segmenter.frame)
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Any]:
         """Pictures differ in size and in their number of objects, so examples stay apart."""
@@ -225,10 +225,12 @@ class SamAdapter:
         return found | {"said": _sam_words.said(found | {"method": self.method})}
 
 
-def _drawing(options: Options, settings: AdapterSettings, question: Task, promptless: bool, tiny: bool) -> Drawing:
+def _example_settings(
+    options: Options, settings: AdapterSettings, question: Task, promptless: bool, tiny: bool
+) -> ExampleSettings:
     given = settings.prompts
     per = "class" if given is None else _sam_options.prompt_options(given).per
-    return Drawing(
+    return ExampleSettings(
         kind=question.kind,
         objects=options.objects,
         crop_px=options.crop_px or (TINY_CROP_PX if tiny else None),

@@ -38,7 +38,7 @@ def run(
     recipe: RecipePath,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="run directory; default runs/TITLE-HASH")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished run")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="continue an unfinished run")] = False,
     device: Device = None,
     strict: Strict = False,
 ) -> None:
@@ -92,7 +92,7 @@ def predict(
 
 @app.command()
 def evaluate(
-    task: Annotated[str, typer.Argument(help="what was asked; `medvfm list tasks` names them")],
+    task: Annotated[str, typer.Argument(help="name of the task; see `medvfm list tasks`")],
     truth: Annotated[
         Path, typer.Option(help="table with case_id, patient_id and a column a class, or mask; or a folder of masks")
     ],
@@ -112,7 +112,7 @@ def evaluate(
 ) -> None:
     """Score any model's output: medvfm evaluate classification --truth t.csv --predictions p.csv --out eval
 
-    Masks likewise: medvfm evaluate segmentation --truth labels --predictions drawn --metrics dice,hd95 --out eval
+    Masks likewise: medvfm evaluate segmentation --truth labels --predictions masks --metrics dice,hd95 --out eval
     """
     from medvfm import pipeline
 
@@ -220,14 +220,14 @@ def _numbers(record: dict) -> None:
 
 
 def main() -> None:
-    """Run the command line: 0 done, 2 the user's input is wrong, 1 our fault, 130 interrupted."""
+    """Run the command line: 0 done, 2 the user's input is wrong, 1 an internal error, 130 interrupted."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
         code = app(arguments, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except KeyboardInterrupt:
-        print("interrupted; --resume goes on from the last epoch", file=sys.stderr)
+        print("interrupted; run the same command again with --resume to continue after the last epoch", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if debug:
@@ -256,5 +256,5 @@ def _explain(error: Exception) -> int:
     if isinstance(error, MedvfmError):
         print(f"medvfm: {error}", file=sys.stderr)
         return 2
-    print(f"medvfm: a fault of medvfm itself: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+    print(f"medvfm: internal error: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
     return 1

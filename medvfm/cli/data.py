@@ -12,7 +12,7 @@ from medvfm.core.plurals import plural
 
 Strict = Annotated[bool, typer.Option("--strict", help="stop at the first case that cannot be read")]
 
-REASONS = 5  # that are told on the screen
+REASONS = 5  # shown on the screen
 
 app = typer.Typer(help="Data cards and data sets.", no_args_is_help=True)
 
@@ -134,7 +134,7 @@ def data_index(
     try:
         done = index(folder, out, identifiers=with_identifiers, workers=workers, console=Console())
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         raise typer.Exit(130) from None
     passed = f"; {plural(done.passed_by, 'file')} passed by, no image" if done.passed_by else ""
     read = f"{done.rows:,} series of {plural(done.files, 'file')} in {done.table}"

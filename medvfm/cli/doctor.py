@@ -1,4 +1,4 @@
-"""What is installed, which codecs and device are there, what is cached: for `medvfm doctor`."""
+"""What is installed, which codecs and device are available, what is cached: for `medvfm doctor`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def findings() -> Iterator[tuple[str, str]]:
             yield name, "not installed"
     for what, module in CODECS.items():
         there = importlib.util.find_spec({"pyjpegls": "jpeg_ls", "pylibjpeg_openjpeg": "openjpeg"}.get(module, module))
-        yield f"codec {what}", "there" if there else f"missing: install {INSTALL.get(module, module)}"
+        yield f"codec {what}", "ok" if there else f"missing: install {INSTALL.get(module, module)}"
     import torch
 
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""One thing that a model is asked about."""
+"""A case: one row of the cases table, with its images, truth, text and groups."""
 
 from __future__ import annotations
 
@@ -66,4 +66,4 @@ def refuse_doubled_ids(cases: Iterable[Case]) -> None:
     seen: set[str] = set()
     doubled = sorted({c.case_id for c in cases if c.case_id in seen or seen.add(c.case_id)})  # type: ignore[func-returns-value]
     if doubled:
-        raise DataError(f"{len(doubled)} case_id stand more than once: {', '.join(doubled[:5])}")
+        raise DataError(f"{len(doubled)} case_id occur more than once: {', '.join(doubled[:5])}")

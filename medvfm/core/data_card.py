@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from medvfm.core import yaml_source
 from medvfm.core.errors import DataCardError, RecipeError, nearest
-from medvfm.core.layout import Lax, Layout, Names, Number, Scalar, CardSection
+from medvfm.core.layout import CardSection, Lax, Layout, Names, Number, Scalar
 
 Checked = Literal["verified", "unverified"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

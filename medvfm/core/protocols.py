@@ -258,7 +258,7 @@ class ManyTaskAdapter(Protocol):
     """What an adapter has besides that answers several tasks with the same weights."""
 
     def answering(self, task: Task) -> Adapter:
-        """The same weights, asked another task."""
+        """An adapter with the same weights that answers another task."""
         ...
 
 
@@ -307,11 +307,11 @@ class Points:
 
 @dataclass(frozen=True, eq=False)
 class Reuse:
-    """A baseline that asks the fitted model again, without fitting.
+    """A baseline that reuses the fitted model, without fitting.
 
     at      `start`, `stage 1`, ... or `final`: the moment of training whose weights answer
-    change  (item, rng) to the item that is asked about, such as one without its image; None leaves it
-    draws   how often `change` is drawn: the row is the mean, and its note says of how many
+    change  (item, rng) to the item that is answered, such as one without its image; None leaves it
+    draws   how often `change` is applied with fresh randomness: the row is the mean, and its note says of how many
     """
 
     at: str = "final"

@@ -198,7 +198,7 @@ class CaseStore:
         return [*keyed.left_out, *bad.items()]
 
     def use(self, keyed: Sequence[tuple[Case, str]]) -> None:
-        """Take cases whose content has been read elsewhere; what is asked of them is prepared when it is needed."""
+        """Take cases whose content has been read elsewhere; arrays are prepared when they are needed."""
         self._keyed = list(keyed)
 
     def fingerprints(self, context: RunContext) -> list[str | None]:

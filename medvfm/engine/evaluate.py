@@ -107,9 +107,11 @@ class Judging:
         )
 
     def _interval(self, estimand: Estimand, predictions: Predictions) -> Interval:
-        """The closed form where there is one and its assumptions hold, or where it is asked for; else the bootstrap."""
-        level, asked = self.confidence.level, self.confidence.method
-        if estimand.closed_form is not None and (asked == "delong" or (asked == "auto" and estimand.dependent is None)):
+        """The closed form where its assumptions hold or the recipe names it; else the bootstrap."""
+        level, method = self.confidence.level, self.confidence.method
+        if estimand.closed_form is not None and (
+            method == "delong" or (method == "auto" and estimand.dependent is None)
+        ):
             found = estimand.closed_form(level)
             return replace(found, note=_joined([found.note, estimand.dependent]))
         if estimand.statistic is None:

@@ -42,7 +42,7 @@ from medvfm.engine.plan import LOSS, StagePlan
 from medvfm.engine.towers import TowerOutputs
 from medvfm.nn import augment, losses, samplers, state
 
-Change = Callable[[Item], Item]  # of an item that is asked about, for baselines that ask the fitted model again
+Change = Callable[[Item], Item]  # of an item before it is answered, for baselines that reuse the fitted model
 START, FINAL = "start", "final"
 
 
@@ -304,7 +304,7 @@ class LoopLearner:
         return {"settings": {**stage.settings}, **history.as_record()}
 
     def _validation_loss(self, rows: np.ndarray, batch_size: int, stage: StagePlan) -> float:
-        """The mean loss of validation cases; what is random of it is drawn from the seed and the case_id."""
+        """The mean loss of validation cases; its randomness depends on the seed and the case_id alone."""
         assert self._context is not None
         towers = self._towers(stage, self.store, self._context)
         self.adapter.module.eval()
@@ -314,9 +314,9 @@ class LoopLearner:
                 part = rows[start : start + batch_size]
                 items = [_training_item(self.store, int(row), towers) for row in part]
                 same: Augment = _unchanged  # type: ignore[assignment]
-                drawn = [self.adapter.example(i, _rng_of(self._seed, i.case_id), same) for i in items]
+                examples = [self.adapter.example(i, _rng_of(self._seed, i.case_id), same) for i in items]
                 torch.manual_seed(int(_rng_of(self._seed, items[0].case.case_id).integers(2**62)))
-                total += float(self.adapter.loss(self.adapter.collate(drawn))) * len(items)
+                total += float(self.adapter.loss(self.adapter.collate(examples))) * len(items)
                 count += len(items)
         return total / max(count, 1)
 
@@ -344,7 +344,7 @@ def answers(
 
 
 class _Examples(Dataset[object]):
-    """Training examples of an epoch: each is drawn from (seed, epoch, place in the epoch), in any process."""
+    """Training examples of an epoch: each depends on (seed, epoch, place in the epoch) alone, in any process."""
 
     def __init__(
         self,
@@ -380,8 +380,8 @@ def _loaded(examples: _Examples, batch_size: int, adapter: Adapter, context: Run
     """Batches, and of how many examples each is; workers draw beside a GPU."""
     beside = 0 if context.device == "cpu" else context.workers
     loader = DataLoader(examples, batch_size=batch_size, collate_fn=list, num_workers=beside)
-    for drawn in loader:
-        yield adapter.collate(drawn), len(drawn)
+    for batch in loader:
+        yield adapter.collate(batch), len(batch)
 
 
 def _training_item(store: CaseStore, row: int, towers: TowerOutputs | None) -> Item:

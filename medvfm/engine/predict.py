@@ -1,4 +1,4 @@
-"""A finished run's model asked about new cases: answers of all folds as one, rows of a table, files beside it."""
+"""Prediction of new cases by a finished run: folds combined, a row for each answer, files beside the table."""
 
 from __future__ import annotations
 

@@ -261,7 +261,7 @@ def _robustness(
 ) -> list[ResultRow]:
     """Rows for each variant of the prompts: group `box_jitter_px=5`. Every variant is an oracle's.
 
-    A variant costs as much as the test itself, so of more cases than the task names a draw stands for all.
+    A variant costs as much as the test itself, so of more cases than the task names a random subset stands for all.
     """
     task, variants = plan.task, fitted[0].learner.adapter.variants()
     specs = [spec for spec in plan.specs if spec.name in task.variant_metrics]
@@ -305,7 +305,7 @@ def _baseline(
     context = replace(context, checkpoint=context.checkpoint / f"baseline-{name}")
     if isinstance(made, Reuse):
         draws = [
-            _collected(plan, fitted, None, context, answering=_asked_again(made, draw, plan.recipe.seed))
+            _collected(plan, fitted, None, context, answering=_reused(made, draw, plan.recipe.seed))
             for draw in range(made.draws)
         ]
         oracle, record = fitted[0].learner.adapter.oracle, {"name": name, "at": made.at, "draws": made.draws}
@@ -324,8 +324,8 @@ def _baseline(
     return draws[0], rows, record
 
 
-def _asked_again(reuse: Reuse, draw: int, seed: int) -> Answering:
-    """The fitted model at a moment of its training, asked about changed items."""
+def _reused(reuse: Reuse, draw: int, seed: int) -> Answering:
+    """Answers of the fitted model, with its weights at a moment of training, to changed items."""
 
     def change(item: Item) -> Item:
         assert reuse.change is not None

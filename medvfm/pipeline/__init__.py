@@ -105,10 +105,10 @@ def predict(
     return path, left_out
 
 
-def _form(asked: str | None, known: Sequence[str]) -> str:
-    if asked is not None and asked not in known:
-        raise RecipeError(f"no format {asked!r} for this run; {nearest(asked, known)}", where="--format")
-    return asked or known[0]
+def _form(wanted: str | None, known: Sequence[str]) -> str:
+    if wanted is not None and wanted not in known:
+        raise RecipeError(f"no format {wanted!r} for this run; {nearest(wanted, known)}", where="--format")
+    return wanted or known[0]
 
 
 def check_data(card: str, root: str | None, layout: str | None) -> tuple[dataset_check.Findings, str]:
@@ -161,17 +161,17 @@ def _context(checkpoint: Path, device: str | None, strict: bool, console: Consol
     return RunContext(checkpoint, chosen, case_store.default_workers(chosen), strict, console)
 
 
-def _device(asked: str | None) -> str:
+def _device(wanted: str | None) -> str:
     import torch
 
-    if asked is None:
+    if wanted is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked.startswith("cuda") and not torch.cuda.is_available():
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise RecipeError("no CUDA device is here", where="--device", remedy="`medvfm doctor` shows what is")
     try:
-        return str(torch.device(asked))
+        return str(torch.device(wanted))
     except RuntimeError:
-        raise RecipeError(f"no device {asked!r}; one of: cpu, cuda, cuda:0", where="--device") from None
+        raise RecipeError(f"no device {wanted!r}; one of: cpu, cuda, cuda:0", where="--device") from None
 
 
 def _slug(title: str) -> str:

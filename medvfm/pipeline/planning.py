@@ -61,7 +61,7 @@ def _task(recipe: Recipe, settings: TaskSettings, keys: Keys, card: DataCard) ->
 
 
 def _refuse_tasks(recipe: Recipe, module: ModuleType, tasks: Sequence[TaskPlan]) -> None:
-    """Several tasks are answered by one fit: the adapter must be one that can be asked each of them."""
+    """Several tasks are answered by one fit: the adapter must name each further one in ANSWERS_ALSO."""
     able: frozenset[str] = getattr(module, "ANSWERS_ALSO", frozenset())
     for number, entry in enumerate(tasks[1:], 1):
         if entry.task.name not in able:
@@ -195,7 +195,7 @@ class _Maker:
         return settings.model_copy(update=changes) if changes else settings
 
     def baseline(self, settings: Baseline, keys: Keys, model: ModuleType) -> ModelPlan | Reuse:
-        """A built-in baseline of the task, the fitted model asked again, or another adapter."""
+        """A built-in baseline of the task, a reuse of the fitted model, or another adapter."""
         recipe, where = self.recipe, self.recipe.where(*keys)
 
         def own(method: str) -> Adapter:
@@ -235,7 +235,7 @@ def _table_of(recipe: Recipe, stage: Stage, card: DataCard, keys: Keys) -> Calla
     return table
 
 
-# keys that somebody must use
+# every key must be used
 
 
 def _refuse_unused(recipe: Recipe, task: Task, model: ModelPlan) -> None:

@@ -130,9 +130,11 @@ def _transfer(url: str, part: Path, console: Console, schemes: Sequence[str]) ->
         raise DataError(f"the server answers {refused.code} {refused.reason}", where=url) from refused
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, OSError) as failed:
         reason = getattr(failed, "reason", None) or failed
-        raise DataError(f"the transfer stopped ({reason})", where=url, remedy="the same command goes on") from failed
+        raise DataError(
+            f"the transfer stopped ({reason})", where=url, remedy="run the same command again to resume"
+        ) from failed
     if whole is not None and done != whole:
-        raise DataError(f"{done:,} of {whole:,} bytes came", where=url, remedy="the same command goes on")
+        raise DataError(f"{done:,} of {whole:,} bytes came", where=url, remedy="run the same command again to resume")
     return None
 
 

@@ -17,7 +17,7 @@ DECISION = "decision"
 
 
 def fix(val: ScoreTable | None, specs: Sequence[MetricSpec], recalibrate: bool) -> Points:
-    """(metric, target) to one threshold a fold, and Platt's scaling where it is asked for.
+    """(metric, target) to one threshold a fold, and Platt's scaling where the recipe names it.
 
     Metrics at a given specificity or sensitivity have their own. `decision`, for every other metric that needs one and
     for what `predict` decides, is that of the first such metric, or else where sensitivity + specificity is greatest

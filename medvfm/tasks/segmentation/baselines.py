@@ -41,14 +41,14 @@ class Ellipse(_OfMasks):
     def _mask(self, item: Item) -> np.ndarray:
         assert item.truth is not None and item.grid is not None
         if self._kind == "multi_label":
-            drawn = np.stack([_ellipses(layer) > 0 for layer in item.truth])
-            return np.stack([item.grid.to_source(layer) for layer in drawn], axis=-1)
+            filled = np.stack([_ellipses(layer) > 0 for layer in item.truth])
+            return np.stack([item.grid.to_source(layer) for layer in filled], axis=-1)
         return item.grid.to_source(_ellipses(item.truth))
 
 
 def _ellipses(truth: np.ndarray) -> np.ndarray:
     """(S, H, W): each value's box in each slice, filled with its ellipse; smaller ones lie over larger ones."""
-    drawn = np.zeros_like(truth)
+    filled = np.zeros_like(truth)
     for number, picture in enumerate(truth):
         boxes = sorted(
             ((v, *_box(picture == v)) for v in np.unique(picture) if v), key=lambda b: -(b[2] - b[1]) * (b[4] - b[3])
@@ -57,8 +57,8 @@ def _ellipses(truth: np.ndarray) -> np.ndarray:
             rows, columns = np.ogrid[top:bottom, left:right]
             y = (rows + 0.5 - (top + bottom) / 2) / ((bottom - top) / 2)
             x = (columns + 0.5 - (left + right) / 2) / ((right - left) / 2)
-            drawn[number, top:bottom, left:right][y**2 + x**2 <= 1] = value
-    return drawn
+            filled[number, top:bottom, left:right][y**2 + x**2 <= 1] = value
+    return filled
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:

@@ -18,7 +18,7 @@ Step = Callable[
 def parse(names: Sequence[str], kind: str, where: str | None = None) -> tuple[Step, ...]:
     """The steps in their order: largest_component, fill_holes, drop_smaller@mm3=V."""
     if names and kind == "instances":
-        raise RecipeError("objects are told apart already: post-processing is for structures", where=where)
+        raise RecipeError("post-processing is for structures, not for instances", where=where)
     return tuple(_step(name, where) for name in names)
 
 

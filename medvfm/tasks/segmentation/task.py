@@ -1,4 +1,4 @@
-"""Segmentation: one structure a voxel, structures that may overlap, or objects to be told apart."""
+"""Segmentation: one structure a voxel, structures that may overlap, or separate objects."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def _why(spec: MetricSpec, has_size: bool) -> str:
 
 
 def build(settings: TaskSettings, where: Callable[..., str], card: DataCard) -> SegmentationTask:
-    """Settle the question; without `classes` all structures of the card are asked for."""
+    """Settle the question; without `classes`, all structures of the card."""
     kind = settings.kind or ("instances" if card.masks.kind == "instances" else "semantic")
     if kind not in KINDS:
         raise RecipeError(f"kind {kind!r} is not of segmentation; {nearest(kind, KINDS)}", where=where())
@@ -260,7 +260,7 @@ def build(settings: TaskSettings, where: Callable[..., str], card: DataCard) -> 
     if kind == "instances":
         classes = settings.classes or tuple(structures[:1]) or ("object",)
         if len(classes) != 1:
-            raise RecipeError(f"objects of one class are told apart, and {len(classes)} are named", where=where())
+            raise RecipeError(f"instances are of one class, and {len(classes)} are named", where=where())
         return SegmentationTask(classes, kind, settings.postprocess, dict(card.labels))
     classes = settings.classes or tuple(structures) or ("foreground",)
     if len(set(classes)) != len(classes):
