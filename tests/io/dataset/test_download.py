@@ -104,7 +104,7 @@ def test_a_file_comes_once(server, tmp_path):
 def test_a_transfer_that_was_cut_goes_on(server, tmp_path):
     found = card(entry(server, "a.npz", CONTENT))
     server.cut = 1_500_000
-    with pytest.raises(DataError, match=r"the same command goes on"):
+    with pytest.raises(DataError, match=r"run the same command again"):
         fetched(found, tmp_path)
     assert not (tmp_path / "a.npz").exists()
     have = (tmp_path / ".a.npz.part").stat().st_size
