@@ -8,11 +8,15 @@ import json
 from pathlib import Path
 from types import ModuleType
 
+import medvfm.adapters
+import medvfm.tasks
 from medvfm.core import yaml_source
 from medvfm.core.data_card import DataCard, load_card
 from medvfm.core.errors import DataCardError, MedvfmError, RecipeError, nearest
 
 PACKAGE = Path(__file__).parent
+# A room is searched wherever its package lies: the house's folder, and others that a user appends to `__path__`.
+_ROOMS = {"adapters": medvfm.adapters, "tasks": medvfm.tasks}
 _IMPORT = {
     "adapters": lambda name: importlib.import_module(f"medvfm.adapters.{name}"),
     "tasks": lambda name: importlib.import_module(f"medvfm.tasks.{name}.task"),
@@ -26,10 +30,10 @@ def modules(room: str) -> list[str]:
 
 def _files(room: str) -> dict[str, Path]:
     """Name to the file that holds it: `adapters/NAME.py`, `tasks/NAME/task.py`."""
-    folder = PACKAGE / room
+    folders = [Path(folder) for folder in _ROOMS[room].__path__]
     if room == "tasks":
-        return {f.parent.name: f for f in folder.glob("*/task.py")}
-    return {f.stem: f for f in folder.glob("*.py") if not f.stem.startswith("_")}
+        return {f.parent.name: f for folder in folders for f in folder.glob("*/task.py")}
+    return {f.stem: f for folder in folders for f in folder.glob("*.py") if not f.stem.startswith("_")}
 
 
 def shipped(what: str) -> dict[str, Path]:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medvfm.io.run_directory import write_text
-from medvfm.report import markup, run_view, sentences, text
+from medvfm.report import markup, run_view, sections, sentences, text
 from medvfm.report.section import PageSection
 from medvfm.report.sections import baselines, data, methods, model, numbers, record, subgroups
 
 FILE = "report.html"
-FOLDER = Path(__file__).with_name("sections")
 # Sections of every run. Those of its task lie in the folder of that name, and take their places among these.
 COMMON = (
     PageSection(20, baselines.TITLE, baselines.build, of_model=True),
@@ -38,7 +37,7 @@ def render(directory: Path) -> Path:
 def page(found: run_view.View) -> str:
     """The whole document."""
     built = [(section, section.build(found)) for section in _sections(found)]
-    sections = [
+    shown = [
         {
             "id": section.id,
             "title": section.title,
@@ -68,7 +67,7 @@ def page(found: run_view.View) -> str:
             unit=found.unit,
             several=len(found.task.get("classes", [])) > 1,
             whole=run_view.WHOLE,
-            sections=sections,
+            sections=shown,
         )
         + "\n"
     )
@@ -83,7 +82,7 @@ def _sections(found: run_view.View) -> list[PageSection]:
 
 
 def _in_folder(name: str) -> Sequence[PageSection]:
-    if name not in {file.parent.name for file in FOLDER.glob("*/__init__.py")}:
+    if not any((Path(folder) / name / "__init__.py").is_file() for folder in sections.__path__):
         return ()
     found: Sequence[PageSection] = importlib.import_module(f"medvfm.report.sections.{name}").SECTIONS
     return found
