@@ -92,7 +92,7 @@ def parse(name: str, known: Mapping[str, Metric], where: str | None = None) -> M
         value = float(text)
     except ValueError:
         raise RecipeError(f"{text!r} in {name!r} is no number", where=where) from None
-    if found.whole and not (value >= 1 and value == int(value)):
+    if found.whole and not (value >= 1 and value.is_integer()):
         raise RecipeError(f"{parameter} is a whole number from 1 on, and {name!r} says {text}", where=where)
     if parameter in ("sensitivity", "specificity", "iou") and not 0 < value <= 1:
         raise RecipeError(f"{parameter} lies between 0 and 1, and {name!r} says {text}", where=where)
