@@ -426,10 +426,9 @@ class Tables:
             frame["threshold"] = [
                 _at(found.points, target, fold) for target, fold in zip(frame["target"], frame["fold"], strict=True)
             ]
-            once = pd.Series(range(len(predictions.ids)), index=list(predictions.ids))
+            targets = len(frame) // max(len(predictions.ids), 1)  # rows of a case lie together
             for column in self._columns:
-                values = predictions.groups[column]
-                frame[f"group_{column}"] = [str(values[once[case_id]]) for case_id in frame["case_id"]]
+                frame[f"group_{column}"] = np.repeat([str(v) for v in predictions.groups[column]], targets)
             measures = predictions.measures(split, self._hashed, baseline)
             for table, part in ((self._predictions, frame), (self._measures, measures)):
                 if part is not None:

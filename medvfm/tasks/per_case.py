@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from medvfm.core.metric_spec import MetricSpec
+from medvfm.io.run_directory import MEASURES, PREDICTIONS
 from medvfm.statistics.estimand import Estimand, Statistic
 
 MEAN = "mean"
@@ -24,7 +26,7 @@ class PerCaseValues:
     """Cases of one split, and what was measured of each.
 
     values    name of a metric or measure to (n, T), NaN where it does not exist
-    present   (n, T) of bool: the case counts as positive for the target
+    present   (n, T) of bool: the case counts as positive for the target; None where nothing is positive
     table     column of predictions.parquet to (n, T): truth, score, answer, rank, mask
     has_size  every image states the size of its pixels
     """
@@ -34,7 +36,7 @@ class PerCaseValues:
     fold: np.ndarray
     targets: tuple[str, ...]
     values: Mapping[str, np.ndarray]
-    present: np.ndarray
+    present: np.ndarray | None
     table: Mapping[str, np.ndarray] = field(default_factory=dict)
     groups: Mapping[str, np.ndarray] = field(default_factory=dict)
     has_size: bool = True
@@ -48,7 +50,7 @@ class PerCaseValues:
             self.fold[rows],
             self.targets,
             {name: values[rows] for name, values in self.values.items()},
-            self.present[rows],
+            None if self.present is None else self.present[rows],
             {name: values[rows] for name, values in self.table.items()},
             {name: values[rows] for name, values in self.groups.items()},
             self.has_size,
@@ -57,7 +59,7 @@ class PerCaseValues:
     def as_frame(self, split: str, hashed: Mapping[str, str], baseline: str | None) -> pd.DataFrame:
         """Long, for predictions.parquet."""
         columns = {name: values.reshape(-1) for name, values in self.table.items()}
-        return self._long(split, hashed, baseline).assign(**columns)
+        return self._long(split, hashed, baseline).assign(**columns, has_size=self.has_size)
 
     def measures(self, split: str, hashed: Mapping[str, str], baseline: str | None) -> pd.DataFrame:
         """Long, for measures.parquet: a row a case, target and measure, with its value."""
@@ -88,7 +90,7 @@ def joined(parts: Sequence[PerCaseValues]) -> PerCaseValues:
         np.concatenate([np.full(len(p.ids), number) for number, p in enumerate(parts)]),
         first.targets,
         {name: np.concatenate([p.values[name] for p in parts]) for name in first.values},
-        np.concatenate([p.present for p in parts]),
+        None if first.present is None else np.concatenate([p.present for p in parts if p.present is not None]),
         {name: np.concatenate([p.table[name] for p in parts]) for name in first.table},
         {name: np.concatenate([p.groups[name] for p in parts]) for name in first.groups},
         all(p.has_size for p in parts),
@@ -96,30 +98,43 @@ def joined(parts: Sequence[PerCaseValues]) -> PerCaseValues:
 
 
 def read_frames(predictions: pd.DataFrame, measures: pd.DataFrame) -> PerCaseValues:
-    """The rows of one split and baseline of a run's two tables."""
-    ids = tuple(dict.fromkeys(predictions["case_id"]))
+    """The rows of one split and baseline of a run's two tables, in the order in which they were written."""
     targets = tuple(dict.fromkeys(predictions["target"]))
-    once = predictions.drop_duplicates("case_id").set_index("case_id").loc[list(ids)]
+    once = predictions.iloc[:: len(targets)]
+    shape = (len(once), len(targets))
     wide = {
-        str(name): part.pivot(index="case_id", columns="target", values="value")
-        .loc[list(ids), list(targets)]
-        .to_numpy()
-        for name, part in measures.groupby("metric", sort=False)
+        str(name): part["value"].to_numpy(float).reshape(shape) for name, part in measures.groupby("metric", sort=False)
     }
-    known = {"case_id", "patient", "split", "fold", "target", "baseline", "threshold"}
+    known = {"case_id", "patient", "split", "fold", "target", "baseline", "threshold", "has_size", "task"}
     columns = [c for c in predictions.columns if c not in known and not c.startswith("group_")]
-    table = {c: predictions[c].to_numpy(object).reshape(len(ids), len(targets)) for c in columns}
     size = wide.get("truth_size")
     return PerCaseValues(
-        ids,
+        tuple(once["case_id"]),
         once["patient"].to_numpy(object),
         once["fold"].to_numpy(int),
         targets,
         wide,
-        np.ones((len(ids), len(targets)), bool) if size is None else size > 0,
-        table,
+        None if size is None else size > 0,
+        {c: predictions[c].to_numpy(object).reshape(shape) for c in columns},
         {c.removeprefix("group_"): once[c].to_numpy(object) for c in once.columns if c.startswith("group_")},
+        bool(predictions["has_size"].all()),
     )
+
+
+def read_run(directory: Path, task: str) -> dict[tuple[str, str | None], PerCaseValues]:
+    """A finished run's values by (split, baseline)."""
+    given, measured = (rows_of_task(pd.read_parquet(directory / name), task) for name in (PREDICTIONS, MEASURES))
+    found: dict[tuple[str, str | None], PerCaseValues] = {}
+    for (split, name), part in given.groupby(["split", "baseline"], sort=False):
+        mine = measured[(measured["split"] == split) & (measured["baseline"] == name)]
+        found[str(split), str(name) or None] = read_frames(part, mine)
+    return found
+
+
+def rows_of_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Rows of one task of a run's table, with "" in place of a missing baseline."""
+    mine = table[table["task"] == task] if "task" in table else table
+    return mine.assign(baseline=mine["baseline"].fillna(""))
 
 
 def estimands(cases: PerCaseValues, specs: Sequence[MetricSpec], why: Why) -> list[Estimand]:
@@ -138,7 +153,7 @@ def _estimand(cases: PerCaseValues, spec: MetricSpec, target: str, table: np.nda
     columns = list(range(len(cases.targets))) if target == MEAN else [cases.targets.index(target)]
     values = table[:, columns]
     known = ~np.isnan(values).all(axis=1)
-    present = int(cases.present[:, columns].any(axis=1).sum())
+    present = None if cases.present is None else int(cases.present[:, columns].any(axis=1).sum())
 
     def minus(other: Estimand) -> Estimand:
         """Case by case, over the cases where both exist."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from medvfm.core.case import Case
@@ -32,13 +31,12 @@ from medvfm.core.recipe import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.dataset import truth_masks
 from medvfm.io.dataset.prediction_tables import Table
-from medvfm.io.run_directory import MEASURES, PREDICTIONS
 from medvfm.io.writers import masks
 from medvfm.models.inputs.volumes import VolumePreparer
 from medvfm.statistics.estimand import Estimand
 from medvfm.tasks import per_case
-from medvfm.tasks.input_files import cases_of
 from medvfm.tasks.per_case import PerCaseValues
+from medvfm.tasks.per_case_task import PerCaseTask
 from medvfm.tasks.segmentation import baselines, case_pictures, mask_files, mask_folders, measures, postprocess
 from medvfm.tasks.segmentation.words import WORDS
 
@@ -65,25 +63,28 @@ class MaskFolderOptions(BaseModel):
 
 
 @dataclass(frozen=True)
-class SegmentationTask:
+class SegmentationTask(PerCaseTask):
     """Structures in order (value 1 is the first), and how they share voxels. See core.protocols.Task.
 
     An answer is a mask on the grid of the image: (i, j, k) whole numbers, or (i, j, k, T) of bool for multi_label.
     labels: value of a mask to its name, coded as the card codes it.
     """
 
-    classes: tuple[str, ...]
-    kind: str
+    classes: tuple[str, ...] = ("foreground",)
+    kind: str = "semantic"
     postprocess: tuple[str, ...] = ()
     labels_by_value: Mapping[int, Label] = field(default_factory=dict)
     unit: str = "image"
     name: str = "segmentation"
-    answers: ClassVar[Literal["mask"]] = "mask"
     uses: ClassVar[frozenset[str]] = USES
     built_in_baselines: ClassVar[Mapping[str, str]] = baselines.BUILT_IN
     variant_metrics: ClassVar[tuple[str, ...]] = ("dice",)
     variant_cases: ClassVar[int] = 32
     formats: ClassVar[tuple[str, ...]] = mask_files.FORMATS
+
+    @property
+    def answers(self) -> Literal["mask"]:
+        return "mask"
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -100,14 +101,6 @@ class SegmentationTask:
 
     def hide(self, case: Case) -> Case:
         return replace(case, masks={})
-
-    def stratify(self) -> tuple[str, ...]:
-        """Masks say nothing of a case before they are read: splits balance only what the recipe names."""
-        return ()
-
-    def labels(self, cases: Sequence[Case]) -> np.ndarray | None:
-        """The truth of a mask is read case by case."""
-        return None
 
     def truth_reader(self, card: DataCard) -> TruthReader | None:
         return truth_masks.MaskTruthReader.of(card, self.classes, self.kind)
@@ -165,16 +158,6 @@ class SegmentationTask:
             masks=None if folder is None else [f"masks/{masks.file_stem(case.case_id)}" for case in cases],
         )
 
-    def join(self, parts: Sequence[PerCaseValues]) -> PerCaseValues:
-        return per_case.joined(parts)
-
-    def operating_points(self, val: PerCaseValues | None, specs: Sequence[MetricSpec], recalibrate: bool) -> Points:
-        """Masks have no threshold of their own."""
-        return Points()
-
-    def adjusted(self, predictions: PerCaseValues, points: Points) -> PerCaseValues:
-        return predictions
-
     def estimands(self, predictions: PerCaseValues, specs: Sequence[MetricSpec], points: Points) -> list[Estimand]:
         return per_case.estimands(predictions, specs, lambda spec: _why(spec, predictions.has_size))
 
@@ -190,18 +173,6 @@ class SegmentationTask:
         if settings.name == "ellipse":
             return lambda: baselines.Ellipse(volumes, self.kind)
         return lambda: baselines.Location(volumes, len(self.classes))
-
-    def read_run(self, directory: Path) -> dict[tuple[str, str | None], PerCaseValues]:
-        tables = [pd.read_parquet(directory / name) for name in (PREDICTIONS, MEASURES)]
-        given, measured = (table.assign(baseline=table["baseline"].fillna("")) for table in tables)
-        found: dict[tuple[str, str | None], PerCaseValues] = {}
-        for (split, name), part in given.groupby(["split", "baseline"], sort=False):
-            mine = measured[(measured["split"] == split) & (measured["baseline"] == name)]
-            found[str(split), str(name) or None] = per_case.read_frames(part, mine)
-        return found
-
-    def cases(self, inputs: Sequence[Path]) -> list[Case]:
-        return cases_of(inputs)
 
     def combine(self, answers: Sequence[np.ndarray], points: Points) -> np.ndarray:
         return mask_files.agreed(answers, len(self.classes), self.kind)
