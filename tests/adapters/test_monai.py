@@ -97,7 +97,7 @@ def test_every_network_takes_its_patch(network, dims):
     patch = [64] * dims if network == "swin_unetr" else [16] * dims
     found = adapter(network=network, dims=dims, patch=patch, width=8)
     example = found.example(item(), np.random.default_rng(0), lambda pixels, labels: (pixels, labels))
-    batch = found.collate([example, example])
+    batch = found.collate([example] * (2 if dims == 2 else 1))  # a volume costs more
     loss = found.loss(batch)
     loss.backward()
     assert torch.isfinite(loss)
