@@ -183,9 +183,9 @@ def schema(what: Annotated[str, typer.Argument(help="recipe or card")]) -> None:
 @app.command()
 def doctor() -> None:
     """What is installed, which codecs, which device, what is cached."""
-    from medvfm.cli import doctor as health
+    from medvfm.cli.doctor import findings
 
-    for name, value in health.findings():
+    for name, value in findings():
         print(f"{name:<26} {value}")
 
 

@@ -13,7 +13,7 @@ from medvfm.core.errors import DataError
 from medvfm.core.plurals import plural
 from medvfm.core.protocols import Record, Task
 from medvfm.core.recipe import Recipe
-from medvfm.engine import case_store
+from medvfm.engine import case_reading
 from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import RunContext
 from medvfm.engine.learners import Learner, LoopLearner
@@ -161,7 +161,7 @@ def _pixel_keys(store: CaseStore, context: RunContext) -> leakage.Pixels:
 
 def _keys_of(store: CaseStore, cases: Sequence[Case], context: RunContext) -> leakage.Pixels:
     reader = _PixelKeyReader({**store.preparer.read, "nan": store.preparer.prepare.invalid})
-    found = case_store.prepared(cases, reader, context.workers, strict=False)
+    found = case_reading.prepared(cases, reader, context.workers, strict=False)
     return {case.case_id: keys for case, keys in zip(cases, found, strict=True) if not isinstance(keys, str)}
 
 

@@ -15,7 +15,7 @@ from medvfm.core.data_card import DataCard, Label, Masks
 from medvfm.core.errors import MedvfmError
 from medvfm.core.image import Image
 from medvfm.core.plurals import plural
-from medvfm.engine import case_store
+from medvfm.engine import case_reading
 from medvfm.io.console import Console
 from medvfm.io.dataset import leakage
 from medvfm.io.dataset.cases import CaseTable
@@ -180,7 +180,7 @@ def check(card: DataCard, table: CaseTable, console: Console, workers: int, root
 def _looks(cases: Sequence[Case], looker: Looker, console: Console, workers: int) -> dict[Hashable, Look | str]:
     """What is in the files of each case, or why it cannot be read: once where several cases (questions) share them."""
     first = {_files(case): case for case in reversed(cases)}
-    found = case_store.prepared(list(first.values()), looker, workers, strict=False)
+    found = case_reading.prepared(list(first.values()), looker, workers, strict=False)
     return dict(zip(first, console.track(found, len(first), "read"), strict=True))
 
 

@@ -10,8 +10,8 @@ import torch
 
 from medvfm.core.case import Case
 from medvfm.core.item import Item
-from medvfm.engine import case_store
-from medvfm.engine.case_store import PreparedReader
+from medvfm.engine import case_reading
+from medvfm.engine.case_reading import PreparedReader
 from medvfm.engine.context import RunContext
 from medvfm.io.cache import FeatureStore
 
@@ -40,7 +40,7 @@ def compute(
 
     A case that reads no file has no key: its features are computed each time, and never stored under a key of files.
     """
-    keyed = case_store.content_keys(cases, reader, context.strict)
+    keyed = case_reading.content_keys(cases, reader, context.strict)
     store = FeatureStore(key)
     names = [k or f"case {case.case_id}" for case, k in keyed.readable]
     found = store.get(list({k for _, k in keyed.readable if k}))
@@ -50,7 +50,7 @@ def compute(
         wanted = {name: pair for pair, name in missing}  # the same image in two cases is encoded once
         batch: list[tuple[str, Item]] = []
         fresh: dict[str, np.ndarray] = {}
-        read = case_store.read_cases(list(wanted.values()), reader, reader.key(), context, label)
+        read = case_reading.read_cases(list(wanted.values()), reader, reader.key(), context, label)
         for name, (case, _, arrays) in zip(wanted, read, strict=True):
             if isinstance(arrays, str):
                 left_out += [(other.case_id, arrays) for (other, _), n in missing if n == name]

@@ -12,8 +12,8 @@ from medvfm.core.case import Case
 from medvfm.core.errors import DataError, MedvfmError, RunError
 from medvfm.core.item import Item
 from medvfm.core.protocols import Adapter, Points, Record, Task
-from medvfm.engine import case_store
-from medvfm.engine.case_store import PreparedReader
+from medvfm.engine import case_reading
+from medvfm.engine.case_reading import PreparedReader
 from medvfm.engine.context import RunContext
 
 
@@ -38,7 +38,7 @@ def predict(
     preparer = adapters[0].preparer
     rows: list[Record] = []
     left_out: list[tuple[str, str]] = []
-    read = case_store.prepared(cases, PreparedReader(preparer), context.workers, context.strict)
+    read = case_reading.prepared(cases, PreparedReader(preparer), context.workers, context.strict)
     for case, arrays in zip(cases, context.console.track(read, len(cases), "predicted"), strict=True):
         if isinstance(arrays, str):
             left_out.append((case.case_id, arrays))

@@ -16,7 +16,7 @@ from medvfm.core.plurals import plural
 from medvfm.core.protocols import Adapter, Outside, Record
 from medvfm.core.recipe import Confidence, Prepare, Recipe
 from medvfm.core.result_row import as_records
-from medvfm.engine import case_store, dataset_check, dataset_page, saved_model
+from medvfm.engine import case_reading, dataset_check, dataset_page, saved_model
 from medvfm.engine import predict as answer_new
 from medvfm.engine import record as records
 from medvfm.engine import run as engine_run
@@ -117,7 +117,7 @@ def check_data(card: str, root: str | None, layout: str | None) -> tuple[dataset
     console = Console()
     folder = roots.locate(found, root, {}, console, layout=layout, beside=lookup.beside(card))
     table = tables.read_cases(found, folder, layout=layout)
-    findings = dataset_check.check(found, table, console, case_store.default_workers("cpu"), folder)
+    findings = dataset_check.check(found, table, console, case_reading.default_workers("cpu"), folder)
     patients = len({c.owner for c in findings.cases})
     return findings, (
         f"{found.name}, layout {table.layout}: {plural(len(findings.cases), 'case')} of {plural(patients, 'patient')} "
@@ -138,7 +138,7 @@ def show_data(card: str, root: str | None, layout: str | None, out: Path | None)
         console.say(f"  {missing}")
     else:
         table = tables.read_cases(found, folder, layout=layout)
-        findings = dataset_check.check(found, table, console, case_store.default_workers("cpu"), folder)
+        findings = dataset_check.check(found, table, console, case_reading.default_workers("cpu"), folder)
     record = dataset_page.write(found, table, findings, directory)
     return page.render(directory), str(record["answer"])
 
@@ -158,7 +158,7 @@ def _root(card: DataCard, recipe: Recipe, console: Console) -> Path:
 
 def _context(checkpoint: Path, device: str | None, strict: bool, console: Console) -> RunContext:
     chosen = _device(device)
-    return RunContext(checkpoint, chosen, case_store.default_workers(chosen), strict, console)
+    return RunContext(checkpoint, chosen, case_reading.default_workers(chosen), strict, console)
 
 
 def _device(wanted: str | None) -> str:

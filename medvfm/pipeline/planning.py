@@ -23,7 +23,7 @@ Keys = tuple[str | int, ...]
 # Keys that every recipe may set, whatever its task and method; any other must be used by one of them.
 FREE = ("task.name", "task.classes", "task.kind", "task.metrics", "task.options")
 STAGE_DATA = "adapter.stages.data"
-CHECKED = ("train", "prepare", "adapter.rank", "adapter.alpha", "adapter.blocks", "adapter.prompts", "task")
+ADAPTER_KEYS = ("rank", "alpha", "blocks", "prompts")  # what only some methods of some adapters use
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -54,6 +54,8 @@ def plan(recipe: Recipe) -> Plan:
 
 def _task(recipe: Recipe, settings: TaskSettings, keys: Keys, card: DataCard) -> TaskPlan:
     module = lookup.module("tasks", settings.name, recipe.where(*keys, "name"))
+    if settings.options and not hasattr(module, "Options"):
+        raise RecipeError(f"the task {settings.name} has no options", where=recipe.where(*keys, "options"))
     task: Task = module.build(settings, lambda *more: recipe.where(*keys, *more), card)
     names = settings.metrics or recipe.evaluate.metrics or task.default_metrics
     at: Keys = (*keys, "metrics") if settings.metrics else ("evaluate", "metrics")
@@ -111,6 +113,7 @@ class _Maker:
                 where=recipe.where("select", "metric"),
                 remedy="select by a metric of the task",
             )
+        self._refuse_unused(settings, stages, keys)
         module.refuse(settings, [s.method_name for s in stages], recipe.prepare, self.task)
         first = given[0]
         own = settings.model_copy(update={"options": {**settings.options, **first.options}})
@@ -184,6 +187,15 @@ class _Maker:
             table = _table_of(recipe, stage, card, (*keys, *more, "data"))
         return StagePlan(name, method, loop, stage.options, card, table)
 
+    def _refuse_unused(self, settings: AdapterSettings, stages: Sequence[StagePlan], keys: Keys) -> None:
+        """Keys of an adapter (rank, prompts, ...) that none of its methods uses."""
+        task = self.task.name
+        used = frozenset().union(*(stage.method.uses[task] for stage in stages))
+        for key in ADAPTER_KEYS:
+            if getattr(settings, key) is not None and f"adapter.{key}" not in used:
+                who = f"{stages[-1].method_name} on {task}"
+                raise RecipeError(_no_use(who, f"adapter.{key}", used, task), where=self.recipe.where(*keys, key))
+
     def _located(self, settings: AdapterSettings, keys: Keys) -> AdapterSettings:
         """Paths of weights and prompts, relative to the recipe."""
         changes: dict[str, object] = {}
@@ -213,6 +225,11 @@ class _Maker:
             )
         if settings.columns and (found is None or "columns" not in built_in.get(settings.name, "")):
             raise RecipeError(f"{settings.name} takes no columns", where=recipe.where(*keys, "columns"))
+        if found is not None:
+            for key in settings.model_fields_set - {"name", "columns"}:
+                raise RecipeError(
+                    f"the baseline {settings.name} has no use for {key!r}", where=recipe.where(*keys, key)
+                )
         if isinstance(found, Reuse):
             return found
         if found is not None:
@@ -244,7 +261,7 @@ def _refuse_unused(recipe: Recipe, task: Task, model: ModelPlan) -> None:
     name = model.stages[-1].method_name
     for keys in _set_keys(recipe):
         dotted = ".".join(k for k in keys if isinstance(k, str))
-        if not dotted.startswith(CHECKED) or dotted.startswith("train") or dotted in FREE:
+        if dotted in FREE:
             continue
         if not any(dotted == use or dotted.startswith(f"{use}.") for use in used):
             raise RecipeError(_no_use(f"{name} on {task.name}", dotted, used, task.name), where=recipe.where(*keys))
@@ -276,9 +293,6 @@ def _set_keys(recipe: Recipe) -> Iterator[Keys]:
     yield from _walk(recipe.prepare, ("prepare",))
     for number, task in enumerate(recipe.tasks):
         yield from _walk(task, ("task", number) if len(recipe.tasks) > 1 else ("task",))
-    for key in ("rank", "alpha", "blocks", "prompts"):
-        if getattr(recipe.adapter, key) is not None:
-            yield ("adapter", key)
 
 
 def _walk(section: Section, keys: Keys) -> Iterator[Keys]:

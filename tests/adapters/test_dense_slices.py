@@ -9,8 +9,8 @@ import torch
 from medvfm.adapters import dinov2
 from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.core.slice_grid import SliceGrid
-from medvfm.models.inputs.volumes import PreparedVolume
 from medvfm.tasks.segmentation.task import SegmentationTask
+from tests.samples.items import answer_to, prepared
 
 SHAPE = (7, 30, 22)  # slices, rows, columns
 
@@ -46,15 +46,15 @@ def item(channels=1, layers=0):
     truth[2:5, 8:15, 5:12] = 1
     if layers:
         truth = np.stack([truth > 0] * layers)
-    return PreparedVolume("c", rng.random((channels, *SHAPE)).astype(np.float16), grid, truth)
+    return prepared("c", rng.random((channels, *SHAPE)).astype(np.float16), grid, truth)
 
 
 @pytest.mark.parametrize("decoder", ["conv", "linear"])
 @pytest.mark.parametrize("method", ["dense_head", "lora", "last_blocks", "full"])
 def test_a_method_moves_what_it_says_and_nothing_else(checkpoint, method, decoder):
     adapter = build(checkpoint, method, SegmentationTask(("a", "b"), "semantic"), decoder=decoder)
-    examples = [adapter.draw(item(), np.random.default_rng(n), lambda p, t: (p, t)) for n in range(2)]
-    adapter.loss(adapter.collate(examples), torch.zeros(2)).backward()
+    examples = [adapter.example(item(), np.random.default_rng(n), lambda p, t: (p, t)) for n in range(2)]
+    adapter.loss(adapter.collate(examples)).backward()
     for name, parameter in adapter.module.named_parameters():
         in_encoder = name.startswith("encoder.")
         assert (parameter.grad is not None) == parameter.requires_grad, name
@@ -68,7 +68,7 @@ def test_slices_land_where_they_belong(checkpoint):
     """A network that answers with the brightness of the middle channel gives back the planted shape."""
     adapter = build(checkpoint, "dense_head", SegmentationTask(("a",), "semantic"))
     one = item()
-    planted = PreparedVolume("c", one.truth[None].astype(np.float16), one.grid)
+    planted = prepared("c", one.truth[None].astype(np.float16), one.grid)
 
     class Bright(torch.nn.Module):
         def __init__(self, net):
@@ -81,7 +81,7 @@ def test_slices_land_where_they_belong(checkpoint):
             return torch.cat([torch.full_like(middle, 0.5), middle], 1)
 
     adapter.module = Bright(adapter.module)
-    found = adapter.segment(planted)
+    found = answer_to(adapter, planted)
     wanted = one.grid.to_source(one.truth)
     assert 2 * (found & wanted).sum() / (found.sum() + wanted.sum()) > 0.95
     assert not found[wanted.any(axis=(1, 2)) == 0].any()
@@ -89,7 +89,7 @@ def test_slices_land_where_they_belong(checkpoint):
 
 def test_overlapping_structures_and_colour(checkpoint):
     adapter = build(checkpoint, "dense_head", SegmentationTask(("a", "b"), "multi_label"))
-    example = adapter.draw(item(3, 2), np.random.default_rng(0), lambda p, t: (p, t))
+    example = adapter.example(item(3, 2), np.random.default_rng(0), lambda p, t: (p, t))
     assert example["pixels"].shape == (3, 56, 56) and example["labels"].shape == (2, 56, 56)
-    assert torch.isfinite(adapter.loss(adapter.collate([example]), torch.zeros(1)))
-    assert adapter.segment(item(3, 2)).shape == (SHAPE[2], SHAPE[1], SHAPE[0], 2)
+    assert torch.isfinite(adapter.loss(adapter.collate([example])))
+    assert answer_to(adapter, item(3, 2)).shape == (SHAPE[2], SHAPE[1], SHAPE[0], 2)

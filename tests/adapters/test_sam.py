@@ -14,13 +14,14 @@ import transformers as T
 
 from medvfm.adapters import sam
 from medvfm.core.errors import DataError, RecipeError
+from medvfm.core.item import Item
 from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.engine.weight_audit import training_mode
-from medvfm.models.inputs.volumes import PreparedVolume
 from medvfm.models.sam import prompt_sources
 from medvfm.nn import prompts
 from medvfm.tasks.segmentation.task import SegmentationTask
+from tests.samples.items import answer_to, prepared
 from tests.samples.sam_models import DECODER, HIERA, PROMPT, SIDE, VISION, perturbed
 
 NUCLEI = SegmentationTask(("nucleus",), "instances")
@@ -37,7 +38,7 @@ def adapted(question=NUCLEI, method="full", weights="tiny", given=BOX, seed=0, *
     return sam.build(settings, question, method, Prepare(), windows={}, read={}, train=Train(), seed=seed)
 
 
-def picture(seed: int = 0, size: int = 64, count: int = 3) -> PreparedVolume:
+def picture(seed: int = 0, size: int = 64, count: int = 3) -> Item:
     """Bright discs on a dark ground, numbered."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
@@ -47,10 +48,10 @@ def picture(seed: int = 0, size: int = 64, count: int = 3) -> PreparedVolume:
         labels[0][(y - row) ** 2 + (x - column) ** 2 <= radius**2] = number
     pixels = (0.2 + 0.6 * (labels > 0) + 0.05 * rng.standard_normal(labels.shape)).clip(0, 1)
     grid = SliceGrid.of((size, size, 1), np.eye(4), False)
-    return PreparedVolume(f"case{seed}", pixels[None].astype(np.float16), grid, labels)
+    return prepared(f"case{seed}", pixels[None].astype(np.float16), grid, labels)
 
 
-def volume(spacing=None) -> PreparedVolume:
+def volume(spacing=None) -> Item:
     """A ball (1) and a rod (2) in a volume (i, j, k) of (40, 36, 10) voxels of 1 x 1 x 2 mm."""
     i, j, k = np.mgrid[:40, :36, :10]
     truth = np.zeros((40, 36, 10), np.uint8)
@@ -58,7 +59,7 @@ def volume(spacing=None) -> PreparedVolume:
     truth[(i - 30) ** 2 + (j - 24) ** 2 <= 38] = 2
     grid = SliceGrid.of(truth.shape, np.diag([1.0, 1, 2, 1]), True, "axial", spacing)
     pixels = grid.to_model(truth.astype(np.float32) / 2, linear=True)[None].astype(np.float16)
-    return PreparedVolume("volume", pixels, grid, grid.to_model(truth, linear=False))
+    return prepared("volume", pixels, grid, grid.to_model(truth, linear=False))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def ellipse(box, shape):
 
 def test_untrained_tiny_draws_the_ellipse_in_each_true_box():
     adapter, item = adapted(), picture(count=1)
-    found = item.grid.to_model(adapter.segment(item), linear=False)[0]
+    found = item.grid.to_model(answer_to(adapter, item), linear=False)[0]
     expected = ellipse(prompts.box_of(item.truth[0] > 0), item.truth.shape[1:])
     assert (found > 0).sum() > 40
     assert ((found > 0) == expected).mean() > 0.9999
@@ -107,8 +108,8 @@ def test_answers_lie_on_the_voxels_that_were_asked_about():
     item = volume()
     grid = SliceGrid.of((40, 36, 10), np.diag([-1.0, 1, -2, 1]), True, "axial")
     truth = item.grid.to_source(item.truth)
-    turned = PreparedVolume("turned", item.pixels, grid, grid.to_model(truth, linear=False))
-    found = adapted(ORGANS).segment(turned)
+    turned = prepared("turned", item.pixels, grid, grid.to_model(truth, linear=False))
+    found = answer_to(adapted(ORGANS), turned)
     for value in (1, 2):
         both = ((found == value) & (truth == value)).sum()
         assert 2 * both / ((found == value).sum() + (truth == value).sum()) > 0.85
@@ -117,10 +118,10 @@ def test_answers_lie_on_the_voxels_that_were_asked_about():
 @pytest.mark.parametrize("spacing", [None, (2.0, 1.5, 1.5)])
 def test_each_kind_of_question_gets_its_shape(spacing):
     item = volume(spacing)
-    semantic = adapted(ORGANS).segment(item)
+    semantic = answer_to(adapted(ORGANS), item)
     assert semantic.shape == (40, 36, 10) and set(np.unique(semantic)) == {0, 1, 2}
     layers = np.stack([item.truth > 0, item.truth == 2])
-    multi = adapted(BOTH).segment(PreparedVolume("volume", item.pixels, item.grid, layers))
+    multi = answer_to(adapted(BOTH), prepared("volume", item.pixels, item.grid, layers))
     assert multi.shape == (40, 36, 10, 2) and multi.dtype == bool
     assert multi[..., 0].sum() > multi[..., 1].sum() > 0
 
@@ -149,7 +150,7 @@ def test_what_the_prompts_take_from_the_truth_is_said():
 
 def test_a_mask_is_carried_from_the_largest_slice_to_the_others():
     item = volume()
-    found = adapted(ORGANS, given={**BOX, "options": {"propagate": "slices"}}).segment(item)
+    found = answer_to(adapted(ORGANS, given={**BOX, "options": {"propagate": "slices"}}), item)
     stacked = item.grid.to_model(found, linear=False)
     largest = int((item.truth == 1).sum((1, 2)).argmax())
     expected = ellipse(prompts.box_of(item.truth[largest] == 1), item.truth.shape[1:])
@@ -179,7 +180,7 @@ def test_the_memory_of_a_video_model_carries_masks_too(monkeypatch):
     adapter, item = adapted(ORGANS, given={**BOX, "options": {"propagate": "slices"}}), volume()
     painter = Painter()
     monkeypatch.setattr(adapter, "_prompting", _sam_prompting.replace(adapter._prompting, memory=painter))
-    found = item.grid.to_model(adapter.segment(item), linear=False)
+    found = item.grid.to_model(answer_to(adapter, item), linear=False)
     largest = int((item.truth == 1).sum((1, 2)).argmax())
     assert sorted(painter.seeds) == [(0, [2]), (largest, [1])]
     x0, y0, x1, y1 = prompts.box_of(item.truth[largest] == 1).astype(int)
@@ -190,10 +191,10 @@ def test_the_memory_of_a_video_model_carries_masks_too(monkeypatch):
 
 def test_prompts_from_the_truth_need_it_and_others_do_not_see_it():
     item = picture()
-    blind = PreparedVolume(item.case_id, item.pixels, item.grid, None)
+    blind = prepared(item.case_id, item.pixels, item.grid, None)
     with pytest.raises(DataError, match="has none"):
-        adapted().segment(blind)
-    found = adapted(given={"from": "grid", "options": {"points": 4, "iou": 0, "stability": 0.2}}).segment(blind)
+        answer_to(adapted(), blind)
+    found = answer_to(adapted(given={"from": "grid", "options": {"points": 4, "iou": 0, "stability": 0.2}}), blind)
     assert found.max() > 1
 
 
@@ -202,25 +203,25 @@ def test_clicks_follow_the_usual_rule_and_a_next_variant_adds_one():
     assert adapter.variants() == [f"box_jitter_px={p}" for p in (0, 2, 5, 10, 20)] + [
         f"clicks={n}" for n in range(1, 11)
     ]
-    one = item.grid.to_model(adapter.segment(item, "clicks=1"), linear=False)[0] > 0
-    adapter.segment(item, "clicks=2")
+    one = item.grid.to_model(answer_to(adapter, item, "clicks=1"), linear=False)[0] > 0
+    answer_to(adapter, item, "clicks=2")
     points = adapter._prompting._clicks[item.case_id, 0][0]
     truth = item.truth[0] > 0
     assert points[0].tolist() == [*prompts.centre_of(truth), 1]
     assert points[1].tolist() == list(prompts.next_click(truth, one))
-    three = adapter.segment(item, "clicks=3")
-    assert np.array_equal(three, adapted(given={**BOX, "options": {"robustness": True}}).segment(item, "clicks=3"))
-    assert np.array_equal(adapter.segment(item, "box_jitter_px=0"), adapter.segment(item))
-    assert not np.array_equal(adapter.segment(item, "box_jitter_px=10"), adapter.segment(item))
+    three = answer_to(adapter, item, "clicks=3")
+    assert np.array_equal(three, answer_to(adapted(given={**BOX, "options": {"robustness": True}}), item, "clicks=3"))
+    assert np.array_equal(answer_to(adapter, item, "box_jitter_px=0"), answer_to(adapter, item))
+    assert not np.array_equal(answer_to(adapter, item, "box_jitter_px=10"), answer_to(adapter, item))
     with pytest.raises(ValueError, match="no variant"):
-        adapter.segment(item, "sharpness=1")
+        answer_to(adapter, item, "sharpness=1")
 
 
 def test_examples_hold_objects_with_prompts_that_fit_them():
     adapter, item = adapted(crop_px=48, points=0.5), picture(count=8, size=96)
     seen = set()
     for seed in range(20):
-        example = adapter.draw(item, np.random.default_rng(seed), same)
+        example = adapter.example(item, np.random.default_rng(seed), same)
         assert example["picture"].shape == (1, 48, 48) and len(example["masks"]) <= 8
         for mask, box, points in zip(example["masks"], example["boxes"], example["points"], strict=True):
             boxed = bool(np.isfinite(box).all())
@@ -233,7 +234,7 @@ def test_examples_hold_objects_with_prompts_that_fit_them():
                 side = max(prompts.box_of(mask)[2:] - prompts.box_of(mask)[:2]) + 1
                 assert np.abs(box - prompts.box_of(mask)).max() <= 0.1 * side + 1e-4
     assert seen == {True, False}
-    again = [adapter.draw(item, np.random.default_rng(3), same)["picture"] for _ in range(2)]
+    again = [adapter.example(item, np.random.default_rng(3), same)["picture"] for _ in range(2)]
     assert np.array_equal(*again)
 
 
@@ -250,10 +251,10 @@ def test_tiny_learns_what_an_ellipse_cannot_say():
             full = (y - row) ** 2 + (x - column) ** 2 <= 100
             labels[0][full & ((y - row) ** 2 + (x - column - 8) ** 2 > 64)] = number + 1
         pixels = (0.1 + 0.8 * (labels > 0))[None].astype(np.float16)
-        items.append(PreparedVolume(str(seed), pixels, SliceGrid.of((64, 64, 1), np.eye(4), False), labels))
+        items.append(prepared(str(seed), pixels, SliceGrid.of((64, 64, 1), np.eye(4), False), labels))
 
     def dice(adapter, item):
-        found = item.grid.to_model(adapter.segment(item), linear=False) > 0
+        found = item.grid.to_model(answer_to(adapter, item), linear=False) > 0
         return 2 * (found & (item.truth > 0)).sum() / (found.sum() + (item.truth > 0).sum())
 
     adapter = adapted(points=0.0, exact=1.0)
@@ -263,8 +264,10 @@ def test_tiny_learns_what_an_ellipse_cannot_say():
         torch.manual_seed(0)
         for step in range(40):
             training_mode(adapter.module)
-            examples = [adapter.draw(items[(step + n) % 4], np.random.default_rng([step, n]), same) for n in range(4)]
-            loss = adapter.loss(adapter.collate(examples), torch.zeros(4))
+            examples = [
+                adapter.example(items[(step + n) % 4], np.random.default_rng([step, n]), same) for n in range(4)
+            ]
+            loss = adapter.loss(adapter.collate(examples))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -302,8 +305,8 @@ def test_every_method_trains_what_it_says_and_all_of_that(method, family, sam_fo
     item = picture(count=2)
     for step in range(3):
         training_mode(adapter.module)
-        examples = [adapter.draw(item, np.random.default_rng([step, n]), same) for n in range(2)]
-        loss = adapter.loss(adapter.collate(examples), torch.zeros(2))
+        examples = [adapter.example(item, np.random.default_rng([step, n]), same) for n in range(2)]
+        loss = adapter.loss(adapter.collate(examples))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -313,7 +316,7 @@ def test_every_method_trains_what_it_says_and_all_of_that(method, family, sam_fo
     adapter.save(tmp_path)
     again = adapted(**make)
     again.load(tmp_path)
-    assert np.array_equal(adapter.segment(item), again.segment(item))
+    assert np.array_equal(answer_to(adapter, item), answer_to(again, item))
     assert adapter.record()["parameters"]["trainable"] > 0
     assert adapter.record()["contract"]["contract"] == family
 
@@ -325,7 +328,7 @@ def test_a_next_stage_goes_on_from_merged_updates(sam_folder, tmp_path):
             if ".lora_B" in name:
                 parameter.fill_(0.05)
     expected = adapter.module.segmenter.encode(torch.full((1, 1, 64, 64), 0.5)).maps[0]
-    adapter.restage("decoder")
+    adapter.start_stage("decoder", {})
     assert not any(".lora_" in n for n, _ in adapter.module.named_parameters())
     assert adapter.module.encoder_is_frozen
     found = adapter.module.segmenter.encode(torch.full((1, 1, 64, 64), 0.5)).maps[0]
@@ -333,9 +336,9 @@ def test_a_next_stage_goes_on_from_merged_updates(sam_folder, tmp_path):
     item = picture(seed=5)
     adapter.save(tmp_path)
     again = adapted(method="lora", weights=sam_folder, contract="sam")
-    again.restage("decoder")
+    again.start_stage("decoder", {})
     again.load(tmp_path)
-    assert np.array_equal(again.segment(item), adapter.segment(item))
+    assert np.array_equal(answer_to(again, item), answer_to(adapter, item))
 
 
 def test_a_frozen_encoder_sees_each_slice_once(sam_folder, monkeypatch):
@@ -344,37 +347,37 @@ def test_a_frozen_encoder_sees_each_slice_once(sam_folder, monkeypatch):
     calls = []
     encode = type(first.module.segmenter).encode
     monkeypatch.setattr(type(first.module.segmenter), "encode", lambda *a, **k: calls.append(1) or encode(*a, **k))
-    labels = first.segment(item)
+    labels = answer_to(first, item)
     assert len(calls) == 1
     again = adapted(method="decoder", weights=sam_folder, contract="sam")
-    assert np.array_equal(again.segment(item), labels)
-    example = again.draw(item, np.random.default_rng(0), same)
-    again.loss(again.collate([example]), torch.zeros(1)).backward()
+    assert np.array_equal(answer_to(again, item), labels)
+    example = again.example(item, np.random.default_rng(0), same)
+    again.loss(again.collate([example])).backward()
     assert len(calls) == 1
     other = adapted(method="decoder", weights=sam_folder, contract="medsam")  # same weights, other input
-    other.segment(item)
+    answer_to(other, item)
     assert len(calls) == 2
     trained = adapted(method="full", weights=sam_folder, contract="sam")
-    trained.segment(item)
+    answer_to(trained, item)
     assert len(calls) == 3
 
 
 def test_pictures_without_objects_train_nothing():
     adapter, item = adapted(), picture()
-    empty = PreparedVolume("empty", item.pixels, item.grid, np.zeros_like(item.truth))
-    loss = adapter.loss(adapter.collate([adapter.draw(empty, np.random.default_rng(0), same)]), torch.zeros(1))
+    empty = prepared("empty", item.pixels, item.grid, np.zeros_like(item.truth))
+    loss = adapter.loss(adapter.collate([adapter.example(empty, np.random.default_rng(0), same)]))
     loss.backward()
     assert loss.item() == 0
-    assert adapter.segment(empty).max() == 0
+    assert answer_to(adapter, empty).max() == 0
 
 
 def test_promptless_asks_for_every_class_in_every_slice():
     adapter, item = adapted(ORGANS, "promptless", given=None), volume()
-    drawn = [adapter.draw(item, np.random.default_rng(seed), same)["masks"] for seed in range(12)]
+    drawn = [adapter.example(item, np.random.default_rng(seed), same)["masks"] for seed in range(12)]
     assert {len(masks) for masks in drawn} == {2}
     assert any(not masks[0].any() for masks in drawn)  # slices without the ball stay in
-    blind = PreparedVolume("volume", item.pixels, item.grid, None)
-    assert adapter.segment(blind).shape == (40, 36, 10)
+    blind = prepared("volume", item.pixels, item.grid, None)
+    assert answer_to(adapter, blind).shape == (40, 36, 10)
 
 
 def test_prompts_from_a_table(tmp_path):
@@ -383,10 +386,10 @@ def test_prompts_from_a_table(tmp_path):
     row = ",".join(f"{v:g}" for v in box)
     file = tmp_path / "boxes.csv"
     file.write_text(f"case_id,slice,label,x0,y0,x1,y1\n{item.case_id},0,7,{row}\n")
-    found = adapted(given={"from": "file", "file": str(file)}).segment(
-        PreparedVolume(item.case_id, item.pixels, item.grid, None)
+    found = answer_to(
+        adapted(given={"from": "file", "file": str(file)}), prepared(item.case_id, item.pixels, item.grid, None)
     )
-    assert np.array_equal(found > 0, adapted().segment(item) > 0)
+    assert np.array_equal(found > 0, answer_to(adapted(), item) > 0)
     assert found.max() == 7
     table = prompt_sources.FromTable.read(file, ("nucleus",), "instances")
     assert table.oracle is None and table.objects(picture(seed=1), 0) == []
@@ -425,8 +428,8 @@ def test_prompts_from_masks_of_another_model(tmp_path):
     Image.fromarray(item.truth[0].astype(np.uint8)).save(tmp_path / f"{item.case_id}.png")
     adapter = adapted(given={"from": "file", "file": str(tmp_path), "kind": "box"})
     assert adapter.oracle is None
-    found = adapter.segment(PreparedVolume(item.case_id, item.pixels, item.grid, None))
-    assert np.array_equal(found, adapted().segment(item))
+    found = answer_to(adapter, prepared(item.case_id, item.pixels, item.grid, None))
+    assert np.array_equal(found, answer_to(adapted(), item))
 
 
 def test_a_detector_and_a_segmenter_in_one_recipe(tmp_path):
@@ -453,7 +456,7 @@ def test_a_detector_and_a_segmenter_in_one_recipe(tmp_path):
     best = theirs["boxes"][theirs["scores"].argmax()].numpy()
     expected = np.array([best[0], best[1], max(best[0], best[2] - 1), max(best[1], best[3] - 1)]).clip(0, 63)
     assert np.allclose(asked[0].box_px, expected, atol=1e-3)
-    found = adapter.segment(PreparedVolume(item.case_id, item.pixels, item.grid, None))
+    found = answer_to(adapter, prepared(item.case_id, item.pixels, item.grid, None))
     assert found.shape == (64, 64, 1)
     with pytest.raises(DataError, match="finds no 'liver'"):
         adapted(ORGANS, given=given)
@@ -501,7 +504,7 @@ def test_true_masks_as_prompts_reach_the_model(sam_folder):
 def test_zero_shot_trains_nothing_and_answers_as_the_model_does(sam_folder):
     adapter, item = adapted(method="zero_shot", weights=sam_folder, contract="sam"), picture(count=2)
     assert not any(p.requires_grad for p in adapter.module.parameters())
-    found = adapter.segment(item)
+    found = answer_to(adapter, item)
     model = T.SamModel.from_pretrained(sam_folder).eval()
     pixels = adapter.module.segmenter.frame.pixels(torch.from_numpy(item.pixels[:, 0].astype(np.float32))[None])
     boxes = torch.from_numpy(prompts.boxes_of(item.truth[0])[1])[None]
@@ -521,12 +524,12 @@ def test_no_nan_box_reaches_a_mask():
 def test_gray_and_colour_pictures_of_one_size_are_encoded_together(monkeypatch):
     """Normalisation layers see the statistics of the batch: those of all its pictures, not of one kind at a time."""
     adapter, gray = adapted(), picture()
-    colour = PreparedVolume("colour", np.repeat(gray.pixels, 3, axis=0), gray.grid, gray.truth)
+    colour = prepared("colour", np.repeat(gray.pixels, 3, axis=0), gray.grid, gray.truth)
     seen = []
     encode = type(adapter.module.segmenter).encode
     monkeypatch.setattr(
         type(adapter.module.segmenter), "encode", lambda *a, **k: seen.append(a[1].shape[:2]) or encode(*a, **k)
     )
-    examples = [adapter.draw(item, np.random.default_rng(0), same) for item in (gray, colour, gray)]
-    adapter.loss(adapter.collate(examples), torch.zeros(3))
+    examples = [adapter.example(item, np.random.default_rng(0), same) for item in (gray, colour, gray)]
+    adapter.loss(adapter.collate(examples))
     assert seen == [(3, 3)]

@@ -19,8 +19,8 @@ class Toy:
         if frozen:
             self.module[:2].requires_grad_(False)
 
-    def loss(self, batch, truth):
-        return nn.functional.binary_cross_entropy_with_logits(self.module(batch), truth.float())
+    def loss(self, batch):
+        return nn.functional.binary_cross_entropy_with_logits(self.module(batch["x"]), batch["truth"].float())
 
 
 def data(count=64):
@@ -35,7 +35,7 @@ def batches(size=8):
     def epoch(number):
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(number))
         for rows in order.split(size):
-            yield x[rows], y[rows]
+            yield {"x": x[rows], "truth": y[rows]}, len(rows)
 
     return epoch
 
@@ -102,10 +102,10 @@ def test_accumulated_gradients_equal_one_larger_batch(tmp_path):
         torch.manual_seed(0)
         adapter = Toy()
         adapter.module = nn.Linear(4, 1)
-        adapter.loss = lambda b, t, m=adapter.module: nn.functional.mse_loss(m(b), t.float())
+        adapter.loss = lambda b, m=adapter.module: nn.functional.mse_loss(m(b["x"]), b["truth"].float())
         train.fit(
             adapter,
-            lambda epoch, s=size: [(x[r], y[r]) for r in torch.arange(64).split(s)],
+            lambda epoch, s=size: [({"x": x[r], "truth": y[r]}, s) for r in torch.arange(64).split(s)],
             64 // size,
             dict,
             train.Settings(epochs=2, learning_rate=0.01, accumulate=accumulate, clip=None),
@@ -119,10 +119,10 @@ def test_a_frozen_weight_that_moves_stops_the_run(tmp_path):
     adapter = Toy()
     honest = adapter.loss
 
-    def meddling(batch, truth):
+    def meddling(batch):
         with torch.no_grad():
             adapter.module[0].weight += 1e-3
-        return honest(batch, truth)
+        return honest(batch)
 
     adapter.loss = meddling
     with pytest.raises(weight_audit.FrozenMoved, match=r"frozen weights moved.*0\.weight"):
@@ -132,14 +132,14 @@ def test_a_frozen_weight_that_moves_stops_the_run(tmp_path):
 def test_a_trainable_weight_that_stays_stops_the_run(tmp_path):
     adapter = Toy()
     adapter.module.append(nn.Linear(1, 1))  # never called by the loss below
-    adapter.loss = lambda b, t: nn.functional.mse_loss(adapter.module[:5](b), t.float())
+    adapter.loss = lambda b: nn.functional.mse_loss(adapter.module[:5](b["x"]), b["truth"].float())
     with pytest.raises(weight_audit.FrozenMoved, match="did not move"):
         fit(adapter, tmp_path, weight_decay=0.0)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     adapter = Toy()
-    adapter.loss = lambda b, t: adapter.module(b).sum() * float("nan")
+    adapter.loss = lambda b: adapter.module(b["x"]).sum() * float("nan")
     with pytest.raises(RunError, match="loss became nan"):
         fit(adapter, tmp_path)
 

@@ -60,9 +60,11 @@ def test_pooling_sees_no_padding(how):
 
 def test_the_order_of_cases_is_a_function_of_seed_and_epoch():
     truth = np.array([[1.0]] * 5 + [[0.0]] * 45)
-    one = samplers.order(truth, count=50, balanced=False, seed=1, epoch=3)
+    one = samplers.order(50, None, count=50, seeds=(1, 3))
     assert sorted(one) == list(range(50))
-    assert np.array_equal(one, samplers.order(truth, count=50, balanced=False, seed=1, epoch=3))
-    assert not np.array_equal(one, samplers.order(truth, count=50, balanced=False, seed=1, epoch=4))
-    even = samplers.order(truth, count=400, balanced=True, seed=1, epoch=0)
+    assert np.array_equal(one, samplers.order(50, None, count=50, seeds=(1, 3)))
+    assert not np.array_equal(one, samplers.order(50, None, count=50, seeds=(1, 4)))
+    more = samplers.order(50, None, count=120, seeds=(1, 3))
+    assert np.bincount(more).tolist().count(3) == 20 and np.bincount(more).min() == 2  # all twice before any thrice
+    even = samplers.order(50, truth, count=400, seeds=(1, 0))
     assert abs((truth[even, 0] == 1).mean() - 0.5) < 0.01

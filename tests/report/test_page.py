@@ -167,9 +167,7 @@ def test_the_inside_of_a_part_may_be_missing_or_null(changed, key):
     ("files", "gone"),
     [
         (("predictions.parquet",), {"curves", "calibration", "operating"}),
-        (("baselines.parquet",), set()),
         (("previews/000.png", "previews/001.png"), {"mistakes"}),
-        (("predictions.parquet", "baselines.parquet"), {"curves", "calibration", "operating"}),
     ],
 )
 def test_any_file_may_be_missing(changed, files, gone):
@@ -178,14 +176,16 @@ def test_any_file_may_be_missing(changed, files, gone):
 
 def test_baselines_lie_in_the_table_of_the_model_or_in_their_own(run, changed, tmp_path):
     """Both forms give the same page."""
-    apart = changed().text
+    together = changed().text
     directory = tmp_path / "run"
-    tables = [pd.read_parquet(directory / f"{name}.parquet") for name in ("predictions", "baselines")]
-    one = pd.concat([tables[0].assign(baseline=None), tables[1]], ignore_index=True).assign(mask=None)
-    one.to_parquet(directory / "predictions.parquet", index=False)
-    (directory / "baselines.parquet").unlink()
-    assert Elements(report.render(directory).read_text(encoding="utf-8")).text == apart
+    one = pd.read_parquet(directory / "predictions.parquet")
+    model = one[one["baseline"].isna()].drop(columns="baseline")
+    model.to_parquet(directory / "predictions.parquet", index=False)
+    one[one["baseline"].notna()].to_parquet(directory / "baselines.parquet", index=False)
+    assert Elements(report.render(directory).read_text(encoding="utf-8")).text == together
     assert load(directory).scores("lesion", "intensity") is not None
+    (directory / "baselines.parquet").unlink()
+    assert Elements(report.render(directory).read_text(encoding="utf-8")).sections == WHOLE
     one.assign(score=float("nan")).to_parquet(directory / "predictions.parquet", index=False)  # a task without scores
     page = Elements(report.render(directory).read_text(encoding="utf-8"))
     assert page.sections == WHOLE - {"curves", "calibration", "operating"}

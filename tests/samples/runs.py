@@ -1,8 +1,9 @@
-"""Run directories as the engine writes them: true rows by its judge, scores drawn, and one part or another missing."""
+"""Run directories as the engine writes them: true rows, scores drawn, and one part or another missing."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from medvfm.adapters import _dinov2_words
 from medvfm.core.metric_spec import parse
 from medvfm.core.recipe import Confidence
 from medvfm.core.result_row import as_records
-from medvfm.engine import evaluate, operating
-from medvfm.engine.evaluate import Judge
-from medvfm.engine.scored import ScoreTable, concatenated
+from medvfm.engine import record as records
+from medvfm.engine.evaluate import Judging
+from medvfm.tasks.classification.scores import ScoreTable, joined
+from medvfm.tasks.classification.task import ClassificationTask
 
 METRICS = ("auroc", "auprc", "sensitivity@specificity=0.9", "specificity@sensitivity=0.9", "brier", "ece")
 CARD = {
@@ -95,27 +97,27 @@ def write(
             scored(rng, size // folds, targets, skill, exclusive=exclusive, per_patient=per_patient, first=fold * size)
             for fold in range(folds)
         ]
-        return concatenated(parts) if folds > 1 else parts[0]
+        return joined(parts) if folds > 1 else parts[0]
 
     test, val = draw(1.6, n), draw(1.6, 60)
     unit = "patient" if per_patient == 1 else "image"
-    wanted = [parse(name, evaluate.METRICS) for name in metrics]
-    judge = Judge(wanted, exclusive, Confidence(resamples=200), seed)
-    cuts = operating.fix(val, wanted)
-    rows = judge.rows(test, cuts) + judge.subgroups(test, cuts, ["sex", "scanner"]) + judge.rows(val, cuts, split="val")
-    others = {}
+    question = ClassificationTask(targets, kind, unit, "mean")
+    specs = [parse(name, question.metrics) for name in metrics]
+    judging = Judging(question, specs, Confidence(resamples=200), seed)
+    points = question.operating_points(val, specs, recalibrate=False)
+    rows = judging.rows(test, points) + judging.subgroups(test, points, ["sex", "scanner"])
+    rows += judging.rows(val, points, split="val")
+    hashed = {p: f"h{p}" for p in {*test.patients, *val.patients}}
+    frames = [test.as_frame("test", hashed, None), val.as_frame("val", hashed, None)]
     for name, skill in (("intensity", 0.6), ("attributes", 0.1)):
         raw = rng.normal(size=test.scores.shape) + skill * np.nan_to_num(test.truth)
-        others[name] = test.with_scores(1 / (1 + np.exp(-raw)), True)
-        base_cuts = operating.fix(val, wanted)
-        rows += judge.rows(others[name], base_cuts, baseline=name)
-        rows += judge.differences(test, others[name], cuts, base_cuts, name)
-    hashed = {p: f"h{p}" for p in {*test.patients, *val.patients}}
-    frames = [test.as_frame("test", hashed), val.as_frame("val", hashed)]
+        other = test.with_scores(1 / (1 + np.exp(-raw)), True)
+        estimands = question.estimands(other, specs, points)
+        rows += judging.as_rows(estimands, other, baseline=name)
+        rows += judging.differences(test, points, estimands, name)
+        frames.append(other.as_frame("test", hashed, name))
     directory.mkdir(parents=True, exist_ok=True)
-    pd.concat(frames, ignore_index=True).to_parquet(directory / "predictions.parquet", index=False)
-    tables = [s.as_frame("test", hashed).assign(baseline=name) for name, s in others.items()]
-    pd.concat(tables, ignore_index=True).to_parquet(directory / "baselines.parquet", index=False)
+    stacked(frames).to_parquet(directory / "predictions.parquet", index=False)
     record = {
         "format": 1,
         "kind": "run",
@@ -130,7 +132,7 @@ def write(
         "data": _data(targets, n) | {"folds": folds},
         "model": _model(training),
         "training": _training() if training else None,
-        "thresholds": operating.as_record(cuts),
+        "thresholds": records.thresholds(points),
         "previews": previews(directory, targets[0]),
         "environment": {
             "python": "3.11.7",
@@ -150,6 +152,11 @@ def task(name: str, kind: str, targets: tuple[str, ...], unit: str) -> dict[str,
     """The section of a task of medvfm, with its own words."""
     words = lookup.module("tasks", name, "").WORDS
     return {"name": name, "kind": kind, "classes": list(targets), "unit": unit, "words": dict(words)}
+
+
+def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table; `baseline` is empty for the model."""
+    return pd.concat([frame.astype({"baseline": object}) for frame in frames], ignore_index=True)
 
 
 def save(directory: Path, record: dict[str, Any]) -> None:

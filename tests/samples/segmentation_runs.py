@@ -1,4 +1,4 @@
-"""Run directories of segmentations as the engine writes them: true rows by its judge, values of cases drawn."""
+"""Run directories of segmentations as the engine writes them: true rows, values of cases drawn."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from medvfm.adapters import _dinov2_words, _monai_words, _sam_words
 from medvfm.core.metric_spec import parse
+from medvfm.core.protocols import Points
 from medvfm.core.recipe import Confidence
 from medvfm.core.result_row import as_records
-from medvfm.engine.casewise import CaseJudge, PerCaseValues
-from medvfm.engine.measure import metrics_of
+from medvfm.engine.evaluate import Judging
+from medvfm.tasks.per_case import PerCaseValues
+from medvfm.tasks.segmentation.task import SegmentationTask
 from tests.samples import runs
 
 METRICS = ("dice", "hd95", "hd95_detected", "nsd@tolerance=2", "volume_error", "missed", "spurious",
@@ -36,6 +37,7 @@ def cases(
     metrics: tuple[str, ...],
     per_patient: int = 1,
     truth: np.ndarray | None = None,
+    first: int = 0,
 ) -> PerCaseValues:
     """Cases of which one of seven lacks the last structure, where there are several, and one of eight is missed."""
     t = len(targets)
@@ -65,14 +67,15 @@ def cases(
         "spurious": np.where(present, nan, predicted > 0),
         "false_positive_volume": np.where(present, nan, predicted),
     }
+    sizes = {"truth_size": truth, "predicted_size": predicted}
     return PerCaseValues(
-        tuple(f"DOE-JANE-{i}" for i in range(n)),
-        np.array([f"p{i // per_patient}" for i in range(n)], dtype=object),
+        tuple(f"DOE-JANE-{i}" for i in range(first, first + n)),
+        np.array([f"p{i // per_patient}" for i in range(first, first + n)], dtype=object),
         np.zeros(n, dtype=int),
         targets,
-        {name: values[name].astype(float) for name in metrics},
-        truth,
-        predicted,
+        {name: values[name].astype(float) for name in metrics} | sizes,
+        present,
+        {"truth": truth, "score": predicted},
         {"sex": np.array(["FM"[i % 2] for i in range(n)], dtype=object)},
     )
 
@@ -98,30 +101,36 @@ def write(
     instances = kind == "instances"
     metrics = metrics or (METRICS_OF_OBJECTS if instances else METRICS)
     draw = {"instances": instances, "metrics": metrics, "per_patient": per_patient}
-    wanted = [parse(name, metrics_of(kind)) for name in metrics]
-    judge = CaseJudge(wanted, Confidence(resamples=100), seed)
-    test, val = (cases(rng, targets, m, quality, **draw) for m in (n, 12))
-    rows = judge.rows(test, note=oracle) + judge.subgroups(test, ["sex"], oracle)
-    rows += judge.rows(val, split="val", note=oracle)
+    question, points = SegmentationTask(targets, kind), Points()
+    specs = [parse(name, question.metrics) for name in metrics]
+    judging = Judging(question, specs, Confidence(resamples=100), seed)
+    test, val = cases(rng, targets, n, quality, **draw), cases(rng, targets, 12, quality, first=n, **draw)
+    rows = judging.rows(test, points, note=oracle) + judging.subgroups(test, points, ["sex"], note=oracle)
+    rows += judging.rows(val, points, split="val", note=oracle)
     if variants:
-        first = replace(judge, wanted=wanted[:1])
         for group, worse in VARIANTS.items():
-            values = {k: np.clip(v - worse, 0, 1) for k, v in test.values.items() if k == wanted[0].name}
-            rows += first.rows(replace(test, values=values), group=group, note=oracle)
+            values = {k: np.clip(v - worse, 0, 1) for k, v in test.values.items() if k == specs[0].name}
+            changed = replace(test, values=values)
+            rows += judging.rows(changed, points, group=group, note=oracle, specs=specs[:1])
     hashed = {p: f"h{p}" for p in {*test.patients, *val.patients}}
-    frames = [test.as_frame("test", hashed), val.as_frame("val", hashed)]
+    parts = [("test", test, None), ("val", val, None)]
     for name, level in baselines.items():
-        other = cases(rng, targets, n, level, truth=test.truth_size, **draw)
+        other = cases(rng, targets, n, level, truth=test.values["truth_size"], **draw)
         note = "oracle prompt: a true box for each object" if name == "ellipse" else None
-        rows += judge.rows(other, baseline=name, note=note) + judge.differences(test, other, name)
-        frames.append(other.as_frame("test", hashed, name))
+        estimands = question.estimands(other, specs, points)
+        rows += judging.as_rows(estimands, other, baseline=name, note=note)
+        rows += judging.differences(test, points, estimands, name)
+        parts.append(("test", other, name))
     directory.mkdir(parents=True, exist_ok=True)
-    pd.concat(frames, ignore_index=True).to_parquet(directory / "measures.parquet", index=False)
-    _predictions(test, hashed).to_parquet(directory / "predictions.parquet", index=False)
     record = runs.write(directory / "plain", n=20, metrics=("auroc",))
     for file in sorted((directory / "plain").rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     (directory / "plain").rmdir()
+    for name, frames in (
+        ("predictions", [found.as_frame(split, hashed, baseline) for split, found, baseline in parts]),
+        ("measures", [found.measures(split, hashed, baseline) for split, found, baseline in parts]),
+    ):
+        runs.stacked(frames).to_parquet(directory / f"{name}.parquet", index=False)
     record |= {
         "title": title,
         "task": runs.task("segmentation", kind, targets, "image"),
@@ -210,17 +219,3 @@ def examples(directory: Path, n: int, volumes: bool = True) -> list[dict[str, An
         caption = f"case {number + 3} of {n} test cases"
         found.append({"file": name, "kind": kind, "metric": "dice", "score": score, "caption": caption})
     return found
-
-
-def _predictions(test: PerCaseValues, hashed: Mapping[str, str]) -> pd.DataFrame:
-    n, t = test.truth_size.shape
-    return pd.DataFrame(
-        {
-            "case_id": np.repeat(np.array(test.ids, dtype=object), t),
-            "patient": np.repeat(np.array([hashed[p] for p in test.patients], dtype=object), t),
-            "split": "test",
-            "target": np.tile(np.array(test.targets, dtype=object), n),
-            "truth": test.truth_size.reshape(-1),
-            "score": test.predicted_size.reshape(-1),
-        }
-    )

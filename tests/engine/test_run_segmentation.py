@@ -3,83 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from medvfm import pipeline
-from medvfm.core import recipe
 from medvfm.core.errors import MedvfmError, RecipeError
 from medvfm.engine import train
-
-AFFINE = np.array([[0, -1.2, 0, 40], [-1.2, 0, 0, 30], [0, 0, 3.0, -10], [0, 0, 0, 1.0]])  # columns and rows swapped
-
-
-def volume(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A bright ball and a dark box on noise, (32, 28, 6)."""
-    shape = (32, 28, 6)
-    voxels = rng.normal(100, 12, shape)
-    labels = np.zeros(shape, np.uint8)
-    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
-    centre = np.array([rng.uniform(9, 22), rng.uniform(9, 18), rng.uniform(2, 4)])
-    labels[(((index - centre) * (1.2, 1.2, 3)) ** 2).sum(-1) < 49] = 1
-    corner = rng.integers((2, 2, 0), (24, 20, 4))
-    box = tuple(slice(c, c + s) for c, s in zip(corner, (6, 5, 2), strict=True))
-    labels[box] = np.where(labels[box] == 0, 2, labels[box])
-    return voxels + 90 * (labels == 1) - 70 * (labels == 2), labels
-
-
-class Study:
-    def __init__(self, folder: Path, cases: int = 18) -> None:
-        self.folder, rng = folder, np.random.default_rng(3)
-        for place in ("images", "labels"):
-            (folder / "data" / place).mkdir(parents=True)
-        for n in range(cases):
-            voxels, labels = volume(rng)
-            if n % 6 == 5:
-                labels[labels == 2] = 0  # a structure that not every case has
-            nibabel.save(nibabel.Nifti1Image(voxels.astype(np.float32), AFFINE), self.file("images", n))
-            nibabel.save(nibabel.Nifti1Image(labels, AFFINE), self.file("labels", n))
-        card = {
-            "name": "drawn", "title": "Drawn volumes", "access": "local", "simulated": True,
-            "labels": {1: {"name": "ball"}, 2: {"name": "box"}},
-            "layouts": [
-                {
-                    "name": "images_and_labels", "files": "images/{case_id}.nii.gz", "patient_id": "{case_id}",
-                    "images": {"image": "{path}"}, "masks": {"mask": "labels/{case_id}.nii.gz"},
-                }
-            ],
-        }  # fmt: skip
-        (folder / "drawn.yaml").write_text(yaml.safe_dump(card))
-
-    def file(self, place: str, n: int) -> Path:
-        return self.folder / "data" / place / f"v{n:02d}.nii.gz"
-
-    def recipe(self, **changes):
-        plain = {
-            "title": "Ball and box",
-            "seed": 2,
-            "data": {"card": str(self.folder / "drawn.yaml"), "root": str(self.folder / "data")},
-            "prepare": {"size": 32},
-            "split": {"from": "random", "fractions": [0.6, 0.15, 0.25]},
-            "task": {"name": "segmentation", "classes": ["ball", "box"]},
-            "adapter": {"name": "dinov2", "weights": "tiny", "method": "full"},
-            "train": {"epochs": 4, "steps": 25, "batch_size": 8, "learning_rate": 4e-3},
-            "evaluate": {
-                "metrics": ["dice", "hd95", "nsd@tolerance=2", "missed", "spurious", "volume_error"],
-                "confidence": {"resamples": 200},
-            },
-        }
-        return recipe.from_data({**plain, **changes}, "recipe.yaml")
+from tests.samples.studies import AFFINE, VolumeStudy
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return Study(tmp_path_factory.mktemp("drawn"))
+    return VolumeStudy(tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +27,12 @@ def finished(study):
 
 def rows_of(run, metric, **wanted):
     return [r for r in run.record["metrics"] if r["metric"] == metric and all(r[k] == v for k, v in wanted.items())]
+
+
+def cases_of_test(run):
+    """The case_ids of the test split."""
+    table = pd.read_parquet(run.directory / "predictions.parquet")
+    return table["case_id"][table["split"] == "test"].unique().tolist()
 
 
 def test_a_segmenter_learns_what_can_be_seen_and_nothing_of_where(finished):
@@ -101,9 +45,8 @@ def test_a_segmenter_learns_what_can_be_seen_and_nothing_of_where(finished):
 
 
 def test_masks_lie_on_the_voxels_of_their_images(study, finished):
-    table = pd.read_parquet(finished.directory / "predictions.parquet")
     measures = pd.read_parquet(finished.directory / "measures.parquet")
-    for case_id in table["case_id"].unique():
+    for case_id in cases_of_test(finished):
         mask = nibabel.load(finished.directory / "masks" / f"{case_id}.nii.gz")
         truth = nibabel.load(study.file("labels", int(case_id[1:])))
         assert mask.shape == truth.shape and np.allclose(mask.affine, truth.affine)
@@ -124,7 +67,7 @@ def test_masks_lie_on_the_voxels_of_their_images(study, finished):
 def test_rows_count_cases_and_say_what_is_missing(finished):
     box = rows_of(finished, "dice", target="box", split="test", baseline=None)[0]
     spurious = rows_of(finished, "spurious", target="box", split="test", baseline=None)[0]
-    cases = pd.read_parquet(finished.directory / "predictions.parquet")["case_id"].nunique()
+    cases = len(cases_of_test(finished))
     assert box["cases"] + spurious["cases"] == cases
     assert ("no value" in (box["note"] or "")) == (box["cases"] < cases)
     ellipse = rows_of(finished, "dice", baseline="ellipse")[0]
@@ -140,10 +83,9 @@ def test_the_record_names_the_model_and_what_moved(finished):
 
 
 def test_two_runs_are_equal_and_test_masks_stay_unseen(study, finished, tmp_path):
-    again = Study(tmp_path / "scrambled")
-    test = set(pd.read_parquet(finished.directory / "predictions.parquet")["case_id"])
+    again = VolumeStudy(tmp_path / "scrambled")
     rng = np.random.default_rng(0)
-    for case_id in test:
+    for case_id in cases_of_test(finished):
         file = again.file("labels", int(case_id[1:]))
         labels = rng.permutation(np.asarray(nibabel.load(file).dataobj).ravel()).reshape(32, 28, 6)
         nibabel.save(nibabel.Nifti1Image(labels, AFFINE), file)
@@ -202,7 +144,7 @@ def test_prediction_writes_masks_named_after_their_input(study, finished, tmp_pa
 def test_networks_of_monai_learn_it_too(study, tmp_path, options, more):
     adapter = {"name": "monai", "options": options}
     training = {"epochs": 3, "steps": 30, "batch_size": 4, "learning_rate": 1e-2}
-    run = pipeline.run(study.recipe(adapter=adapter, train=training), tmp_path / "run")
+    run = pipeline.run(study.recipe(adapter=adapter, train=training, prepare={}), tmp_path / "run")
     assert rows_of(run, "dice", target="ball", split="test")[0]["value"] > more
 
 

@@ -8,7 +8,7 @@ import pytest
 from medvfm.core.errors import RecipeError
 from medvfm.tasks.segmentation import postprocess
 
-PLACE = ((9, 9, 5), np.diag([1.0, 1, 2, 1]), True)
+AFFINE = np.diag([1.0, 1, 2, 1])
 
 
 def mask() -> np.ndarray:
@@ -22,7 +22,7 @@ def mask() -> np.ndarray:
 
 
 def through(*names: str) -> np.ndarray:
-    return postprocess.apply(mask(), postprocess.parse(names, "semantic"), "semantic", PLACE)
+    return postprocess.apply(mask(), postprocess.parse(names, "semantic"), "semantic", AFFINE, True)
 
 
 def test_nothing_is_done_unless_asked_for():
@@ -46,7 +46,9 @@ def test_small_parts_go_by_their_volume_in_mm3(least, kept):
 
 def test_overlapping_structures_go_through_one_by_one():
     layers = np.stack([mask() == 1, mask() > 0], axis=-1)
-    found = postprocess.apply(layers, postprocess.parse(["largest_component"], "multi_label"), "multi_label", PLACE)
+    found = postprocess.apply(
+        layers, postprocess.parse(["largest_component"], "multi_label"), "multi_label", AFFINE, True
+    )
     assert not found[7, 7].any() and found[3, 3, 2].tolist() == [False, False]
 
 

@@ -15,6 +15,12 @@ from medvfm.engine import train
 from medvfm.io import cache
 from medvfm.io.console import SILENT
 from medvfm.nn import state
+from tests.samples.studies import PictureStudy
+
+
+@pytest.fixture
+def study(tmp_path):
+    return PictureStudy(tmp_path / "study")
 
 
 def run(recipe, out, **options):
@@ -290,5 +296,5 @@ def test_weights_pass_from_stage_to_stage(study, tmp_path):
 
 def test_a_list_of_tasks_is_read_and_refused_with_what_to_do(study, tmp_path):
     tasks = [{"name": "classification", "classes": ["disc"]}, {"name": "classification", "classes": ["bar"]}]
-    with pytest.raises(RecipeError, match="several tasks"):
+    with pytest.raises(RecipeError, match=r"answers one task in a run.*write a recipe for each task"):
         run(study.recipe(task=tasks), tmp_path / "x")

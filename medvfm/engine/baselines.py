@@ -1,0 +1,73 @@
+"""Baselines on the cases of the model: other models fitted on the same folds, or the fitted model reused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from medvfm.core.item import Item
+from medvfm.core.protocols import Answer, Record, Reuse
+from medvfm.core.result_row import ResultRow
+from medvfm.engine import cohort, fitting
+from medvfm.engine.context import RunContext
+from medvfm.engine.evaluate import Judging
+from medvfm.engine.fitting import Answering, Collected, FittedFold
+from medvfm.engine.plan import ModelPlan, Plan
+from medvfm.io.dataset import splits
+from medvfm.statistics.estimand import mean_of_draws
+
+REFERENCE = "real"  # baselines whose name begins so are references: shown, and compared with nothing
+
+
+def moments(plan: Plan) -> frozenset[str]:
+    """Moments of training whose weights a baseline asks again."""
+    return frozenset(made.at for made in plan.baselines.values() if isinstance(made, Reuse)) - {"final"}
+
+
+def evaluated(
+    plan: Plan,
+    judging: Judging,
+    name: str,
+    made: ModelPlan | Reuse,
+    folds: Sequence[splits.Fold],
+    fitted: Sequence[FittedFold],
+    model: Collected,
+    context: RunContext,
+) -> tuple[Collected, list[ResultRow], Record]:
+    """A baseline on the same folds: its predictions, its rows with those of the difference to the model, its record."""
+    context = replace(context, checkpoint=context.checkpoint / f"baseline-{name}")
+    if isinstance(made, Reuse):
+        draws = [
+            fitting.collected(plan, fitted, None, context, answering=_reused(made, draw, plan.recipe.seed))
+            for draw in range(made.draws)
+        ]
+        oracle, record = fitted[0].learner.adapter.oracle, {"name": name, "at": made.at, "draws": made.draws}
+    else:
+        learner = fitting.learner_of(plan, made)
+        cohort.read_again(learner, fitted[0].learner.store.cases, name, context)
+        others = fitting.fit_all(plan, made, learner, folds, frozenset(), context)
+        draws = [fitting.collected(plan, others, None, context)]
+        oracle = learner.adapter.oracle
+        record = {"name": name, **made.facts, **learner.adapter.record()}
+    each = [plan.task.estimands(d.test, plan.specs, d.points) for d in draws]
+    estimands = [mean_of_draws(same) for same in zip(*each, strict=True)]
+    rows = judging.as_rows(estimands, draws[0].test, baseline=name, note=oracle)
+    if not name.startswith(REFERENCE):
+        rows += judging.differences(model.test, model.points, estimands, name)
+    return draws[0], rows, record
+
+
+def _reused(reuse: Reuse, draw: int, seed: int) -> Answering:
+    """Answers of the fitted model, with its weights at a moment of training, to changed items."""
+
+    def change(item: Item) -> Item:
+        assert reuse.change is not None
+        return reuse.change(item, np.random.default_rng([seed, draw, *item.case.case_id.encode()]))
+
+    def answers(fold: FittedFold, rows: np.ndarray) -> Iterator[Answer]:
+        with fold.learner.at(reuse.at):
+            yield from fold.learner.answer(rows, None, change if reuse.change is not None else None)
+
+    return answers

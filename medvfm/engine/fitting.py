@@ -1,0 +1,131 @@
+"""Fit a model on every fold, and collect its answers to validation and test cases.
+
+Answers are collected case by case, so that memory holds one mask whatever the size of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from medvfm.core.metric_spec import MetricSpec
+from medvfm.core.protocols import Answer, Answers, Choose, FeatureAdapter, Points, Predictions, Record, Task
+from medvfm.engine import cohort, evaluate
+from medvfm.engine.case_store import StoredCases
+from medvfm.engine.context import FoldRows, RunContext
+from medvfm.engine.learners import FeatureLearner, FrozenLearner, Learner, LoopLearner
+from medvfm.engine.plan import LOSS, ModelPlan, Plan
+from medvfm.io.dataset import splits
+
+
+@dataclass(frozen=True, eq=False)
+class FittedFold:
+    """One fold: the learner that was fitted, what is known of it, and its rows of each split."""
+
+    learner: Learner
+    record: Record
+    rows: Mapping[str, np.ndarray]
+
+    def true(self, split: str) -> StoredCases:
+        return StoredCases(self.learner.store, self.rows[split])
+
+
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """Predictions of all folds on test and on validation cases (None without), and what was fixed on the latter."""
+
+    test: Predictions
+    val: Predictions | None
+    points: Points
+
+
+Answering = Callable[[FittedFold, np.ndarray], Iterator[Answer]]
+
+
+def learner_of(plan: Plan, model: ModelPlan, task: Task | None = None) -> Learner:
+    """The learner that fits what the stages of a model ask for."""
+    task = task or plan.task
+    adapter, truth = model.make(), task.truth_reader(plan.card)
+    if any(stage.method.fits == "weights" for stage in model.stages):
+        return LoopLearner(adapter, task, truth, model.stages, plan.select, plan.recipe.seed)
+    on_features = model.stages[-1].method.fits == "features" if model.stages else isinstance(adapter, FeatureAdapter)
+    if on_features:
+        return FeatureLearner(adapter, task, truth, plan.recipe.seed)
+    return FrozenLearner(adapter, task, truth)
+
+
+def fit_all(
+    plan: Plan,
+    model: ModelPlan,
+    first: Learner,
+    folds: Sequence[splits.Fold],
+    moments: frozenset[str],
+    context: RunContext,
+) -> list[FittedFold]:
+    """Fit on each fold's training cases. `first` has read the cases; later folds start from weights of their own."""
+    fitted, cases = [], first.store.cases
+    for number, fold in enumerate(folds):
+        learner = first
+        if number:
+            learner = learner_of(plan, model)
+            learner.read(cases, replace(context, checkpoint=context.checkpoint / f"fold{number}"))
+        rows = cohort.rows_of(cases, fold, plan.task)
+        notes = cohort.keep_stages_apart(learner, fold, plan.recipe.split.leaks, context)
+        choose = _chooser(plan, learner, rows["val"]) if len(rows["val"]) else None
+        record = learner.fit(FoldRows(rows["train"], rows["val"]), choose, moments)
+        fitted.append(FittedFold(learner, {**record, **({"notes": notes} if notes else {})}, rows))
+    return fitted
+
+
+def _chooser(plan: Plan, learner: Learner, rows: np.ndarray) -> Choose:
+    """Values answers to the validation cases by the metric that is selected by."""
+    true = StoredCases(learner.store, rows)
+
+    def choose(answers: Answers) -> float:
+        if plan.select.name == LOSS.name:
+            return float("nan")
+        found = collect(plan.task, learner, true, iter(answers), None, [plan.select])
+        return evaluate.value(plan.task, found, plan.select)
+
+    return choose
+
+
+def collect(
+    task: Task,
+    learner: Learner,
+    true: StoredCases,
+    answers: Iterator[Answer],
+    folder: Path | None,
+    specs: Sequence[MetricSpec],
+) -> Predictions:
+    settled = (task.settled(answer, true.grid(place)) for place, answer in enumerate(answers))
+    found: Predictions = task.collect(true, settled, folder, specs, learner.adapter.probabilities)
+    return found
+
+
+def collected(
+    plan: Plan,
+    fitted: Sequence[FittedFold],
+    folder: Path | None,
+    context: RunContext,
+    *,
+    recalibrate: bool = False,
+    answering: Answering | None = None,
+) -> Collected:
+    """Answers of every fold to its validation and test cases, joined; files of test answers go to `folder`."""
+    ask = answering or (lambda fold, rows: fold.learner.answer(rows))
+    parts: dict[str, list[Predictions]] = {"val": [], "test": []}
+    for split, folders in (("val", None), ("test", folder)):
+        for fold in fitted:
+            rows = fold.rows[split]
+            if not len(rows):
+                continue
+            answers = iter(context.console.track(ask(fold, rows), len(rows), f"{split} cases answered"))
+            parts[split].append(collect(plan.task, fold.learner, fold.true(split), answers, folders, plan.specs))
+    test: Predictions = plan.task.join(parts["test"])
+    val: Predictions | None = plan.task.join(parts["val"]) if parts["val"] else None
+    points = plan.task.operating_points(val, plan.specs, recalibrate)
+    return Collected(plan.task.adjusted(test, points), None if val is None else plan.task.adjusted(val, points), points)

@@ -1,0 +1,53 @@
+"""predictions.parquet and measures.parquet of a run, from which every row of run.json can be computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medvfm.core.protocols import Points
+from medvfm.engine.fitting import Collected
+from medvfm.io import patient_hashes, run_directory
+
+
+class ResultTables:
+    """Rows of the model, its baselines and further tasks, test and validation, in one form."""
+
+    def __init__(self, owners: set[str], columns: Sequence[str]) -> None:
+        self._hashed, self._columns = patient_hashes.hashes(owners), columns
+        self._predictions: list[pd.DataFrame] = []
+        self._measures: list[pd.DataFrame] = []
+
+    def add(self, found: Collected, baseline: str | None, task: str | None = None) -> None:
+        for split, predictions in (("test", found.test), ("val", found.val)):
+            if predictions is None:
+                continue
+            frame = predictions.as_frame(split, self._hashed, baseline)
+            frame["threshold"] = [
+                _at(found.points, target, fold) for target, fold in zip(frame["target"], frame["fold"], strict=True)
+            ]
+            targets = len(frame) // max(len(predictions.ids), 1)  # rows of a case lie together
+            for column in self._columns:
+                frame[f"group_{column}"] = np.repeat([str(v) for v in predictions.groups[column]], targets)
+            measures = predictions.measures(split, self._hashed, baseline)
+            for table, part in ((self._predictions, frame), (self._measures, measures)):
+                if part is not None:
+                    table.append(part if task is None else part.assign(task=task))
+
+    def write(self, out: Path) -> None:
+        run_directory.write_table(out / run_directory.PREDICTIONS, _stacked(self._predictions))
+        if self._measures:
+            run_directory.write_table(out / run_directory.MEASURES, _stacked(self._measures))
+
+
+def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat([part.astype({"baseline": object}) for part in parts], ignore_index=True)
+
+
+def _at(points: Points, target: str, fold: int) -> float | None:
+    """The threshold that decides for a target in a fold."""
+    found = points.thresholds.get(("decision", target))
+    return None if found is None or np.isnan(found[fold]) else float(found[fold])
