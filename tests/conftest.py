@@ -1,19 +1,32 @@
-"""Every test works in user folders of its own: no cache, key or ledger of the person who runs it is touched."""
+"""Every test works in user folders of its own: no cache, key or ledger of the person who runs it is touched.
+
+Each worker of pytest-xdist has one thread, so that two workers take two cores and numbers do not depend on how many.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read when torch and NumPy are imported
+    os.environ.setdefault(_name, "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Also where the environment asks for more; what has no use for torch does not wait for it."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _user_folders(tmp_path_factory):
-    """Shared by the session, so that what one test generated or encoded the next one finds."""
+    """Shared by the session (of each worker), so that what one test generated or encoded the next one finds."""
     home = tmp_path_factory.mktemp("user")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("CACHE", "CONFIG", "DATA"):

@@ -21,11 +21,12 @@ from torch import nn
 
 from medvfm.adapters import _dinov2_words
 from medvfm.adapters._dinov2_dense import EncoderSegmenter
+from medvfm.core.capabilities import Choose, Embedded
 from medvfm.core.errors import RecipeError
 from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.options import checked
-from medvfm.core.protocols import Adapter, Augment, Batch, Choose, Embedded, Method, Record, Task
+from medvfm.core.protocols import Adapter, Augment, Batch, Method, Record, Task
 from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.models.encoders import load as encoders
 from medvfm.models.encoders import tuning as trainable

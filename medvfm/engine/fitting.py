@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from medvfm.core.capabilities import Choose, FeatureAdapter
 from medvfm.core.metric_spec import MetricSpec
-from medvfm.core.protocols import Answer, Answers, Choose, FeatureAdapter, Points, Predictions, Record, Task
+from medvfm.core.protocols import Answer, Answers, Points, Predictions, Record, Task
 from medvfm.engine import cohort, evaluate
 from medvfm.engine.case_store import StoredCases
 from medvfm.engine.context import FoldRows, RunContext

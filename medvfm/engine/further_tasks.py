@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from medvfm.core.protocols import ManyTaskAdapter, Record
+from medvfm.core.capabilities import ManyTaskAdapter
+from medvfm.core.protocols import Record
 from medvfm.core.result_row import ResultRow
 from medvfm.engine import fitting
 from medvfm.engine.context import RunContext

@@ -17,24 +17,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from medvfm.core.capabilities import CaseFittingAdapter, Choose, Embedded, FeatureAdapter, TowerAdapter
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError
 from medvfm.core.item import Item
 from medvfm.core.metric_spec import MetricSpec
-from medvfm.core.protocols import (
-    Adapter,
-    Answer,
-    Augment,
-    Batch,
-    CaseFittingAdapter,
-    Choose,
-    Embedded,
-    FeatureAdapter,
-    Record,
-    Task,
-    TowerAdapter,
-    TruthReader,
-)
+from medvfm.core.protocols import Adapter, Answer, Augment, Batch, Record, Task, TruthReader
 from medvfm.engine import features, train
 from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import FoldRows, RunContext

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from medvfm.core.capabilities import TowerAdapter
 from medvfm.core.case import Case
 from medvfm.core.item import Item
-from medvfm.core.protocols import TowerAdapter
 from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import RunContext
 from medvfm.io.cache import ArrayCache

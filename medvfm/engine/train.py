@@ -17,8 +17,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 
+from medvfm.core.capabilities import GroupedAdapter, SteppingAdapter
 from medvfm.core.errors import RecipeError, RunError, nearest
-from medvfm.core.protocols import Adapter, Batch, GroupedAdapter, Record, SteppingAdapter
+from medvfm.core.protocols import Adapter, Batch, Record
 from medvfm.engine import checkpoint, weight_audit
 from medvfm.nn import state
 from medvfm.nn.ema import EMA

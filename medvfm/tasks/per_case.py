@@ -163,7 +163,8 @@ def _estimand(cases: PerCaseValues, spec: MetricSpec, target: str, table: np.nda
         apart[:, columns] = values - other.values
         return _estimand(cases, spec, target, apart, why)
 
-    found = whole = Estimand(spec, target, None, known, present, values=values, minus=minus)
+    summed = spec.metric.over_cases == "sum"
+    found = whole = Estimand(spec, target, None, known, present, values=values, minus=None if summed else minus)
     if not known.any():
         return replace(found, reason=why(spec))
     notes = []
@@ -172,9 +173,9 @@ def _estimand(cases: PerCaseValues, spec: MetricSpec, target: str, table: np.nda
     empty = [cases.targets[c] for c in columns if np.isnan(table[:, c]).all()]
     if empty:
         notes.append(f"without {', '.join(empty)}, which no case has")
-    if spec.metric.over_cases == "sum":
+    if summed:
         counted = (f"of {int(known.sum())} cases", *notes)
-        return replace(found, value=float(np.nansum(values)), notes=counted, minus=None)
+        return replace(found, value=float(np.nansum(values)), notes=counted)
     over = _medians if spec.metric.over_cases == "median" else _means
     statistic = _over_folds(values, cases.fold, over)
     whole = replace(

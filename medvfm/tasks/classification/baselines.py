@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from medvfm.core.capabilities import Choose, Embedded, FeatureAdapter
 from medvfm.core.case import Case
 from medvfm.core.errors import RecipeError, UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.item import Item
-from medvfm.core.protocols import Adapter, Batch, Choose, Embedded, FeatureAdapter, Preparer, Record, Windows
+from medvfm.core.protocols import Adapter, Batch, Preparer, Record, Windows
 from medvfm.core.recipe import Prepare
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image

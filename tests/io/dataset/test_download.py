@@ -233,6 +233,17 @@ def test_a_gzip_file_is_inflated(tmp_path):
         (b"nothing", "neither a zip"),
         (zipped([]), "without files"),
     ],
+    ids=[
+        "up",
+        "absolute",
+        "zip link",
+        "tar up",
+        "tar link",
+        "pipe",
+        "cut",
+        "no archive",
+        "empty",
+    ],  # archives hold times
 )
 def test_bad_archives_leave_nothing(tmp_path, content, said):
     (tmp_path / "bad.archive").write_bytes(content)

@@ -159,8 +159,8 @@ def test_a_head_that_is_turned_and_moved_loses_the_same_face(subjects, masks):
 
 @pytest.mark.parametrize(
     ("scanner", "wrong"),
-    [("A", (1, -1, 1)), ("B", (1, -1, 1)), ("C", (1, -1, 1)), ("C", (1, 1, -1)), ("A", (2, 2, 2))],
-    ids=["front A", "front B", "front C", "top C", "size A"],
+    [("B", (1, -1, 1)), ("C", (1, 1, -1)), ("A", (2, 2, 2))],
+    ids=["front B", "top C", "size A"],
 )
 def test_an_affine_that_lies_about_the_head_is_refused(scanner, wrong, subjects):
     """A header that swaps front and back, or top and bottom, would have the wrong end of the head removed."""

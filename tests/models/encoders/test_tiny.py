@@ -50,7 +50,7 @@ def test_it_learns_in_seconds():
     optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=2e-3)
     (train, train_truth), (test, test_truth) = pictures(512), pictures(256)
     encoder.train()
-    for _ in range(12):
+    for _ in range(6):
         for batch in torch.randperm(512, generator=generator).split(32):
             logits = head(encoder(encoder.contract.apply(train[batch])).pooled)[:, 0]
             loss = functional.binary_cross_entropy_with_logits(logits, train_truth[batch])

@@ -1,0 +1,102 @@
+"""What an adapter may have besides core.protocols.Adapter: features, frozen towers, parts, further tasks.
+
+The engine looks for these by `isinstance`; an adapter has them by having the methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from medvfm.core.case import Case
+from medvfm.core.item import Item
+from medvfm.core.protocols import Adapter, Answers, Batch, Preparer, Record, Task
+
+if TYPE_CHECKING:  # core imports no torch when it runs
+    import torch
+
+Choose = Callable[[Answers], float]  # answers to the validation cases, to the value that is selected by
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Features (n, ...) float32 of cases, computed once by a frozen model."""
+
+    values: np.ndarray
+    cases: Sequence[Case]
+
+    def rows(self, rows: np.ndarray) -> Embedded:
+        return Embedded(self.values[rows], [self.cases[int(r)] for r in rows])
+
+
+@runtime_checkable
+class FeatureAdapter(Protocol):
+    """What an adapter has besides, for methods that fit a head on features."""
+
+    def embed(self, batch: Batch) -> torch.Tensor:
+        """(B, ...) features of the frozen model."""
+        ...
+
+    def features_key(self) -> str:
+        """Names the weights, the input contract and the pooling that features depend on."""
+        ...
+
+    def fit_features(self, train: Embedded, val: Embedded, choose: Choose | None, seed: int) -> Record:
+        """Fit the head; `choose` is None without validation cases. Returns a record of what was chosen."""
+        ...
+
+    def answer_features(self, features: Embedded) -> Answers:
+        """An answer to each row of features."""
+        ...
+
+
+@runtime_checkable
+class CaseFittingAdapter(Protocol):
+    """What an adapter has besides that counts over training cases, without gradients: location, prevalence."""
+
+    def fit_items(self, items: Iterable[Item]) -> Record: ...
+
+
+@runtime_checkable
+class TowerAdapter(Protocol):
+    """What an adapter has besides, for methods with `frozen` towers.
+
+    A tower is keyed by what it reads: the text that `tower_text` gives, or the files of the case where that is None.
+    """
+
+    @property
+    def preparer(self) -> Preparer: ...
+
+    def embed_tower(self, tower: str, items: Sequence[Item]) -> Mapping[str, torch.Tensor]:
+        """Named outputs (B, ...) of one frozen tower."""
+        ...
+
+    def tower_key(self, tower: str) -> str: ...
+
+    def tower_text(self, tower: str, case: Case) -> str | None: ...
+
+
+@runtime_checkable
+class GroupedAdapter(Protocol):
+    """What an adapter has besides whose parts may learn at different rates (`train.rates`)."""
+
+    def parameter_groups(self) -> Mapping[str, Iterable[torch.nn.Parameter]]: ...
+
+
+@runtime_checkable
+class SteppingAdapter(Protocol):
+    """What an adapter has besides that does something after each step of the optimiser (teachers, queues)."""
+
+    def after_step(self) -> None: ...
+
+
+@runtime_checkable
+class ManyTaskAdapter(Protocol):
+    """What an adapter has besides that answers several tasks with the same weights."""
+
+    def answering(self, task: Task) -> Adapter:
+        """An adapter with the same weights that answers another task."""
+        ...
