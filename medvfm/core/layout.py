@@ -197,7 +197,8 @@ class Layout(CardSection):
     patient_id: Template = Field("{patient_id}", description="also what stands in for a patient; see `patients`")
     images: Annotated[dict[str, Template | Names], BeforeValidator(_named)] = Field(
         {"image": "{image}"},
-        description="role to its file, its DICOM folder, or several; a glob must match one" + SHORT,
+        description="role to its file, its DICOM folder, or several; a glob must match one; {} for cases of text alone"
+        + SHORT,
     )
     masks: Annotated[dict[str, Template], BeforeValidator(_named)] = Field(
         default_factory=dict,

@@ -26,7 +26,7 @@ class ResultRow:
     unit: str
     better: str
     note: str | None = None
-    task: str | None = None  # of a run of several tasks, where it is not the first
+    task: str | None = None  # in a run of several tasks
 
 
 def as_records(rows: Sequence[ResultRow]) -> list[dict]:

@@ -97,6 +97,9 @@ def keep_stages_apart(learner: Learner, fold: splits.Fold, leaks: str, context: 
         out[number] = shared
         notes.append(f"{what} were left out: their patients or images occur in validation or test ({named}).")
     learner.leave_out_of_stages(out)
+    empty = [number for number in out if not learner.stage_stores[number].cases]
+    if empty:
+        raise DataError(f"no case of the data of stage {empty[0] + 1} is left", where=f"adapter.stages.{empty[0]}.data")
     return notes
 
 

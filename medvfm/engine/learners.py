@@ -159,6 +159,7 @@ class LoopLearner:
         self.stage_stores: dict[int, CaseStore] = {}
         self._context: RunContext | None = None
         self._moments: dict[str, dict[str, torch.Tensor]] = {}
+        self._frozen: TowerOutputs | None = None  # of the stage that is trained, or was trained last
 
     def read(self, cases: Sequence[Case], context: RunContext) -> list[tuple[str, str]]:
         self._context = context
@@ -198,6 +199,7 @@ class LoopLearner:
         for number, stage in enumerate(self._stages):
             if number:
                 self.adapter.start_stage(stage.method_name, stage.options)
+            self._frozen = self._towers_of(stage)
             if stage.method.fits == "weights":
                 histories.append(self._train(number, stage, rows, choose))
             elif stage.method.fits == "features":
@@ -232,19 +234,21 @@ class LoopLearner:
             state.put_trained(self.adapter.module, now)
 
     def answer(self, rows: np.ndarray, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
-        yield from answers(self.adapter, self.store, rows, variant, change)
+        yield from answers(self.adapter, self.store, rows, variant, change, self._frozen)
 
     def _fit_head(self, rows: FoldRows, choose: Choose | None) -> Record:
         """A last stage that fits a head on features of weights that earlier stages trained: never from a cache."""
         adapter = self.adapter
         assert isinstance(adapter, FeatureAdapter)
+        adapter.module.eval()
         embedded = []
         for part in (rows.train, rows.val):
-            items = [self.store.item(int(row), for_training=True, with_truth=False) for row in part]
+            items = [self.store.item(int(row), for_training=False, with_truth=False) for row in part]
             batches = [items[s : s + features.BATCH_CASES] for s in range(0, len(items), features.BATCH_CASES)]
-            values = [adapter.embed(adapter.collate(batch)).float().cpu().numpy() for batch in batches]
+            with torch.inference_mode():
+                values = [adapter.embed(adapter.collate(batch)).float().cpu().numpy() for batch in batches]
             joined = np.concatenate(values) if values else np.zeros((0, 1), np.float32)
-            embedded.append(Embedded(joined, [item.case for item in items]))
+            embedded.append(Embedded(joined, [self.store.keyed[int(row)][0] for row in part]))
         return adapter.fit_features(embedded[0], embedded[1], choose, self._seed)
 
     def _train(self, number: int, stage: StagePlan, rows: FoldRows, choose: Choose | None) -> Record:
@@ -260,8 +264,10 @@ class LoopLearner:
         if own.pop("class_weights", "none") == "balanced" and labels is not None:
             weights = losses.balanced_weights(torch.as_tensor(labels), self._task.kind)
         transform = augment.build(own.pop("augment", None) or ())  # type: ignore[arg-type]
-        towers = self._towers(stage, store, context)
-        examples = _Examples(self.adapter, store, train_rows, transform, towers, labels, balanced)
+        if self._frozen is not None:
+            self._frozen.fill(store, context)
+        select = self._select if stage.method.needs_truth else LOSS  # what needs no truth answers no task yet
+        examples = _Examples(self.adapter, store, train_rows, transform, self._frozen, labels, balanced)
         per_epoch = steps * batch_size if steps else len(train_rows)
 
         def batches(epoch: int) -> Iterable[tuple[Batch, int]]:
@@ -270,11 +276,11 @@ class LoopLearner:
                 yield (batch if weights is None else {**batch, "class_weights": weights}), count
 
         def validate() -> dict[str, float]:
-            if self._select.name == LOSS.name:
-                return {LOSS.name: self._validation_loss(rows.val, batch_size, stage)} if len(rows.val) else {}
+            if select.name == LOSS.name:
+                return {LOSS.name: self._validation_loss(rows.val, batch_size)} if len(rows.val) else {}
             if choose is None:
                 return {}
-            return {self._select.name: choose(list(self.answer(rows.val)))}
+            return {select.name: choose(list(self.answer(rows.val)))}
 
         history = train.fit(
             self.adapter,
@@ -282,8 +288,8 @@ class LoopLearner:
             math.ceil(per_epoch / batch_size),
             validate,
             train.Settings(**own),  # type: ignore[arg-type]
-            select=self._select.name,
-            better=self._select.metric.better,
+            select=select.name,
+            better=select.metric.better,
             seed=self._seed,
             device=context.device,
             folder=context.checkpoint / f"stage{number}",
@@ -291,16 +297,14 @@ class LoopLearner:
         )
         return {"settings": {**stage.settings}, **history.as_record()}
 
-    def _validation_loss(self, rows: np.ndarray, batch_size: int, stage: StagePlan) -> float:
+    def _validation_loss(self, rows: np.ndarray, batch_size: int) -> float:
         """The mean loss of validation cases; its randomness depends on the seed and the case_id alone."""
-        assert self._context is not None
-        towers = self._towers(stage, self.store, self._context)
         self.adapter.module.eval()
         total, count = 0.0, 0
         with torch.no_grad(), torch.random.fork_rng():
             for start in range(0, len(rows), batch_size):
                 part = rows[start : start + batch_size]
-                items = [_training_item(self.store, int(row), towers) for row in part]
+                items = [_training_item(self.store, int(row), self._frozen) for row in part]
                 same: Augment = _unchanged  # type: ignore[assignment]
                 examples = [self.adapter.example(i, _rng_of(self._seed, i.case_id), same) for i in items]
                 torch.manual_seed(int(_rng_of(self._seed, items[0].case.case_id).integers(2**62)))
@@ -308,27 +312,35 @@ class LoopLearner:
                 count += len(items)
         return total / max(count, 1)
 
-    def _towers(self, stage: StagePlan, store: CaseStore, context: RunContext) -> TowerOutputs | None:
-        """Outputs of the towers that the method leaves frozen, for all cases of the store."""
+    def _towers_of(self, stage: StagePlan) -> TowerOutputs | None:
+        """Outputs of the towers that the method leaves frozen."""
         if not stage.method.frozen:
             return None
         assert isinstance(self.adapter, TowerAdapter)
-        outputs = TowerOutputs(self.adapter, stage.method.frozen)
-        outputs.fill(store, context)
-        return outputs
+        return TowerOutputs(self.adapter, stage.method.frozen)
 
 
 def answers(
-    adapter: Adapter, store: CaseStore, rows: np.ndarray, variant: str | None = None, change: Change | None = None
+    adapter: Adapter,
+    store: CaseStore,
+    rows: np.ndarray,
+    variant: str | None = None,
+    change: Change | None = None,
+    towers: TowerOutputs | None = None,
 ) -> Iterator[Answer]:
-    """Answers to rows of a store, as many at once as the adapter takes."""
+    """Answers to rows of a store, as many at once as the adapter takes; outputs of frozen `towers` are offered with
+    the items that nobody changed."""
     adapter.module.eval()
     size = adapter.answers_at_once
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         items = [store.item(int(r), for_training=False, with_truth=adapter.oracle is not None) for r in part]
+        if change is not None:
+            items = [change(item) for item in items]
+        elif towers is not None:
+            items = [towers.offered(item, store, int(r)) for item, r in zip(items, part, strict=True)]
         with torch.inference_mode():
-            yield from adapter.answer(items if change is None else [change(i) for i in items], variant)
+            yield from adapter.answer(items, variant)
 
 
 class _Examples(Dataset[object]):

@@ -44,7 +44,19 @@ class ResultTables:
 
 
 def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat([part.astype({"baseline": object}) for part in parts], ignore_index=True)
+    """One table; a column that holds text for one task and numbers for another holds text."""
+    texts = {
+        c
+        for part in parts
+        for c in ("truth", "answer", "score")
+        if c in part and not pd.api.types.is_numeric_dtype(part[c])
+    }
+    return pd.concat([_with_texts(part, texts).astype({"baseline": object}) for part in parts], ignore_index=True)
+
+
+def _with_texts(part: pd.DataFrame, columns: set[str]) -> pd.DataFrame:
+    as_text = {c: part[c].map(str, na_action="ignore").astype(object) for c in columns if c in part}
+    return part.assign(**as_text)
 
 
 def _at(points: Points, target: str, fold: int) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,8 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     clock.lap("evaluation")
 
     tables = ResultTables({case.owner for case in cases}, recipe.evaluate.subgroups)
-    tables.add(found, None)
+    named = task.name if len(plan.tasks) > 1 else None  # rows name their task where there are several
+    tables.add(found, None, task=named)
     others: dict[str, Record] = {}
     fixed: dict[str, Record] = {}
     for name, made in plan.baselines.items():
@@ -73,9 +75,10 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         base, base_rows, others[name] = baselines.evaluated(plan, judging, name, made, folds, fitted, found, context)
         rows += base_rows
         fixed[name] = records.thresholds(base.points)
-        tables.add(base, name)
+        tables.add(base, name, task=named)
     clock.lap("baselines")
     further = [further_tasks.evaluated(plan, entry, fitted, folds, tables, context) for entry in plan.tasks[1:]]
+    rows = [replace(row, task=named) for row in rows]
     for other_rows, _ in further:
         rows += other_rows
 

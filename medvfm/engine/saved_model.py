@@ -62,8 +62,12 @@ def describe(folder: Path) -> Record:
 
 
 def recipe_of(found: Mapping[str, object], directory: Path) -> Recipe:
-    """The recipe that the weights came from; its card is the one that the run carries."""
+    """The recipe that the weights came from; its card is the one that the run carries. Baselines, and data of single
+    stages, are not needed any more and may be gone."""
     data = json.loads(json.dumps(found["recipe"]))
+    data["baselines"] = []
+    for stage in data["adapter"].get("stages") or []:
+        stage["data"] = None
     card = directory / run_directory.CARD
     if card.is_file():
         data["data"]["card"] = str(card)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from medvfm.core.capabilities import TowerAdapter
+from medvfm.core.case import Case
 from medvfm.core.item import Item
 from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import RunContext
@@ -33,7 +34,7 @@ class TowerOutputs:
     def fill(self, store: CaseStore, context: RunContext) -> None:
         """Compute what the cache lacks, in batches, before loader workers ask for it."""
         for tower in self._frozen:
-            keys = [self._key(tower, store, row) for row in range(len(store.keyed))]
+            keys = [self._key(tower, store, case, files) for case, files in store.keyed]
             missing = {key: row for row, key in enumerate(keys) if key and self._listed(key) is None}
             rows = list(missing.items())
             starts = range(0, len(rows), BATCH_CASES)
@@ -49,8 +50,13 @@ class TowerOutputs:
         of_images = any(self._adapter.tower_text(tower, item.case) is None for tower in self._frozen)
         return replace(item, towers=towers, arrays={} if of_images else item.arrays)
 
+    def offered(self, item: Item, store: CaseStore, row: int) -> Item:
+        """The item of a row that is to be answered: it keeps its arrays, and outputs are there for who asks for
+        them. What is hidden from the item is hidden from its towers."""
+        return replace(item, towers=_OnDemand(self._frozen, lambda tower: self._of(tower, item, store, row)))
+
     def _of(self, tower: str, item: Item, store: CaseStore, row: int) -> Mapping[str, np.ndarray]:
-        key = self._key(tower, store, row)
+        key = self._key(tower, store, item.case, store.keyed[row][1])
         names = self._listed(key) if key else None
         if names is not None:
             found = {name: self._arrays.get(f"{key}-{name}") for name in names}
@@ -80,10 +86,27 @@ class TowerOutputs:
             self._names[key] = [str(name) for name in listed]
         return self._names[key]
 
-    def _key(self, tower: str, store: CaseStore, row: int) -> str | None:
-        case, files = store.keyed[row]
+    def _key(self, tower: str, store: CaseStore, case: Case, files: str) -> str | None:
         text = self._adapter.tower_text(tower, case)
         read = f"{store.reader.preparer.key()}-{files}" if files else ""
         if text is not None:
             read = "text-" + hashlib.sha256(text.encode()).hexdigest()
         return f"{self._adapter.tower_key(tower)}-{read}" if read else None
+
+
+class _OnDemand(Mapping[str, Mapping[str, np.ndarray]]):
+    """Outputs of towers by name, each found when it is asked for."""
+
+    def __init__(self, names: Sequence[str], find: Callable[[str], Mapping[str, np.ndarray]]) -> None:
+        self._names, self._find = names, find
+
+    def __getitem__(self, tower: str) -> Mapping[str, np.ndarray]:
+        if tower not in self._names:
+            raise KeyError(tower)
+        return self._find(tower)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

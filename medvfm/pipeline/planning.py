@@ -65,6 +65,10 @@ def _task(recipe: Recipe, settings: TaskSettings, keys: Keys, card: DataCard) ->
 def _refuse_tasks(recipe: Recipe, module: ModuleType, tasks: Sequence[TaskPlan]) -> None:
     """Several tasks are answered by one fit: the adapter must name each further one in ANSWERS_ALSO."""
     able: frozenset[str] = getattr(module, "ANSWERS_ALSO", frozenset())
+    names = [entry.task.name for entry in tasks]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise RecipeError(f"the task {name} stands twice", where=recipe.where("task", number, "name"))
     for number, entry in enumerate(tasks[1:], 1):
         if entry.task.name not in able:
             raise RecipeError(

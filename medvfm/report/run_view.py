@@ -76,9 +76,12 @@ class View:
         return "test" if "test" in splits or not splits else splits[0]
 
     def rows(self, **wanted: Any) -> list[Row]:
-        """Rows of the split the report is about, of everyone and of the model unless `wanted` says otherwise."""
+        """Rows of the split and the task that the report is about, of everyone and of the model unless `wanted` says
+        otherwise."""
         filters = {"split": self.split, "group": None, "baseline": None} | wanted
-        return [r for r in self.metrics if all(r.get(k) == v for k, v in filters.items() if v is not ...)]
+        mine = (None, self.task.get("name"))
+        rows = [r for r in self.metrics if r.get("task") in mine]
+        return [r for r in rows if all(r.get(k) == v for k, v in filters.items() if v is not ...)]
 
     @cached_property
     def primary(self) -> Row | None:

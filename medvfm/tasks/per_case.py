@@ -156,14 +156,15 @@ def _estimand(cases: PerCaseValues, spec: MetricSpec, target: str, table: np.nda
     present = None if cases.present is None else int(cases.present[:, columns].any(axis=1).sum())
 
     def minus(other: Estimand) -> Estimand:
-        """Case by case, over the cases where both exist."""
-        assert other.values is not None
+        """Case by case, over the cases where both exist; a mean of draws has no values of cases, only one of all."""
+        if other.values is None:
+            return _less_mean_of_draws(whole, other)
         apart = np.full(table.shape, np.nan)
         apart[:, columns] = values - other.values
         return _estimand(cases, spec, target, apart, why)
 
     summed = spec.metric.over_cases == "sum"
-    found = Estimand(spec, target, None, known, present, values=values, minus=None if summed else minus)
+    found = whole = Estimand(spec, target, None, known, present, values=values, minus=None if summed else minus)
     if not known.any():
         return replace(found, reason=why(spec))
     notes = []
@@ -177,11 +178,25 @@ def _estimand(cases: PerCaseValues, spec: MetricSpec, target: str, table: np.nda
         return replace(found, value=float(np.nansum(values)), notes=counted)
     over = _medians if spec.metric.over_cases == "median" else _means
     statistic = _over_folds(values, cases.fold, over)
-    return replace(
+    whole = replace(
         found,
         value=float(statistic(np.ones((1, len(values))))[0]),
         notes=tuple(notes),
         statistic=statistic,
+    )
+    return whole
+
+
+def _less_mean_of_draws(mine: Estimand, other: Estimand) -> Estimand:
+    ours, theirs = mine.statistic, other.statistic
+    if mine.value is None or other.value is None or ours is None or theirs is None:
+        return replace(mine, value=None, statistic=None, reason=mine.reason or other.reason or "not defined")
+    return replace(
+        mine,
+        value=mine.value - other.value,
+        statistic=lambda weights: ours(weights) - theirs(weights),
+        values=None,
+        minus=None,
     )
 
 

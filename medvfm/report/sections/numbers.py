@@ -16,7 +16,8 @@ def build(view: View) -> Markup | None:
     groups: dict[str, list[Row]] = {}
     for row in view.metrics:
         shown = {"variant": text.variant(row["group"]) if is_variant(row) else "", "note": _note(row)}
-        groups.setdefault(_heading(view, row), []).append({**row, **shown})
+        of_task = f" ({str(row['task']).replace('_', ' ')})" if row.get("task") else ""
+        groups.setdefault(_heading(view, row) + of_task, []).append({**row, **shown})
     methods = dict.fromkeys(r["method"] for r in view.metrics if r.get("method"))
     return markup.fragment(
         "numbers",

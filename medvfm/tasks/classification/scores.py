@@ -72,6 +72,7 @@ class ScoreTable:
                 "truth": self.truth.reshape(-1),
                 "score": self.scores.reshape(-1),
                 "baseline": baseline,
+                "probability": self.probabilities,
             }
         )
 
@@ -95,23 +96,19 @@ def joined(parts: Sequence[ScoreTable]) -> ScoreTable:
     )
 
 
-def read_frame(table: pd.DataFrame, probabilities: bool) -> ScoreTable:
-    """The rows of one split and baseline of predictions.parquet."""
-    ids = tuple(dict.fromkeys(table["case_id"]))
+def read_frame(table: pd.DataFrame) -> ScoreTable:
+    """The rows of one split and baseline of predictions.parquet, in the order in which they were written."""
     targets = tuple(dict.fromkeys(table["target"]))
-    once = table.drop_duplicates("case_id").set_index("case_id").loc[list(ids)]
-    wide = {
-        name: table.pivot(index="case_id", columns="target", values=name).loc[list(ids), list(targets)].to_numpy(float)
-        for name in ("truth", "score")
-    }
+    once = table.iloc[:: len(targets)]
+    wide = {name: table[name].to_numpy(float).reshape(len(once), len(targets)) for name in ("truth", "score")}
     groups = {c.removeprefix("group_"): once[c].to_numpy(object) for c in once.columns if c.startswith("group_")}
     return ScoreTable(
-        ids,
+        tuple(once["case_id"]),
         once["patient"].to_numpy(object),
         targets,
         wide["truth"],
         wide["score"],
-        probabilities,
+        bool(table["probability"].all()),
         groups,
         once["fold"].to_numpy(int),
     )

@@ -38,6 +38,7 @@ from medvfm.tasks.classification import estimands as estimating
 from medvfm.tasks.classification.scores import ScoreTable, gather, joined, pooled_scores, pooled_truth, read_frame
 from medvfm.tasks.classification.words import WORDS
 from medvfm.tasks.input_files import cases_of
+from medvfm.tasks.per_case import rows_of_task
 
 KINDS = ("binary", "multi_class", "multi_label", "ordinal")
 USES = frozenset({"task.unit", "task.pool", "evaluate.recalibrate"})
@@ -174,9 +175,9 @@ class ClassificationTask:
         )
 
     def read_run(self, directory: Path) -> dict[tuple[str, str | None], ScoreTable]:
-        table = pd.read_parquet(directory / PREDICTIONS)
-        parts = table.assign(baseline=table["baseline"].fillna("")).groupby(["split", "baseline"], sort=False)
-        return {(str(split), str(name) or None): read_frame(part, True) for (split, name), part in parts}
+        table = rows_of_task(pd.read_parquet(directory / PREDICTIONS), self.name)
+        parts = table.groupby(["split", "baseline"], sort=False)
+        return {(str(split), str(name) or None): read_frame(part) for (split, name), part in parts}
 
     def cases(self, inputs: Sequence[Path]) -> list[Case]:
         return cases_of(inputs)

@@ -41,6 +41,20 @@ class BrightnessStudy:
             self.rows.append(row | words | {"bright": int(level > 127), "site": "AB"[n % 2]})
         self.write()
 
+    def with_masks(self) -> None:
+        """A mask of the left side of every second picture and of the lower part of each, which is darker."""
+        for n, row in enumerate(self.rows):
+            with Image.open(self.root / row["image"]) as image:
+                pixels = np.array(image)
+            mask = np.zeros(pixels.shape, np.uint8)
+            mask[6 + n % 4 :] = 2
+            if n % 2:
+                mask[:6, :5] = 1
+            Image.fromarray(np.where(mask == 2, pixels // 2, pixels).astype(np.uint8)).save(self.root / row["image"])
+            Image.fromarray(mask).save(self.root / f"mask{row['image']}")
+            row["mask"] = f"mask{row['image']}"
+        self.write(labels={1: {"name": "left"}, 2: {"name": "lower"}}, layout={"masks": {"mask": "{mask}"}})
+
     def write(self, name: str = "cases.csv", rows: list | None = None, **card) -> Path:
         """Table and card; the card's path."""
         rows = self.rows if rows is None else rows
