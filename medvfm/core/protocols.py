@@ -30,7 +30,9 @@ Record = dict[str, Any]  # plain data, as run.json holds it
 Batch = Mapping[str, Any]  # tensors and lists that an adapter's `collate` made, the truth among them
 Answers = Sequence[Any] | np.ndarray  # one for each item
 Answer = Any  # what the task's `answers` names: (T,) scores, a mask, a text, images, {role: vector}
+Where = Callable[..., str]  # keys below a section of the recipe to file, line and dotted key, for messages
 Windows = Mapping[str, tuple[float, float]]
+Reading = Mapping[Any, Any]  # how image files are read: channel, time, page, unit
 
 
 class Augment(Protocol):
@@ -76,7 +78,7 @@ class Preparer(Protocol):
     def windows(self) -> Windows: ...
 
     @property
-    def read(self) -> Mapping[Any, Any]: ...
+    def read(self) -> Reading: ...
 
     def key(self) -> str:
         """What was done to the voxels, in words; together with the content of the files it names the result in a

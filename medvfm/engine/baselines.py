@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from medvfm.core.array import Array
 from medvfm.core.item import Item
 from medvfm.core.protocols import Answer, Record, Reuse
 from medvfm.core.result_row import ResultRow
@@ -66,7 +67,7 @@ def _reused(reuse: Reuse, draw: int, seed: int) -> Answering:
         assert reuse.change is not None
         return reuse.change(item, np.random.default_rng([seed, draw, *item.case.case_id.encode()]))
 
-    def answers(fold: FittedFold, rows: np.ndarray) -> Iterator[Answer]:
+    def answers(fold: FittedFold, rows: Array) -> Iterator[Answer]:
         with fold.learner.at(reuse.at):
             yield from fold.learner.answer(rows, None, change if reuse.change is not None else None)
 

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from medvfm.core import cpu_count
+from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.errors import MedvfmError
 from medvfm.core.protocols import Preparer, TruthReader
@@ -50,7 +51,7 @@ class PreparedReader:
     def files(self, case: Case) -> Sequence[Path]:
         return [*self.preparer.files(case), *(self.truth.files(case) if self.truth is not None else ())]
 
-    def __call__(self, case: Case) -> dict[str, np.ndarray]:
+    def __call__(self, case: Case) -> dict[str, Array]:
         images = self.preparer.images(case)
         if self.truth is None:
             return dict(self.preparer.arrays(images, case))
@@ -140,11 +141,11 @@ def prepared(cases: Sequence[Case], reader: CaseReader[Read], workers: int, stri
 
 def read_cases(
     keyed: Sequence[tuple[Case, str]],
-    reader: CaseReader[Mapping[str, np.ndarray]],
+    reader: CaseReader[Mapping[str, Array]],
     fingerprint_key: str,
     context: RunContext,
     label: str,
-) -> Iterator[tuple[Case, str, Mapping[str, np.ndarray] | str]]:
+) -> Iterator[tuple[Case, str, Mapping[str, Array] | str]]:
     """Case, key, and what `prepared` gives; the fingerprint of each case's pixels is kept, for `fingerprints`."""
     items = prepared([case for case, _ in keyed], reader, context.workers, context.strict)
     try:

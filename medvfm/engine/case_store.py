@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.item import Item
 from medvfm.core.protocols import Preparer, Task, TruthReader
@@ -76,16 +77,16 @@ class CaseStore:
         names = [name for name in self._names(row) if name not in ("pixels", "truth", "model_truth")]
         return self.preparer.grid({name: self._array(row, name) for name in names}) if names else None
 
-    def truth(self, row: int) -> np.ndarray:
+    def truth(self, row: int) -> Array:
         """Truth that lies in files, on the grid of the image."""
         return self._array(row, "truth")
 
-    def _model_truth(self, row: int, grid: SliceGrid | None) -> np.ndarray:
+    def _model_truth(self, row: int, grid: SliceGrid | None) -> Array:
         if grid is None:
             return self.truth(row)
         return self._array(row, "model_truth") if grid.is_resampled else grid.to_model(self.truth(row), linear=False)
 
-    def _put(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+    def _put(self, key: str, arrays: Mapping[str, Array]) -> None:
         """All arrays, then their names: these say that all is there."""
         for name, array in arrays.items():
             self._arrays.put(self._name(key, name), array)
@@ -104,7 +105,7 @@ class CaseStore:
                 self._parts[key] = [str(name) for name in found]
         return self._parts[key]
 
-    def _array(self, row: int, part: str) -> np.ndarray:
+    def _array(self, row: int, part: str) -> Array:
         case, key = self._keyed[row]
         if not key:
             return self._reader(case)[part]
@@ -119,7 +120,7 @@ class StoredCases:
     """Some rows of a store, by their place from 0 on. See core.protocols.TrueCases."""
 
     store: CaseStore
-    rows: np.ndarray
+    rows: Array
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -127,7 +128,7 @@ class StoredCases:
     def case(self, place: int) -> Case:
         return self.store.keyed[int(self.rows[place])][0]
 
-    def truth(self, place: int) -> np.ndarray:
+    def truth(self, place: int) -> Array:
         return self.store.truth(int(self.rows[place]))
 
     def grid(self, place: int) -> SliceGrid | None:
@@ -154,7 +155,7 @@ class JoinedCases:
         part, own = self._of(place)
         return part.case(own)
 
-    def truth(self, place: int) -> np.ndarray:
+    def truth(self, place: int) -> Array:
         part, own = self._of(place)
         return part.truth(own)
 

@@ -7,16 +7,16 @@ import pickle
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from medvfm.core.errors import RunError
+from medvfm.core.protocols import Record
 
 NAME = "last.pt"
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
+def save(folder: Path, state: Record) -> None:
     """Replace the checkpoint; a kill at any moment leaves the old one or the new one."""
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{NAME}.{os.getpid()}"
@@ -27,7 +27,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     beside.replace(folder / NAME)
 
 
-def load(folder: Path) -> dict[str, Any] | None:
+def load(folder: Path) -> Record | None:
     """The checkpoint, or None where there is none."""
     path = folder / NAME
     if not path.is_file():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medvfm.core.array import Array
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.errors import DataError
 from medvfm.core.plurals import plural
@@ -103,7 +104,7 @@ def keep_stages_apart(learner: Learner, fold: splits.Fold, leaks: str, context: 
     return notes
 
 
-def rows_of(cases: Sequence[Case], fold: splits.Fold, task: Task) -> dict[str, np.ndarray]:
+def rows_of(cases: Sequence[Case], fold: splits.Fold, task: Task) -> dict[str, Array]:
     """Row numbers of each split with a truth for the task; training and test must not be empty."""
     rows = {
         s: np.array([r for r, c in enumerate(cases) if fold.assigned.get(c.case_id) == s and task.has_truth(c)], int)

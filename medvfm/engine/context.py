@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from medvfm.core.array import Array
 from medvfm.io.console import Console
 
 
@@ -25,5 +24,5 @@ class RunContext:
 class FoldRows:
     """Row numbers of the readable cases that are fitted on and selected on; rows of test cases occur in neither."""
 
-    train: np.ndarray
-    val: np.ndarray
+    train: Array
+    val: Array

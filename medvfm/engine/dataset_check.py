@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard, Label, Masks
 from medvfm.core.errors import MedvfmError
 from medvfm.core.image import Image
 from medvfm.core.plurals import plural
+from medvfm.core.protocols import Reading
 from medvfm.engine import case_reading
 from medvfm.io.console import Console
 from medvfm.io.dataset import leakage
@@ -40,7 +41,7 @@ class Look:
     shape_vox: tuple[int, int, int]
     spacing_mm: tuple[float, float, float] | None
     unit: str
-    thumbnail: np.ndarray
+    thumbnail: Array
     repairs: tuple[str, ...]
     structures: Mapping[str, int]
     objects: int | None
@@ -52,7 +53,7 @@ class Look:
 class Looker:
     """Reads a case's images and masks; runs in loader workers."""
 
-    reading: Mapping[Any, Any]
+    reading: Reading
     labels: Mapping[int, Label]
     masks: Masks
 
@@ -78,7 +79,7 @@ class Looker:
             tuple(sorted({uid for image in images for uid in _uids(image)})),
         )
 
-    def outlined(self, case: Case, image: Image) -> tuple[np.ndarray | None, dict[int, str]]:
+    def outlined(self, case: Case, image: Image) -> tuple[Array | None, dict[int, str]]:
         """What may be drawn on a picture, with names: labels (i, j, k), or (i, j, k, T) booleans; None without masks.
 
         Objects have no names.
@@ -107,7 +108,7 @@ class Looker:
         # one by one: structures with files of their own may overlap, and a hundred of a CT would fill the memory
         return {n: int(self._read((n,), "multi_label", case, image).sum()) for n in dict.fromkeys(names)}, None
 
-    def _read(self, classes: tuple[str, ...], kind: str, case: Case, image: Image) -> np.ndarray:
+    def _read(self, classes: tuple[str, ...], kind: str, case: Case, image: Image) -> Array:
         return MaskTruthReader(classes, kind, self.labels, self.masks)(case, image)
 
 
@@ -117,7 +118,7 @@ def _uids(image: Image) -> list[str]:
     return [uid for name, uid in stated.items() if name in ("study", "series")] if isinstance(stated, dict) else []
 
 
-def _thumbnail(image: Image) -> np.ndarray:
+def _thumbnail(image: Image) -> Array:
     """The middle slice, averaged down and standardised: (THUMB_PX ** 2,)."""
     picture = pictures.slice_pictures(image, count=1)[0].mean(axis=0)
     rows = np.array_split(np.arange(picture.shape[0]), min(THUMB_PX, picture.shape[0]))

@@ -12,15 +12,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
 
+from medvfm.core.array import Array
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import MedvfmError, RunError
 from medvfm.core.plurals import plural
+from medvfm.core.protocols import Record
 from medvfm.engine import record as records
 from medvfm.engine.dataset_check import Findings, Look, Looker
 from medvfm.io import run_directory
@@ -35,10 +36,10 @@ LEVELS = 12  # of a group column; one with more is no group but a name
 _LETTERS_MOST = 40
 
 
-def write(card: DataCard, table: CaseTable | None, found: Findings | None, directory: Path) -> dict[str, Any]:
+def write(card: DataCard, table: CaseTable | None, found: Findings | None, directory: Path) -> Record:
     """run.json and the samples; without cases, what the card alone says. An earlier page of a card is replaced."""
     _claim(directory)
-    record: dict[str, Any] = {
+    record: Record = {
         "format": FORMAT,
         "kind": "card",
         "status": "complete",
@@ -92,7 +93,7 @@ def _parts(cases: Sequence[Case]) -> dict[str, list[Case]]:
     return {split: part for split, part in found.items() if part}
 
 
-def _data(table: CaseTable, found: Findings) -> dict[str, Any]:
+def _data(table: CaseTable, found: Findings) -> Record:
     parts = _parts(found.cases)
     names = sorted({name for case in found.cases for name in case.targets})
     known = any(case.patient_id is not None for case in table.cases)
@@ -128,9 +129,9 @@ def _groups(parts: Mapping[str, Sequence[Case]]) -> list[dict[str, str]]:
     return rows
 
 
-def _measures(looks: Sequence[Look]) -> dict[str, Any]:
+def _measures(looks: Sequence[Look]) -> Record:
     """Sizes in voxels and spacings in mm: how often each occurs, for a table and a histogram."""
-    found: dict[str, Any] = {}
+    found: Record = {}
     for axis, name in enumerate(("columns", "rows", "slices")):
         sizes = [look.shape_vox[axis] for look in looks]
         if axis < 2 or max(sizes, default=1) > 1:
@@ -147,7 +148,7 @@ def _measures(looks: Sequence[Look]) -> dict[str, Any]:
     }
 
 
-def _spread(values: Sequence[float], unit: str) -> dict[str, Any]:
+def _spread(values: Sequence[float], unit: str) -> Record:
     low, first, middle, third, high = (float(v) for v in np.percentile(values, [0, 25, 50, 75, 100]))
     counts, edges = np.histogram(values, bins=min(24, max(1, len(set(values)))))
     return {
@@ -156,7 +157,7 @@ def _spread(values: Sequence[float], unit: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _truth(found: Findings) -> dict[str, Any]:
+def _truth(found: Findings) -> Record:
     """Labels of classes by value; structures by how many cases hold them, and how large they are; objects; words."""
     classes, structures = [], []
     for name in sorted({name for case in found.cases for name in case.targets}):
@@ -202,7 +203,7 @@ def _range(values: Sequence[float]) -> dict[str, float | None]:
     return {"low": float(min(values)), "median": float(np.median(values)), "high": float(max(values))}
 
 
-def _problems(found: Findings) -> dict[str, Any]:
+def _problems(found: Findings) -> Record:
     return {
         "left_out": len(found.left_out),
         "faults": found.faults,
@@ -212,7 +213,7 @@ def _problems(found: Findings) -> dict[str, Any]:
     }
 
 
-def _samples(card: DataCard, found: Findings, folder: Path) -> list[dict[str, Any]]:
+def _samples(card: DataCard, found: Findings, folder: Path) -> list[Record]:
     """Pictures of cases from all over the set, each image once; no file and no caption holds a name."""
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.png"):
@@ -221,7 +222,7 @@ def _samples(card: DataCard, found: Findings, folder: Path) -> list[dict[str, An
     unique = list({case.files: row for row, case in enumerate(found.cases)}.values())
     order = np.random.default_rng(0).permutation(unique)
     windows = list(card.windows.values())
-    samples: list[dict[str, Any]] = []
+    samples: list[Record] = []
     most = VOLUMES if any(look.shape_vox[2] > 1 and look.spacing_mm is not None for look in found.looks) else SAMPLES
     for row in order.tolist():
         if len(samples) == most:
@@ -252,7 +253,7 @@ def _caption(case: Case, row: int, total: int) -> str:
     return ", ".join(told)[: _LETTERS_MOST * 3]
 
 
-def _png(picture: np.ndarray, *, is_volume: bool) -> bytes:
+def _png(picture: Array, *, is_volume: bool) -> bytes:
     shown = Picture.fromarray(picture)
     if not is_volume:
         shown.thumbnail((LONGEST_PX, LONGEST_PX))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.item import Item
 from medvfm.engine import case_reading
@@ -23,7 +24,7 @@ class CachedFeatures:
     """values (n, ...) float32 of the readable cases, in the order of `keyed`; the others with the reason."""
 
     keyed: list[tuple[Case, str]]
-    values: np.ndarray
+    values: Array
     left_out: list[tuple[str, str]]
     computed: int
 
@@ -49,7 +50,7 @@ def compute(
     if missing:
         wanted = {name: pair for pair, name in missing}  # the same image in two cases is encoded once
         batch: list[tuple[str, Item]] = []
-        fresh: dict[str, np.ndarray] = {}
+        fresh: dict[str, Array] = {}
         read = case_reading.read_cases(list(wanted.values()), reader, reader.key(), context, label)
         for name, (case, _, arrays) in zip(wanted, read, strict=True):
             if isinstance(arrays, str):
@@ -67,9 +68,7 @@ def compute(
     return CachedFeatures([pair for pair, _ in kept], values, left_out, len(missing))
 
 
-def _embedded(
-    batch: list[tuple[str, Item]], embed: Callable[[Sequence[Item]], torch.Tensor]
-) -> Mapping[str, np.ndarray]:
+def _embedded(batch: list[tuple[str, Item]], embed: Callable[[Sequence[Item]], torch.Tensor]) -> Mapping[str, Array]:
     if not batch:
         return {}
     values = embed([item for _, item in batch]).float().cpu().numpy()

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
+from medvfm.core.array import Array
 from medvfm.core.capabilities import Choose, FeatureAdapter
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Answer, Answers, Points, Predictions, Record, Task
@@ -28,7 +27,7 @@ class FittedFold:
 
     learner: Learner
     record: Record
-    rows: Mapping[str, np.ndarray]
+    rows: Mapping[str, Array]
 
     def true(self, split: str) -> StoredCases:
         return StoredCases(self.learner.store, self.rows[split])
@@ -43,7 +42,7 @@ class Collected:
     points: Points
 
 
-Answering = Callable[[FittedFold, np.ndarray], Iterator[Answer]]
+Answering = Callable[[FittedFold, Array], Iterator[Answer]]
 
 
 def learner_of(plan: Plan, model: ModelPlan, task: Task | None = None) -> Learner:
@@ -81,7 +80,7 @@ def fit_all(
     return fitted
 
 
-def _chooser(plan: Plan, learner: Learner, rows: np.ndarray) -> Choose:
+def _chooser(plan: Plan, learner: Learner, rows: Array) -> Choose:
     """Values answers to the validation cases by the metric that is selected by."""
     true = StoredCases(learner.store, rows)
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from medvfm.core.array import Array
 from medvfm.core.capabilities import CaseFittingAdapter, Choose, Embedded, FeatureAdapter, TowerAdapter
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError
@@ -51,7 +52,7 @@ class Learner(Protocol):
         """
         ...
 
-    def answer(self, rows: np.ndarray, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
+    def answer(self, rows: Array, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
         """An answer to each row, in order."""
         ...
 
@@ -78,7 +79,7 @@ class FrozenLearner:
         items = (self.store.item(int(row), for_training=True, with_truth=True) for row in rows.train)
         return self.adapter.fit_items(list(items))
 
-    def answer(self, rows: np.ndarray, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
+    def answer(self, rows: Array, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
         yield from answers(self.adapter, self.store, rows, variant, change)
 
     @contextmanager
@@ -117,7 +118,7 @@ class FeatureLearner:
         dimension = int(np.prod(found.values.shape[-1:]))
         return {"choice": choice, "features": {"dimension": dimension, "cases": len(found.values)}}
 
-    def answer(self, rows: np.ndarray, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
+    def answer(self, rows: Array, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
         if variant is not None or change is not None:
             yield from answers(self.adapter, self.store, rows, variant, change)
             return
@@ -233,7 +234,7 @@ class LoopLearner:
         finally:
             state.put_trained(self.adapter.module, now)
 
-    def answer(self, rows: np.ndarray, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
+    def answer(self, rows: Array, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
         yield from answers(self.adapter, self.store, rows, variant, change, self._frozen)
 
     def _fit_head(self, rows: FoldRows, choose: Choose | None) -> Record:
@@ -297,7 +298,7 @@ class LoopLearner:
         )
         return {"settings": {**stage.settings}, **history.as_record()}
 
-    def _validation_loss(self, rows: np.ndarray, batch_size: int) -> float:
+    def _validation_loss(self, rows: Array, batch_size: int) -> float:
         """The mean loss of validation cases; its randomness depends on the seed and the case_id alone."""
         self.adapter.module.eval()
         total, count = 0.0, 0
@@ -323,7 +324,7 @@ class LoopLearner:
 def answers(
     adapter: Adapter,
     store: CaseStore,
-    rows: np.ndarray,
+    rows: Array,
     variant: str | None = None,
     change: Change | None = None,
     towers: TowerOutputs | None = None,
@@ -350,10 +351,10 @@ class _Examples(Dataset[object]):
         self,
         adapter: Adapter,
         store: CaseStore,
-        rows: np.ndarray,
+        rows: Array,
         transform: augment.Transform,
         towers: TowerOutputs | None,
-        labels: np.ndarray | None,
+        labels: Array | None,
         balanced: bool,
     ) -> None:
         self._adapter, self._store, self._cases, self._transform = adapter, store, rows, transform
@@ -394,5 +395,5 @@ def _rng_of(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, *name.encode()])
 
 
-def _unchanged(pixels: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+def _unchanged(pixels: Array, labels: Array | None) -> tuple[Array, Array | None]:
     return pixels, labels

@@ -11,6 +11,7 @@ from importlib import metadata
 import numpy as np
 import torch
 
+from medvfm.core.array import Array
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.protocols import Points, Record, Task
@@ -104,7 +105,7 @@ def environment(device: str) -> Record:
     }
 
 
-def cases(cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], task: Task) -> Record:
+def cases(cases: Sequence[Case], truth: Array, assigned: Mapping[str, str], task: Task) -> Record:
     """Sizes and characteristics of the splits (of the first fold, with folds)."""
     return {
         "splits": splits(cases, truth, assigned, task),
@@ -112,7 +113,7 @@ def cases(cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str],
     }
 
 
-def splits(cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], task: Task) -> dict[str, Record]:
+def splits(cases: Sequence[Case], truth: Array, assigned: Mapping[str, str], task: Task) -> dict[str, Record]:
     """Cases, patients and positives of each class in each split of one fold."""
     found = {}
     for split in SPLITS:
@@ -128,7 +129,7 @@ def splits(cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str]
 
 
 def characteristics(
-    cases: Sequence[Case], truth: np.ndarray, assigned: Mapping[str, str], task: Task
+    cases: Sequence[Case], truth: Array, assigned: Mapping[str, str], task: Task
 ) -> list[dict[str, str]]:
     """The table that clinical papers open with: a row a group column or class, a column a split."""
     parts = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medvfm.core.array import Array
 from medvfm.core.protocols import Answer, Points, Record, Seen, Task
 from medvfm.core.result_row import ResultRow, as_records
 from medvfm.engine import baselines, checkpoint, cohort, fitting, further_tasks, saved_model
@@ -151,7 +152,7 @@ def _robustness(
     return rows
 
 
-def _draw(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+def _draw(rows: Array, count: int, seed: int) -> Array:
     return np.sort(np.random.default_rng([seed, 2]).permutation(rows)[:count])
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from medvfm.core.array import Array
 from medvfm.core.capabilities import TowerAdapter
 from medvfm.core.case import Case
 from medvfm.core.item import Item
@@ -55,7 +56,7 @@ class TowerOutputs:
         them. What is hidden from the item is hidden from its towers."""
         return replace(item, towers=_OnDemand(self._frozen, lambda tower: self._of(tower, item, store, row)))
 
-    def _of(self, tower: str, item: Item, store: CaseStore, row: int) -> Mapping[str, np.ndarray]:
+    def _of(self, tower: str, item: Item, store: CaseStore, row: int) -> Mapping[str, Array]:
         key = self._key(tower, store, item.case, store.keyed[row][1])
         names = self._listed(key) if key else None
         if names is not None:
@@ -67,12 +68,12 @@ class TowerOutputs:
             self._put(key, arrays)
         return arrays
 
-    def _computed(self, tower: str, items: Sequence[Item]) -> list[dict[str, np.ndarray]]:
+    def _computed(self, tower: str, items: Sequence[Item]) -> list[dict[str, Array]]:
         with torch.inference_mode():
             given = {n: t.float().cpu().numpy() for n, t in self._adapter.embed_tower(tower, items).items()}
         return [{name: values[place] for name, values in given.items()} for place in range(len(items))]
 
-    def _put(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+    def _put(self, key: str, arrays: Mapping[str, Array]) -> None:
         for name, array in arrays.items():
             self._arrays.put(f"{key}-{name}", array)
         self._arrays.put(f"{key}-names", np.array(sorted(arrays)))
@@ -94,13 +95,13 @@ class TowerOutputs:
         return f"{self._adapter.tower_key(tower)}-{read}" if read else None
 
 
-class _OnDemand(Mapping[str, Mapping[str, np.ndarray]]):
+class _OnDemand(Mapping[str, Mapping[str, Array]]):
     """Outputs of towers by name, each found when it is asked for."""
 
-    def __init__(self, names: Sequence[str], find: Callable[[str], Mapping[str, np.ndarray]]) -> None:
+    def __init__(self, names: Sequence[str], find: Callable[[str], Mapping[str, Array]]) -> None:
         self._names, self._find = names, find
 
-    def __getitem__(self, tower: str) -> Mapping[str, np.ndarray]:
+    def __getitem__(self, tower: str) -> Mapping[str, Array]:
         if tower not in self._names:
             raise KeyError(tower)
         return self._find(tower)

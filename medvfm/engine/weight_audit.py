@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import torch
 from torch import nn
 
 from medvfm.core import cpu_count
 from medvfm.core.errors import MedvfmError
+from medvfm.core.protocols import Record
 from medvfm.nn import state
 
 CHUNK_BYTES = 2**24  # of a tensor on an accelerator, copied to the CPU at once
@@ -87,7 +87,7 @@ class WeightAudit:
             self._done = True
             self._copies, self._digests = {}, {}
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> Record:
         trained = {n for n, p in self._module.named_parameters() if p.requires_grad} | self._averaged
         return {
             "trained_tensors": len(trained),

@@ -230,7 +230,8 @@ class _Maker:
         if settings.columns and (found is None or "columns" not in built_in.get(settings.name, "")):
             raise RecipeError(f"{settings.name} takes no columns", where=recipe.where(*keys, "columns"))
         if found is not None:
-            for key in settings.model_fields_set - {"name", "columns"}:
+            plain = Baseline(name=settings.name, columns=settings.columns)
+            for key in [key for key, default in plain if getattr(settings, key) != default]:
                 raise RecipeError(
                     f"the baseline {settings.name} has no use for {key!r}", where=recipe.where(*keys, key)
                 )

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medvfm.core.array import Array
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.io.run_directory import MEASURES, PREDICTIONS
 from medvfm.statistics.estimand import Estimand, Statistic
@@ -32,16 +33,16 @@ class PerCaseValues:
     """
 
     ids: tuple[str, ...]
-    patients: np.ndarray
-    fold: np.ndarray
+    patients: Array
+    fold: Array
     targets: tuple[str, ...]
-    values: Mapping[str, np.ndarray]
-    present: np.ndarray | None
-    table: Mapping[str, np.ndarray] = field(default_factory=dict)
-    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    values: Mapping[str, Array]
+    present: Array | None
+    table: Mapping[str, Array] = field(default_factory=dict)
+    groups: Mapping[str, Array] = field(default_factory=dict)
     has_size: bool = True
 
-    def subset(self, keep: np.ndarray) -> PerCaseValues:
+    def subset(self, keep: Array) -> PerCaseValues:
         """The cases where `keep` (n,) is true, or of those row numbers, in that order."""
         rows = np.flatnonzero(keep) if keep.dtype == bool else keep
         return PerCaseValues(
@@ -149,10 +150,10 @@ def _of(cases: PerCaseValues, spec: MetricSpec) -> list[str]:
     return [*cases.targets, MEAN] if several else list(cases.targets)
 
 
-def _estimand(cases: PerCaseValues, spec: MetricSpec, target: str, table: np.ndarray, why: Why) -> Estimand:
+def _estimand(cases: PerCaseValues, spec: MetricSpec, target: str, table: Array, why: Why) -> Estimand:
     columns = list(range(len(cases.targets))) if target == MEAN else [cases.targets.index(target)]
     values = table[:, columns]
-    known = ~np.isnan(values).all(axis=1)
+    known = np.asarray(~np.isnan(values).all(axis=1))
     present = None if cases.present is None else int(cases.present[:, columns].any(axis=1).sum())
 
     def minus(other: Estimand) -> Estimand:
@@ -200,17 +201,17 @@ def _less_mean_of_draws(mine: Estimand, other: Estimand) -> Estimand:
     )
 
 
-Over = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # counts (r, m), filled and known (m, T) to (r, T)
+Over = Callable[[Array, Array, Array], Array]  # counts (r, m), filled and known (m, T) to (r, T)
 
 
-def _over_folds(values: np.ndarray, fold: np.ndarray, over: Over) -> Statistic:
+def _over_folds(values: Array, fold: Array, over: Over) -> Statistic:
     """Counts (r, n) to (r,): the mean over folds of the mean over targets of what `over` gives of the cases with a
     value; NaN where a resample has no case with one."""
     known, filled = ~np.isnan(values), np.nan_to_num(values)
     used = [t for t in range(values.shape[1]) if known[:, t].any()]
     folds = [f for f in np.unique(fold) if known[fold == f].any()]
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
+    def statistic(weights: Array) -> Array:
         means = []
         for f in folds:
             rows = fold == f
@@ -222,12 +223,12 @@ def _over_folds(values: np.ndarray, fold: np.ndarray, over: Over) -> Statistic:
     return statistic
 
 
-def _means(weights: np.ndarray, filled: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _means(weights: Array, filled: Array, known: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         return (weights @ filled) / (weights @ known)
 
 
-def _medians(weights: np.ndarray, filled: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _medians(weights: Array, filled: Array, known: Array) -> Array:
     """The middle value, or the mean of the two in the middle, of each case as often as its count says."""
     found = np.full((len(weights), filled.shape[1]), np.nan)
     for t in range(filled.shape[1]):

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import PredictionError, Undefined, nearest
@@ -99,13 +100,13 @@ class PerCaseTask:
     def stratify(self) -> tuple[str, ...]:
         return ()
 
-    def labels(self, cases: Sequence[Case]) -> np.ndarray | None:
+    def labels(self, cases: Sequence[Case]) -> Array | None:
         return None
 
     def truth_reader(self, card: DataCard) -> TruthReader | None:
         return None
 
-    def presence(self, true: TrueCases) -> np.ndarray:
+    def presence(self, true: TrueCases) -> Array:
         return np.ones((len(true), len(self.classes)))
 
     def settled(self, answer: Answer, grid: SliceGrid | None) -> Answer:
@@ -237,7 +238,7 @@ class ListedCases:
     def case(self, place: int) -> Case:
         return self.cases[place]
 
-    def truth(self, place: int) -> np.ndarray:
+    def truth(self, place: int) -> Array:
         raise AssertionError("the truth of a listed case lies in no file")
 
     def grid(self, place: int) -> SliceGrid | None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from medvfm.core.array import Array
 from medvfm.core.capabilities import Choose, Embedded, FeatureAdapter
 from medvfm.core.case import Case
 from medvfm.core.errors import RecipeError, UnreadableImage
@@ -34,7 +35,7 @@ BUILT_IN = {
 }
 BINS = 32
 VERSION = 1
-Labels = Callable[[Sequence[Case]], np.ndarray]  # cases to truth (n, T)
+Labels = Callable[[Sequence[Case]], Array]  # cases to truth (n, T)
 
 
 class _Scoring(UntrainedBaseline):
@@ -61,10 +62,10 @@ class NoImages:
     def images(self, case: Case) -> list[Image]:
         return []
 
-    def arrays(self, images: Sequence[Image], case: Case) -> Mapping[str, np.ndarray]:
+    def arrays(self, images: Sequence[Image], case: Case) -> Mapping[str, Array]:
         return {}
 
-    def grid(self, arrays: Mapping[str, np.ndarray]) -> SliceGrid | None:
+    def grid(self, arrays: Mapping[str, Array]) -> SliceGrid | None:
         return None
 
 
@@ -85,7 +86,7 @@ class Prevalence(_Scoring):
         self._share = np.where(known, truth, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         return {"choice": {"share": self._share.tolist()}}
 
-    def answer(self, items: Sequence[Item], variant: str | None = None) -> np.ndarray:
+    def answer(self, items: Sequence[Item], variant: str | None = None) -> Array:
         return np.repeat(self._share[None], len(items), axis=0)
 
 
@@ -116,13 +117,13 @@ class Histogram:
     def images(self, case: Case) -> list[Image]:
         return [read_image(path, nan=self.prepare.invalid, **self.read) for path in self.files(case)]  # type: ignore[arg-type]
 
-    def arrays(self, images: Sequence[Image], case: Case) -> Mapping[str, np.ndarray]:
+    def arrays(self, images: Sequence[Image], case: Case) -> Mapping[str, Array]:
         return {"pixels": np.mean([self._of_image(image) for image in images], axis=0).astype(np.float32)}
 
-    def grid(self, arrays: Mapping[str, np.ndarray]) -> SliceGrid | None:
+    def grid(self, arrays: Mapping[str, Array]) -> SliceGrid | None:
         return None
 
-    def _of_image(self, image: Image) -> np.ndarray:
+    def _of_image(self, image: Image) -> Array:
         voxels = image.voxels
         low, high = windowing.intensity_range(image, self._intensity())
         shown = windowing.window(voxels, low, high)
@@ -133,7 +134,7 @@ class Histogram:
 class PooledFeatures(Protocol):
     """A feature adapter whose features can be had as one vector a case."""
 
-    def pooled(self, features: np.ndarray) -> torch.Tensor: ...
+    def pooled(self, features: Array) -> torch.Tensor: ...
 
 
 class Probe(_Scoring):
@@ -176,11 +177,11 @@ class Probe(_Scoring):
         )
         return record
 
-    def answer_features(self, features: Embedded) -> np.ndarray:
+    def answer_features(self, features: Embedded) -> Array:
         with torch.inference_mode():
             return probe.probabilities(self._probe(self._values(features)), self._kind).double().numpy()
 
-    def answer(self, items: Sequence[Item], variant: str | None = None) -> np.ndarray:
+    def answer(self, items: Sequence[Item], variant: str | None = None) -> Array:
         values = self.embed(self.collate(items)).float().cpu().numpy()
         return self.answer_features(Embedded(values, [item.case for item in items]))
 
@@ -218,8 +219,8 @@ class Columns:
             numbers = [float(v) for v in values if isinstance(v, int | float) and not np.isnan(v)]
             self._fitted.append((name, float(np.mean(numbers)) if numbers else 0.0))
 
-    def __call__(self, cases: Sequence[Case]) -> np.ndarray:
-        parts: list[np.ndarray] = []
+    def __call__(self, cases: Sequence[Case]) -> Array:
+        parts: list[Array] = []
         for name, fitted in self._fitted:
             values = [case.groups.get(name) for case in cases]
             if isinstance(fitted, list):

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from medvfm.core.array import Array
 from medvfm.core.errors import Undefined
 from medvfm.core.metric_spec import Metric, MetricSpec
 from medvfm.core.protocols import Points
@@ -51,8 +52,8 @@ def _targets(
 def _single(scored: ScoreTable, spec: MetricSpec, column: int, points: Points) -> Component:
     """One target against the rest."""
     takes = spec.metric.takes
-    known = ~np.isnan(scored.truth[:, column])
-    prediction: np.ndarray | str = scored.scores[:, column]
+    known = np.asarray(~np.isnan(scored.truth[:, column]))
+    prediction: Array | str = scored.scores[:, column]
     if takes in ("decision", "class"):
         prediction = _decided(scored, column, spec, points)
     if takes == "probability" and not scored.probabilities:
@@ -63,7 +64,7 @@ def _single(scored: ScoreTable, spec: MetricSpec, column: int, points: Points) -
 
 def _joint(scored: ScoreTable, spec: MetricSpec, points: Points) -> Component:
     """All classes at once; the decision is the class of the highest score, or the threshold for one class."""
-    known = ~np.isnan(scored.truth).any(axis=1)
+    known = np.asarray(~np.isnan(scored.truth).any(axis=1))
     if len(scored.targets) == 1:
         truth = (scored.truth[:, 0] > 0.5).astype(np.int64)
         decided = _decided(scored, 0, spec, points)
@@ -78,7 +79,7 @@ def _joint(scored: ScoreTable, spec: MetricSpec, points: Points) -> Component:
     return _component(scored, spec, known, truth, prediction)
 
 
-def _decided(scored: ScoreTable, column: int, spec: MetricSpec, points: Points) -> np.ndarray | str:
+def _decided(scored: ScoreTable, column: int, spec: MetricSpec, points: Points) -> Array | str:
     """(n,) score >= threshold. Metrics at a given specificity or sensitivity have their own threshold, by name;
     `decision` serves all others."""
     target = scored.targets[column]
@@ -89,9 +90,7 @@ def _decided(scored: ScoreTable, column: int, spec: MetricSpec, points: Points) 
     return (scored.scores[:, column] >= threshold[scored.fold]).astype(np.int64)
 
 
-def _component(
-    scored: ScoreTable, spec: MetricSpec, known: np.ndarray, truth: np.ndarray, prediction: np.ndarray | str
-) -> Component:
+def _component(scored: ScoreTable, spec: MetricSpec, known: Array, truth: Array, prediction: Array | str) -> Component:
     if isinstance(prediction, str):
         return _undefined(prediction)
     folds = [np.flatnonzero(known & (scored.fold == f)) for f in np.unique(scored.fold)]
@@ -113,7 +112,7 @@ def _component(
 
 def _estimand(scored: ScoreTable, spec: MetricSpec, target: str | None, parts: list[Component]) -> Estimand:
     column = scored.targets.index(target) if target in scored.targets else None
-    known = ~(np.isnan(scored.truth).all(axis=1) if column is None else np.isnan(scored.truth[:, column]))
+    known = np.asarray(~(np.isnan(scored.truth).all(axis=1) if column is None else np.isnan(scored.truth[:, column])))
     positives = None if column is None else int((scored.truth[known, column] > 0.5).sum())
     values = [(part, _value_or_none(part)) for part in parts]
     defined = [(part, value) for part, value in values if value is not None]
@@ -174,8 +173,8 @@ def _undefined_difference(found: Estimand, reason: str) -> Callable[[Estimand], 
     return lambda other: replace(found, reason=reason, minus=None)
 
 
-def _mean_of(parts: list[Component]) -> Callable[[np.ndarray], np.ndarray]:
-    def statistic(weights: np.ndarray) -> np.ndarray:
+def _mean_of(parts: list[Component]) -> Callable[[Array], Array]:
+    def statistic(weights: Array) -> Array:
         given = torch.as_tensor(weights)
         return torch.stack([part(given) for part in parts]).mean(dim=0).cpu().numpy()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Picture
 
+from medvfm.core.array import Array
 from medvfm.core.protocols import Points, Record
 from medvfm.tasks.classification.scores import ScoreTable
 
@@ -22,7 +23,7 @@ def write(
     folder: Path,
     test: ScoreTable,
     points: Points,
-    pixels: Callable[[str], np.ndarray],
+    pixels: Callable[[str], Array],
 ) -> list[Record]:
     """Pictures of the most confident mistakes, and what the report says about each; names hold no patient data.
 
@@ -54,7 +55,7 @@ def write(
     return found
 
 
-def _png(stack: np.ndarray) -> bytes:
+def _png(stack: Array) -> bytes:
     """(S, C, H, W) in [0, 1] as one picture; a volume shows slices spread over the stack, side by side."""
     chosen = np.unique(np.linspace(0, len(stack) - 1, min(TILES, len(stack))).round().astype(int))
     side = SIDE_PX if len(chosen) > 1 else 2 * SIDE_PX
@@ -67,7 +68,7 @@ def _png(stack: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _tile(picture: np.ndarray, side: int) -> np.ndarray:
+def _tile(picture: Array, side: int) -> Array:
     channels = np.repeat(picture, 3, axis=0) if picture.shape[0] == 1 else picture[:3]
     pixels = (channels.transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8)
     return np.asarray(Picture.fromarray(pixels).resize((side, side), Picture.Resampling.BILINEAR))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from medvfm.core.array import Array
 from medvfm.core.errors import DataError, RecipeError, Undefined
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Points
@@ -29,7 +30,7 @@ def fix(val: ScoreTable | None, specs: Sequence[MetricSpec], recalibrate: bool) 
     if platt is not None:
         val = recalibrated(val, platt)
     pointed = [s for s in specs if s.metric.takes == "decision" and s.metric.parameter]
-    found: dict[tuple[str, str], np.ndarray] = {}
+    found: dict[tuple[str, str], Array] = {}
     for column, target in enumerate(val.targets):
         for point in [*pointed, None]:
             name = DECISION if point is None else point.name
@@ -46,13 +47,13 @@ def given(threshold: float | None, targets: Sequence[str]) -> Points:
     return Points(cuts, None, "given")
 
 
-def recalibrated(scored: ScoreTable, platt: np.ndarray) -> ScoreTable:
+def recalibrated(scored: ScoreTable, platt: Array) -> ScoreTable:
     """The scores as probabilities by Platt's scaling of their fold."""
     slope, intercept = platt[scored.fold, :, 0], platt[scored.fold, :, 1]
     return scored.with_scores(1 / (1 + np.exp(-(slope * scored.scores + intercept))), True)
 
 
-def _threshold(val: ScoreTable, column: int, rows: np.ndarray, point: MetricSpec | None) -> float:
+def _threshold(val: ScoreTable, column: int, rows: Array, point: MetricSpec | None) -> float:
     known = rows & ~np.isnan(val.truth[:, column])
     truth = torch.as_tensor((val.truth[known, column] > 0.5).astype(np.int64))
     score = torch.as_tensor(val.scores[known, column])
@@ -67,7 +68,7 @@ def _threshold(val: ScoreTable, column: int, rows: np.ndarray, point: MetricSpec
         return float("nan")
 
 
-def _platt(val: ScoreTable | None) -> np.ndarray:
+def _platt(val: ScoreTable | None) -> Array:
     """(folds, T, 2) slope and intercept of Platt's scaling for every target, fitted on each fold's validation cases."""
     if val is None:
         raise RecipeError("evaluate.recalibrate needs validation cases", remedy="give `split` a share for val")

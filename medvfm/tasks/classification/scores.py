@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, PredictionError
 
@@ -21,13 +22,13 @@ class ScoreTable:
     """
 
     ids: tuple[str, ...]
-    patients: np.ndarray
+    patients: Array
     targets: tuple[str, ...]
-    truth: np.ndarray
-    scores: np.ndarray
+    truth: Array
+    scores: Array
     probabilities: bool
-    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
-    fold: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    groups: Mapping[str, Array] = field(default_factory=dict)
+    fold: Array = field(default_factory=lambda: np.zeros(0, dtype=int))
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -39,7 +40,7 @@ class ScoreTable:
         if len(self.fold) != n:
             object.__setattr__(self, "fold", np.zeros(n, dtype=int))
 
-    def subset(self, keep: np.ndarray) -> ScoreTable:
+    def subset(self, keep: Array) -> ScoreTable:
         """The units where `keep` (n,) is true, or of those row numbers, in that order."""
         rows = np.flatnonzero(keep) if keep.dtype == bool else keep
         return ScoreTable(
@@ -53,7 +54,7 @@ class ScoreTable:
             self.fold[rows],
         )
 
-    def with_scores(self, scores: np.ndarray, probabilities: bool) -> ScoreTable:
+    def with_scores(self, scores: Array, probabilities: bool) -> ScoreTable:
         """The same units scored by something else."""
         return ScoreTable(
             self.ids, self.patients, self.targets, self.truth, scores, probabilities, self.groups, self.fold
@@ -122,10 +123,10 @@ class Units:
     """
 
     ids: tuple[str, ...]
-    members: tuple[np.ndarray, ...]
+    members: tuple[Array, ...]
 
     @property
-    def first(self) -> np.ndarray:
+    def first(self) -> Array:
         """(u,) a row number of each unit, for what all its cases share (patient, split, groups)."""
         return np.array([m[0] for m in self.members], dtype=int)
 
@@ -141,7 +142,7 @@ def gather(cases: Sequence[Case], unit: str) -> Units:
     return Units(ids, tuple(np.array(m) for m in rows.values()))
 
 
-def pooled_truth(truth: np.ndarray, units: Units, exclusive: bool) -> np.ndarray:
+def pooled_truth(truth: Array, units: Units, exclusive: bool) -> Array:
     """(u, T): a unit has a finding that any of its cases has; of ordinal and exclusive classes the cases must agree."""
     out = np.full((len(units.members), truth.shape[1]), np.nan)
     for u, members in enumerate(units.members):
@@ -156,7 +157,7 @@ def pooled_truth(truth: np.ndarray, units: Units, exclusive: bool) -> np.ndarray
     return out
 
 
-def pooled_scores(scores: np.ndarray, units: Units, pool: str) -> np.ndarray:
+def pooled_scores(scores: Array, units: Units, pool: str) -> Array:
     """(u, T) mean or max of the scores of a unit's cases."""
     rows = [scores[m].max(axis=0) if pool == "max" else scores[m].mean(axis=0) for m in units.members]
     return np.array(rows).reshape(len(units.members), scores.shape[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError, nearest
 from medvfm.io.dataset.prediction_tables import KNOWN, Table, missing, named, read_table, some, wide
 from medvfm.tasks.classification.scores import ScoreTable
@@ -46,7 +47,7 @@ def match(truth_given: Table, predictions_given: Table, *, allow_missing: bool) 
     return ScoreTable(tuple(kept), owners, targets, labels, values, probabilities, groups), notes
 
 
-def _numbers(table: pd.DataFrame, where: object) -> np.ndarray:
+def _numbers(table: pd.DataFrame, where: object) -> Array:
     try:
         return table.apply(pd.to_numeric).to_numpy(dtype=np.float64)
     except (ValueError, TypeError) as broken:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, PredictionError, RecipeError, nearest
@@ -27,6 +28,7 @@ from medvfm.core.protocols import (
     Seen,
     TrueCases,
     TruthReader,
+    Where,
 )
 from medvfm.core.recipe import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
@@ -84,7 +86,7 @@ class ClassificationTask:
         """Exactly one class is right."""
         return self.kind in ("multi_class", "ordinal")
 
-    def labels(self, cases: Sequence[Case]) -> np.ndarray:
+    def labels(self, cases: Sequence[Case]) -> Array:
         """(n, T) labels of cases."""
         table = np.array([[case.target(c) for c in self.classes] for case in cases], dtype=np.float64)
         table = table.reshape(len(cases), len(self.classes))
@@ -113,16 +115,16 @@ class ClassificationTask:
     def truth_reader(self, card: DataCard) -> TruthReader | None:
         return None
 
-    def presence(self, true: TrueCases) -> np.ndarray:
+    def presence(self, true: TrueCases) -> Array:
         return self.labels([true.case(k) for k in range(len(true))])
 
-    def settled(self, answer: np.ndarray, grid: SliceGrid | None) -> np.ndarray:
+    def settled(self, answer: Array, grid: SliceGrid | None) -> Array:
         return answer
 
     def collect(
         self,
         true: TrueCases,
-        answers: Iterable[np.ndarray],
+        answers: Iterable[Array],
         folder: Path | None,
         specs: Sequence[MetricSpec],
         probabilities: bool = True,
@@ -182,7 +184,7 @@ class ClassificationTask:
     def cases(self, inputs: Sequence[Path]) -> list[Case]:
         return cases_of(inputs)
 
-    def combine(self, answers: Sequence[np.ndarray], points: Points) -> np.ndarray:
+    def combine(self, answers: Sequence[Array], points: Points) -> Array:
         """The mean score over folds, each recalibrated as its validation cases said."""
         scores = np.stack(answers)
         platt = points.recalibration
@@ -191,7 +193,7 @@ class ClassificationTask:
         return scores.mean(axis=0)
 
     def rows(
-        self, case: Case, answer: np.ndarray, grid: SliceGrid | None, points: Points, files: Sequence[Path]
+        self, case: Case, answer: Array, grid: SliceGrid | None, points: Points, files: Sequence[Path]
     ) -> list[Record]:
         """Score, threshold (the mean over folds) and decision of each class."""
         rows: list[Record] = []
@@ -204,7 +206,7 @@ class ClassificationTask:
         return rows
 
     def write_answer(
-        self, answer: np.ndarray, case: Case, grid: SliceGrid | None, preparer: Preparer, folder: Path, form: str,
+        self, answer: Array, case: Case, grid: SliceGrid | None, preparer: Preparer, folder: Path, form: str,
         model: str,
     ) -> list[Path]:  # fmt: skip
         """Scores stand in predictions.csv alone."""
@@ -216,7 +218,7 @@ class ClassificationTask:
         units = gather(cases, self.unit)
         place_of = {unit: int(first) for unit, first in zip(units.ids, units.first, strict=True)}
 
-        def pixels(unit: str) -> np.ndarray:
+        def pixels(unit: str) -> Array:
             case = cases[place_of[unit]]
             return seen.preparer.arrays(seen.preparer.images(case), case)["pixels"]
 
@@ -226,7 +228,7 @@ class ClassificationTask:
         return {"name": self.name, "kind": self.kind, "classes": list(self.classes), "unit": self.unit, "words": WORDS}
 
 
-def build(settings: TaskSettings, where: Callable[..., str], card: DataCard) -> ClassificationTask:
+def build(settings: TaskSettings, where: Where, card: DataCard) -> ClassificationTask:
     """Settle the question; refuses what it leaves open."""
     if not settings.classes:
         raise RecipeError("classification needs `classes`", where=where(), remedy="as in classes: [lesion]")

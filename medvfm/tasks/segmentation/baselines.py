@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from torch import nn
 
+from medvfm.core.array import Array
 from medvfm.core.item import Item
 from medvfm.core.protocols import Batch, Record
 from medvfm.models.inputs.volumes import VolumePreparer
@@ -35,10 +36,10 @@ class Ellipse(_OfMasks):
         super().__init__(preparer)
         self._kind = kind
 
-    def answer(self, items: Sequence[Item], variant: str | None = None) -> list[np.ndarray]:
+    def answer(self, items: Sequence[Item], variant: str | None = None) -> list[Array]:
         return [self._mask(item) for item in items]
 
-    def _mask(self, item: Item) -> np.ndarray:
+    def _mask(self, item: Item) -> Array:
         assert item.truth is not None and item.grid is not None
         if self._kind == "multi_label":
             filled = np.stack([_ellipses(layer) > 0 for layer in item.truth])
@@ -46,7 +47,7 @@ class Ellipse(_OfMasks):
         return item.grid.to_source(_ellipses(item.truth))
 
 
-def _ellipses(truth: np.ndarray) -> np.ndarray:
+def _ellipses(truth: Array) -> Array:
     """(S, H, W): each value's box in each slice, filled with its ellipse; smaller ones lie over larger ones."""
     filled = np.zeros_like(truth)
     for number, picture in enumerate(truth):
@@ -61,7 +62,7 @@ def _ellipses(truth: np.ndarray) -> np.ndarray:
     return filled
 
 
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+def _box(mask: Array) -> tuple[int, int, int, int]:
     """First and one past the last row and column."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
@@ -90,7 +91,7 @@ class Location(_OfMasks):
                 self._votes[value] += placed == value
         return {"choice": {"cases": len(truths)}}
 
-    def answer(self, items: Sequence[Item], variant: str | None = None) -> list[np.ndarray]:
+    def answer(self, items: Sequence[Item], variant: str | None = None) -> list[Array]:
         prior = self._votes.argmax(axis=0).astype(np.uint8)
         found = []
         for item in items:
@@ -99,7 +100,7 @@ class Location(_OfMasks):
         return found
 
 
-def _centred(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _centred(labels: Array, shape: tuple[int, ...]) -> Array:
     """Cut or padded with background about the centre."""
     out = np.zeros(shape, labels.dtype)
     here, there = [], []

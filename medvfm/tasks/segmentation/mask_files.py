@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core import geometry
+from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.data_card import Label
 from medvfm.core.protocols import Preparer, Record
@@ -22,7 +23,7 @@ FORMATS = ("nifti", "dicom-seg", "png")
 
 
 def write(
-    mask: np.ndarray,
+    mask: Array,
     case: Case,
     place: masks.Place,
     preparer: Preparer,
@@ -52,7 +53,7 @@ def write(
 
 
 def sizes(
-    mask: np.ndarray, affine: np.ndarray, has_size: bool, classes: Sequence[str], kind: str, files: Sequence[Path]
+    mask: Array, affine: Array, has_size: bool, classes: Sequence[str], kind: str, files: Sequence[Path]
 ) -> list[Record]:
     """A row a structure: its size in ml (voxels where no size is known, objects for instances) and its file."""
     scale = geometry.voxel_volume_mm3(affine) / 1000 if has_size else 1.0
@@ -70,7 +71,7 @@ def sizes(
     return found
 
 
-def agreed(masks_of_folds: Sequence[np.ndarray], classes: int, kind: str) -> np.ndarray:
+def agreed(masks_of_folds: Sequence[Array], classes: int, kind: str) -> Array:
     """The mask that most folds predict at each voxel; of equals the lower value. Objects come from the first fold."""
     if len(masks_of_folds) == 1 or kind == "instances":
         return masks_of_folds[0]

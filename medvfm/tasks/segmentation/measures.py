@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from medvfm.core import geometry
+from medvfm.core.array import Array
 from medvfm.core.metric_spec import Metric, MetricSpec
 from medvfm.metrics import instances, overlap, surface
 from medvfm.tasks.per_case import PerCaseValues
@@ -29,15 +30,15 @@ class CaseMeasurements:
     sizes are in ml, in voxels where the file states no size, or numbers of objects for instances.
     """
 
-    values: Mapping[str, np.ndarray]
-    truth_size: np.ndarray
-    predicted_size: np.ndarray
+    values: Mapping[str, Array]
+    truth_size: Array
+    predicted_size: Array
 
 
 def measure(
-    truth: np.ndarray,
-    prediction: np.ndarray,
-    affine: np.ndarray | None,
+    truth: Array,
+    prediction: Array,
+    affine: Array | None,
     specs: Sequence[MetricSpec],
     kind: str,
     targets: int,
@@ -62,23 +63,21 @@ def measure(
     return CaseMeasurements(values, _plain(counts.truth) * scale, _plain(counts.prediction) * scale)
 
 
-def _surfaces(
-    truth: np.ndarray, prediction: np.ndarray, affine: np.ndarray, kind: str, targets: int
-) -> list[surface.Surfaces]:
+def _surfaces(truth: Array, prediction: Array, affine: Array, kind: str, targets: int) -> list[surface.Surfaces]:
     if kind == "multi_label":
         pairs = [(truth[..., t], prediction[..., t]) for t in range(targets)]
         return [surface.surfaces(t.astype(np.uint8), p.astype(np.uint8), 1, affine) for t, p in pairs]
     return list(surface.surfaces_of_labels(truth, prediction, range(1, targets + 1), affine))
 
 
-def _objects(truth: np.ndarray, prediction: np.ndarray, specs: Sequence[MetricSpec]) -> CaseMeasurements:
+def _objects(truth: Array, prediction: Array, specs: Sequence[MetricSpec]) -> CaseMeasurements:
     found = instances.matches(truth, prediction)
     values = {w.name: np.array([float(w.metric.function(found, **w.arguments))]) for w in specs}
     count = lambda labels: np.array([float(len(np.setdiff1d(np.unique(labels), 0)))])  # noqa: E731
     return CaseMeasurements(values, count(truth), count(prediction))
 
 
-def _plain(tensor: torch.Tensor) -> np.ndarray:
+def _plain(tensor: torch.Tensor) -> Array:
     return tensor.double().cpu().numpy()
 
 
@@ -87,7 +86,7 @@ def per_case(
     patients: Sequence[str],
     targets: tuple[str, ...],
     measured: Sequence[CaseMeasurements],
-    groups: Mapping[str, np.ndarray],
+    groups: Mapping[str, Array],
     has_size: bool,
     masks: Sequence[str] | None,
 ) -> PerCaseValues:

@@ -8,11 +8,10 @@ import numpy as np
 from scipy import ndimage
 
 from medvfm.core import geometry
+from medvfm.core.array import Array
 from medvfm.core.errors import RecipeError, nearest
 
-Step = Callable[
-    [np.ndarray, float], np.ndarray
-]  # one structure (i, j, k) of bool and the volume of a voxel, to the same
+Step = Callable[[Array, float], Array]  # one structure (i, j, k) of bool and the volume of a voxel, to the same
 
 
 def parse(names: Sequence[str], kind: str, where: str | None = None) -> tuple[Step, ...]:
@@ -22,7 +21,7 @@ def parse(names: Sequence[str], kind: str, where: str | None = None) -> tuple[St
     return tuple(_step(name, where) for name in names)
 
 
-def apply(mask: np.ndarray, steps: Sequence[Step], kind: str, affine: np.ndarray, has_size: bool) -> np.ndarray:
+def apply(mask: Array, steps: Sequence[Step], kind: str, affine: Array, has_size: bool) -> Array:
     """Each structure of a mask (i, j, k), or (i, j, k, T) of bool, through the steps; what goes is background."""
     if not steps:
         return mask
@@ -36,7 +35,7 @@ def apply(mask: np.ndarray, steps: Sequence[Step], kind: str, affine: np.ndarray
     return out
 
 
-def largest_component(structure: np.ndarray, voxel_mm3: float = 1.0) -> np.ndarray:
+def largest_component(structure: Array, voxel_mm3: float = 1.0) -> Array:
     """The largest part of which all voxels touch, diagonals counted; of equals the first in memory."""
     parts, count = ndimage.label(structure, np.ones((3,) * structure.ndim))
     if count < 2:
@@ -44,14 +43,14 @@ def largest_component(structure: np.ndarray, voxel_mm3: float = 1.0) -> np.ndarr
     return parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
 
 
-def fill_holes(structure: np.ndarray, voxel_mm3: float = 1.0) -> np.ndarray:
+def fill_holes(structure: Array, voxel_mm3: float = 1.0) -> Array:
     """Background that the structure encloses altogether becomes structure; in a picture, in its plane."""
     flat = structure.shape[2] == 1
     return ndimage.binary_fill_holes(structure[..., 0])[..., None] if flat else ndimage.binary_fill_holes(structure)
 
 
 def _drop_smaller(least_mm3: float) -> Step:
-    def drop(structure: np.ndarray, voxel_mm3: float) -> np.ndarray:
+    def drop(structure: Array, voxel_mm3: float) -> Array:
         """Parts of less than least_mm3 (pixels where no size is known) go."""
         parts, _ = ndimage.label(structure, np.ones((3,) * structure.ndim))
         sizes = np.bincount(parts.ravel()) * voxel_mm3
@@ -80,7 +79,7 @@ def _step(name: str, where: str | None) -> Step:
     return NAMES[name]
 
 
-def _through(structure: np.ndarray, steps: Sequence[Step], voxel_mm3: float) -> np.ndarray:
+def _through(structure: Array, steps: Sequence[Step], voxel_mm3: float) -> Array:
     for step in steps:
         structure = step(structure, voxel_mm3)
     return structure

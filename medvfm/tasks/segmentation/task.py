@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard, Label
 from medvfm.core.errors import PredictionError, RecipeError, nearest
@@ -26,6 +27,7 @@ from medvfm.core.protocols import (
     Seen,
     TrueCases,
     TruthReader,
+    Where,
 )
 from medvfm.core.recipe import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
@@ -105,7 +107,7 @@ class SegmentationTask(PerCaseTask):
     def truth_reader(self, card: DataCard) -> TruthReader | None:
         return truth_masks.MaskTruthReader.of(card, self.classes, self.kind)
 
-    def presence(self, true: TrueCases) -> np.ndarray:
+    def presence(self, true: TrueCases) -> Array:
         """(n, T) 1 where a case has the structure."""
         found = np.zeros((len(true), len(self.classes)))
         for row in range(len(true)):
@@ -118,7 +120,7 @@ class SegmentationTask(PerCaseTask):
                 found[row] = np.bincount(truth.ravel(), minlength=len(self.classes) + 1)[1:] > 0
         return found
 
-    def settled(self, answer: np.ndarray, grid: SliceGrid | None) -> np.ndarray:
+    def settled(self, answer: Array, grid: SliceGrid | None) -> Array:
         """The mask after post-processing, where the recipe asks for it."""
         steps = postprocess.parse(self.postprocess, self.kind)
         if not steps:
@@ -129,7 +131,7 @@ class SegmentationTask(PerCaseTask):
     def collect(
         self,
         true: TrueCases,
-        answers: Iterable[np.ndarray],
+        answers: Iterable[Array],
         folder: Path | None,
         specs: Sequence[MetricSpec],
         probabilities: bool = True,
@@ -174,18 +176,18 @@ class SegmentationTask(PerCaseTask):
             return lambda: baselines.Ellipse(volumes, self.kind)
         return lambda: baselines.Location(volumes, len(self.classes))
 
-    def combine(self, answers: Sequence[np.ndarray], points: Points) -> np.ndarray:
+    def combine(self, answers: Sequence[Array], points: Points) -> Array:
         return mask_files.agreed(answers, len(self.classes), self.kind)
 
     def rows(
-        self, case: Case, answer: np.ndarray, grid: SliceGrid | None, points: Points, files: Sequence[Path]
+        self, case: Case, answer: Array, grid: SliceGrid | None, points: Points, files: Sequence[Path]
     ) -> list[Record]:
         assert grid is not None
         _, affine, has_size = mask_files.place_of(grid)
         return mask_files.sizes(answer, affine, has_size, self.classes, self.kind, files)
 
     def write_answer(
-        self, answer: np.ndarray, case: Case, grid: SliceGrid | None, preparer: Preparer, folder: Path, form: str,
+        self, answer: Array, case: Case, grid: SliceGrid | None, preparer: Preparer, folder: Path, form: str,
         model: str,
     ) -> list[Path]:  # fmt: skip
         assert grid is not None
@@ -217,7 +219,7 @@ def _why(spec: MetricSpec, has_size: bool) -> str:
     return ABSENT.get(spec.name, "no case has the structure")
 
 
-def build(settings: TaskSettings, where: Callable[..., str], card: DataCard) -> SegmentationTask:
+def build(settings: TaskSettings, where: Where, card: DataCard) -> SegmentationTask:
     """Settle the question; without `classes`, all structures of the card."""
     kind = settings.kind or ("instances" if card.masks.kind == "instances" else "semantic")
     if kind not in KINDS:
