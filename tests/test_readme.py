@@ -27,7 +27,6 @@ def told(*words: str) -> subprocess.CompletedProcess[str]:
 def test_the_python_example_runs(tmp_path):
     code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
     code = code.replace("runs/from-python", str(tmp_path / "run"))
-    code = code.replace("patients=40", "patients=24")  # fewer brains to draw
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "auroc" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 
@@ -102,3 +103,17 @@ def test_a_moved_run_predicts_and_renders_without_its_card_and_its_data(tmp_path
     assert table.is_file() and not left_out
     assert pipeline.report(tmp_path / "away").is_file()
     assert (tmp_path / "away/card.yaml").is_file()
+
+
+def test_weights_beside_a_recipe_are_found_from_any_folder(tmp_path, monkeypatch):
+    """A folder in the hub's own format, named relative to the recipe: trained with from one folder, asked from another."""
+    study = rooms.BrightnessStudy(tmp_path / "study")
+    rooms.open_rooms(monkeypatch)
+    (tmp_path / "study/encoder").mkdir()
+    file = study.file(adapter={"name": "trial_adapter", "method": "fitted", "weights": "encoder"})
+    for place in (tmp_path, tmp_path / "study/data"):
+        monkeypatch.chdir(place)
+        assert recipe.load(file).located("adapter", "weights", must_be_path=False) == str(tmp_path / "study/encoder")
+    out = pipeline.run(recipe.load(file), tmp_path / "run", device="cpu", console=SILENT).directory
+    kept = json.loads((out / "weights/adapter.json").read_text())["recipe"]["adapter"]["weights"]
+    assert kept == str(tmp_path / "study/encoder")

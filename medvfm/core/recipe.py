@@ -246,7 +246,7 @@ class Recipe(Section):
         folder = self._source.folder_of(keys) if self._source else None
         if folder is None or Path(text).expanduser().is_absolute():
             return text
-        beside = folder / text
+        beside = folder.absolute() / text
         named = keys[-1] == "card" and not text.endswith((".yaml", ".yml"))
         return text if named or (not must_be_path and not beside.exists()) else str(beside)
 

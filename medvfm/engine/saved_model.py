@@ -24,13 +24,16 @@ def save(folder: Path, recipe: Recipe, adapters: Sequence[Adapter], points: Poin
     for adapter, part in zip(adapters, parts, strict=True):
         part.mkdir(parents=True, exist_ok=True)
         adapter.save(part)
+    plain = recipe.as_data()
+    if recipe.adapter.weights is not None:  # a path beside the recipe is found from any folder
+        plain["adapter"]["weights"] = recipe.located("adapter", "weights", must_be_path=False)
     decisions = {target: values for (metric, target), values in points.thresholds.items() if metric == "decision"}
     platt = points.recalibration
     run_directory.write_json(
         folder / FILE,
         {
             "format": run_directory.FORMAT,
-            "recipe": recipe.as_data(),
+            "recipe": plain,
             "hash": recipe.digest(),
             "folds": len(adapters),
             "towers": towers(adapters[0]),

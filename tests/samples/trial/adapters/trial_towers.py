@@ -47,7 +47,7 @@ class MaybeImages:
         return VolumePreparer(self.prepare, self.windows, self.read)
 
     def key(self):
-        return self.volumes.key()
+        return f"maybe-{self.volumes.key()}"  # other arrays than the volumes' own have a key of their own
 
     def files(self, case):
         return self.volumes.files(case)
