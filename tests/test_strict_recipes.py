@@ -106,7 +106,7 @@ def test_a_moved_run_predicts_and_renders_without_its_card_and_its_data(tmp_path
 
 
 def test_weights_beside_a_recipe_are_found_from_any_folder(tmp_path, monkeypatch):
-    """A folder in the hub's own format, named relative to the recipe: trained with from one folder, asked from another."""
+    """A folder named relative to the recipe: found from any working directory, and named so in adapter.json."""
     study = rooms.BrightnessStudy(tmp_path / "study")
     rooms.open_rooms(monkeypatch)
     (tmp_path / "study/encoder").mkdir()

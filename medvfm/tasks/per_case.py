@@ -99,12 +99,17 @@ def joined(parts: Sequence[PerCaseValues]) -> PerCaseValues:
 
 
 def read_frames(predictions: pd.DataFrame, measures: pd.DataFrame) -> PerCaseValues:
-    """The rows of one split and baseline of a run's two tables, in the order in which they were written."""
+    """The rows of one split and baseline of a run's two tables; measures are matched by case, fold and target."""
     targets = tuple(dict.fromkeys(predictions["target"]))
     once = predictions.iloc[:: len(targets)]
     shape = (len(once), len(targets))
+    keys = ["case_id", "fold", "target"]
     wide = {
-        str(name): part["value"].to_numpy(float).reshape(shape) for name, part in measures.groupby("metric", sort=False)
+        str(name): predictions[keys]
+        .merge(part, on=keys, how="left", validate="1:1")["value"]
+        .to_numpy(float)
+        .reshape(shape)
+        for name, part in measures.groupby("metric", sort=False)
     }
     known = {"case_id", "patient", "split", "fold", "target", "baseline", "threshold", "has_size", "task"}
     columns = [c for c in predictions.columns if c not in known and not c.startswith("group_")]

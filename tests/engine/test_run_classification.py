@@ -295,6 +295,11 @@ def test_weights_pass_from_stage_to_stage(study, tmp_path):
 
 
 def test_a_list_of_tasks_is_read_and_refused_with_what_to_do(study, tmp_path):
-    tasks = [{"name": "classification", "classes": ["disc"]}, {"name": "classification", "classes": ["bar"]}]
+    tasks = [
+        {"name": "classification", "classes": ["disc"]},
+        {"name": "segmentation", "classes": ["bar"], "metrics": ["dice"]},
+    ]
     with pytest.raises(RecipeError, match=r"answers one task in a run.*write a recipe for each task"):
         run(study.recipe(task=tasks), tmp_path / "x")
+    with pytest.raises(RecipeError, match="the task classification stands twice"):
+        run(study.recipe(task=[tasks[0], tasks[0]]), tmp_path / "x")

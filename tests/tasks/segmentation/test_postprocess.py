@@ -56,5 +56,5 @@ def test_a_wrong_name_is_refused_with_the_choices():
     for name, said in (("fil_holes", "did you mean 'fill_holes'"), ("drop_smaller@mm=3", "drop_smaller@mm3=10")):
         with pytest.raises(RecipeError, match=said):
             postprocess.parse([name], "semantic")
-    with pytest.raises(RecipeError, match="objects"):
+    with pytest.raises(RecipeError, match="not for instances"):
         postprocess.parse(["fill_holes"], "instances")
