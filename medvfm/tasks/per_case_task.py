@@ -11,6 +11,7 @@ A task built on it states its names, metrics and truth:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +59,7 @@ class AnswerTableOptions(BaseModel):
     allow_missing: bool = False
 
 
-class PerCaseTask:
+class PerCaseTask(ABC):
     """Defaults of a task whose metrics compare the truth of one case with its answer: `function(truth, answer)`, which
     raises Undefined where the number does not exist. See core.protocols.Task."""
 
@@ -78,8 +79,9 @@ class PerCaseTask:
         return "text"
 
     @property
+    @abstractmethod
     def metrics(self) -> Mapping[str, Metric]:
-        raise NotImplementedError
+        """Name to metric; each task has its own."""
 
     @property
     def default_metrics(self) -> tuple[str, ...]:
@@ -87,8 +89,8 @@ class PerCaseTask:
         return tuple(self.metrics)
 
     def truth_of(self, case: Case) -> object | None:
-        """The truth of a case, as metrics take it; None for a case without."""
-        raise NotImplementedError
+        """The truth of a case, as metrics take it: its answer, unless a task says otherwise. None: it has none."""
+        return case.answer
 
     def has_truth(self, case: Case) -> bool:
         return self.truth_of(case) is not None
