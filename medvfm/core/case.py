@@ -21,6 +21,7 @@ class Case:
     masks    `mask`, or one entry a class for multi-label masks: its files on the grid of the image, one or several
              that are united
     groups   columns that subgroups and attribute baselines use (sex, age, scanner, ...)
+    stem     what the names of its files in a run begin with: no two cases of a run have the same
     """
 
     case_id: str
@@ -38,6 +39,7 @@ class Case:
     laterality: str | None = None
     split: str | None = None
     groups: Mapping[str, str | float] = field(default_factory=dict)
+    stem: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:

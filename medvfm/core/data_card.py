@@ -106,6 +106,11 @@ class DataCard(CardSection):
         "known",
         description="known; none; or what stands in for a patient (lesion, image, slide) and is kept together",
     )
+    ids: Literal["hidden", "safe"] = Field(
+        "hidden",
+        description="safe: a case_id says nothing about a person, and stands in a run as it is; hidden: a keyed hash "
+        "stands in its place",
+    )
     uncertain: Literal["ignore", "zero", "one", "soft"] = Field("ignore", description="what an uncertain label becomes")
     labels: dict[Annotated[int, Lax], Label] = Field(
         default_factory=dict, description="value of the label maps to name"

@@ -198,7 +198,12 @@ class _CaseReader:
             study_date=re.sub(r"^(\d{4})(\d{2})(\d{2})$", r"\1-\2-\3", date) if date else None,
             laterality=_SIDES.get(side.lower(), side) if side else None,
             groups={n: value for n, entry in layout.groups.items() if (value := group(n, entry, row)) is not None},
-            **words,
+            text=words["text"],
+            question=words["question"],
+            answer=words["answer"],
+            question_type=words["question_type"],
+            image_id=words["image_id"],
+            study_id=words["study_id"],
         )
 
     def _patient(self, case_id: str, row: LayoutRow) -> str | None:
