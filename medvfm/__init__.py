@@ -23,6 +23,7 @@ _PUBLIC = {
     "read_image": "io.read",
     "load_recipe": "core.recipe",
     "run": "pipeline",
+    "predict": "pipeline.predicting",
     "evaluate": "pipeline",
     "load_adapter": "pipeline",
 }

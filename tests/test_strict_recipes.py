@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+import medvfm
 from medvfm import cli, lookup, pipeline
 from medvfm.core import recipe
 from medvfm.core.data_card import load_card
@@ -99,8 +100,8 @@ def test_a_moved_run_predicts_and_renders_without_its_card_and_its_data(tmp_path
     shutil.move(out, tmp_path / "away")
     shutil.rmtree(study.folder)
     (tmp_path / "away/report.html").unlink()
-    table, left_out = pipeline.predict(tmp_path / "away", [picture], tmp_path / "said", device="cpu", console=SILENT)
-    assert table.is_file() and not left_out
+    found = medvfm.predict(tmp_path / "away", [picture], tmp_path / "said", device="cpu", console=SILENT)
+    assert (tmp_path / "said/predictions.csv").is_file() and not found.attrs["left_out"]
     assert pipeline.report(tmp_path / "away").is_file()
     assert (tmp_path / "away/card.yaml").is_file()
 

@@ -60,34 +60,51 @@ def run(
 def check(
     recipe: RecipePath,
     overrides: Overrides = None,
-    ready: Annotated[bool, typer.Option("--ready", help="also that data and weights are here")] = False,
+    ready: Annotated[bool, typer.Option("--ready", help="read and split every case, as a run would")] = False,
+    device: Device = None,
 ) -> None:
     """All that can be known before training: medvfm check recipes/quickstart.yaml --ready"""
     loaded = _recipe(recipe, overrides)
     from medvfm import pipeline
 
-    for line in pipeline.check(loaded, ready=ready):
+    for line in pipeline.check(loaded, ready=ready, device=device):
         print(line)
 
 
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="a finished run")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="image files or folders of a DICOM series")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...", help="image files, DICOM series, folders, tables with a column image, cards"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="folder for the answers")],
     format: Annotated[
         str | None, typer.Option(help="csv for scores; nifti (default), dicom-seg or png for masks")
     ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="table of boxes or points, or folder of masks, for a prompted model")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace answers that lie in --out")] = False,
     device: Device = None,
     strict: Strict = False,
 ) -> None:
     """Ask a finished run about new images: medvfm predict runs/lesion scans/series1 --out answers"""
-    from medvfm import pipeline
+    from medvfm.pipeline import predicting
 
-    path, left_out = pipeline.predict(run, inputs, out, form=format, device=device, strict=strict)
-    for case_id, reason in left_out:
-        print(f"left out: {case_id}: {reason}", file=sys.stderr)
-    print(f"{path}" + (f"; {len(left_out)} inputs left out" if left_out else ""))
+    found = predicting.predict(
+        run, inputs, out, form=format, prompts=prompts, overwrite=overwrite, device=device, strict=strict
+    )
+    left_out, unlike = found.attrs["left_out"], found.attrs["unlike"]
+    for name, reason in unlike:
+        print(f"unlike the training images: {name}: {reason}", file=sys.stderr)
+    for name, reason in left_out:
+        print(f"left out: {name}: {reason}", file=sys.stderr)
+    ends = [f"{len(left_out)} inputs left out"] * bool(left_out)
+    ends += [f"{len(unlike)} unlike the training images"] * bool(unlike)
+    print("; ".join([str(out / "predictions.csv"), *ends]))
 
 
 @app.command()

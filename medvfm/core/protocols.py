@@ -385,10 +385,6 @@ class Task(Protocol):
         """A finished run's predictions by (split, baseline)."""
         ...
 
-    def cases(self, inputs: Sequence[Path]) -> list[Case]:
-        """What `medvfm predict` was given, as cases."""
-        ...
-
     def combine(self, answers: Sequence[Answer], points: Points) -> Answer:
         """The answers of several folds to one case as one answer."""
         ...

@@ -27,6 +27,11 @@ def save(folder: Path, state: Record) -> None:
     beside.replace(folder / NAME)
 
 
+def exists(folder: Path) -> bool:
+    """Some training is on the disk: of this fit, of a fold or of a baseline below it."""
+    return any(folder.rglob(NAME))
+
+
 def load(folder: Path) -> Record | None:
     """The checkpoint, or None where there is none."""
     path = folder / NAME

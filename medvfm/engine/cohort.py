@@ -13,12 +13,12 @@ from medvfm.core.case import SPLITS, Case
 from medvfm.core.errors import DataError
 from medvfm.core.plurals import plural
 from medvfm.core.protocols import Record, Task
-from medvfm.core.recipe import Recipe
 from medvfm.engine import case_reading
 from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import RunContext
 from medvfm.engine.learners import Learner, LoopLearner
-from medvfm.io.dataset import content_hash, leakage, splits
+from medvfm.engine.plan import Plan
+from medvfm.io.dataset import case_names, content_hash, leakage, splits
 from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.read import read_image
 
@@ -33,13 +33,11 @@ class Readable:
     flow: list[Record]
     left_out: list[tuple[str, str]]
 
-    def reasons(self) -> list[Record]:
-        return [{"case_id": case_id, "reason": reason} for case_id, reason in self.left_out]
 
-
-def read(tasks: Sequence[Task], learner: Learner, table: CaseTable, context: RunContext) -> Readable:
+def read(plan: Plan, learner: Learner, table: CaseTable, context: RunContext) -> Readable:
     """Read the cases that have a truth for one of the tasks; the learner's store holds those that can be used."""
-    labelled = [case for case in table.cases if any(task.has_truth(case) for task in tasks)]
+    known = case_names.with_stems(table.cases, safe=plan.safe_ids)
+    labelled = [case for case in known if any(entry.task.has_truth(case) for entry in plan.tasks)]
     context.console.say(f"reading {len(labelled)} cases")
     left_out = learner.read(labelled, context)
     readable = learner.store.cases
@@ -63,20 +61,20 @@ def read_again(learner: Learner, cases: Sequence[Case], name: str, context: RunC
         raise DataError(f"baseline {name} cannot use {len(left_out)} of the cases: {case_id}: {reason}")
 
 
-def folds(recipe: Recipe, balanced: Sequence[str], learner: Learner, context: RunContext) -> list[splits.Fold]:
-    """The split or splits of the cases that the learner has read, checked for leaks; `balanced` names the classes that
-    are held in balance."""
+def folds(plan: Plan, learner: Learner, context: RunContext) -> list[splits.Fold]:
+    """The split or splits of the cases that the learner has read, checked for leaks."""
+    recipe = plan.recipe
     cases = learner.store.cases
     pixels = _pixel_keys(learner.store, context)
-    found = splits.split_cases(cases, recipe.split, recipe.seed, balanced)
+    found = splits.split_cases(cases, recipe.split, recipe.seed, plan.task.stratify())
     if recipe.split.leaks == "drop":
-        found = [_without_leaks(cases, fold, pixels) for fold in found]
+        found = [_without_leaks(cases, fold, pixels, plan.safe_ids) for fold in found]
     for fold in found:
         leakage.check(cases, fold.assigned, pixels)  # raises, naming the cases
     return found
 
 
-def keep_stages_apart(learner: Learner, fold: splits.Fold, leaks: str, context: RunContext) -> list[str]:
+def keep_stages_apart(plan: Plan, learner: Learner, fold: splits.Fold, context: RunContext) -> list[str]:
     """A stage's own data must hold no patient and no image of validation or test: stops and names them, or leaves them
     out of the stage where `split.leaks` says drop. Returns notes on what was left out."""
     if not isinstance(learner, LoopLearner):
@@ -89,13 +87,15 @@ def keep_stages_apart(learner: Learner, fold: splits.Fold, leaks: str, context: 
             continue
         named = ", ".join(sorted(shared)[:NAMED]) + (", ..." if len(shared) > NAMED else "")
         what = f"{plural(len(shared), 'case')} of the data of stage {number + 1}"
-        if leaks != "drop":
+        if plan.recipe.split.leaks != "drop":
             raise DataError(
                 f"{what} share a patient or an image with validation or test: {named}",
                 where=f"adapter.stages.{number}.data",
                 remedy="take them out of the stage's data, or say split.leaks=drop",
             )
         out[number] = shared
+        shown = sorted(case_names.names(shared, safe=plan.safe_ids).values())
+        named = ", ".join(shown[:NAMED]) + (", ..." if len(shown) > NAMED else "")
         notes.append(f"{what} were left out: their patients or images occur in validation or test ({named}).")
     learner.leave_out_of_stages(out)
     empty = [number for number in out if not learner.stage_stores[number].cases]
@@ -123,10 +123,11 @@ def _lost(step: str, before: Sequence[Case], after: Sequence[Case]) -> Record:
     return {"step": step, "cases": len(after) - len(before), "patients": -len(owners)}
 
 
-def _without_leaks(cases: Sequence[Case], fold: splits.Fold, pixels: leakage.Pixels) -> splits.Fold:
+def _without_leaks(cases: Sequence[Case], fold: splits.Fold, pixels: leakage.Pixels, safe_ids: bool) -> splits.Fold:
     assigned, dropped = leakage.drop(cases, fold.assigned, pixels)
     if not dropped:
         return fold
+    dropped = list(case_names.names(dropped, safe=safe_ids).values())
     named = ", ".join(dropped[:NAMED]) + (", ..." if len(dropped) > NAMED else "")
     note = f"{len(dropped)} cases were left out because their pixels occur in another split: {named}."
     return splits.Fold(assigned, (*fold.warnings, note))

@@ -73,7 +73,7 @@ def fit_all(
             learner = learner_of(plan, model)
             learner.read(cases, replace(context, checkpoint=context.checkpoint / f"fold{number}"))
         rows = cohort.rows_of(cases, fold, plan.task)
-        notes = cohort.keep_stages_apart(learner, fold, plan.recipe.split.leaks, context)
+        notes = cohort.keep_stages_apart(plan, learner, fold, context)
         choose = _chooser(plan, learner, rows["val"]) if len(rows["val"]) else None
         record = learner.fit(FoldRows(rows["train"], rows["val"]), choose, moments)
         fitted.append(FittedFold(learner, {**record, **({"notes": notes} if notes else {})}, rows))

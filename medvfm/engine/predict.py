@@ -2,62 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, MedvfmError, RunError
+from medvfm.core.image import Image
 from medvfm.core.item import Item
-from medvfm.core.protocols import Adapter, Points, Record, Task
-from medvfm.engine import case_reading
-from medvfm.engine.case_reading import PreparedReader
+from medvfm.core.protocols import Adapter, Points, Preparer, Record, Task
+from medvfm.engine import case_reading, training_inputs
 from medvfm.engine.context import RunContext
 
 
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What a finished run answers with: adapters of its folds, its task, what was fixed on validation data, its name,
+    and the facts of its training images."""
+
+    adapters: Sequence[Adapter]
+    task: Task
+    points: Points
+    name: str
+    trained_on: Record
+
+
+@dataclass(frozen=True, eq=False)
+class InputReader:
+    """Arrays of a case and the facts of its images; see case_reading.CaseReader. `images` are there already, by
+    case_id."""
+
+    preparer: Preparer
+    images: Mapping[str, Image] = field(default_factory=dict)
+
+    def key(self) -> str:
+        return self.preparer.key()
+
+    def files(self, case: Case) -> Sequence[Path]:
+        return self.preparer.files(case)
+
+    def __call__(self, case: Case) -> tuple[dict[str, Array], list[Record]]:
+        given = self.images.get(case.case_id)
+        images = self.preparer.images(case) if given is None else [given]
+        return dict(self.preparer.arrays(images, case)), [training_inputs.facts(image) for image in images]
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """The rows of predictions.csv, (input, reason) of what was left out, and (input, what is unlike) of what is not
+    like the images that the model was trained on."""
+
+    table: pd.DataFrame
+    left_out: list[tuple[str, str]]
+    unlike: list[tuple[str, str]]
+
+
 def predict(
-    adapters: Sequence[Adapter],
-    task: Task,
-    points: Points,
+    model: Model,
     cases: Sequence[Case],
+    reader: InputReader,
     out: Path,
     form: str,
-    model: str,
     context: RunContext,
-) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """The rows of predictions.csv, and (case_id, reason) of the inputs that were left out."""
+) -> Answered:
+    """Answer every case; with `context.strict`, the first that is unreadable or unlike the training images stops."""
+    adapters = model.adapters
     if adapters[0].oracle is not None:
         raise RunError(
             f"the run's prompts come from the truth ({adapters[0].oracle}), and new images have none",
-            remedy="take adapter.prompts.from file, grid or adapter, or the method promptless",
+            remedy="give boxes or points with --prompts FILE",
         )
     for adapter in adapters:
         adapter.module.to(context.device).eval()
-    preparer = adapters[0].preparer
     rows: list[Record] = []
-    left_out: list[tuple[str, str]] = []
-    read = case_reading.prepared(cases, PreparedReader(preparer), context.workers, context.strict)
-    for case, arrays in zip(cases, context.console.track(read, len(cases), "predicted"), strict=True):
-        if isinstance(arrays, str):
-            left_out.append((case.case_id, arrays))
+    found = Answered(pd.DataFrame(), [], [])
+    read = case_reading.prepared(cases, reader, context.workers, context.strict)
+    for case, item in zip(cases, context.console.track(read, len(cases), "predicted"), strict=True):
+        given = input_of(case)
+        if isinstance(item, str):
+            found.left_out.append((given, item))
             continue
-        grid = preparer.grid(arrays)
-        item = Item(task.hide(case), arrays, grid)
+        arrays, facts = item
+        unlike = "; ".join(dict.fromkeys(w for f in facts for w in training_inputs.unlike(f, model.trained_on)))
+        if unlike and context.strict:
+            raise DataError(f"unlike the images that the model was trained on: {unlike}", where=given)
         try:
-            with torch.inference_mode():
-                answers = [adapter.answer([item])[0] for adapter in adapters]
-            answer = task.settled(task.combine(answers, points), grid)
-            files = task.write_answer(answer, case, grid, preparer, out, form, model)
+            answered = _answered(model, case, arrays, reader.preparer, out, form)
         except MedvfmError as error:
             if context.strict:
                 raise
-            left_out.append((case.case_id, str(error)))
+            found.left_out.append((given, str(error)))
             continue
-        found = task.rows(case, answer, grid, points, files)
-        rows += [{"input": case.case_id, **row, "model": model} for row in found]
+        if unlike:
+            found.unlike.append((given, unlike))
+        whose = {"input": given, "case_id": case.case_id}
+        rows += [{**whose, **row, "unlike": unlike, "model": model.name} for row in answered]
     if not rows:
-        case_id, reason = left_out[0]
-        raise DataError(f"no input could be answered; {case_id}: {reason}")
-    return pd.DataFrame(rows), left_out
+        given, reason = found.left_out[0]
+        raise DataError(f"no input could be answered; {given}: {reason}")
+    return Answered(pd.DataFrame(rows), found.left_out, found.unlike)
+
+
+def input_of(case: Case) -> str:
+    """The paths of a case as they were given, or its name where it came without a file."""
+    return "; ".join(map(str, case.files)) or case.case_id
+
+
+def _answered(
+    model: Model, case: Case, arrays: Mapping[str, Array], preparer: Preparer, out: Path, form: str
+) -> list[Record]:
+    task = model.task
+    grid = preparer.grid(arrays)
+    item = Item(task.hide(case), arrays, grid)
+    with torch.inference_mode():
+        answers = [adapter.answer([item])[0] for adapter in model.adapters]
+    answer = task.settled(task.combine(answers, model.points), grid)
+    files = task.write_answer(answer, case, grid, preparer, out, form, model.name)
+    return task.rows(case, answer, grid, model.points, [file.relative_to(out) for file in files])

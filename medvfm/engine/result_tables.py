@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,20 @@ import pandas as pd
 from medvfm.core.protocols import Points
 from medvfm.engine.fitting import Collected
 from medvfm.io import patient_hashes, run_directory
+from medvfm.io.dataset import case_names
 
 
 class ResultTables:
-    """Rows of the model, its baselines and further tasks, test and validation, in one form."""
+    """Rows of the model, its baselines and further tasks, test and validation, in one form.
 
-    def __init__(self, owners: set[str], columns: Sequence[str]) -> None:
-        self._hashed, self._columns = patient_hashes.hashes(owners), columns
+    Cases and patients stand in them by their names, which private/cases.csv leads back from. `safe_ids`: a case_id may
+    be shown.
+    """
+
+    def __init__(self, owners: Mapping[str, str], columns: Sequence[str], *, safe_ids: bool) -> None:
+        """owners: case_id to its patient; columns: those of subgroups."""
+        self._owners, self._columns, self._safe = dict(owners), columns, safe_ids
+        self._hashed = patient_hashes.hashes(self._owners.values())
         self._predictions: list[pd.DataFrame] = []
         self._measures: list[pd.DataFrame] = []
 
@@ -33,14 +40,18 @@ class ResultTables:
             for column in self._columns:
                 frame[f"group_{column}"] = np.repeat([str(v) for v in predictions.groups[column]], targets)
             measures = predictions.measures(split, self._hashed, baseline)
+            self._owners |= dict(zip(predictions.ids, map(str, predictions.patients), strict=True))
             for table, part in ((self._predictions, frame), (self._measures, measures)):
                 if part is not None:
                     table.append(part if task is None else part.assign(task=task))
 
     def write(self, out: Path) -> None:
-        run_directory.write_table(out / run_directory.PREDICTIONS, _stacked(self._predictions))
-        if self._measures:
-            run_directory.write_table(out / run_directory.MEASURES, _stacked(self._measures))
+        named = case_names.names(self._owners, safe=self._safe)
+        for name, parts in ((run_directory.PREDICTIONS, self._predictions), (run_directory.MEASURES, self._measures)):
+            if parts:
+                table = _stacked(parts)
+                run_directory.write_table(out / name, table.assign(case_id=table["case_id"].map(named)))
+        case_names.write(out, self._owners, named, self._hashed)
 
 
 def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

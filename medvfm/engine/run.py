@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,27 @@ import numpy as np
 from medvfm.core.array import Array
 from medvfm.core.protocols import Answer, Points, Record, Seen, Task
 from medvfm.core.result_row import ResultRow, as_records
-from medvfm.engine import baselines, checkpoint, cohort, fitting, further_tasks, saved_model
+from medvfm.engine import (
+    baselines,
+    checkpoint,
+    checkpoint_data,
+    cohort,
+    fitting,
+    further_tasks,
+    saved_model,
+    training_inputs,
+)
 from medvfm.engine import record as records
 from medvfm.engine.case_store import JoinedCases, StoredCases
+from medvfm.engine.cohort import Readable
 from medvfm.engine.context import RunContext
 from medvfm.engine.evaluate import Judging
 from medvfm.engine.fitting import FittedFold
+from medvfm.engine.learners import Learner
 from medvfm.engine.plan import Plan
 from medvfm.engine.result_tables import ResultTables
 from medvfm.io import run_directory, test_openings
+from medvfm.io.dataset import case_names, splits
 from medvfm.io.dataset.cases import CaseTable
 
 
@@ -39,6 +51,25 @@ class Clock:
         return {**self._laps, "total": round(time.perf_counter() - self._start, 2)}
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What stands before training: the learner with its cases, what became of the others, and the split or splits."""
+
+    learner: Learner
+    readable: Readable
+    folds: Sequence[splits.Fold]
+
+
+def ready(plan: Plan, table: CaseTable, context: RunContext) -> Start:
+    """Read and split the cases; everything that a run refuses before it trains is refused here."""
+    learner = fitting.learner_of(plan, plan.model)
+    readable = cohort.read(plan, learner, table, context)
+    folds = cohort.folds(plan, learner, context)
+    for fold in folds:
+        cohort.rows_of(learner.store.cases, fold, plan.task)
+    return Start(learner, readable, folds)
+
+
 def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     """Fit, answer and evaluate; writes everything but the report and returns the record."""
     recipe, task, say, clock = plan.recipe, plan.task, context.console.say, Clock()
@@ -48,11 +79,11 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     run_directory.write_yaml(out / run_directory.CARD, plan.card.as_data())
     run_directory.write_json(out / run_directory.RECORD, record)
 
-    learner = fitting.learner_of(plan, plan.model)
-    readable = cohort.read([t.task for t in plan.tasks], learner, table, context)
+    start = ready(plan, table, context)
+    learner, readable, folds = start.learner, start.readable, start.folds
     cases = learner.store.cases
+    checkpoint_data.hold(context.checkpoint, plan, learner, folds)
     clock.lap("reading")
-    folds = cohort.folds(recipe, task.stratify(), learner, context)
     fitted = fitting.fit_all(plan, plan.model, learner, folds, baselines.moments(plan), context)
     clock.lap("fitting")
     found = fitting.collected(plan, fitted, out, context, recalibrate=recipe.evaluate.recalibrate == "platt")
@@ -66,7 +97,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     rows += _robustness(plan, judging, fitted, found.points, context)
     clock.lap("evaluation")
 
-    tables = ResultTables({case.owner for case in cases}, recipe.evaluate.subgroups)
+    tables = ResultTables({c.case_id: c.owner for c in cases}, recipe.evaluate.subgroups, safe_ids=plan.safe_ids)
     named = task.name if len(plan.tasks) > 1 else None  # rows name their task where there are several
     tables.add(found, None, task=named)
     others: dict[str, Record] = {}
@@ -101,9 +132,12 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         | records.cases(cases, task.presence(all_true), folds[0].assigned, task)
         | {
             "flow": readable.flow,
-            "left_out": readable.reasons(),
+            "left_out": case_names.reasons(readable.left_out, safe=plan.safe_ids),
             "folds": len(folds),
             "test_openings": openings,
+            "inputs": training_inputs.of_cases(
+                [cases[r] for r in fitted[0].rows["train"]], learner.adapter.preparer, context
+            ),
         },
         "model": plan.model.facts
         | learner.adapter.record()

@@ -64,13 +64,21 @@ def describe(folder: Path) -> Record:
     return found
 
 
-def recipe_of(found: Mapping[str, object], directory: Path) -> Recipe:
+def recipe_of(found: Mapping[str, object], directory: Path, prompts: Path | None = None) -> Recipe:
     """The recipe that the weights came from; its card is the one that the run carries. Baselines, and data of single
-    stages, are not needed any more and may be gone."""
+    stages, are not needed any more and may be gone.
+
+    prompts  a file of boxes or points, or a folder of masks, that stands in for the prompts of the run
+    """
     data = json.loads(json.dumps(found["recipe"]))
     data["baselines"] = []
     for stage in data["adapter"].get("stages") or []:
         stage["data"] = None
+    if prompts is not None:
+        before = data["adapter"].get("prompts")
+        if not before:
+            raise RunError("the model of this run takes no prompts", where="--prompts", remedy="leave --prompts out")
+        data["adapter"]["prompts"] = {"from": "file", "file": str(prompts.absolute()), "kind": before.get("kind")}
     card = directory / run_directory.CARD
     if card.is_file():
         data["data"]["card"] = str(card)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,8 +96,9 @@ def read_record(directory: Path) -> dict[str, Any]:
     return record
 
 
-def open_new(directory: Path, digest: str, *, resume: bool) -> None:
-    """Make the directory, or take one that a stopped run of the same recipe left; a finished run stays untouched."""
+def open_new(directory: Path, digest: str, *, resume: bool) -> bool:
+    """Make the directory, or take one that a stopped run of the same recipe left; a finished run stays untouched. True
+    where the directory was made."""
     if (directory / RECORD).exists():
         record = read_record(directory)
         if record.get("status") == "complete":
@@ -111,4 +113,17 @@ def open_new(directory: Path, digest: str, *, resume: bool) -> None:
             )
     elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise RunError("exists and is not a run directory", where=directory, remedy="give another --out")
+    made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def free(directory: Path, *, made: bool) -> None:
+    """Take away what a run wrote that was refused before it trained, so that its directory can be used again.
+
+    made  the run made the directory too
+    """
+    for path in directory.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if made:
+        directory.rmdir()

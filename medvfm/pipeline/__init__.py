@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,27 +11,30 @@ from typing import Any
 import pandas as pd
 
 from medvfm import lookup
+from medvfm.core.case import SPLITS
 from medvfm.core.data_card import DataCard
-from medvfm.core.errors import DataError, RecipeError, nearest
+from medvfm.core.errors import DataError, MedvfmError
 from medvfm.core.metric_spec import shown
 from medvfm.core.plurals import plural
 from medvfm.core.protocols import Adapter, Outside, Record
 from medvfm.core.recipe import Confidence, Prepare, Recipe
 from medvfm.core.result_row import as_records
-from medvfm.engine import case_reading, dataset_check, dataset_page, saved_model
-from medvfm.engine import predict as answer_new
+from medvfm.engine import case_reading, checkpoint, dataset_check, dataset_page
 from medvfm.engine import record as records
 from medvfm.engine import run as engine_run
-from medvfm.engine.context import RunContext
 from medvfm.engine.evaluate import Judging
-from medvfm.io import patient_hashes, run_directory
+from medvfm.engine.fitting import Collected
+from medvfm.engine.result_tables import ResultTables
+from medvfm.io import run_directory
 from medvfm.io.console import Console
+from medvfm.io.dataset import case_names, roots
 from medvfm.io.dataset import cases as tables
-from medvfm.io.dataset import roots
 from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import Run
-from medvfm.pipeline import planning
+from medvfm.pipeline import planning, where
 from medvfm.report import page
+
+NAMED = 5
 
 
 def run(
@@ -47,15 +52,20 @@ def run(
     root = _root(planned.card, recipe, console)
     table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
     directory = Path(out) if out else Path("runs") / f"{_slug(recipe.title)}-{recipe.digest()}"
-    run_directory.open_new(directory, recipe.digest(), resume=resume)
-    context = _context(directory / "checkpoint", device, strict, console)
-    engine_run.run(planned, table, directory, context)
+    made = run_directory.open_new(directory, recipe.digest(), resume=resume)
+    context = where.context(directory / "checkpoint", device, strict, console)
+    try:
+        engine_run.run(planned, table, directory, context)
+    except (MedvfmError, KeyboardInterrupt):
+        if not checkpoint.exists(context.checkpoint):  # nothing was trained yet: --resume would have nothing to go on
+            run_directory.free(directory, made=made)
+        raise
     page.render(directory)
     return Run(directory)
 
 
-def check(recipe: Recipe, *, ready: bool, console: Console | None = None) -> list[str]:
-    """What can be known before training, in lines; with `ready`, that data and weights are here as well."""
+def check(recipe: Recipe, *, ready: bool, device: str | None = None, console: Console | None = None) -> list[str]:
+    """What can be known before training, in lines; with `ready`, every case is read and split as a run would."""
     planned = planning.plan(recipe)
     method = planned.model.stages[-1].method_name
     lines = [f"{recipe.title}: {recipe.adapter.name} {method} on {planned.card.name}: recipe is valid"]
@@ -63,52 +73,27 @@ def check(recipe: Recipe, *, ready: bool, console: Console | None = None) -> lis
         console = console or Console()
         root = _root(planned.card, recipe, console)
         table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
-        lines.append(f"data: {len(table.cases)} cases, layout {table.layout}, {len(table.left_out)} left out")
-        record = planned.model.make().record()
+        with tempfile.TemporaryDirectory() as folder:
+            start = engine_run.ready(planned, table, where.context(Path(folder), device, False, console))
+        lines += _data_lines(table, start)
+        record = start.learner.adapter.record()
         lines.append(f"weights: {record['weights']}, sha256 {str(record.get('sha256'))[:12]}")
     return lines
 
 
-def predict(
-    directory: Path,
-    inputs: Sequence[Path],
-    out: Path,
-    *,
-    form: str | None = None,
-    device: str | None = None,
-    strict: bool = False,
-    console: Console | None = None,
-) -> tuple[Path, list[tuple[str, str]]]:
-    """A finished run's answers for new images: predictions.csv, files beside it; and what could not be read.
-
-    form: one of the forms of the run's task: csv for scores; nifti, dicom-seg or png for masks.
-    """
-    folder = directory / "weights"
-    run_directory.read_record(directory)
-    found = saved_model.describe(folder)
-    planned = planning.plan(saved_model.recipe_of(found, directory))
-    task, chosen = planned.task, _form(form, planned.task.formats)
-    adapters = saved_model.restore(folder, found, planned.model.make)
-    context = _context(out, device, strict, console or Console())
-    table, left_out = answer_new.predict(
-        adapters,
-        task,
-        saved_model.points_of(found),
-        task.cases(inputs),
-        out,
-        chosen,
-        saved_model.name_of(found),
-        context,
-    )
-    path = out / "predictions.csv"
-    run_directory.write_table(path, table)
-    return path, left_out
-
-
-def _form(wanted: str | None, known: Sequence[str]) -> str:
-    if wanted is not None and wanted not in known:
-        raise RecipeError(f"no format {wanted!r} for this run; {nearest(wanted, known)}", where="--format")
-    return wanted or known[0]
+def _data_lines(table: tables.CaseTable, start: engine_run.Start) -> list[str]:
+    """How many cases, labelled and readable, and how they are split; the first reasons why some are not."""
+    cases, left_out = start.learner.store.cases, start.readable.left_out
+    steps = [f"{-step['cases']} {step['step']}" for step in start.readable.flow if step["cases"] < 0]
+    lines = [
+        f"data: layout {table.layout}, {plural(len(cases), 'case')} to be analysed" + "".join(f", {s}" for s in steps)
+    ]
+    for number, fold in enumerate(start.folds, 1):
+        counts = Counter(fold.assigned.values())
+        sizes = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
+        lines.append(f"split{f' of fold {number}' if len(start.folds) > 1 else ''}: {sizes}")
+        lines += fold.warnings
+    return lines + [f"left out: {case_id}: {reason}" for case_id, reason in left_out[:NAMED]] + table.warnings
 
 
 def check_data(card: str, root: str | None, layout: str | None) -> tuple[dataset_check.Findings, str]:
@@ -156,24 +141,6 @@ def _root(card: DataCard, recipe: Recipe, console: Console) -> Path:
     return roots.locate(card, root, data.options, console, layout=data.layout, beside=beside)
 
 
-def _context(checkpoint: Path, device: str | None, strict: bool, console: Console) -> RunContext:
-    chosen = _device(device)
-    return RunContext(checkpoint, chosen, case_reading.default_workers(chosen), strict, console)
-
-
-def _device(wanted: str | None) -> str:
-    import torch
-
-    if wanted is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise RecipeError("no CUDA device is here", where="--device", remedy="`medvfm doctor` shows what is")
-    try:
-        return str(torch.device(wanted))
-    except RuntimeError:
-        raise RecipeError(f"no device {wanted!r}; one of: cpu, cuda, cuda:0", where="--device") from None
-
-
 def _slug(title: str) -> str:
     words = "".join(c.lower() if c.isascii() and c.isalnum() else " " for c in title).split()
     return "-".join(words)[:60].strip("-") or "run"
@@ -193,7 +160,7 @@ def evaluate(
     """Score any model's output, matched by case_id; the rows of run.json as a table. With `out`, a report as well."""
     module = lookup.module("tasks", task, "task")
     outside: Outside = module.read(truth, predictions, metrics, options)
-    found, hashed = outside.predictions, patient_hashes.hashes(set(map(str, outside.predictions.patients)))
+    found = outside.predictions
     judging = Judging(outside.task, outside.specs, confidence or Confidence(), seed)
     rows = judging.rows(found, outside.points) + judging.subgroups(found, outside.points, outside.subgroups)
     patients = len(set(found.patients.tolist()))
@@ -201,7 +168,7 @@ def evaluate(
     record |= {
         "data": {
             "flow": [{"step": "analysed", "cases": outside.cases, "patients": patients}],
-            "left_out": [{"case_id": case_id, "reason": reason} for case_id, reason in outside.left_out],
+            "left_out": case_names.reasons(outside.left_out, safe=False),
         },
         "thresholds": records.thresholds(outside.points),
         "warnings": outside.notes,
@@ -210,10 +177,10 @@ def evaluate(
     if out is not None:
         directory = Path(out)
         run_directory.open_new(directory, record["hash"], resume=False)
-        run_directory.write_table(directory / run_directory.PREDICTIONS, found.as_frame("test", hashed, None))
-        measures = found.measures("test", hashed, None)
-        if measures is not None:
-            run_directory.write_table(directory / run_directory.MEASURES, measures)
+        owners = dict(zip(found.ids, map(str, found.patients), strict=True))
+        result_tables = ResultTables(owners, outside.subgroups, safe_ids=False)
+        result_tables.add(Collected(found, None, outside.points), None)
+        result_tables.write(directory)
         run_directory.write_json(directory / run_directory.RECORD, record)
         page.render(directory)
     return pd.DataFrame(record["metrics"])

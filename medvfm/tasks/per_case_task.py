@@ -45,7 +45,6 @@ from medvfm.io.dataset import prediction_tables
 from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.statistics.estimand import Estimand
 from medvfm.tasks import per_case
-from medvfm.tasks.input_files import cases_of
 from medvfm.tasks.per_case import PerCaseValues
 
 TARGET = "answer"  # the one target of a task without classes
@@ -163,9 +162,6 @@ class PerCaseTask(ABC):
 
     def read_run(self, directory: Path) -> dict[tuple[str, str | None], PerCaseValues]:
         return per_case.read_run(directory, self.name)
-
-    def cases(self, inputs: Sequence[Path]) -> list[Case]:
-        return cases_of(inputs)
 
     def combine(self, answers: Sequence[Answer], points: Points) -> Answer:
         """The answer of the first fold: answers that are no numbers have no mean."""

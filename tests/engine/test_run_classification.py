@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import medvfm
 from medvfm import pipeline
 from medvfm.core.errors import DataError, RecipeError, RunError, WeightsError
 from medvfm.engine import train
@@ -167,11 +168,8 @@ def test_predictions_for_new_images_equal_those_of_the_run(study, tmp_path):
     done = run(study.recipe(), tmp_path / "run")
     table = pd.read_parquet(done.directory / "predictions.parquet").set_index("case_id")
     wanted = table[table["split"] == "test"].index[:3].tolist()
-    path, left_out = pipeline.predict(
-        done.directory, [study.root / f"{c}.png" for c in wanted], tmp_path / "out", device="cpu", console=SILENT
-    )
-    found = pd.read_csv(path)
-    assert left_out == []
+    found = medvfm.predict(done, [study.root / f"{c}.png" for c in wanted], device="cpu", console=SILENT)
+    assert found.attrs["left_out"] == []
     assert found["score"].tolist() == pytest.approx(table.loc[wanted, "score"].tolist(), abs=1e-5)
     assert (found["decision"] == (found["score"] >= found["threshold"])).all()
     assert found["model"].str.startswith(done.record["hash"]).all()
@@ -182,7 +180,7 @@ def test_predict_refuses_other_frozen_weights(study, tmp_path):
     path = done.directory / "weights" / "adapter.json"
     path.write_text(path.read_text().replace('"sha256": "', '"sha256": "0', 1))
     with pytest.raises(WeightsError, match="frozen weights differ"):
-        pipeline.predict(done.directory, [study.root / "c000.png"], tmp_path / "out", device="cpu", console=SILENT)
+        medvfm.predict(done.directory, [study.root / "c000.png"], tmp_path / "out", device="cpu", console=SILENT)
 
 
 @pytest.mark.parametrize(
@@ -285,13 +283,11 @@ def test_weights_pass_from_stage_to_stage(study, tmp_path):
     stages = staged.record["training"]["stages"]
     assert [len(s["epochs"]) for s in stages] == [2, 1]
     assert stages[1]["audit"]["trained_tensors"] > stages[0]["audit"]["trained_tensors"]
-    for name, finished in (("staged", staged), ("again", again)):
+    for finished in (staged, again):
         table = pd.read_parquet(finished.directory / "predictions.parquet")
         case_id, score = table[table["split"] == "test"].iloc[0][["case_id", "score"]]
-        path, _ = pipeline.predict(
-            finished.directory, [study.root / f"{case_id}.png"], tmp_path / name, device="cpu", console=SILENT
-        )
-        assert pd.read_csv(path)["score"].item() == pytest.approx(score, abs=1e-6)
+        found = medvfm.predict(finished, study.root / f"{case_id}.png", device="cpu", console=SILENT)
+        assert found["score"].item() == pytest.approx(score, abs=1e-6)
 
 
 def test_a_list_of_tasks_is_read_and_refused_with_what_to_do(study, tmp_path):

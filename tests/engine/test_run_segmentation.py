@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import medvfm
 from medvfm import pipeline
 from medvfm.core.errors import MedvfmError, RecipeError
 from medvfm.engine import train
@@ -119,19 +120,21 @@ def test_what_does_not_belong_is_refused_before_data_are_read(study):
 
 
 def test_prediction_writes_masks_named_after_their_input(study, finished, tmp_path):
-    path, left_out = pipeline.predict(finished.directory, [study.file("images", 3)], tmp_path / "nifti")
-    assert left_out == []
-    table = pd.read_csv(path)
+    table = medvfm.predict(finished, study.file("images", 3), tmp_path / "nifti")
+    assert table.attrs["left_out"] == table.attrs["unlike"] == []
+    pd.testing.assert_frame_equal(
+        table, pd.read_csv(tmp_path / "nifti/predictions.csv", keep_default_na=False), check_dtype=False
+    )
     mask = nibabel.load(tmp_path / "nifti" / "v03.nii.gz")
     drawn = np.asarray(mask.dataobj)
     assert np.allclose(mask.affine, AFFINE)
     for value, name in ((1, "ball"), (2, "box")):
         size_ml = table[table["target"] == name]["size"].item()
         assert size_ml == pytest.approx((drawn == value).sum() * 1.2 * 1.2 * 3 / 1000)
-    pipeline.predict(finished.directory, [study.file("images", 3)], tmp_path / "png", form="png")
+    medvfm.predict(finished.directory, [study.file("images", 3)], tmp_path / "png", form="png")
     assert (tmp_path / "png" / "v03.png").is_file()
     with pytest.raises(MedvfmError, match="DICOM"):
-        pipeline.predict(finished.directory, [study.file("images", 3)], tmp_path / "seg", form="dicom-seg")
+        medvfm.predict(finished.directory, [study.file("images", 3)], tmp_path / "seg", form="dicom-seg")
 
 
 @pytest.mark.parametrize(

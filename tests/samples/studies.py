@@ -48,7 +48,7 @@ class PictureStudy:
         classes = ("disc", "bar", "one", "two", "three")
         card = {
             "name": "pictures", "title": "Discs & <bars>", "version": "1", "statement": "Drawn for a test.",
-            "licence": {"name": "none"}, "access": "local", "truth": "drawn", "simulated": True,
+            "licence": {"name": "none"}, "access": "local", "ids": "safe", "truth": "drawn", "simulated": True,
             "layouts": [
                 {
                     "name": "table", "table": "cases.csv", "split": "{split}", "classes": {c: c for c in classes},
@@ -108,7 +108,7 @@ class VolumeStudy:
             nibabel.save(nibabel.Nifti1Image(voxels.astype(np.float32), AFFINE), self.file("images", n))
             nibabel.save(nibabel.Nifti1Image(labels, AFFINE), self.file("labels", n))
         card = {
-            "name": "drawn", "title": "Drawn volumes", "access": "local", "simulated": True,
+            "name": "drawn", "title": "Drawn volumes", "access": "local", "ids": "safe", "simulated": True,
             "labels": {1: {"name": "ball"}, 2: {"name": "box"}},
             "layouts": [
                 {

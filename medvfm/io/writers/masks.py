@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,25 +10,21 @@ import numpy as np
 from PIL import Image as Picture
 
 from medvfm.core.image import Image
+from medvfm.io import file_names
 from medvfm.io.run_directory import write_bytes
 from medvfm.io.writers.nifti import write_nifti
 
 Place = tuple[tuple[int, int, int], np.ndarray, bool]  # shape, affine, whether the image states a size
 
 
-def file_stem(case_id: str) -> str:
-    """A case_id as a file name: letters, digits, dot, dash and underscore."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", case_id).strip("._") or "case"
-
-
-def write_case(folder: Path, case_id: str, mask: np.ndarray, place: Place, classes: Sequence[str]) -> list[Path]:
-    """The mask of a case: one file, or one per structure where structures may overlap (mask (i, j, k, T))."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = file_stem(case_id)
+def write_case(folder: Path, stem: str, mask: np.ndarray, place: Place, classes: Sequence[str]) -> list[Path]:
+    """The mask of a case: one file STEM, or a folder STEM with one a structure where these may overlap (i, j, k, T)."""
     if mask.ndim == 4:
-        named = [(f"{stem}_{file_stem(name)}", mask[..., t].astype(np.uint8)) for t, name in enumerate(classes)]
+        folder, stems = folder / stem, file_names.stems(classes)
+        named = [(stems[name], mask[..., t].astype(np.uint8)) for t, name in enumerate(classes)]
     else:
         named = [(stem, mask)]
+    folder.mkdir(parents=True, exist_ok=True)
     return [write_mask(folder, name, array, place) for name, array in named]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
 
 from markupsafe import Markup
 
+from medvfm.io.dataset.case_names import impersonal
 from medvfm.report import markup, text
 from medvfm.report.run_view import View
 
@@ -56,20 +56,8 @@ def flow(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def reasons(left_out: list[dict[str, str]]) -> list[tuple[str, int]]:
     """Why cases were left out, counted, without file names and case ids: hospitals write patients' numbers there."""
-    counted = Counter(_impersonal(entry.get("reason") or "", entry.get("case_id") or "") for entry in left_out)
+    counted = Counter(impersonal(entry.get("reason") or "", entry.get("case_id") or "") for entry in left_out)
     return counted.most_common(MOST_REASONS)
-
-
-def _impersonal(reason: str, case_id: str) -> str:
-    head, colon, rest = reason.partition(": ")
-    if colon and (re.search(r"[/\\]|\.\w{2,6}$", head) or (case_id and case_id in head)):
-        reason = rest
-    if case_id:
-        reason = reason.replace(case_id, "…")
-    kept = [
-        "…" if re.search(r"[/\\]|\w\.(dcm|nii|gz|png|jpe?g|tiff?|mha|nrrd)\b", w, re.I) else w for w in reason.split()
-    ]
-    return re.sub(r"(… )+…", "…", " ".join(kept)) or "no reason was recorded"
 
 
 def _grouped(rows: list[dict[str, str]]) -> list[dict[str, Any]]:

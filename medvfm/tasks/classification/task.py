@@ -39,7 +39,6 @@ from medvfm.tasks.classification import baselines, mistake_pictures, operating_p
 from medvfm.tasks.classification import estimands as estimating
 from medvfm.tasks.classification.scores import ScoreTable, gather, joined, pooled_scores, pooled_truth, read_frame
 from medvfm.tasks.classification.words import WORDS
-from medvfm.tasks.input_files import cases_of
 from medvfm.tasks.per_case import rows_of_task
 
 KINDS = ("binary", "multi_class", "multi_label", "ordinal")
@@ -180,9 +179,6 @@ class ClassificationTask:
         table = rows_of_task(pd.read_parquet(directory / PREDICTIONS), self.name)
         parts = table.groupby(["split", "baseline"], sort=False)
         return {(str(split), str(name) or None): read_frame(part) for (split, name), part in parts}
-
-    def cases(self, inputs: Sequence[Path]) -> list[Case]:
-        return cases_of(inputs)
 
     def combine(self, answers: Sequence[Array], points: Points) -> Array:
         """The mean score over folds, each recalibrated as its validation cases said."""

@@ -36,7 +36,7 @@ def write(
 ) -> list[Path]:
     """One file, or one a structure where structures may overlap. `labels`: value of the mask to its coded name."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = masks.file_stem(case.case_id)
+    stem = case.stem
     if form == "dicom-seg":
         names = dict(labels)
         if kind == "instances":
@@ -49,7 +49,7 @@ def write(
         picture = overlays.three_planes(preparer.images(case)[0], None, mask, intensity=rule, names=shown)
         write_bytes(folder / f"{stem}.png", overlays.png(picture))
         return [folder / f"{stem}.png"]
-    return masks.write_case(folder, case.case_id, mask, place, classes)
+    return masks.write_case(folder, stem, mask, place, classes)
 
 
 def sizes(
@@ -67,7 +67,7 @@ def sizes(
             size = float((mask == number + 1).sum()) * scale
         unit = "objects" if kind == "instances" else "ml" if has_size else "voxels"
         file = files[number] if len(files) > 1 else files[0]
-        found.append({"target": name, "size": size, "unit": unit, "file": file.name})
+        found.append({"target": name, "size": size, "unit": unit, "file": file.as_posix()})
     return found
 
 

@@ -88,9 +88,10 @@ def per_case(
     measured: Sequence[CaseMeasurements],
     groups: Mapping[str, Array],
     has_size: bool,
-    masks: Sequence[str] | None,
+    masks: Sequence[Sequence[str]] | None,
 ) -> PerCaseValues:
-    """Measurements of all cases of a split; sizes stand among the measures. `masks`: where each case's mask lies."""
+    """Measurements of all cases of a split; sizes stand among the measures. `masks`: the files of each case: one,
+    or one a structure."""
     n, t = len(ids), len(targets)
     names = measured[0].values if measured else {}
     sizes = {
@@ -99,7 +100,7 @@ def per_case(
     }
     table = {"truth": sizes["truth_size"], "score": sizes["predicted_size"]}
     if masks is not None:
-        table["mask"] = np.repeat(np.array(masks, dtype=object)[:, None], t, axis=1)
+        table["mask"] = np.broadcast_to(np.array(masks, dtype=object).reshape(n, -1), (n, t))
     return PerCaseValues(
         tuple(ids),
         np.array(patients, dtype=object),

@@ -138,13 +138,14 @@ class SegmentationTask(PerCaseTask):
     ) -> PerCaseValues:
         """Measure masks one by one; with a `folder` they are written to its masks/."""
         cases = [true.case(k) for k in range(len(true))]
-        measured, sized = [], []
+        measured, sized, written = [], [], []
         for place, mask in enumerate(answers):
             grid = true.grid(place)
             assert grid is not None
             _, affine, has_size = where = mask_files.place_of(grid)
             if folder is not None:
-                masks.write_case(folder / "masks", cases[place].case_id, mask, where, self.classes)
+                files = masks.write_case(folder / "masks", cases[place].stem, mask, where, self.classes)
+                written.append([file.relative_to(folder).as_posix() for file in files])
             truth = true.truth(place)
             given = affine if has_size else None
             measured.append(measures.measure(truth, mask, given, specs, self.kind, len(self.classes)))
@@ -157,7 +158,7 @@ class SegmentationTask(PerCaseTask):
             measured,
             {c: np.array([case.groups.get(c, "") for case in cases], dtype=object) for c in columns},
             all(sized),
-            masks=None if folder is None else [f"masks/{masks.file_stem(case.case_id)}" for case in cases],
+            masks=None if folder is None else written,
         )
 
     def estimands(self, predictions: PerCaseValues, specs: Sequence[MetricSpec], points: Points) -> list[Estimand]:

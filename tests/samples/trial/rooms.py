@@ -64,7 +64,14 @@ class BrightnessStudy:
             "name": "table", "table": name, "groups": ["site"], "classes": ["bright"] if "bright" in rows[0] else [],
         }  # fmt: skip
         stem = name.partition(".")[0]
-        whole = {"name": stem, "title": f"Grey {stem}", "access": "local", "simulated": True, "truth": "drawn"}
+        whole = {
+            "name": stem,
+            "title": f"Grey {stem}",
+            "access": "local",
+            "ids": "safe",
+            "simulated": True,
+            "truth": "drawn",
+        }
         path = self.folder / f"{stem}.yaml"
         path.write_text(yaml.safe_dump(whole | {"layouts": [layout | card.pop("layout", {})]} | card))
         return path

@@ -1,0 +1,116 @@
+"""New images to a finished run's answers, from the command line and from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from medvfm import lookup
+from medvfm.core.case import Case
+from medvfm.core.errors import DataError, RecipeError, RunError, nearest
+from medvfm.core.image import Image
+from medvfm.engine import predict as engine_predict
+from medvfm.engine import saved_model
+from medvfm.engine.plan import Plan
+from medvfm.io import run_directory
+from medvfm.io.console import Console
+from medvfm.io.dataset import cases as tables
+from medvfm.io.dataset import input_cases, roots
+from medvfm.io.run_directory import Run
+from medvfm.pipeline import planning, where
+
+
+def predict(
+    run: str | Path | Run,
+    images: str | Path | Image | Sequence[str | Path | Image],
+    out: str | Path | None = None,
+    *,
+    form: str | None = None,
+    prompts: str | Path | None = None,
+    overwrite: bool = False,
+    device: str | None = None,
+    strict: bool = False,
+    console: Console | None = None,
+) -> pd.DataFrame:
+    """A finished run's answers for new images: a row an answer, which `out` gets as predictions.csv, files beside it.
+
+    images   files, folders, tables with a column `image`, data cards, or images that have been read
+    form     one of the forms of the run's task: csv for scores; nifti, dicom-seg or png for masks, which need `out`
+    prompts  a table of boxes or points, or a folder of masks, for a model that is prompted
+    strict   the first input that cannot be read, or is unlike the images that the model was trained on, raises
+
+    `attrs` of the table holds what else is to be known: `left_out` and `unlike`, both (input, reason).
+    """
+    directory = run.directory if isinstance(run, Run) else Path(run)
+    weights, record = directory / "weights", run_directory.read_record(directory)
+    found = saved_model.describe(weights)
+    planned = planning.plan(saved_model.recipe_of(found, directory, None if prompts is None else Path(prompts)))
+    task, chosen = planned.task, _form(form, planned.task.formats)
+    path = _free_table(None if out is None else Path(out), chosen, overwrite=overwrite)
+    given = [images] if isinstance(images, str | Path | Image) else list(images)
+    inputs, ready = _inputs(given, planned, console or Console())
+    if not inputs.cases:
+        name, reason = inputs.left_out[0]
+        raise DataError(reason, where=name)
+    if strict and inputs.left_out:
+        raise DataError(inputs.left_out[0][1], where=inputs.left_out[0][0])
+    adapters = saved_model.restore(weights, found, planned.model.make)
+    model = engine_predict.Model(
+        adapters,
+        task,
+        saved_model.points_of(found),
+        saved_model.name_of(found),
+        record.get("data", {}).get("inputs") or {},
+    )
+    folder = path.parent if path is not None else Path()
+    answered = engine_predict.predict(
+        model,
+        inputs.cases,
+        engine_predict.InputReader(adapters[0].preparer, ready),
+        folder,
+        chosen,
+        where.context(folder, device, strict, console or Console()),
+    )
+    if path is not None:
+        run_directory.write_table(path, answered.table)
+    answered.table.attrs |= {"left_out": [*inputs.left_out, *answered.left_out], "unlike": answered.unlike}
+    return answered.table
+
+
+def _free_table(out: Path | None, form: str, *, overwrite: bool) -> Path | None:
+    """Where predictions.csv goes; answers that lie there are never overwritten unasked."""
+    if out is None:
+        if form != "csv":
+            raise RecipeError("masks are files, and there is no folder for them", where="out", remedy="give `out`")
+        return None
+    path = out / "predictions.csv"
+    if path.exists() and not overwrite:
+        raise RunError("holds answers already", where=out, remedy="give another --out, or --overwrite")
+    return path
+
+
+def _inputs(
+    given: Sequence[str | Path | Image], planned: Plan, console: Console
+) -> tuple[input_cases.Inputs, dict[str, Image]]:
+    """Cases of paths, tables, cards and images that have been read; the latter by case_id."""
+    images = {f"image {n}": image for n, image in enumerate(given, 1) if isinstance(image, Image)}
+    paths = [Path(path) for path in given if not isinstance(path, Image)]
+    for path in paths:
+        if not isinstance(path, Path):
+            raise DataError(f"{type(path).__name__} is no path and no image", remedy="read it with medvfm.read_image")
+    cards = [path for path in paths if path.suffix.lower() in (".yaml", ".yml") and path.is_file()]
+    named = [Case(name, None, {}) for name in images]
+    for path in cards:
+        card = lookup.card(str(path))
+        root = roots.locate(card, None, {}, console, beside=lookup.beside(str(path)))
+        named += tables.read_cases(card, root).cases
+    roles = list(dict.fromkeys(role for layout in planned.card.layouts for role in layout.images)) or ["image"]
+    return input_cases.given([path for path in paths if path not in cards], named, roles), images
+
+
+def _form(wanted: str | None, known: Sequence[str]) -> str:
+    if wanted is not None and wanted not in known:
+        raise RecipeError(f"no format {wanted!r} for this run; {nearest(wanted, known)}", where="--format")
+    return wanted or known[0]
