@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+import medvfm
 from medvfm import lookup, pipeline
 from medvfm.core.errors import DataError, RecipeError, WeightsError
 from medvfm.engine import train
@@ -113,8 +114,8 @@ def test_trial_averages_answer_are_saved_and_resume_to_the_same_numbers(study, t
     whole = run(study, tmp_path / "whole", train=settings)
     plain = run(study, tmp_path / "plain", train={"epochs": 4})
     assert values(whole) != values(plain)
-    saved = pipeline.predict(whole.directory, [study.root / "06.png"], tmp_path / "new", device="cpu", console=SILENT)
-    assert len(pd.read_csv(saved[0])) == 1
+    saved = medvfm.predict(whole.directory, [study.root / "06.png"], tmp_path / "new", device="cpu", console=SILENT)
+    assert len(saved) == 1
     history = whole.record["training"]
     assert history["best_value"] == pytest.approx(
         next(r["value"] for r in whole.record["metrics"] if r["split"] == "val" and r["metric"] == "absolute_error")
@@ -204,6 +205,12 @@ def test_a_trial_stage_that_needs_truth_takes_labelled_cases_alone(study, tmp_pa
     assert {i for i in seen if i[0] == "x"} == {f"x{n}" for n in range(5)}
 
 
+def test_a_trial_stage_on_the_data_of_the_recipe_itself_is_refused_before_data_are_read(study, towers):
+    own = recipe(study).as_data()["data"]
+    with pytest.raises(RecipeError, match="whose test cases it would train on; leave `data` out"):
+        pipeline.check(recipe(study, stages=stages_of(own)), ready=False)
+
+
 @pytest.mark.parametrize("changes", [{"row": {"patient_id": "p03"}}, {"same_image": 6}], ids=["patient", "image"])
 def test_a_trial_stage_that_shares_a_patient_or_an_image_with_the_test_set_stops(study, tmp_path, changes):
     data = extra(study, changes)
@@ -276,13 +283,13 @@ def test_a_saved_trial_names_its_towers_and_predict_refuses_another(study, tmp_p
     assert [t["role"] for t in found.record["model"]["towers"]] == ["image", "text"]
     monkeypatch.setitem(towers.WEIGHTS, "text", "c" * 64)
     with pytest.raises(WeightsError, match="text tower"):
-        pipeline.predict(found.directory, [study.root / "06.png"], tmp_path / "new", device="cpu", console=SILENT)
+        medvfm.predict(found.directory, [study.root / "06.png"], tmp_path / "new", device="cpu", console=SILENT)
 
 
 @pytest.mark.parametrize("method", ["both", "open", "probe"])
 def test_no_truth_reaches_a_trial_item_that_is_answered(study, tmp_path, towers, method):
     more = {} if method == "probe" else {"baselines": [{"name": "shuffled"}], "train": {"epochs": 1}}
     found = run(study, tmp_path / "a", method, **more)
-    pipeline.predict(found.directory, [study.root / "06.png"], tmp_path / "new", device="cpu", console=SILENT)
+    medvfm.predict(found.directory, [study.root / "06.png"], tmp_path / "new", device="cpu", console=SILENT)
     assert towers.SEEN
     assert not [i for i in towers.SEEN if i.case.answer or i.case.targets or i.case.masks or i.truth is not None]

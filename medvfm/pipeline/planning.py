@@ -11,7 +11,7 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.metric_spec import MetricSpec, parse
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Reuse, Task
-from medvfm.core.recipe import AdapterSettings, Baseline, Recipe, Section, Stage, TaskSettings, Train
+from medvfm.core.recipe import AdapterSettings, Baseline, Data, Recipe, Section, Stage, TaskSettings, Train
 from medvfm.engine.plan import LOSS, ModelPlan, Plan, StagePlan, TaskPlan
 from medvfm.io.console import Console
 from medvfm.io.dataset import cases as tables
@@ -187,7 +187,14 @@ class _Maker:
                     where=recipe.where(*keys, *more, "data"),
                     remedy="methods that train weights use `data` of a stage",
                 )
-            card = lookup.card(recipe.located(*keys, *more, "data", "card"), recipe.where(*keys, *more, "data"))
+            place = recipe.located(*keys, *more, "data", "card")
+            card = lookup.card(place, recipe.where(*keys, *more, "data"))
+            if _same_data(recipe, stage.data, place) and recipe.split.leaks != "drop":
+                raise RecipeError(
+                    "the data of this stage are those of the recipe itself, whose test cases it would train on",
+                    where=recipe.where(*keys, *more, "data"),
+                    remedy="leave `data` out: a stage without it trains on the training cases",
+                )
             table = _table_of(recipe, stage, card, (*keys, *more, "data"))
         return StagePlan(name, method, loop, stage.options, card, table)
 
@@ -241,6 +248,13 @@ class _Maker:
             return ModelPlan(found, (), {"summary": built_in[settings.name]})
         module = lookup.module("adapters", settings.name, recipe.where(*keys, "name"))
         return self.model(settings, settings.train, module, keys, (*keys, "train"))
+
+
+def _same_data(recipe: Recipe, own: Data, place: str) -> bool:
+    """The card, folder and options of a stage's data are those of the recipe."""
+    whole = recipe.data
+    same_card = place == recipe.located("data", "card")
+    return same_card and (own.root, own.layout, own.options) == (whole.root, whole.layout, whole.options)
 
 
 def _table_of(recipe: Recipe, stage: Stage, card: DataCard, keys: Keys) -> Callable[[], CaseTable]:
