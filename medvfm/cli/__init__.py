@@ -273,5 +273,8 @@ def _explain(error: Exception) -> int:
     if isinstance(error, MedvfmError):
         print(f"medvfm: {error}", file=sys.stderr)
         return 2
+    if isinstance(error, OSError) and error.filename is not None:  # a full disk, a folder without permission
+        print(f"medvfm: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     print(f"medvfm: internal error: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
     return 1

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from medvfm.core.errors import DataError
+from medvfm.io import user_folders
 from medvfm.io.atomic_write import atomic_write
 
 LIMIT_GIB = float(os.environ.get("MEDVFM_CACHE_GIB", "50"))
@@ -29,8 +29,7 @@ LIMIT_GIB = float(os.environ.get("MEDVFM_CACHE_GIB", "50"))
 
 def folder(kind: str) -> Path:
     """Folder of one kind of cached files."""
-    given = os.environ.get("MEDVFM_CACHE")
-    base = Path(given) if given else Path(platformdirs.user_cache_dir("medvfm"))
+    base = user_folders.cache()
     return base / kind if kind else base
 
 
@@ -52,7 +51,7 @@ def clear(kind: str) -> None:
 @contextmanager
 def _cached_file(path: Path, where: Path) -> Iterator[Path]:
     """A temporary file that becomes `path`; `where` is the folder that an error names."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    user_folders.made(path.parent)
     try:
         with atomic_write(path) as part:
             yield part
@@ -83,7 +82,7 @@ class TextCache:
         if not self._new:
             return
         place = folder(self._kind) / "table.json"
-        place.parent.mkdir(parents=True, exist_ok=True)
+        user_folders.made(place.parent)
         with FileLock(place.with_suffix(".lock")):
             self._known = {**_read_texts(place), **self._new}
             with _cached_file(place, place.parent) as part:
@@ -94,7 +93,7 @@ class TextCache:
 def _read_texts(place: Path) -> dict[str, str]:
     try:
         return dict(json.loads(place.read_text()))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
 
 

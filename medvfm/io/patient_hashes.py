@@ -7,20 +7,18 @@ import hmac
 import os
 import secrets
 from collections.abc import Iterable
-from pathlib import Path
-
-import platformdirs
 
 from medvfm.core.errors import DataError
+from medvfm.io import user_folders
 
 
 def installation_key() -> bytes:
     """The secret key of this installation, generated once, readable by its user alone."""
-    path = Path(platformdirs.user_config_dir("medvfm")) / "patients.key"
+    path = user_folders.config() / "patients.key"
     try:
         return path.read_bytes()
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileNotFoundError, NotADirectoryError):
+        user_folders.made(path.parent)
     made = secrets.token_bytes(32)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

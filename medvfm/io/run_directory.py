@@ -114,7 +114,10 @@ def open_new(directory: Path, digest: str, *, resume: bool) -> bool:
     elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise RunError("exists and is not a run directory", where=directory, remedy="give another --out")
     made = not directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as failed:
+        raise RunError(f"cannot be made: {failed.strerror}", where=directory, remedy="give another --out") from failed
     return made
 
 

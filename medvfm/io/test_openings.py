@@ -6,14 +6,14 @@ import hashlib
 import json
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock
 
+from medvfm.io import user_folders
 from medvfm.io.run_directory import write_json
 
 
 def _path() -> Path:
-    return Path(platformdirs.user_data_dir("medvfm")) / "test_openings.json"
+    return user_folders.data() / "test_openings.json"
 
 
 def _key(card: str, task: str, classes: tuple[str, ...]) -> str:
@@ -23,7 +23,7 @@ def _key(card: str, task: str, classes: tuple[str, ...]) -> str:
 def open_test_set(card: str, task: str, classes: tuple[str, ...]) -> int:
     """Count one more evaluation on the test set; returns the number so far, this one included."""
     path = _path()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    user_folders.made(path.parent)
     with FileLock(path.with_suffix(".lock")):
         try:
             counts = json.loads(path.read_text())

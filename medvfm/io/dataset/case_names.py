@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from medvfm.core.case import Case
-from medvfm.io import file_names, patient_hashes, run_directory
+from medvfm.io import patient_hashes, run_directory
+from medvfm.io.writers import file_names
 
 PRIVATE = "private"  # folder of a run that is never passed on
 CASES = f"{PRIVATE}/cases.csv"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, MedvfmError, UnreadableImage
-from medvfm.io import file_names
 from medvfm.io.dataset import table_files
 from medvfm.io.dicom import series
 from medvfm.io.read import image_kind
+from medvfm.io.writers import file_names
 
 TABLES = (".csv", ".tsv", ".xlsx", ".parquet", ".pq", ".jsonl")
 _ENDINGS = (".gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm",

@@ -8,25 +8,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import yaml
 
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError
-from medvfm.io import cache, run_directory
+from medvfm.io import cache, run_directory, user_folders
 from medvfm.io.console import Console
 from medvfm.io.dataset import cases, download
 
 
 def _file() -> Path:
-    return Path(platformdirs.user_config_dir("medvfm")) / "roots.yaml"
+    return user_folders.config() / "roots.yaml"
 
 
 def known() -> dict[str, str]:
     """Card to folder, as `medvfm data root` wrote them."""
     try:
         found = yaml.safe_load(_file().read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except yaml.YAMLError as broken:
         raise DataError("broken YAML", where=_file()) from broken
@@ -37,6 +36,7 @@ def remember(card: DataCard, folder: Path) -> str:
     """Save the data root of a card in roots.yaml; returns in words which of its layouts is found there, if any."""
     if not folder.is_dir():
         raise DataError("no such folder", where=folder)
+    user_folders.made(_file().parent)
     run_directory.write_yaml(_file(), {**known(), card.name: str(folder.resolve())})
     try:
         return f"layout {cases.find_layout(card, folder).name}"

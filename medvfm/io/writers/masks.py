@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image as Picture
 
 from medvfm.core.image import Image
-from medvfm.io import file_names
 from medvfm.io.run_directory import write_bytes
+from medvfm.io.writers import file_names
 from medvfm.io.writers.nifti import write_nifti
 
 Place = tuple[tuple[int, int, int], np.ndarray, bool]  # shape, affine, whether the image states a size

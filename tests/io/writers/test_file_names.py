@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from medvfm.io.file_names import stem, stems
+from medvfm.io.writers.file_names import stem, stems
 
 NAMES = [
     "张三", "李四", "a b", "a_b", "A_B", "é", "e\u0301", "ö", "x" * 300, "x" * 301, "CON", "aux.nii", ".hidden", "a.",
