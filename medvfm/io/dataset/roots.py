@@ -94,7 +94,7 @@ def generated(card: DataCard, options: Mapping[str, Any], console: Console) -> P
     """The cached copy of a generated data set, generated now if need be."""
     assert card.generator is not None
     key = hashlib.sha256(json.dumps([card.version, dict(options)], sort_keys=True).encode()).hexdigest()[:12]
-    folder = cache.folder("generated") / f"{card.name}-{key}"
+    folder = user_folders.made(cache.folder("generated")) / f"{card.name}-{key}"
     if not (folder / "cases.csv").is_file():
         make(card, folder, options, console)
     return folder
