@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from medvfm.core import geometry
-from medvfm.core.errors import UnreadableImage
-from medvfm.core.image import UNITS, Image
+from medvfm.core.errors import UnreadableImage, nearest
+from medvfm.core.image import Image
+from medvfm.io import units
 from medvfm.io.dicom.dictionary import DICOM_SUFFIXES
 from medvfm.io.formats import bounded_read, metaimage, nifti, nrrd, raster, tiff, zip_archive
 from medvfm.io.formats.voxel_values import NAN_RULES, as_label_map, finite
@@ -27,8 +28,10 @@ class _Wanted:
     time: int | None
     page: int | None
     series_uid: str | None
+    volume: str | int | None
     nan: str
     label: bool
+    unit: str | None
 
 
 def read_image(
@@ -39,6 +42,7 @@ def read_image(
     time: int | None = None,
     page: int | None = None,
     series_uid: str | None = None,
+    volume: str | int | None = None,
     nan: str = "refuse",
     label: bool = False,
     values: Collection[int] | None = None,
@@ -51,16 +55,23 @@ def read_image(
     time        of a file with a time axis: which point
     page        of a TIFF whose pages differ: which one; without it, equal pages become slices
     series_uid  of a folder or archive with several DICOM series: which one
+    volume      of a DICOM series or file with several volumes (echoes, phases): which one, by its label or its number
+                from 1 on
     nan         `refuse`, or `zero` to replace NaN and infinity and record how many
     label       the file is a label map: whole numbers only; `values` names those that may occur
-    unit        what a value of 1 means, where the caller knows more than the file (a CT as NIfTI: `HU`)
+    unit        what a value of 1 means, where the caller knows more than the file (a CT as NIfTI: `HU`). `SUV` of a PET
+                in Bq/ml is computed from its header; a unit that the file cannot give is refused
     """
+    if not isinstance(path, str | Path):
+        given = type(path).__name__
+        raise UnreadableImage(
+            f"a path is read, not {given}", remedy="medvfm.Image(voxels, affine) makes an image of an array"
+        )
     path = Path(path)
     if nan not in NAN_RULES:
-        raise ValueError(f"nan={nan!r}: one of {', '.join(NAN_RULES)}")
-    if unit is not None and unit not in UNITS:
-        raise ValueError(f"unit={unit!r}: one of {', '.join(UNITS)}")
-    wanted = _Wanted(limit_gib, channel, time, page, series_uid, nan, label)
+        raise UnreadableImage(f"nan={nan!r} is not known; {nearest(nan, NAN_RULES)}", where=path)
+    units.check_name(unit, path)
+    wanted = _Wanted(limit_gib, channel, time, page, series_uid, volume, nan, label, unit)
     kind = image_kind(path)
     if kind == "zip":
         with zip_archive.unpacked(path, suffixes=DICOM_SUFFIXES, limit_gib=limit_gib) as inner:
@@ -77,7 +88,7 @@ def read_image(
             raise UnreadableImage(error.what, where=path, remedy=error.remedy) from error
     if label:
         return as_label_map(image, values, path)
-    return image if unit is None else replace(image, unit=unit)
+    return image if unit is None else units.in_unit(image, unit, path)
 
 
 def read_label(path: str | Path, image: Image, *, values: Collection[int] | None = None, **options: Any) -> Image:
@@ -163,11 +174,13 @@ def _read(path: Path, kind: str, wanted: _Wanted) -> Image:
     if kind == "folder":
         from medvfm.io.dicom import read
 
-        image = read.read_series(path, series_uid=wanted.series_uid, limit_gib=limit_gib)
+        image = read.read_series(
+            path, series_uid=wanted.series_uid, volume=wanted.volume, limit_gib=limit_gib, unit=_computed(wanted)
+        )
     elif kind == "dicom":
         from medvfm.io.dicom import read
 
-        image = read.read_file(path, limit_gib=limit_gib)
+        image = read.read_file(path, limit_gib=limit_gib, volume=wanted.volume, unit=_computed(wanted))
     elif kind == "nrrd":
         image = nrrd.read_nrrd(path, limit_gib=limit_gib, channel=channel, time=time)
     elif kind == "metaimage":
@@ -180,6 +193,11 @@ def _read(path: Path, kind: str, wanted: _Wanted) -> Image:
         image = _one_channel(image, channel, time, path)
     voxels, mended = finite(image.voxels, wanted.nan, path)
     return replace(image, voxels=voxels, repairs=image.repairs + mended) if mended else image
+
+
+def _computed(wanted: _Wanted) -> str | None:
+    """The unit that a reader of DICOM computes; any other is compared with what the file states."""
+    return wanted.unit if wanted.unit == "SUV" else None
 
 
 def _by(shape_vox: tuple[int, ...]) -> str:

@@ -21,6 +21,7 @@ from medvfm.io.dicom import (
     geometry,
     header_facts,
     image,
+    mosaic,
     multiframe,
     pet_suv,
     projection,
@@ -65,6 +66,8 @@ def read_file(
         form = pixel_format(header, limit_gib)
         if whole_slide.is_tiled(header):
             return _slide(header, form, limit_gib)
+        if (tiled := mosaic.mosaic_of(header, form)) is not None:
+            return _mosaic(header, form, tiled, limit_gib, unit)
         planes = multiframe.planes(header, form)
         if planes is None:
             return _single(header, form, unit) if form.frames == 1 else _moments(header, form)
@@ -90,6 +93,15 @@ def _moments(header: Header, form: PixelFormat) -> Image:
     stored, repairs = read_stored(header, form)
     affine, has_spacing, extra = projection.flat(header, form, repairs)
     return _measured(header, form, stored, affine, repairs, None, has_spacing=has_spacing, extra=extra)
+
+
+def _mosaic(header: Header, form: PixelFormat, tiled: mosaic.Mosaic, limit_gib: float, unit: str | None) -> Image:
+    """The tiles of a Siemens mosaic as the slices of a volume."""
+    bounded_read.refuse_larger(3 * form.count * form.dtype.itemsize, limit_gib, header.path)
+    stored, repairs = read_stored(header, form)
+    affine, order, noted = geometry.stacked(tiled.planes, header.path)
+    repairs.append(f"mosaic of {tiled.form.frames} slices taken apart")
+    return _measured(header, tiled.form, tiled.frames(stored)[order], affine, repairs + noted, unit)
 
 
 def _slide(header: Header, form: PixelFormat, limit_gib: float) -> Image:
