@@ -170,7 +170,7 @@ class DataCard(CardSection):
         return found | {label.name for label in self.labels.values()}
 
 
-def _check_reading(reading: Mapping[str, Scalar]) -> None:
+def _check_reading(reading: Mapping[Any, Scalar]) -> None:
     for key, value in reading.items():
         is_number = isinstance(value, int) and not isinstance(value, bool)
         if key == "unit" and value not in UNITS:

@@ -16,6 +16,7 @@ from medvfm.io.formats import bounded_read, metaimage, nifti, nrrd, raster, tiff
 from medvfm.io.formats.voxel_values import NAN_RULES, as_label_map, finite
 
 _HEAD_BYTES = 1024
+_DICOM = ("dicom", "folder", "zip")
 KNOWN = "DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF, BMP, GIF, a zip archive of one of these, or a DICOM folder"
 
 _APART_MOST = 0.1  # of a voxel: what rounding in headers explains
@@ -73,6 +74,7 @@ def read_image(
     units.check_name(unit, path)
     wanted = _Wanted(limit_gib, channel, time, page, series_uid, volume, nan, label, unit)
     kind = image_kind(path)
+    _refuse_unused(path, kind, wanted)
     if kind == "zip":
         with zip_archive.unpacked(path, suffixes=DICOM_SUFFIXES, limit_gib=limit_gib) as inner:
             try:
@@ -148,6 +150,20 @@ def _plain_kind(path: Path, head: bytes) -> str | None:
     from medvfm.io.dicom import read
 
     return "dicom" if read.is_dicom(path) else None
+
+
+def _refuse_unused(path: Path, kind: str, wanted: _Wanted) -> None:
+    """What only other kinds of files have, so that a choice is never passed over in silence."""
+    given = {"series_uid": wanted.series_uid, "volume": wanted.volume} if kind not in _DICOM else {}
+    if kind not in ("tiff", "zip") and wanted.page != 0:
+        given["page"] = wanted.page
+    for name, value in given.items():
+        if value is not None:
+            held = "pages of a TIFF" if name == "page" else "DICOM"
+            remedy = f"leave {name} out" if name == "page" else f"leave {name} out, or say time= or channel="
+            raise UnreadableImage(
+                f"{name}={value!r} chooses among {held}, and it is {kind.upper()}", where=path, remedy=remedy
+            )
 
 
 def _one_channel(image: Image, channel: nifti.Channel, time: int | None, path: Path) -> Image:

@@ -66,6 +66,8 @@ def read_file(
         form = pixel_format(header, limit_gib)
         if whole_slide.is_tiled(header):
             return _slide(header, form, limit_gib)
+        if volume not in (None, 1) and form.frames == 1:
+            raise UnreadableImage(f"no volume {volume!r}: it holds one picture", where=path)
         if (tiled := mosaic.mosaic_of(header, form)) is not None:
             return _mosaic(header, form, tiled, limit_gib, unit)
         planes = multiframe.planes(header, form)
@@ -128,7 +130,9 @@ def _frames(
     if len(parts) != 1:
         labels = "; ".join(f"{n} ({p.label})" for n, p in enumerate(volume_groups.split(planes), 1))
         what = f"it holds {len(parts)} volumes" if parts else f"it holds no volume {volume!r}"
-        raise UnreadableImage(what, where=header.path, remedy=f"say which with volume=: {labels}")
+        raise UnreadableImage(
+            what, where=header.path, remedy=f"say which with volume= (in a card reading.volume): {labels}"
+        )
     chosen = parts[0].planes
     if len(chosen) == 1:
         order, repairs = [0], list[str]()

@@ -252,7 +252,9 @@ def chosen_volume(
         images = _named(images, volume, where)
     if len(images) > 1:
         one_series = len({v.series_uid for v in images}) == 1
-        remedy = "say which with volume=" if one_series else "say which with series_uid="
+        remedy = "say which with series_uid=, or give each series a folder of its own"
+        if one_series:
+            remedy = "say which with volume=, by label or number (in a card `reading: {volume: ...}`)"
         raise UnreadableImage(
             f"it holds {len(images)} volumes or pictures, and one must be chosen: {listed(images)}",
             where=where,
