@@ -6,7 +6,6 @@ yes, no, on, off, 12:30 and 2020-01-02 are text, 010 is ten, 0o10 is eight.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
 import yaml
 
@@ -26,13 +25,13 @@ _RESOLVERS = (
 class CoreLoader(yaml.SafeLoader):
     """Composes nodes whose tags are those of the core schema; values are made by `scalar`."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML has it
 
 
 class _Dumper(yaml.SafeDumper):
     """Quotes text that YAML 1.1 or 1.2 would read as another type."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {  # noqa: RUF012
         first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()
     }
 

@@ -107,6 +107,7 @@ def _plain(node: yaml.Node, keys: Keys, lines: dict[Keys, int], file: str, error
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*keys, n), lines, file, error) for n, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
+        assert isinstance(node, yaml.ScalarNode)
         try:
             return yaml_scalars.scalar(node)
         except ValueError as broken:  # a number of thousands of digits
