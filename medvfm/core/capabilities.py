@@ -94,6 +94,22 @@ class SteppingAdapter(Protocol):
 
 
 @runtime_checkable
+class PromptedAdapter(Protocol):
+    """What an adapter has besides whose prompts come from outside, case by case."""
+
+    def check_prompts(self, asked: Sequence[str], known: Sequence[str]) -> list[str]:
+        """Sentences about prompts that name no case, and cases that have none; raises DataError where no case has any.
+
+        asked  case_id of the cases that are answered; known: of all cases, those for training too
+        """
+        ...
+
+    def prompt_remarks(self) -> list[str]:
+        """Sentences about the prompts of the cases that have been answered."""
+        ...
+
+
+@runtime_checkable
 class ManyTaskAdapter(Protocol):
     """What an adapter has besides that answers several tasks with the same weights."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from medvfm.core.capabilities import PromptedAdapter
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, MedvfmError, RunError
 from medvfm.core.item import Item
@@ -46,6 +47,8 @@ def predict(
         grid = preparer.grid(arrays)
         item = Item(task.hide(case), arrays, grid)
         try:
+            if isinstance(adapters[0], PromptedAdapter):
+                adapters[0].check_prompts([case.case_id], [case.case_id])
             with torch.inference_mode():
                 answers = [adapter.answer([item])[0] for adapter in adapters]
             answer = task.settled(task.combine(answers, points), grid)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.array import Array
+from medvfm.core.capabilities import PromptedAdapter
 from medvfm.core.protocols import Answer, Points, Record, Seen, Task
 from medvfm.core.result_row import ResultRow, as_records
 from medvfm.engine import baselines, checkpoint, cohort, fitting, further_tasks, saved_model
@@ -18,10 +19,12 @@ from medvfm.engine.case_store import JoinedCases, StoredCases
 from medvfm.engine.context import RunContext
 from medvfm.engine.evaluate import Judging
 from medvfm.engine.fitting import FittedFold
+from medvfm.engine.learners import Learner
 from medvfm.engine.plan import Plan
 from medvfm.engine.result_tables import ResultTables
 from medvfm.io import run_directory, test_openings
 from medvfm.io.dataset.cases import CaseTable
+from medvfm.io.dataset.splits import Fold
 
 
 class Clock:
@@ -53,6 +56,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     cases = learner.store.cases
     clock.lap("reading")
     folds = cohort.folds(recipe, task.stratify(), learner, context)
+    prompted = _check_prompts(learner, folds, table)
     fitted = fitting.fit_all(plan, plan.model, learner, folds, baselines.moments(plan), context)
     clock.lap("fitting")
     found = fitting.collected(plan, fitted, out, context, recalibrate=recipe.evaluate.recalibrate == "platt")
@@ -92,6 +96,13 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         *table.warnings,
         *(warning for fold in folds for warning in fold.warnings),
         *(note for f in fitted for note in f.record.get("notes", [])),
+        *prompted,
+        *(
+            remark
+            for f in fitted
+            if isinstance(f.learner.adapter, PromptedAdapter)
+            for remark in f.learner.adapter.prompt_remarks()
+        ),
     ]
     record |= {
         "status": "complete",
@@ -122,6 +133,14 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     run_directory.write_json(out / run_directory.RECORD, record)
     checkpoint.remove(context.checkpoint)
     return record
+
+
+def _check_prompts(learner: Learner, folds: Sequence[Fold], table: CaseTable) -> list[str]:
+    """What is said of prompts that do not fit the cases, before anything is trained."""
+    if not isinstance(learner.adapter, PromptedAdapter):
+        return []
+    asked = [case_id for fold in folds for case_id, split in fold.assigned.items() if split != "train"]
+    return learner.adapter.check_prompts(list(dict.fromkeys(asked)), [case.case_id for case in table.cases])
 
 
 def _robustness(

@@ -96,12 +96,22 @@ def read_image(
 def read_label(path: str | Path, image: Image, *, values: Collection[int] | None = None, **options: Any) -> Image:
     """The label map of an image, refused where it is not on the grid of that image.
 
-    Where one of both states no physical size (a mask as PNG), the shapes alone are compared.
+    A map whose axes are stored in another order or direction (RAS for LPS) is turned to those of the image. Where one
+    of both states no physical size (a mask as PNG), the shapes alone are compared.
     """
-    label = read_image(path, label=True, values=values, **options)
+    return on_grid_of(read_image(path, label=True, values=values, **options), image, path)
+
+
+def on_grid_of(label: Image, image: Image, path: str | Path) -> Image:
+    """A label map that has been read, on the grid of an image: see `read_label`."""
+    if label.has_spacing and image.has_spacing and label.orientation != image.orientation:
+        axes = image.orientation
+        voxels, affine = geometry.reoriented(label.voxels, label.affine, axes)
+        turned = f"turned from {label.orientation} to {axes}, the axes of the image"
+        label = replace(label, voxels=voxels, affine=affine, repairs=(*label.repairs, turned))
     if label.shape_vox != image.shape_vox:
         what = f"a label map of {_by(label.shape_vox)} voxels for an image of {_by(image.shape_vox)}"
-        raise UnreadableImage(what, where=path)
+        raise UnreadableImage(what, where=path, remedy="a label map lies on the grid of its image")
     if label.has_spacing and image.has_spacing:
         apart_mm = geometry.greatest_distance_mm(label.affine, image.affine, image.shape_vox)
         if apart_mm > _APART_MOST * min(geometry.spacing_mm(image.affine)):
