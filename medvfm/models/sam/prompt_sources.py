@@ -185,7 +185,7 @@ class FromTable:
     rows: dict[tuple[str, int], list[ObjectPrompt]]
     name: str = "the table"
     oracle: str | None = None
-    _cut: dict[str, int] = field(default_factory=dict)
+    _cut: dict[str, None] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path, classes: Sequence[str], kind: str) -> FromTable:
@@ -237,7 +237,7 @@ class FromTable:
                             remedy=_COUNTED)  # fmt: skip
         cut = one.box_px.clip(0, np.tile(last, 2))
         if np.abs(cut - one.box_px).max() > 1:  # a last column that is counted as the first one outside
-            self._cut[item.case_id] = self._cut.get(item.case_id, 0) + 1
+            self._cut[item.case_id] = None
         return replace(one, box_px=cut)
 
     def check(self, asked: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -248,14 +248,13 @@ class FromTable:
             whose = f"it names {_some(sorted(named))}, and asked for are {_some(asked)}"
             remedy = "case_id in the table of prompts is that of the cases"
             raise DataError(f"no prompt in {self.name}: {whose}", remedy=remedy)
-        found = [f"{plural(len(strangers), 'case_id')} of {self.name} belong to no case: {_some(strangers)}."]
+        found = [f"Prompts in {self.name} for no case: {_some(strangers)}."]
         return found[: len(strangers)] + _without(without, self.name)
 
     def remarks(self) -> list[str]:
         if not self._cut:
             return []
-        boxes, cases = plural(sum(self._cut.values()), "box").replace("boxs", "boxes"), _some(sorted(self._cut))
-        return [f"{boxes} of {self.name} reached beyond the image and were cut at its border: {cases}."]
+        return [f"Boxes in {self.name} that reach beyond the image, cut at its border: {_some(sorted(self._cut))}."]
 
 
 _COUNTED = "x counts columns and y rows from 0, slices from 0 in the order in which they are shown"
@@ -360,11 +359,7 @@ class FromMasks:
                 what, remedy="each mask is named after its case, as in CASE_ID.nii.gz; an empty one will do"
             )
         strangers = self.masks.strangers(known)
-        return (
-            [f"{plural(len(strangers), 'mask')} of {folder} belong to no case: {_some(strangers)}."]
-            if strangers
-            else []
-        )
+        return [f"Masks in {folder} for no case: {_some(strangers)}."] if strangers else []
 
     def remarks(self) -> list[str]:
         return _without(sorted(self._empty), f"the masks of {self.masks.folder.name}")

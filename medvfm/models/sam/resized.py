@@ -1,9 +1,9 @@
 """SAM, MedSAM and SAM 2 for pictures of another size than the one they were trained at.
 
 As in SAMed (Zhang and Liu 2023, `load_from` of its `segment_anything/build_sam.py`): the image encoder's position
-embedding is interpolated, bilinear, to the new grid of patches; tables of relative positions are interpolated, linear, where they
-are used (transformers does so for every size); prompts are placed in the new frame. Hiera of SAM 2 interpolates its own
-embedding, whose windows must fit: its sides are multiples of 32.
+embedding is interpolated, bilinear, to the new grid of patches; tables of relative positions are interpolated, linear,
+where they are used (transformers does so for every size); prompts are placed in the new frame. Hiera of SAM 2
+interpolates its own embedding, whose windows must fit: its sides are multiples of 32.
 """
 
 from __future__ import annotations
