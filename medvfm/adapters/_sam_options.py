@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.options import checked
-from medvfm.core.recipe import AdapterSettings, PromptSettings
+from medvfm.core.recipe import AdapterSettings, Prepare, PromptSettings
+
+SMALLEST_PX = 32
 
 
 class Losses(BaseModel):
@@ -86,6 +88,35 @@ def options(settings: AdapterSettings) -> Options:
 
 def prompt_options(prompts: PromptSettings) -> PromptOptions:
     return checked(PromptOptions, prompts.options, "sam", "adapter.prompts.options")
+
+
+def size_px(prepare: Prepare) -> int | None:
+    """The longest side that pictures are brought to; None for the weights' own."""
+    sizes = (prepare.size,) if isinstance(prepare.size, int) else prepare.size
+    if sizes is None:
+        return None
+    if len(set(sizes)) != 1:
+        raise RecipeError("the longest side has one size", where="prepare.size", remedy="give one number, as in 512")
+    if sizes[0] < SMALLEST_PX:
+        raise RecipeError(f"at least {SMALLEST_PX} px, not {sizes[0]}", where="prepare.size")
+    return sizes[0]
+
+
+def refuse_size(settings: AdapterSettings, prepare: Prepare) -> None:
+    """What does not go with another size of the pictures."""
+    if size_px(prepare) is None:
+        return
+    if settings.prompts is not None and prompt_options(settings.prompts).propagate == "memory":
+        raise RecipeError(
+            "the memory of SAM 2 encodes places for the size it was trained at", where="prepare.size",
+            remedy="leave it out, or say adapter.prompts.options.propagate: slices",
+        )  # fmt: skip
+    if settings.weights == "tiny" and options(settings).crop_px is not None:
+        raise RecipeError(
+            "parts are cut at the picture's own size, and whole pictures are brought to this size",
+            where="prepare.size",
+            remedy="leave out adapter.options.crop_px",
+        )
 
 
 def refuse(settings: AdapterSettings, methods: Sequence[str], question: Any) -> None:

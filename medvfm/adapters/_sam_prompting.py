@@ -14,6 +14,7 @@ from medvfm.adapters._sam_options import PromptOptions, prompt_options
 from medvfm.core.errors import DataError
 from medvfm.core.item import Item
 from medvfm.core.recipe import AdapterSettings
+from medvfm.io.dataset.prompt_masks import PromptMasks
 from medvfm.models.sam.automatic_masks import PointGrid, automatic_masks
 from medvfm.models.sam.model import ImageEmbeddings, SamModel
 from medvfm.models.sam.prompt_sources import (
@@ -73,7 +74,9 @@ class Prompting:
             assert given.file is not None
             place = Path(given.file).expanduser()
             if place.is_dir():
-                return cls(FromMasks(place, kind, question.kind, options.per), options)
+                names = {int(v): label.name for v, label in getattr(question, "labels_by_value", {}).items()}
+                masks = PromptMasks(place, tuple(question.classes), question.kind, names)
+                return cls(FromMasks(masks, kind, question.kind, options.per), options)
             return cls(FromTable.read(place, question.classes, question.kind), options)
         from medvfm.models.detectors import load_detector
 
@@ -90,6 +93,11 @@ class Prompting:
             what = "a click" if self.truth.prompt in ("point", "points") else "a box"
             return f"oracle prompt: {what} on one slice of each structure, carried on from slice to slice"
         return self.truth.oracle
+
+    @property
+    def given(self) -> FromTable | FromMasks | None:
+        """The source, where it is a file or a folder."""
+        return self.source if isinstance(self.source, FromTable | FromMasks) else None
 
     def variants(self) -> list[str]:
         if not self.options.robustness:

@@ -18,6 +18,7 @@ FRAMES = {  # by the name of the input contract
     "medsam": "resized to {side} × {side} px, and scaled from their minimum to their maximum (the input of MedSAM)",
     "sam2": "resized to {side} × {side} px, and normalised by ImageNet's mean and standard deviation (the input of "
     "SAM 2)",
+    "tiny_resized": "resized to a longest side of {side} px, and scaled from their minimum to their maximum",
     "tiny": "taken at their own size, and scaled from their minimum to their maximum",
 }
 SOURCES = {
@@ -34,11 +35,18 @@ def said(record: Mapping[str, Any]) -> dict[str, Any]:
     title = FROM_SCRATCH if scratch else str(record["weights"])
     head = "{model}, trained from scratch," if scratch and method == "full" else METHODS[method]
     contract = record["contract"]
-    frame = FRAMES[contract["contract"]].replace("{side}", str(contract["side_px"]))
+    longest = contract.get("longest_px")
+    kind = "tiny_resized" if contract["contract"] == "tiny" and longest else contract["contract"]
+    side = longest if kind in ("sam", "tiny_resized") and longest else contract["side_px"]
+    frame = FRAMES[kind].replace("{side}", str(side))
+    learned = contract.get("native_px")
+    interpolated = (
+        [f"Positions, learned at {learned} px, were interpolated to {contract['side_px']} px."] if learned else []
+    )
     return {
         "title": title,
         "subject": head.replace("{model}", f"A {title}" if scratch else title),
-        "input": [f"Images were {frame}.", *(["Initial weights were random."] if scratch else [])],
+        "input": [f"Images were {frame}.", *interpolated, *(["Initial weights were random."] if scratch else [])],
         "prompts": _prompts(record),
     }
 

@@ -18,6 +18,7 @@ from medvfm.core.protocols import Adapter, Answers, Batch, Preparer, Record, Tas
 if TYPE_CHECKING:  # core imports no torch when it runs
     import torch
 
+Shown = Callable[[str], str]  # a case_id to what it is called where others may see it
 Choose = Callable[[Answers], float]  # answers to the validation cases, to the value that is selected by
 
 
@@ -91,6 +92,23 @@ class SteppingAdapter(Protocol):
     """What an adapter has besides that does something after each step of the optimiser (teachers, queues)."""
 
     def after_step(self) -> None: ...
+
+
+@runtime_checkable
+class PromptedAdapter(Protocol):
+    """What an adapter has besides whose prompts come from outside, case by case."""
+
+    def check_prompts(self, asked: Sequence[Case], known: Sequence[Case], shown: Shown = str) -> list[str]:
+        """Sentences about prompts that name no case, and cases that have none; raises DataError where no case has any.
+
+        asked  the cases that are answered; known: all cases, those for training too
+        shown  what a case_id is called in the sentences
+        """
+        ...
+
+    def prompt_remarks(self, shown: Shown = str) -> list[str]:
+        """Sentences about the prompts of the cases that have been answered."""
+        ...
 
 
 @runtime_checkable

@@ -51,6 +51,11 @@ class Case:
         """Who must not be split: the patient, or the case itself where the card has no patients."""
         return self.case_id if self.patient_id is None else self.patient_id
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a table or a folder beside the images may call the case: its id, the stem of its files, its paths."""
+        return tuple(dict.fromkeys([self.case_id, *([self.stem] if self.stem else []), *map(str, self.files)]))
+
     def unit_key(self, unit: str) -> str:
         """The exam, side or patient that this case belongs to, at the level `unit`."""
         exam = self.study_id or self.owner

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from medvfm.core import yaml_source
 from medvfm.core.errors import DataCardError, RecipeError, nearest
+from medvfm.core.image import UNITS
 from medvfm.core.layout import CardSection, Lax, Layout, Names, Number, Scalar
 
 Checked = Literal["verified", "unverified"]
@@ -119,9 +120,10 @@ class DataCard(CardSection):
     windows: dict[str, Annotated[tuple[Number, Number], Lax]] = Field(
         default_factory=dict, description="organ to [low, high] in the image's unit"
     )
-    reading: dict[Literal["channel", "time", "page", "unit"], Scalar] = Field(
+    reading: dict[Literal["channel", "time", "page", "volume", "unit"], Scalar] = Field(
         default_factory=dict,
-        description="how image files are read: which channel, time or page; the unit of a CT's NIfTI",
+        description="how image files are read: which channel, time or page; which volume of a DICOM series with "
+        "several, by its label or number; the unit: HU of a CT's NIfTI, SUV to compute it from a PET's header",
     )
     counts: dict[str, Counts] = Field(default_factory=dict, description="per split or layout, or `all`")
     checksums: dict[str, Sha256] = Field(default_factory=dict, description="file below the root to its sha256")
@@ -140,6 +142,7 @@ class DataCard(CardSection):
         called = [label.name for label in self.labels.values()]
         if len(set(called)) != len(called) or 0 in self.labels:
             raise ValueError("labels need names of their own, and 0 is the background")
+        _check_reading(self.reading)
         for organ, (low, high) in self.windows.items():
             if low >= high:
                 raise ValueError(f"the window {organ} must go from a lower to a higher value")
@@ -170,6 +173,19 @@ class DataCard(CardSection):
         """Classes that any layout offers; names of labels and of structures with a mask of their own too."""
         found = {name for layout in self.layouts for name in (*layout.classes, *layout.masks)} - {"mask"}
         return found | {label.name for label in self.labels.values()}
+
+
+def _check_reading(reading: Mapping[Any, Scalar]) -> None:
+    for key, value in reading.items():
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if key == "unit" and value not in UNITS:
+            raise ValueError(f"no unit {value!r}; {nearest(value, UNITS)}")
+        if key == "channel" and not is_number and value != "all":
+            raise ValueError(f"reading.channel is a number from 0 on, or all, not {value!r}")
+        if key in ("time", "page") and not is_number:
+            raise ValueError(f"reading.{key} is a number from 0 on, not {value!r}")
+        if key == "volume" and not is_number and not isinstance(value, str):
+            raise ValueError(f"reading.volume is a label or a number from 1 on, not {value!r}")
 
 
 def load_card(path: str | Path) -> DataCard:

@@ -60,7 +60,11 @@ class Prepare(Section):
             description="a named window, [low, high] in the image's unit, {percentiles: [low, high]}; null: the card",
         )
     )
-    size: int | Annotated[tuple[int, ...], Lax] | None = Field(None, description="pixels or voxels; null: the model's")
+    size: int | Annotated[tuple[int, ...], Lax] | None = Field(
+        None,
+        description="pixels or voxels; null: the model's. sam: the longest side; positions are interpolated, and small "
+        "structures suffer first",
+    )
     spacing: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Lax] | None = Field(None, description="mm")
     slices: Slices = Slices()
     patches: Literal["mean", "cls", "max"] | None = Field(None, description="how patch tokens become one vector")

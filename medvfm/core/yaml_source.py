@@ -1,4 +1,4 @@
-"""YAML with the line of every key, so that a refusal can say where.
+"""YAML with the line of every key, so that a refusal can say where. Values have the types of YAML 1.2's core schema.
 
 Only the plain data of YAML is read: no tags, no anchors or aliases (an alias bomb is one of them), no doubled keys.
 """
@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from medvfm.core import yaml_scalars
 from medvfm.core.errors import MedvfmError, nearest
 
 Keys = tuple[str | int, ...]
@@ -81,9 +82,9 @@ def _text(path: Path, error: type[MedvfmError]) -> str:
 
 def _composed(text: str, file: str, error: type[MedvfmError]) -> yaml.Node | None:
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for event in yaml.parse(text, Loader=yaml_scalars.CoreLoader):
             _refuse_references(event, file, error)
-        found: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+        found: yaml.Node | None = yaml.compose(text, Loader=yaml_scalars.CoreLoader)
         return found
     except yaml.MarkedYAMLError as broken:
         mark = broken.problem_mark or broken.context_mark
@@ -106,7 +107,11 @@ def _plain(node: yaml.Node, keys: Keys, lines: dict[Keys, int], file: str, error
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*keys, n), lines, file, error) for n, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return _scalar(node, file, error)
+        assert isinstance(node, yaml.ScalarNode)
+        try:
+            return yaml_scalars.scalar(node)
+        except ValueError as broken:  # a number of thousands of digits
+            raise error("not a value", where=f"{file}, line {node.start_mark.line + 1}") from broken
     found: dict[str, Any] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
@@ -118,28 +123,6 @@ def _plain(node: yaml.Node, keys: Keys, lines: dict[Keys, int], file: str, error
         lines[(*keys, name)] = line
         found[name] = _plain(value_node, (*keys, name), lines, file, error)
     return found
-
-
-_LOADER = yaml.SafeLoader("")
-
-
-def _scalar(node: yaml.Node, file: str, error: type[MedvfmError]) -> Any:
-    try:
-        if node.tag == "tag:yaml.org,2002:float" or (node.tag == "tag:yaml.org,2002:str" and _is_exponent(node)):
-            return float(node.value.replace("_", ""))  # YAML 1.1 reads 1e-4 as text; people mean the number
-        return _LOADER.construct_object(node, deep=True)
-    except (ValueError, yaml.YAMLError) as broken:
-        raise error(f"not a value: {node.value!r}", where=f"{file}, line {node.start_mark.line + 1}") from broken
-
-
-def _is_exponent(node: yaml.Node) -> bool:
-    if node.style is not None or "e" not in node.value.lower():  # type: ignore[attr-defined]
-        return False
-    try:
-        float(node.value)
-    except ValueError:
-        return False
-    return node.value[0] in "+-.0123456789"
 
 
 def overridden(source: YamlSource, overrides: Iterator[str] | list[str], error: type[MedvfmError]) -> YamlSource:
@@ -223,6 +206,8 @@ def _fault(source: YamlSource, model: type[BaseModel], detail: ErrorDetails) -> 
     if detail["type"] in ("literal_error", "enum"):
         choices = [c.strip(" '") for c in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
         return where, f"{detail['input']!r} is not known; {nearest(detail['input'], choices)}"
+    if detail["type"] == "bool_type":
+        return where, f"expected true or false, not {detail['input']!r}"
     if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
         known = sorted(field_names(model, keys) or field_names(model, keys[:-1]))  # the latter of a section by number
         return where, f"expected a section of keys ({', '.join(known)}), not {detail['input']!r}"

@@ -9,6 +9,7 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.metric_spec import Metric, MetricSpec
 from medvfm.core.protocols import Adapter, Method, Record, Reuse, Task
 from medvfm.core.recipe import Recipe
+from medvfm.io.dataset import case_names
 from medvfm.io.dataset.cases import CaseTable
 
 LOSS = MetricSpec("loss", Metric(lambda truth, given: given, "answer", "lower", summary="the training loss"), None)
@@ -67,6 +68,10 @@ class Plan:
     @property
     def task(self) -> Task:
         return self.tasks[0].task
+
+    def shown(self, case_id: str) -> str:
+        """What a case is called where others may see it."""
+        return case_names.names([case_id], safe=self.safe_ids)[case_id]
 
     @property
     def safe_ids(self) -> bool:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from medvfm.core.array import Array
+from medvfm.core.capabilities import PromptedAdapter
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, MedvfmError, RunError
 from medvfm.core.image import Image
@@ -118,6 +119,8 @@ def _answered(
     task = model.task
     grid = preparer.grid(arrays)
     item = Item(task.hide(case), arrays, grid)
+    if isinstance(model.adapters[0], PromptedAdapter):
+        model.adapters[0].check_prompts([case], [case])
     with torch.inference_mode():
         answers = [adapter.answer([item])[0] for adapter in model.adapters]
     answer = task.settled(task.combine(answers, model.points), grid)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.array import Array
+from medvfm.core.capabilities import PromptedAdapter
 from medvfm.core.protocols import Answer, Points, Record, Seen, Task
 from medvfm.core.result_row import ResultRow, as_records
 from medvfm.engine import (
@@ -53,11 +54,13 @@ class Clock:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """What stands before training: the learner with its cases, what became of the others, and the split or splits."""
+    """What stands before training: the learner with its cases, what became of the others, the split or splits, and
+    sentences about prompts that do not fit the cases."""
 
     learner: Learner
     readable: Readable
     folds: Sequence[splits.Fold]
+    prompts: list[str]
 
 
 def ready(plan: Plan, table: CaseTable, context: RunContext) -> Start:
@@ -67,7 +70,22 @@ def ready(plan: Plan, table: CaseTable, context: RunContext) -> Start:
     folds = cohort.folds(plan, learner, context)
     for fold in folds:
         cohort.rows_of(learner.store.cases, fold, plan.task)
-    return Start(learner, readable, folds)
+    return Start(learner, readable, folds, _prompts(plan, learner, table, folds, context))
+
+
+def _prompts(
+    plan: Plan, learner: Learner, table: CaseTable, folds: Sequence[splits.Fold], context: RunContext
+) -> list[str]:
+    """Prompts that do not fit the cases: named on the screen as they are, in the record as a run names cases."""
+    adapter, cases = learner.adapter, learner.store.cases
+    if not isinstance(adapter, PromptedAdapter):
+        return []
+    answered = {case_id for fold in folds for case_id, split in fold.assigned.items() if split != "train"}
+    asked = [case for case in cases if case.case_id in answered]
+    known = [*cases, *table.cases]
+    for sentence in adapter.check_prompts(asked, known):
+        context.console.say(f"  {sentence}")
+    return adapter.check_prompts(asked, known, plan.shown)
 
 
 def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
@@ -123,6 +141,13 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         *table.warnings,
         *(warning for fold in folds for warning in fold.warnings),
         *(note for f in fitted for note in f.record.get("notes", [])),
+        *start.prompts,
+        *(
+            remark
+            for f in fitted
+            if isinstance(f.learner.adapter, PromptedAdapter)
+            for remark in f.learner.adapter.prompt_remarks(plan.shown)
+        ),
     ]
     record |= {
         "status": "complete",

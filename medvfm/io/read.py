@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from medvfm.core import geometry
-from medvfm.core.errors import UnreadableImage
-from medvfm.core.image import UNITS, Image
+from medvfm.core.errors import UnreadableImage, nearest
+from medvfm.core.image import Image
 from medvfm.io.dicom.dictionary import DICOM_SUFFIXES
-from medvfm.io.formats import bounded_read, metaimage, nifti, nrrd, raster, tiff, zip_archive
+from medvfm.io.formats import bounded_read, metaimage, nifti, nrrd, raster, tiff, units, zip_archive
 from medvfm.io.formats.voxel_values import NAN_RULES, as_label_map, finite
 
 _HEAD_BYTES = 1024
+_DICOM = ("dicom", "folder", "zip")
 KNOWN = "DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF, BMP, GIF, a zip archive of one of these, or a DICOM folder"
 
 _APART_MOST = 0.1  # of a voxel: what rounding in headers explains
@@ -27,8 +28,10 @@ class _Wanted:
     time: int | None
     page: int | None
     series_uid: str | None
+    volume: str | int | None
     nan: str
     label: bool
+    unit: str | None
 
 
 def read_image(
@@ -39,6 +42,7 @@ def read_image(
     time: int | None = None,
     page: int | None = None,
     series_uid: str | None = None,
+    volume: str | int | None = None,
     nan: str = "refuse",
     label: bool = False,
     values: Collection[int] | None = None,
@@ -51,17 +55,25 @@ def read_image(
     time        of a file with a time axis: which point
     page        of a TIFF whose pages differ: which one; without it, equal pages become slices
     series_uid  of a folder or archive with several DICOM series: which one
+    volume      of a DICOM series or file with several volumes (echoes, phases): which one, by its label or its number
+                from 1 on
     nan         `refuse`, or `zero` to replace NaN and infinity and record how many
     label       the file is a label map: whole numbers only; `values` names those that may occur
-    unit        what a value of 1 means, where the caller knows more than the file (a CT as NIfTI: `HU`)
+    unit        what a value of 1 means, where the caller knows more than the file (a CT as NIfTI: `HU`). `SUV` of a PET
+                in Bq/ml is computed from its header; a unit that the file cannot give is refused
     """
+    if not isinstance(path, str | Path):
+        given = type(path).__name__
+        raise UnreadableImage(
+            f"a path is read, not {given}", remedy="medvfm.Image(voxels, affine) makes an image of an array"
+        )
     path = Path(path)
     if nan not in NAN_RULES:
-        raise ValueError(f"nan={nan!r}: one of {', '.join(NAN_RULES)}")
-    if unit is not None and unit not in UNITS:
-        raise ValueError(f"unit={unit!r}: one of {', '.join(UNITS)}")
-    wanted = _Wanted(limit_gib, channel, time, page, series_uid, nan, label)
+        raise UnreadableImage(f"nan={nan!r} is not known; {nearest(nan, NAN_RULES)}", where=path)
+    units.check_name(unit, path)
+    wanted = _Wanted(limit_gib, channel, time, page, series_uid, volume, nan, label, unit)
     kind = image_kind(path)
+    _refuse_unused(path, kind, wanted)
     if kind == "zip":
         with zip_archive.unpacked(path, suffixes=DICOM_SUFFIXES, limit_gib=limit_gib) as inner:
             try:
@@ -77,18 +89,28 @@ def read_image(
             raise UnreadableImage(error.what, where=path, remedy=error.remedy) from error
     if label:
         return as_label_map(image, values, path)
-    return image if unit is None else replace(image, unit=unit)
+    return image if unit is None else units.in_unit(image, unit, path)
 
 
 def read_label(path: str | Path, image: Image, *, values: Collection[int] | None = None, **options: Any) -> Image:
     """The label map of an image, refused where it is not on the grid of that image.
 
-    Where one of both states no physical size (a mask as PNG), the shapes alone are compared.
+    A map whose axes are stored in another order or direction (RAS for LPS) is turned to those of the image. Where one
+    of both states no physical size (a mask as PNG), the shapes alone are compared.
     """
-    label = read_image(path, label=True, values=values, **options)
+    return on_grid_of(read_image(path, label=True, values=values, **options), image, path)
+
+
+def on_grid_of(label: Image, image: Image, path: str | Path) -> Image:
+    """A label map that has been read, on the grid of an image: see `read_label`."""
+    if label.has_spacing and image.has_spacing and label.orientation != image.orientation:
+        axes = image.orientation
+        voxels, affine = geometry.reoriented(label.voxels, label.affine, axes)
+        turned = f"turned from {label.orientation} to {axes}, the axes of the image"
+        label = replace(label, voxels=voxels, affine=affine, repairs=(*label.repairs, turned))
     if label.shape_vox != image.shape_vox:
         what = f"a label map of {_by(label.shape_vox)} voxels for an image of {_by(image.shape_vox)}"
-        raise UnreadableImage(what, where=path)
+        raise UnreadableImage(what, where=path, remedy="a label map lies on the grid of its image")
     if label.has_spacing and image.has_spacing:
         apart_mm = geometry.greatest_distance_mm(label.affine, image.affine, image.shape_vox)
         if apart_mm > _APART_MOST * min(geometry.spacing_mm(image.affine)):
@@ -139,6 +161,20 @@ def _plain_kind(path: Path, head: bytes) -> str | None:
     return "dicom" if read.is_dicom(path) else None
 
 
+def _refuse_unused(path: Path, kind: str, wanted: _Wanted) -> None:
+    """What only other kinds of files have, so that a choice is never passed over in silence."""
+    given = {"series_uid": wanted.series_uid, "volume": wanted.volume} if kind not in _DICOM else {}
+    if kind not in ("tiff", "zip") and wanted.page != 0:
+        given["page"] = wanted.page
+    for name, value in given.items():
+        if value is not None:
+            held = "pages of a TIFF" if name == "page" else "DICOM"
+            remedy = f"leave {name} out" if name == "page" else f"leave {name} out, or say time= or channel="
+            raise UnreadableImage(
+                f"{name}={value!r} chooses among {held}, and it is {kind.upper()}", where=path, remedy=remedy
+            )
+
+
 def _one_channel(image: Image, channel: nifti.Channel, time: int | None, path: Path) -> Image:
     """The chosen channel, of colour pictures too."""
     channels = image.voxels.shape[3] if image.voxels.ndim == 4 else 1
@@ -163,11 +199,13 @@ def _read(path: Path, kind: str, wanted: _Wanted) -> Image:
     if kind == "folder":
         from medvfm.io.dicom import read
 
-        image = read.read_series(path, series_uid=wanted.series_uid, limit_gib=limit_gib)
+        image = read.read_series(
+            path, series_uid=wanted.series_uid, volume=wanted.volume, limit_gib=limit_gib, unit=_computed(wanted)
+        )
     elif kind == "dicom":
         from medvfm.io.dicom import read
 
-        image = read.read_file(path, limit_gib=limit_gib)
+        image = read.read_file(path, limit_gib=limit_gib, volume=wanted.volume, unit=_computed(wanted))
     elif kind == "nrrd":
         image = nrrd.read_nrrd(path, limit_gib=limit_gib, channel=channel, time=time)
     elif kind == "metaimage":
@@ -180,6 +218,11 @@ def _read(path: Path, kind: str, wanted: _Wanted) -> Image:
         image = _one_channel(image, channel, time, path)
     voxels, mended = finite(image.voxels, wanted.nan, path)
     return replace(image, voxels=voxels, repairs=image.repairs + mended) if mended else image
+
+
+def _computed(wanted: _Wanted) -> str | None:
+    """The unit that a reader of DICOM computes; any other is compared with what the file states."""
+    return wanted.unit if wanted.unit == "SUV" else None
 
 
 def _by(shape_vox: tuple[int, ...]) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from medvfm.core import yaml_scalars
 from medvfm.core.errors import RunError
 from medvfm.io.atomic_write import atomic_write
 
@@ -69,7 +69,7 @@ def _finite(data: Any) -> Any:
 
 def write_yaml(path: Path, data: Any) -> None:
     """YAML with keys in their order."""
-    write_bytes(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110).encode())
+    write_bytes(path, yaml_scalars.dumped(data).encode())
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -13,6 +13,7 @@ import torch
 import transformers as T
 
 from medvfm.adapters import sam
+from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError
 from medvfm.core.item import Item
 from medvfm.core.recipe import AdapterSettings, Prepare, Train
@@ -92,6 +93,10 @@ def ellipse(box, shape):
     y, x = np.mgrid[: shape[0], : shape[1]]
     u, v = (x - (x0 + x1) / 2) / ((x1 - x0 + 1) / 2), (y - (y0 + y1) / 2) / ((y1 - y0 + 1) / 2)
     return u**2 + v**2 < 1
+
+
+def cases(*names):
+    return [Case(name, None, {}) for name in names]
 
 
 def test_untrained_tiny_draws_the_ellipse_in_each_true_box():
@@ -533,3 +538,93 @@ def test_gray_and_colour_pictures_of_one_size_are_encoded_together(monkeypatch):
     examples = [adapter.example(item, np.random.default_rng(0), same) for item in (gray, colour, gray)]
     adapter.loss(adapter.collate(examples))
     assert seen == [(3, 3)]
+
+
+def boxes(tmp_path, *lines: str, question=NUCLEI) -> sam.SamAdapter:
+    file = tmp_path / "boxes.csv"
+    file.write_text("case_id,slice,label,x0,y0,x1,y1\n" + "".join(f"{line}\n" for line in lines))
+    return adapted(question, given={"from": "file", "file": str(file)})
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("case0,0,1,70,2,90,9", "a box outside of its image of 64 x 64 pixels"),
+        ("case0,0,1,-30,2,-5,9", "a box outside"),
+        ("case0,3,1,2,2,9,9", "on slice 3, and its slices are 0 to 0"),
+    ],
+)
+def test_prompts_outside_the_image_are_refused(tmp_path, line, said):
+    with pytest.raises(DataError, match=f"a prompt of case0 in boxes.csv .*{said}.*; x counts columns"):
+        answer_to(boxes(tmp_path, line), picture(count=1))
+
+
+def test_points_outside_the_image_are_refused(tmp_path):
+    file = tmp_path / "points.csv"
+    file.write_text("case_id,label,x,y\ncase0,1,64,10\n")
+    with pytest.raises(DataError, match="a point outside of its image"):
+        answer_to(adapted(given={"from": "file", "file": str(file), "kind": "point"}), picture(count=1))
+
+
+def test_a_box_that_reaches_beyond_the_image_is_cut_and_said(tmp_path):
+    adapter = boxes(tmp_path, "case0,0,1,50,40,80,60")
+    found = answer_to(adapter, picture(count=1))
+    same = answer_to(boxes(tmp_path, "case0,0,1,50,40,63,60"), picture(count=1))
+    assert np.array_equal(found, same)
+    assert adapter.prompt_remarks() == ["Boxes in boxes.csv that reach beyond the image, cut at its border: case0."]
+    assert boxes(tmp_path, "case0,0,1,50,40,64,60").prompt_remarks() == []
+
+
+def test_prompts_that_fit_no_case_are_told_before_training(tmp_path):
+    adapter = boxes(tmp_path, "a,0,1,5,4,8,6", "z,0,1,5,4,8,6", "t,0,1,5,4,8,6")
+    assert adapter.check_prompts(cases("a", "b"), cases("a", "b", "t")) == [
+        "Prompts in boxes.csv for no case: z.",
+        "1 case has no prompt in boxes.csv, so that nothing is found: b.",
+    ]
+    with pytest.raises(DataError, match=r"no prompt in boxes\.csv: it names a, t, z, and asked for are c00, c01"):
+        adapter.check_prompts(cases("c00", "c01"), cases("c00", "c01"))
+
+
+def test_masks_as_prompts_that_are_missing_or_empty(tmp_path):
+    from PIL import Image
+
+    item = picture(count=1)
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / f"{item.case_id}.png")
+    adapter = adapted(given={"from": "file", "file": str(tmp_path), "kind": "box"})
+    assert not answer_to(adapter, item).any()
+    assert adapter.prompt_remarks() == [
+        f"1 case has no prompt in the masks of {tmp_path.name}, so that nothing is found: case0."
+    ]
+    with pytest.raises(DataError, match=r"1 case of 2 without a mask in .*: b; each mask is named after its case"):
+        adapter.check_prompts(cases(item.case_id, "b"), cases(item.case_id, "b"))
+    assert adapter.check_prompts(cases(item.case_id), cases(item.case_id)) == []
+    assert "for no case: case0" in adapter.check_prompts([], cases("b"))[0]
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "said"),
+    [(20, {}, "at least 32"), ((64, 96), {}, "one size"), (64, {"crop_px": 32}, "leave out adapter.options.crop_px")],
+)
+def test_sizes_that_cannot_be(size, options, said):
+    settings = AdapterSettings.model_validate({"name": "sam", "weights": "tiny", "prompts": BOX, "options": options})
+    with pytest.raises(RecipeError, match=said):
+        sam.refuse(settings, ["full"], Prepare(size=size), NUCLEI)
+
+
+def test_a_size_goes_with_what_was_trained(tmp_path, sam_folder):
+    """Trained weights at another size are put back into a model of that size."""
+    settings = AdapterSettings.model_validate(
+        {"name": "sam", "weights": str(sam_folder), "prompts": BOX, "options": {"contract": "sam"}}
+    )
+    made = [
+        sam.build(settings, ORGANS, "full", Prepare(size=48), windows={}, read={}, train=Train(), seed=0) for _ in "ab"
+    ]
+    with torch.no_grad():
+        made[0].module.segmenter.parts.vision_encoder.pos_embed += 0.5
+    made[0].save(tmp_path)
+    made[1].load(tmp_path)
+    item = volume()
+    assert np.array_equal(answer_to(made[0], item), answer_to(made[1], item))
+    record = made[0].record()
+    assert record["contract"] == {"contract": "sam", "side_px": 48, "multiple": 1, "longest_px": 48, "native_px": SIDE}
+    assert any("learned at 64 px, were interpolated to 48 px" in sentence for sentence in record["said"]["input"])

@@ -140,3 +140,23 @@ def test_hidden_ids_stand_nowhere_but_in_the_private_table(tmp_path):
     for path in done.directory.rglob("*"):
         if path.is_file() and "private" not in path.parts:
             assert not any(i in path.name for i in ids), path
+
+
+def test_boxes_for_new_images_stand_in_for_prompts_from_the_truth(tmp_path):
+    study = VolumeStudy(tmp_path / "study")
+    adapter = {"name": "sam", "weights": "tiny", "method": "full", "prompts": {"from": "truth", "kind": "box"}}
+    task = {"name": "segmentation", "classes": ["ball"]}
+    train = {"epochs": 1, "steps": 2, "batch_size": 2}
+    recipe = study.recipe(adapter=adapter, task=task, train=train, prepare={})
+    done = pipeline.run(recipe, tmp_path / "run", console=SILENT)
+    image = study.file("images", 0)
+    with pytest.raises(RunError, match="--prompts FILE"):
+        ask(done, image, tmp_path / "none")
+    table = tmp_path / "boxes.csv"
+    rows = [{"case_id": name, "slice": s, "x0": 5, "y0": 6, "x1": 20, "y1": 22}
+            for name in ("v00", str(study.file("images", 1))) for s in (2, 3)]  # fmt: skip
+    pd.DataFrame(rows).to_csv(table, index=False)
+    found = ask(done, [image, study.file("images", 1)], tmp_path / "new", prompts=table)  # by its name, and by its path
+    assert found.attrs["left_out"] == [] and len(found) == 2
+    with pytest.raises(DataError, match="no prompt in boxes.csv"):
+        ask(done, study.file("images", 2), tmp_path / "other", prompts=table)

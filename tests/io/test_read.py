@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from pydicom.data import get_testdata_file
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.read import image_kind, read_image, read_label
+from tests.samples.dicom import write_series
 
 AFFINE = np.diag([-2.0, 2, 3, 1])
 
@@ -95,9 +98,9 @@ def test_what_is_no_file(tmp_path):
 def test_unit_and_options(tmp_path):
     path = nifti(tmp_path / "v.nii.gz", np.zeros((2, 2, 2), np.int16))
     assert read_image(path).unit == "arbitrary" and read_image(path, unit="HU").unit == "HU"
-    with pytest.raises(ValueError, match="one of HU"):
+    with pytest.raises(UnreadableImage, match=r"'Hounsfield' is not known.*HU"):
         read_image(path, unit="Hounsfield")
-    with pytest.raises(ValueError, match="refuse, zero"):
+    with pytest.raises(UnreadableImage, match="refuse, zero"):
         read_image(path, nan="mean")
     (tmp_path / "p.png").write_bytes(b"")
     pillow.fromarray(np.zeros((3, 3), np.uint8)).save(tmp_path / "p.png")
@@ -157,3 +160,31 @@ def test_a_mask_without_physical_size_needs_its_shape_alone(tmp_path):
     image = read_image(nifti(tmp_path / "i.nii.gz", np.zeros((4, 5, 1), np.int16)))
     pillow.fromarray(np.zeros((5, 4), np.uint8)).save(tmp_path / "m.png")
     assert read_label(tmp_path / "m.png", image).shape_vox == (4, 5, 1)
+
+
+def test_a_volume_of_a_series_is_chosen_as_its_refusal_says(tmp_path):
+    for echo in (1, 2):
+        write_series(
+            tmp_path / "s", 3, seed=echo, Modality="MR", EchoTime=10 * echo, EchoNumbers=echo, RescaleIntercept=0
+        )
+    with pytest.raises(UnreadableImage, match=r"it holds 2 volumes.*echo 1.*echo 2.*say which with volume=") as refused:
+        read_image(tmp_path / "s")
+    option = re.search(r"with (\w+)=", str(refused.value))
+    assert option is not None and option[1] in inspect.signature(read_image).parameters
+    first, second = read_image(tmp_path / "s", volume=1), read_image(tmp_path / "s", volume=2)
+    assert first.header["echo_time_ms"] == 10 and second.header["echo_time_ms"] == 20
+    named = re.search(r"\(MR, [^,]*, (echo 2[^)]*)\)", str(refused.value))
+    assert named is not None
+    np.testing.assert_array_equal(read_image(tmp_path / "s", volume=named[1]).voxels, second.voxels)
+
+
+def test_a_choice_that_a_file_does_not_have_is_not_passed_over(tmp_path):
+    path = nifti(tmp_path / "v.nii.gz", np.zeros((2, 2, 2), np.int16))
+    for option in ({"volume": 1}, {"series_uid": "1.2"}, {"page": 1}):
+        with pytest.raises(UnreadableImage, match=f"{next(iter(option))}=.* it is NIFTI; leave"):
+            read_image(path, **option)
+
+
+def test_an_array_is_no_path(tmp_path):
+    with pytest.raises(UnreadableImage, match=r"a path is read, not ndarray; medvfm\.Image\(voxels, affine\)"):
+        read_image(np.zeros((4, 4)))

@@ -11,12 +11,24 @@ from typing import Any
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError, nearest
-from medvfm.core.layout import Group, Layout
+from medvfm.core.layout import Group, Layout, fields_of
 from medvfm.io.dataset import table_files
 from medvfm.io.dataset.labels import Labels, group
-from medvfm.io.dataset.layout_rows import PLAIN, LayoutRow, LayoutRows, as_text, is_unknown, pattern_as_glob
+from medvfm.io.dataset.layout_rows import (
+    PLAIN,
+    LayoutRow,
+    LayoutRows,
+    another_delimiter,
+    as_text,
+    is_unknown,
+    pattern_as_glob,
+    spellings,
+)
 from medvfm.io.dataset.safe_paths import Inside
 
+_NO_PATIENTS = ", or `patients: none` in the card if nothing names the patients"
+_PATIENTS = re.compile(r"patient|subject|participant|person|\bpid\b|mrn", re.IGNORECASE)
+_CASES = re.compile(r"^(image|file|scan|exam|accession|id)", re.IGNORECASE)
 _SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}
 _WORDS = ("study_id", "text", "question", "answer", "question_type", "image_id")
 
@@ -162,6 +174,7 @@ class _CaseReader:
 
     def _case_id(self, row: LayoutRow, entry: LayoutRow | _LeftOut) -> str:
         if isinstance(entry, LayoutRow):
+            _refuse_without(entry, "case_id", self.layout.case_id, _CASES, "")
             case_id = entry.filled(self.layout.case_id)
             if is_unknown(case_id):
                 raise DataError("no case_id", where=row.place)
@@ -209,6 +222,7 @@ class _CaseReader:
     def _patient(self, case_id: str, row: LayoutRow) -> str | None:
         if self.card.patients == "none":
             return None
+        _refuse_without(row, "patient_id", self.layout.patient_id, _PATIENTS, _NO_PATIENTS)
         patient = row.filled(self.layout.patient_id)
         if is_unknown(patient):
             raise DataError(
@@ -275,11 +289,24 @@ class _CaseReader:
         return files
 
 
+def _refuse_without(row: LayoutRow, key: str, template: str, usual: re.Pattern[str], otherwise: str) -> None:
+    """Name the column that the layout wants and the table has not; only columns that may be it are proposed."""
+    missing = [name for name in fields_of(template) if name not in row.fields]
+    if not missing:
+        return
+    known = sorted({*row.fields, *row.columns} - {"row"})
+    likely = next((name for name in known if usual.search(name)), None)
+    remedy = f"say {key}: '{{{likely or 'COLUMN'}}}' in the layout{otherwise}"
+    if (other := another_delimiter(known, missing[0])) is not None:
+        remedy = other
+    what = f"no column {missing[0]!r} for the {key.replace('_id', '')}s; its columns are {', '.join(known)}"
+    raise DataCardError(what, where=row.place, remedy=remedy)
+
+
 def _keep(row: LayoutRow, wanted: Mapping[str, Sequence[Any]]) -> None:
     for name, values in wanted.items():
-        known = [as_text(v) for v in values]
-        if as_text(row[name]) not in known:
-            raise _LeftOut(f"{name} not {', '.join(known)}", "")
+        if as_text(row[name]) not in [text for v in values for text in spellings(v)]:
+            raise _LeftOut(f"{name} not {', '.join(map(as_text, values))}", "")
 
 
 def _flow(

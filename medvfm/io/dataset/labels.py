@@ -10,7 +10,7 @@ import numpy as np
 
 from medvfm.core.errors import DataCardError, DataError, nearest
 from medvfm.core.layout import Class, Group
-from medvfm.io.dataset.layout_rows import LayoutRow, as_text, is_unknown
+from medvfm.io.dataset.layout_rows import LayoutRow, as_text, is_unknown, spellings
 
 POLICY = {"ignore": np.nan, "zero": 0.0, "one": 1.0, "soft": 0.5}
 
@@ -52,8 +52,11 @@ def _meanings(entry: Class, policy: str) -> dict[str, float]:
     """Value as text to 1, 0, or what the policy makes of uncertain ones. Lists are not looked up by value."""
     if entry.contains is not None:
         return {"": 0.0} if "" in entry.negative else {}
-    uncertain = dict.fromkeys(map(_plain, entry.uncertain), float(POLICY[policy]))
-    return uncertain | dict.fromkeys(map(_plain, entry.negative), 0.0) | dict.fromkeys(map(_plain, entry.positive), 1.0)
+    found: dict[str, float] = {}
+    given = ((entry.uncertain, float(POLICY[policy])), (entry.negative, 0.0), (entry.positive, 1.0))
+    for values, meaning in given:
+        found |= dict.fromkeys((_plain(text) for value in values for text in spellings(value)), meaning)
+    return found
 
 
 def _target(name: str, entry: Class, known: Mapping[str, float], row: LayoutRow) -> float:
@@ -69,8 +72,16 @@ def _target(name: str, entry: Class, known: Mapping[str, float], row: LayoutRow)
         wanted = {entry.contains} if isinstance(entry.contains, str) else {*entry.contains}
         return float(bool(wanted & {part.strip() for part in value.split(entry.separator)}))
     if entry.other == "refuse":
-        raise DataError(f"class {name} has the value {value!r}; the card names {', '.join(known)}", where=row.place)
+        named = f"class {name} has the value {value!r}, and the card names {', '.join(map(repr, known))}"
+        raise DataError(named, where=row.place, remedy=_remedy(value, known))
     return {"positive": 1.0, "negative": 0.0}.get(entry.other, float(np.nan))
+
+
+def _remedy(value: str, known: Mapping[str, float]) -> str:
+    """What to change in the card: quotes, where YAML has read a code as a number."""
+    if value[:1] == "0" and value.lstrip("0") in known:
+        return f"write {value!r} in quotes in the card, since YAML reads it as the number {value.lstrip('0')}"
+    return "name it under positive, negative or uncertain of the class, or say what `other` values are"
 
 
 def group(name: str, entry: str | Group, row: LayoutRow) -> str | float | None:

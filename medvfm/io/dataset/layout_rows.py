@@ -33,7 +33,13 @@ def as_text(value: object) -> str:
     return str(int(value)) if value.is_integer() else repr(value)
 
 
-def _another_delimiter(columns: Collection[str], name: str) -> str | None:
+def spellings(value: object) -> tuple[str, ...]:
+    """A value of a card as the texts that a cell may have for it: `true` in YAML stands for True, true and TRUE."""
+    text = as_text(value)
+    return (text, text.lower(), text.upper()) if isinstance(value, bool) else (text,)
+
+
+def another_delimiter(columns: Collection[str], name: str) -> str | None:
     """What to say where a whole line of headings became one column."""
     for mark, spelled in ((";", '";"'), ("\t", '"\\t"'), ("|", '"|"'), (",", '","')):
         if any(name in column.split(mark) for column in columns):
@@ -54,7 +60,7 @@ class LayoutRow:
         if name not in self.fields:
             known = {*self.fields, *self.columns}
             raise DataCardError(
-                f"no column {name!r}; {nearest(name, known)}", where=self.place, remedy=_another_delimiter(known, name)
+                f"no column {name!r}; {nearest(name, known)}", where=self.place, remedy=another_delimiter(known, name)
             )
         return self.fields[name]
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import glob
+import os
+import posixpath
 import re
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from medvfm.core.errors import DataError
 
+_RELATIVE = "write paths relative to the root, or give the folder that holds the files as data.root"
+
 
 class Inside:
-    """A folder, out of which no name leads: not by `..`, not by an absolute path, not by a link, not by an address."""
+    """A folder, out of which no name leads: not by `..`, not by an absolute path, not by a link, not by an address.
+
+    An absolute path that lies in the folder is one of its files.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._real = folder, folder.resolve()
@@ -21,10 +29,31 @@ class Inside:
         """The path of that name; DataError for one that leads out. It need not exist."""
         if "://" in name:
             raise DataError(f"{name.split('://')[0][-8:]}:// in a table: only files under the root are read")
-        plain = PurePosixPath(name.replace("\\", "/"))
-        if plain.is_absolute() or ".." in plain.parts or re.match(r"[A-Za-z]:", name) or "\0" in name:
-            raise DataError(f"the path {name!r} leads out of the data's root", where=self.folder)
+        if "\0" in name:
+            raise DataError("a path in a table holds a zero character", where=self.folder)
+        slashed = name.replace("\\", "/")
+        if re.match(r"[A-Za-z]:", name) and not Path(name).is_absolute():
+            raise DataError(f"the path {name!r} begins with a drive of Windows", where=self.folder, remedy=_RELATIVE)
+        plain = PurePosixPath(slashed)
+        if Path(name).is_absolute() or plain.is_absolute():
+            return self.sound(self.folder / self._relative(Path(slashed), name))
+        if ".." in plain.parts:
+            plain = PurePosixPath(posixpath.normpath(plain))
+            if ".." in plain.parts:
+                raise DataError(f"the path {name!r} leads out of the data's root", where=self.folder)
         return self.sound(self.folder / plain)
+
+    def _relative(self, path: Path, name: str) -> Path:
+        """An absolute path below the folder, however that is reached, as a relative one."""
+        path = Path(os.path.normpath(path))
+        for base in (self.folder.absolute(), self._real):
+            if path.is_relative_to(base):
+                return path.relative_to(base)
+        with suppress(OSError, RuntimeError):  # a link that leads in a circle
+            real = path.parent.resolve() / path.name
+            if real.is_relative_to(self._real):
+                return real.relative_to(self._real)
+        raise DataError(f"the path {name!r} leads out of the data's root", where=self.folder, remedy=_RELATIVE)
 
     def sound(self, path: Path) -> Path:
         """The same path, if no link on the way to it leads out."""
@@ -45,8 +74,8 @@ class Inside:
 
     def matches(self, pattern: str) -> list[Path]:
         """Paths that a glob finds, in order, hidden ones left out."""
-        self.path(pattern)
-        found = [p for p in self.folder.glob(pattern) if not p.name.startswith(".")]
+        below = self.path(pattern).relative_to(self.folder).as_posix()
+        found = [p for p in self.folder.glob(below) if not p.name.startswith(".")]
         return sorted(self.sound(p) for p in found)
 
     def named(self, whole: str, name: str) -> list[Path]:

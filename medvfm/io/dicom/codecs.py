@@ -7,7 +7,8 @@ JPEG baseline, extended and lossless: python-gdcm. RLE: here. pylibjpeg-libjpeg 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,8 +17,15 @@ from medvfm.io.dicom import codestream
 from medvfm.io.dicom.codestream import Codestream
 from medvfm.io.dicom.dictionary import RLE
 from medvfm.io.dicom.pixel_format import PixelFormat
+from medvfm.io.formats import decoder_messages
 
 Decode = Callable[[bytes, PixelFormat], tuple[np.ndarray, str]]
+Choice = tuple[str, str, Decode]  # the module, the package that has it, the function here
+# what libjpeg and OpenJPEG print of a frame that they fill all the same
+_DAMAGED = re.compile(
+    r"^(Corrupt JPEG data: (?!\d+ extraneous bytes before marker 0xd9)|Premature end|read: segment too long)"
+)
+_SURPLUS = re.compile(r"extraneous bytes before marker 0xd9")
 _UIDS = "1.2.840.10008.1.2."
 _JPEG = tuple(_UIDS + f"4.{n}" for n in (50, 51, 57, 70))
 _JPEG_LS = tuple(_UIDS + f"4.{n}" for n in (80, 81))
@@ -25,10 +33,10 @@ _JPEG_2000 = tuple(_UIDS + f"4.{n}" for n in (90, 91))
 _HTJ2K = tuple(_UIDS + f"4.{n}" for n in (201, 202, 203))
 
 
-def decoder(syntax: str, name: str, where: object) -> Decode:
-    """The first decoder that is installed; a frame and its format to (row, column[, 3]) and its colour space."""
+def decoders(syntax: str, name: str, where: object) -> tuple[Choice, ...]:
+    """Those that are installed, in order; a frame and its format to (row, column[, 3]) and its colour space."""
     if syntax == RLE:
-        return _rle
+        return (("", "medvfm", _rle),)
     known = CHOICES.get(syntax)
     if known is None:
         raise UnreadableImage(
@@ -36,13 +44,46 @@ def decoder(syntax: str, name: str, where: object) -> Decode:
             where=where,
             remedy="save it with another transfer syntax, such as Explicit VR Little Endian",
         )
-    for module, _, decode in known:
-        if importlib.util.find_spec(module) is not None:
-            return decode
-    packages = " or ".join(package for _, package, _ in known)
-    raise UnreadableImage(
-        f"its pixels are compressed as {name}, and no decoder is installed", where=where, remedy=f"install {packages}"
-    )
+    installed = tuple(choice for choice in known if importlib.util.find_spec(choice[0]) is not None)
+    if not installed:
+        packages = " or ".join(package for _, package, _ in known)
+        what = f"its pixels are compressed as {name}, and no decoder is installed"
+        raise UnreadableImage(what, where=where, remedy=f"install {packages}")
+    return installed
+
+
+def decoded(packed: bytes, form: PixelFormat, choices: Sequence[Choice]) -> tuple[np.ndarray, str, list[str]]:
+    """A frame by the first decoder that can: its samples, its colour space, and the repairs made.
+
+    A decoder that fills a damaged frame and says so on the screen only, as those of JPEG do, has not read it. Where all
+    refuse, zeros that an encoder left before the end mark are taken away. Raises what the last decoder raised.
+    """
+    trimmed = codestream.without_zeros_at_end(packed)
+    attempts = [(choice, packed) for choice in choices]
+    attempts += [(choice, trimmed) for choice in choices if len(trimmed) < len(packed)]
+    refused: list[str] = []
+    for number, ((_, package, decode), data) in enumerate(attempts):
+        try:
+            with decoder_messages.held_back() as printed:
+                frame, colour = decode(data, form)
+            if any(_DAMAGED.search(line) for line in printed):
+                raise UnreadableImage("a compressed frame is damaged")
+        except UnreadableImage:  # by the marks of the codestream, which are the same for all
+            raise
+        except Exception:  # decoders raise whatever damaged data makes them trip over
+            if number == len(attempts) - 1:
+                raise
+            refused.append(package)
+            continue
+        repairs = []
+        if refused:
+            without = "" if data is packed else ", without the zero bytes before its end mark"
+            named = " and ".join(dict.fromkeys(refused))
+            repairs.append(f"compressed frames decoded by {package}{without}: {named} refused them as they are")
+        if any(_SURPLUS.search(line) for line in printed):
+            repairs.append("surplus bytes in a compressed frame ignored")
+        return frame, colour, repairs
+    raise AssertionError("there is at least one decoder")
 
 
 def _checked(found: Codestream, form: PixelFormat) -> None:
@@ -210,7 +251,7 @@ def _packbits(packed: bytes, at: int, end: int, count: int) -> np.ndarray:
     return np.frombuffer(out, np.uint8, count)
 
 
-CHOICES: dict[str, tuple[tuple[str, str, Decode], ...]] = {
+CHOICES: dict[str, tuple[Choice, ...]] = {
     **{uid: (("gdcm", "python-gdcm", _lossy(uid)),) for uid in _JPEG[:2]},
     **{uid: (("gdcm", "python-gdcm", _lossless(uid)),) for uid in _JPEG[2:]},
     **{uid: (("jpeg_ls", "pyjpegls", _charls), ("gdcm", "python-gdcm", _second(uid))) for uid in _JPEG_LS},

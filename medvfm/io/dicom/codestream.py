@@ -65,6 +65,13 @@ def jpeg(data: bytes) -> Codestream:
     raise UnreadableImage("a compressed frame is truncated or damaged: its end marker is missing")
 
 
+def without_zeros_at_end(data: bytes) -> bytes:
+    """The codestream without zero bytes right before its end mark (and what lies behind it), where there are any."""
+    end = data.rfind(b"\xff\xd9")
+    body = data[:end].rstrip(b"\0") if end > 0 else b""
+    return body + b"\xff\xd9" if end > 0 and len(body) < end else data
+
+
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Mark, start and end of each segment up to the first scan."""
     if data[:2] != b"\xff\xd8":
@@ -110,6 +117,6 @@ def _check_tiles(data: bytes, at: int) -> int | None:
             raise cut
         length = struct.unpack_from(">L", data, at + 6)[0]
         at = data.rfind(b"\xff\xd9") if length == 0 else at + length
-    if at < 0 or data[at : at + 2] != b"\xff\xd9":
+    if at < 0 or not data[at:].lstrip(b"\0").startswith(b"\xff\xd9"):  # some encoders pad before the end mark
         raise cut
     return transform

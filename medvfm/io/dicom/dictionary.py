@@ -59,6 +59,8 @@ _LINES = """
 00181120 DS GantryDetectorTilt
 00181164 DS ImagerPixelSpacing
 00181210 SH ConvolutionKernel
+00181242 IS ActualFrameDuration
+00181310 US AcquisitionMatrix
 00181314 DS FlipAngle
 00182010 DS NominalScannedPixelSpacing
 00185100 CS PatientPosition
@@ -115,6 +117,7 @@ _LINES = """
 00280011 US Columns
 00280030 DS PixelSpacing
 00280034 IS PixelAspectRatio
+00280051 CS CorrectedImage
 00280100 US BitsAllocated
 00280101 US BitsStored
 00280102 US HighBit

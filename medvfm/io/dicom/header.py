@@ -163,6 +163,38 @@ class DataSet:
         items = self.items(keyword)
         return items[0] if items else None
 
+    def private_raw(self, creator: str, group: int, number: int) -> bytes:
+        """The bytes of the element (group, xx and `number`) of a private block (PS3.5, 7.8.1), empty if it is absent.
+
+        The creator's name reserves the block xx; files that have lost it mostly keep the first one.
+        """
+        for block in range(0x10, 0x100):
+            named = self.elements.get(group << 16 | block)
+            if named is not None and self._bytes(named).decode("latin-1").strip(" \0") == creator:
+                break
+        else:
+            block = 0x10
+            if group << 16 | block in self.elements:  # another's
+                return b""
+        element = self.elements.get(group << 16 | block << 8 | number)
+        return b"" if element is None else self._bytes(element)
+
+    def private_text(self, creator: str, group: int, number: int) -> str:
+        """A string of a private block without its padding."""
+        return self.private_raw(creator, group, number).decode("latin-1").strip(" \0")
+
+    def private_number(self, creator: str, group: int, number: int) -> float | None:
+        """A decimal string of a private block, None where it is absent or no finite number."""
+        try:
+            value = float(self.private_text(creator, group, number))
+        except ValueError:
+            return None
+        return value if math.isfinite(value) else None
+
+    def _bytes(self, element: Element) -> bytes:
+        _, at, length = element
+        return b"" if length == UNDEFINED else bytes(self.source.data[at : at + length])
+
     def _vr(self, keyword: str) -> bytes:
         tag, known = TAGS[keyword]
         stored = self.elements[tag][0]

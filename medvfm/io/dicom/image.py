@@ -10,6 +10,7 @@ import numpy as np
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.io.dicom import colour, header_facts, rescale
+from medvfm.io.dicom.dictionary import NATIVE, RLE
 from medvfm.io.dicom.header import DataSet, Header
 from medvfm.io.dicom.pixel_format import PixelFormat
 
@@ -113,14 +114,37 @@ def _measured(
     if scales is None:
         scales = [rescale.rescale(header, header.text("Modality"), repairs)] * len(stored)
     slope, intercept = scales[0]
+    held = _held_range(header, form, stored)
     if not inverted:
-        return rescale.rescaled(stored, scales, form.stored_range), None, scales[0]
+        if held != form.stored_range:
+            repairs.append(f"{_beyond(stored, form)} values beyond the {form.bits_stored} bits stored: kept")
+        return rescale.rescaled(stored, scales, held), None, scales[0]
+    if held != form.stored_range:
+        count = _beyond(stored, form)
+        repairs.append(f"{count} values beyond the {form.bits_stored} bits stored: set to the nearest, then inverted")
+        np.clip(stored, *form.stored_range, out=stored)
     if len(set(scales)) > 1:
         what = "MONOCHROME1 with a rescale that changes from slice to slice: there is no one inversion"
         raise UnreadableImage(what, where=header.path)
     about = slope * sum(form.stored_range) + 2 * intercept
     flipped = [rescale.inverting(s, i, form.stored_range) for s, i in scales]
     return rescale.rescaled(stored, flipped, form.stored_range), about, scales[0]
+
+
+def _held_range(header: Header, form: PixelFormat, stored: np.ndarray) -> tuple[int, int]:
+    """The range that the stored bits can hold, widened where a codestream holds more than the header says.
+
+    Of other pixels the unused bits have been cleared.
+    """
+    low, high = form.stored_range
+    if form.floating or header.syntax in (*NATIVE, RLE) or form.bits_stored == 8 * stored.dtype.itemsize:
+        return low, high
+    return min(low, int(stored.min())), max(high, int(stored.max()))
+
+
+def _beyond(stored: np.ndarray, form: PixelFormat) -> int:
+    low, high = form.stored_range
+    return int(((stored < low) | (stored > high)).sum())
 
 
 def _ends(header: Header, form: PixelFormat, scale: tuple[float, float]) -> dict[str, Any]:
@@ -130,6 +154,8 @@ def _ends(header: Header, form: PixelFormat, scale: tuple[float, float]) -> dict
     mirror = slope * sum(form.stored_range) + 2 * intercept if form.photometric == "MONOCHROME1" else None
     if "ModalityLUTSequence" not in header:
         if (pad := rescale.padding(header, form)) is not None:
+            low, high = form.stored_range
+            pad = pad if mirror is None else (min(max(pad[0], low), high), min(max(pad[1], low), high))
             ends = [end * slope + intercept for end in pad]
             ends = ends if mirror is None else [mirror - end for end in ends]
             found["padding"] = (min(ends), max(ends))

@@ -33,7 +33,7 @@ def read_stored(header: Header, form: PixelFormat, *, out: np.ndarray | None = N
         stored = _native(header, form, at, length, vr, repairs, out)
         photometric = form.photometric
     else:
-        stored, photometric = _compressed(header, form, out)
+        stored, photometric = _compressed(header, form, repairs, out)
     if form.samples == 3:
         stored = colour.as_rgb(stored, photometric, form.bits_stored, header.path)
     if out is not None:
@@ -105,15 +105,18 @@ def without_unused_bits(stored: np.ndarray, form: PixelFormat) -> None:
     stored >>= above + below
 
 
-def _compressed(header: Header, form: PixelFormat, out: np.ndarray | None) -> tuple[np.ndarray, str]:
-    decode = codecs.decoder(header.syntax, header.syntax_name, header.path)
+def _compressed(
+    header: Header, form: PixelFormat, repairs: list[str], out: np.ndarray | None
+) -> tuple[np.ndarray, str]:
+    choices = codecs.decoders(header.syntax, header.syntax_name, header.path)
     stored = np.empty(form.shape, form.dtype) if out is None else out.reshape(form.shape)
     colours: set[str] = set()
     for number, packed in enumerate(_frames(header, form.frames)):
         try:
-            frame, photometric = decode(packed, form)
+            frame, photometric, mended = codecs.decoded(packed, form, choices)
             stored[number] = frame
             colours.add(photometric)
+            repairs += [repair for repair in mended if repair not in repairs]
         except UnreadableImage as error:
             raise UnreadableImage(error.what, where=header.path, remedy=error.remedy) from error
         except Exception as error:  # decoders raise whatever damaged data makes them trip over

@@ -21,6 +21,7 @@ from medvfm.io.dicom import (
     geometry,
     header_facts,
     image,
+    mosaic,
     multiframe,
     pet_suv,
     projection,
@@ -65,6 +66,10 @@ def read_file(
         form = pixel_format(header, limit_gib)
         if whole_slide.is_tiled(header):
             return _slide(header, form, limit_gib)
+        if volume not in (None, 1) and form.frames == 1:
+            raise UnreadableImage(f"no volume {volume!r}: it holds one picture", where=path)
+        if (tiled := mosaic.mosaic_of(header, form)) is not None:
+            return _mosaic(header, form, tiled, limit_gib, unit)
         planes = multiframe.planes(header, form)
         if planes is None:
             return _single(header, form, unit) if form.frames == 1 else _moments(header, form)
@@ -92,6 +97,15 @@ def _moments(header: Header, form: PixelFormat) -> Image:
     return _measured(header, form, stored, affine, repairs, None, has_spacing=has_spacing, extra=extra)
 
 
+def _mosaic(header: Header, form: PixelFormat, tiled: mosaic.Mosaic, limit_gib: float, unit: str | None) -> Image:
+    """The tiles of a Siemens mosaic as the slices of a volume."""
+    bounded_read.refuse_larger(3 * form.count * form.dtype.itemsize, limit_gib, header.path)
+    stored, repairs = read_stored(header, form)
+    affine, order, noted = geometry.stacked(tiled.planes, header.path)
+    repairs.append(f"mosaic of {tiled.form.frames} slices taken apart")
+    return _measured(header, tiled.form, tiled.frames(stored)[order], affine, repairs + noted, unit)
+
+
 def _slide(header: Header, form: PixelFormat, limit_gib: float) -> Image:
     """The tiles of a whole-slide image as one picture."""
     stored, repairs = read_stored(header, form)
@@ -116,7 +130,9 @@ def _frames(
     if len(parts) != 1:
         labels = "; ".join(f"{n} ({p.label})" for n, p in enumerate(volume_groups.split(planes), 1))
         what = f"it holds {len(parts)} volumes" if parts else f"it holds no volume {volume!r}"
-        raise UnreadableImage(what, where=header.path, remedy=f"say which with volume=: {labels}")
+        raise UnreadableImage(
+            what, where=header.path, remedy=f"say which with volume= (in a card reading.volume): {labels}"
+        )
     chosen = parts[0].planes
     if len(chosen) == 1:
         order, repairs = [0], list[str]()

@@ -181,9 +181,11 @@ def padding(header: Header, form: PixelFormat) -> tuple[float, float] | None:
 
 
 def _as_stored(value: float, form: PixelFormat) -> float:
-    """A negative number that some write as if it were unsigned."""
+    """A negative number that some write as if it were unsigned, or the other way round."""
     half = 1 << (form.bits_allocated - 1)
-    return value - 2 * half if form.signed and value >= half else value
+    if form.signed and value >= half:
+        return value - 2 * half
+    return value + 2 * half if not form.signed and not form.floating and value < 0 else value
 
 
 def padding_mask(image: Image) -> np.ndarray:

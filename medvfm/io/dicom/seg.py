@@ -190,9 +190,8 @@ def _paint(place: np.ndarray, values: np.ndarray, names: dict[int, str], path: P
     if clash.any():
         pair = {int(place[clash][0]), int(values[clash][0])}
         both = " and ".join(f"{n} ({names.get(n, '')})" for n in sorted(pair))
-        raise UnreadableImage(
-            f"its segments overlap: {both}", where=path, remedy="choose segments that do not with segments=[...]"
-        )
+        remedy = "save segments that overlap as files of their own"
+        raise UnreadableImage(f"its segments overlap: {both}", where=path, remedy=remedy)
     np.copyto(place, values, where=there, casting="same_kind")
 
 

@@ -11,7 +11,7 @@ from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom import geometry as dicom_geometry
 from medvfm.io.dicom import header as dicom_header
-from medvfm.io.dicom import header_facts, multiframe, volume_groups, whole_slide
+from medvfm.io.dicom import header_facts, mosaic, multiframe, volume_groups, whole_slide
 from medvfm.io.dicom.dictionary import DICOM_SUFFIXES, TAGS
 from medvfm.io.dicom.geometry import Plane
 from medvfm.io.dicom.header import Header
@@ -123,7 +123,7 @@ def scan(path: Path, limit_gib: float) -> tuple[FileFacts, Header | None, PixelF
                 body_part=header.text("BodyPartExamined"),
                 transfer_syntax=header.syntax_name,
                 has_pixels=header.pixels is not None,
-                frames=1 if form is None else form.frames,
+                frames=1 if form is None else max(form.frames, len(planes)),
                 planes=planes,
             )
             return facts, header, form
@@ -136,6 +136,8 @@ def scan(path: Path, limit_gib: float) -> tuple[FileFacts, Header | None, PixelF
 
 
 def _planes(header: Header, form: PixelFormat) -> tuple[Plane, ...]:
+    if (tiled := mosaic.mosaic_of(header, form)) is not None:
+        return tiled.planes
     if form.frames == 1 and "PerFrameFunctionalGroupsSequence" not in header:
         return (header_facts.plane_of(header, form),)
     if header.text("Modality") == "SEG" or whole_slide.is_tiled(header):
@@ -250,7 +252,9 @@ def chosen_volume(
         images = _named(images, volume, where)
     if len(images) > 1:
         one_series = len({v.series_uid for v in images}) == 1
-        remedy = "say which with volume=" if one_series else "say which with series_uid="
+        remedy = "say which with series_uid=, or give each series a folder of its own"
+        if one_series:
+            remedy = "say which with volume=, by label or number (in a card `reading: {volume: ...}`)"
         raise UnreadableImage(
             f"it holds {len(images)} volumes or pictures, and one must be chosen: {listed(images)}",
             where=where,

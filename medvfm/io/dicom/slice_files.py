@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.io.dicom import geometry, header_facts, multiframe, series, whole_slide
+from medvfm.io.dicom import geometry, header_facts, mosaic, multiframe, series, whole_slide
 from medvfm.io.dicom import header as dicom_header
 from medvfm.io.dicom.geometry import Plane
 from medvfm.io.dicom.header import Header
@@ -63,6 +63,8 @@ def slices_of(path: Path, *, series_uid: str | None = None, limit_gib: float = 4
         assert header is not None and form is not None, "a chosen volume has no damaged file"
         if whole_slide.is_tiled(header):
             raise UnreadableImage("a whole-slide image, whose tiles are no slices", where=file)
+        if mosaic.mosaic_of(header, form) is not None:
+            raise UnreadableImage("a Siemens mosaic, whose slices are no files or frames of their own", where=file)
         if len(chosen.paths) == 1:
             return _of_one(header, form)
         headers.append(header)

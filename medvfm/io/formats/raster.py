@@ -21,7 +21,7 @@ from PIL import Image as pillow
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.formats import bounded_read
+from medvfm.io.formats import bounded_read, decoder_messages
 
 # opened by class: Image.open would try every format it knows, and warn or fail by a limit of its own
 _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
@@ -65,7 +65,7 @@ def read_raster(path: str | Path, *, limit_gib: float = 4.0, label: bool = False
     repairs: list[str] = []
     try:
         _check_complete(data, form, path)
-        with _OPENERS[form](io.BytesIO(data)) as picture:
+        with decoder_messages.held_back(), _OPENERS[form](io.BytesIO(data)) as picture:
             pixels = _pixels(picture, data, form, limit_gib, label, repairs, path)
     except UnreadableImage:
         raise

@@ -7,6 +7,7 @@ indices in a label map. Resolution tags are printing resolutions and are not tru
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from PIL import TiffImagePlugin
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.io.formats import bounded_read
+from medvfm.io.formats import bounded_read, decoder_messages
 from medvfm.io.formats.raster import PIXEL_AFFINE, pixel_image, turned, without_alpha
 
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its remarks on odd tags are for no screen
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PHOTOMETRIC = {0: "MINISWHITE", 1: "MINISBLACK", 2: "RGB", 3: "PALETTE", 5: "CMYK", 6: "YCBCR"}
 _PILLOW_DECODES = ("1", "L", "P", "RGB", "RGBA", "LA", "I;16", "I;16B", "F")
@@ -33,7 +35,7 @@ def read_tiff(path: str | Path, *, limit_gib: float = 4.0, page: int | None = No
     path = Path(path)
     repairs: list[str] = []
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with decoder_messages.held_back(), tifffile.TiffFile(path) as tiff:
             pages = _chosen(tiff, page, path)
             first = pages[0]
             held = 2 if len(pages) > 1 else 1  # pages, and the stack of them

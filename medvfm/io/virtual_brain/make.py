@@ -116,7 +116,9 @@ def _in_order(jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[dict
         try:
             yield from pool.map(_examine, jobs)
         except BrokenProcessPool as broken:
-            raise DataError("a worker process ended early", remedy="workers=1 uses a single process") from broken
+            raise DataError(
+                "a worker process ended early", remedy="memory may have run out: end other programs and try again"
+            ) from broken
 
 
 def _examine(job: tuple[Path, int, int, Format]) -> tuple[dict[str, object], list[captions.Question]]:

@@ -7,7 +7,7 @@ the contract is stated and never guessed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -33,30 +33,43 @@ class SamFrame:
     sam2    both sides to `side_px` (bilinear, antialiased), ImageNet's mean and standard deviation; Ravi et al. 2024
     tiny    the picture's own size, the least value to 0 and the greatest to 1, the border repeated to a multiple of
             `multiple`
+
+    longest_px  another size than the weights' own: of sam and tiny the longest side of the picture, padded as above to
+                the model's next possible side; the others fill that side
+    native_px   the side that positions were learned at, where they are interpolated
     """
 
     contract: Contract
     side_px: int = 1024
     multiple: int = 1
+    longest_px: int | None = None
+    native_px: int | None = None
 
     def as_record(self) -> dict[str, Any]:
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    def at(self, size_px: int, multiple: int) -> SamFrame:
+        """The frame of pictures of another size; the model's side is the next multiple of its patches."""
+        if self.contract == "tiny":
+            return replace(self, longest_px=size_px)
+        return replace(self, side_px=_up(size_px, multiple), longest_px=size_px, native_px=self.side_px)
 
     def inner_px(self, original_size_px: Sequence[int]) -> tuple[int, int]:
         """(height, width) in the model's frame that a picture of (height, width) covers."""
         height, width = int(original_size_px[0]), int(original_size_px[1])
-        if self.contract == "tiny":
+        if self.contract == "tiny" and self.longest_px is None:
             return height, width
-        if self.contract == "sam":
-            scale = self.side_px / max(height, width)
-            return int(height * scale + 0.5), int(width * scale + 0.5)
+        if self.contract in ("sam", "tiny"):
+            scale = (self.longest_px or self.side_px) / max(height, width)
+            return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
         return self.side_px, self.side_px
 
     def input_px(self, original_size_px: Sequence[int]) -> tuple[int, int]:
         """(height, width) of the model's input."""
         if self.contract != "tiny":
             return self.side_px, self.side_px
-        return _up(int(original_size_px[0]), self.multiple), _up(int(original_size_px[1]), self.multiple)
+        height, width = self.inner_px(original_size_px)
+        return _up(height, self.multiple), _up(width, self.multiple)
 
     def pixels(self, pictures: torch.Tensor, *, ranged: bool = False) -> torch.Tensor:
         """Model input (N, 3, *input_px) from pictures (N, 1 or 3, H, W) in [0, 1]. `ranged`: parts of pictures
@@ -70,6 +83,8 @@ class SamFrame:
         inner, whole = self.inner_px(pictures.shape[-2:]), self.input_px(pictures.shape[-2:])
         border = (0, whole[1] - inner[1], 0, whole[0] - inner[0])
         if self.contract == "tiny":
+            if tuple(pictures.shape[-2:]) != inner:
+                pictures = lowpass_resized(pictures, inner, "bilinear")
             level = ((pictures if ranged else _to_unit_range(pictures)) - 0.5) / 0.25
             return functional.pad(level.expand(-1, 3, -1, -1), border, mode="replicate").contiguous()
         levels = (pictures * 255).round().clamp(0, 255)
@@ -110,7 +125,9 @@ class SamFrame:
         inner, whole = self.inner_px(original_size_px), self.input_px(original_size_px)
         masks = low_res_masks[:, None].float()
         if self.contract == "tiny":
-            return masks[:, 0, :height, :width]
+            masks = masks[..., : inner[0], : inner[1]]
+            if inner == (height, width):
+                return masks[:, 0]
         if self.contract == "medsam" and not as_logits:
             shares = functional.interpolate(masks.sigmoid(), (height, width), mode="bilinear", align_corners=False)
             return torch.logit(shares, eps=1e-6)[:, 0]

@@ -25,8 +25,21 @@ _CHOICES: dict[str, Contract] = {"sam": "sam", "medsam": "medsam"}
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 
 
-def load_segmenter(weights: str, *, contract: str | None = None, seed: int = 0) -> SamModel:
-    """A segmenter in evaluation mode, in float32 on the CPU.
+def load_segmenter(weights: str, *, contract: str | None = None, seed: int = 0, size_px: int | None = None) -> SamModel:
+    """A segmenter in evaluation mode, in float32 on the CPU; `size_px`: for pictures of another size than its own."""
+    found = _loaded(weights, contract, seed)
+    if size_px is None:
+        return found
+    if found.frame.contract == "tiny":
+        found.frame = found.frame.at(size_px, 1)
+        return found
+    from medvfm.models.sam.resized import at_size
+
+    return at_size(found, size_px)
+
+
+def _loaded(weights: str, contract: str | None, seed: int) -> SamModel:
+    """The segmenter at its own size.
 
     `weights` is one of
 
@@ -100,7 +113,7 @@ def _original(source: str, file: Path, contract: str | None) -> SamModel:
     if not file.is_file():
         raise WeightsError("no such file", where=source)
     if file.parent.joinpath("config.json").is_file() and "model_type" in read_json(file.parent / "config.json"):
-        return replace_name(load_segmenter(str(file.parent), contract=contract), source)
+        return replace_name(_loaded(str(file.parent), contract, 0), source)
     from medvfm.models.sam import original_layout
     from medvfm.models.sam.from_transformers import from_original
 

@@ -6,7 +6,8 @@ import json
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,10 +15,13 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from medvfm.core.errors import DataError, UnreadableImage
+from medvfm.core.capabilities import Shown
+from medvfm.core.case import Case
+from medvfm.core.errors import DataError
 from medvfm.core.item import Item
+from medvfm.core.plurals import plural
+from medvfm.io.dataset.prompt_masks import PromptMasks
 from medvfm.io.dataset.table_files import read_table
-from medvfm.io.read import read_image
 from medvfm.nn import prompts
 from medvfm.nn.prompts import Prompts
 
@@ -51,6 +55,16 @@ class PromptSource(Protocol):
     def objects(self, item: Item, s: int) -> list[ObjectPrompt]:
         """The prompts of all objects in slice `s`."""
         ...
+
+
+class GivenPrompts(PromptSource, Protocol):
+    """Prompts of a file or a folder, which may fit the cases or not."""
+
+    def check(self, asked: Sequence[Case], known: Sequence[Case], shown: Shown) -> list[str]:
+        """See core.capabilities.PromptedAdapter."""
+        ...
+
+    def remarks(self, shown: Shown) -> list[str]: ...
 
 
 def as_prompts(objects: Sequence[ObjectPrompt], size_px: tuple[int, int]) -> Prompts:
@@ -167,19 +181,24 @@ class FromTable:
     class's name, or an object's number); x0, y0, x1, y1 or x, y in pixels of the slice, with an optional `positive` of
     0 for a point off the object. Points of one case, slice and label are one prompt. With resampling
     (prepare.spacing) pixels are those of the resampled slice.
+
+    A prompt that lies outside of its image is refused; a box that reaches beyond it is cut at the border, and said.
     """
 
     rows: dict[tuple[str, int], list[ObjectPrompt]]
+    name: str = "the table"
     oracle: str | None = None
+    _cut: dict[str, None] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path, classes: Sequence[str], kind: str) -> FromTable:
         found: dict[tuple[str, int], list[ObjectPrompt]] = {}
         for number, row in enumerate(_table(file), 1):
             where = f"{file.name}, row {number}"
-            here = found.setdefault(
-                (str(_needed(row, "case_id", where)), int(_number(row.get("slice") or 0, "slice", where))), []
-            )
+            s = _number(row.get("slice") or 0, "slice", where)
+            if s < 0 or s != int(s):
+                raise DataError(f"slice is {row['slice']!r}: slices are counted from 0", where=where)
+            here = found.setdefault((str(_needed(row, "case_id", where)), int(s)), [])
             value = _value(row.get("label"), classes, kind, where)
             if row.get("x0") not in (None, ""):
                 box = np.array([_number(row.get(c), c, where) for c in ("x0", "y0", "x1", "y1")], np.float32)
@@ -195,10 +214,76 @@ class FromTable:
             else:
                 assert before.points is not None
                 here[here.index(before)] = replace(before, points=np.concatenate([before.points, point]))
-        return cls(found)
+        return cls(found, file.name)
 
     def objects(self, item: Item, s: int) -> list[ObjectPrompt]:
-        return self.rows.get((item.case_id, s), [])
+        slices, height, width = (int(n) for n in item.pixels.shape[1:])
+        called = self._called(item.case)
+        beyond = [there for name, there in self.rows if name == called and there >= slices]
+        if beyond:
+            raise DataError(f"{self._of(item)} lies on slice {beyond[0]}, and its slices are 0 to {slices - 1}",
+                            remedy=_COUNTED)  # fmt: skip
+        return [self._inside(one, item, (width, height)) for one in self.rows.get((called or "", s), [])]
+
+    def _called(self, case: Case) -> str | None:
+        """What the table calls a case; None where it has no prompt."""
+        return next((name for name in case.names if name in self._names), None)
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(name for name, _ in self.rows)
+
+    def _of(self, item: Item) -> str:
+        return f"a prompt of {item.case_id} in {self.name}"
+
+    def _inside(self, one: ObjectPrompt, item: Item, size_px: tuple[int, int]) -> ObjectPrompt:
+        """The prompt, its box cut at the border of the image (width, height)."""
+        last = np.array(size_px, np.float32) - 1
+        size = f"{size_px[0]} x {size_px[1]} pixels"
+        if one.points is not None and ((one.points[:, :2] < -0.5) | (one.points[:, :2] > last + 0.5)).any():
+            raise DataError(f"{self._of(item)} is a point outside of its image of {size}", remedy=_COUNTED)
+        if one.box_px is None:
+            return one
+        if (one.box_px[:2] > last).any() or (one.box_px[2:] < 0).any():
+            raise DataError(f"{self._of(item)} is a box outside of its image of {size}: {one.box_px.tolist()}",
+                            remedy=_COUNTED)  # fmt: skip
+        cut = one.box_px.clip(0, np.tile(last, 2))
+        if np.abs(cut - one.box_px).max() > 1:  # a last column that is counted as the first one outside
+            self._cut[item.case_id] = None
+        return replace(one, box_px=cut)
+
+    def check(self, asked: Sequence[Case], known: Sequence[Case], shown: Shown) -> list[str]:
+        without = [shown(case.case_id) for case in asked if self._called(case) is None]
+        strangers = sorted(map(shown, self._names.difference(*(case.names for case in known))))
+        if asked and len(without) == len(asked):
+            whose = f"it names {_some(sorted(self._names))}, and asked for are {_some([c.case_id for c in asked])}"
+            remedy = "case_id in the table of prompts is that of the cases"
+            raise DataError(f"no prompt in {self.name}: {whose}", remedy=remedy)
+        found = [f"Prompts in {self.name} for no case: {_some(strangers)}."]
+        return found[: len(strangers)] + _without(without, self.name)
+
+    def remarks(self, shown: Shown) -> list[str]:
+        if not self._cut:
+            return []
+        cut = _some(sorted(map(shown, self._cut)))
+        return [f"Boxes in {self.name} that reach beyond the image, cut at its border: {cut}."]
+
+
+_COUNTED = "x counts columns and y rows from 0, slices from 0 in the order in which they are shown"
+_NAMED = 5
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+def _without(case_ids: Sequence[str], where: str) -> list[str]:
+    if not case_ids:
+        return []
+    have = "has" if len(case_ids) == 1 else "have"
+    return [
+        f"{plural(len(case_ids), 'case')} {have} no prompt in {where}, so that nothing is found: {_some(case_ids)}."
+    ]
 
 
 def _table(file: Path) -> list[dict[str, Any]]:
@@ -243,14 +328,14 @@ def _value(label: Any, classes: Sequence[str], kind: str, where: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class FromMasks:
-    """Boxes or points from label maps of another model: a folder of files named after their cases, such as the masks/
-    of a run."""
+    """Boxes or points from label maps of another model, in the space of the patient like every mask."""
 
-    folder: Path
+    masks: PromptMasks
     prompt: Kind
     kind: str
     per: str = "class"
     oracle: str | None = None
+    _empty: dict[str, None] = field(default_factory=dict)
 
     def objects(self, item: Item, s: int) -> list[ObjectPrompt]:
         labels = self._labels(item)[s]
@@ -270,18 +355,26 @@ class FromMasks:
         """(S, H, W) on the model's grid; the last case's are kept, since slices of a case come one after the other."""
         kept: tuple[str, np.ndarray] | None = self.__dict__.get("_kept")
         if kept is None or kept[0] != item.case_id:
-            names = [f"{item.case_id}{end}" for end in (".nii.gz", ".nii", ".png")]
-            file = next((f for name in names if (f := self.folder / name).is_file()), None)
-            if file is None:
-                raise UnreadableImage(f"no mask of this case in {self.folder.name}", where=item.case_id)
-            voxels = read_image(file).voxels
-            if voxels.shape != tuple(item.grid.source_shape_vox):
-                raise UnreadableImage(
-                    f"a mask of {voxels.shape} voxels for an image of {item.grid.source_shape_vox}", where=item.case_id
-                )
-            kept = (item.case_id, item.grid.to_model(voxels.astype(np.int64), linear=False))
+            labels = self.masks.read(item.case, item.grid)
+            if not labels.any():
+                self._empty[item.case_id] = None
+            kept = (item.case_id, item.grid.to_model(labels, linear=False))
             object.__setattr__(self, "_kept", kept)
         return kept[1]
+
+    def check(self, asked: Sequence[Case], known: Sequence[Case], shown: Shown) -> list[str]:
+        folder = self.masks.folder.name
+        without = [case.case_id for case in asked if self.masks.file(case) is None]
+        if without:
+            what = f"{plural(len(without), 'case')} of {len(asked)} without a mask in {folder}: {_some(without)}"
+            raise DataError(
+                what, remedy="each mask is named after its case, as in CASE_ID.nii.gz; an empty one will do"
+            )
+        strangers = sorted(map(shown, self.masks.strangers(known)))
+        return [f"Masks in {folder} for no case: {_some(strangers)}."] if strangers else []
+
+    def remarks(self, shown: Shown) -> list[str]:
+        return _without(sorted(map(shown, self._empty)), f"the masks of {self.masks.folder.name}")
 
 
 class DetectorPrompts(Protocol):

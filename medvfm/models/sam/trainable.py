@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,9 @@ class TrainableSam(nn.Module):
     def _freeze_unused(self, method: str, but: set[int]) -> None:
         """Found by a backward pass from masks of random feature maps, with every kind of prompt."""
         segmenter, generator = self.segmenter, torch.Generator().manual_seed(0)
-        side = segmenter.frame.side_px or 64
+        side, whole = segmenter.frame.side_px or 64, segmenter.frame
+        if segmenter.name == "tiny":  # its maps of noise are those of a picture of 64 px, whatever size is set
+            segmenter.frame = replace(whole, longest_px=None)
         maps = tuple(m.to(segmenter.device) for m in segmenter.parts.noise(generator))
         modes = [(m, m.training) for m in self.modules()]
         self.eval()
@@ -94,6 +97,7 @@ class TrainableSam(nn.Module):
                     total = total + found.logits.square().sum() + found.iou.sum()
             named = [p for p in self.parameters() if p.requires_grad and id(p) not in but]
             gradients = torch.autograd.grad(total, named, allow_unused=True)
+        segmenter.frame = whole
         for module, mode in modes:
             module.training = mode
         # The first masks of `tiny` are its prior whatever most weights say: there a zero means nothing.

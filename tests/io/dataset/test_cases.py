@@ -94,6 +94,64 @@ def test_a_link_out_of_the_root_stops_everything(root, tmp_path_factory):
             cases.read_cases(card(PLAIN), root)
 
 
+@pytest.mark.parametrize("name", ["{root}/a.png", "{real}/a.png", "{root}/folder/../a.png", "./folder/../a.png"])
+def test_a_path_that_stays_inside_the_root_is_one_of_its_files(root, tmp_path_factory, name):
+    """Absolute, through a link to the root, or with a step back: what counts is where it ends."""
+    link = tmp_path_factory.mktemp("elsewhere") / "link"
+    link.symlink_to(root)
+    write(root, f"1,p,{name.format(root=link, real=root)},1,F,train")
+    found = cases.read_cases(card(PLAIN), link)
+    assert found.cases[0].files[0].samefile(root / "a.png")
+
+
+def test_an_absolute_path_elsewhere_says_what_to_do(root):
+    for name, said in (("/data/other/a.png", "leads out of the data's root.*relative to the root"),
+                       ("C:/data/a.png", "a drive of Windows.*relative to the root")):  # fmt: skip
+        write(root, f"1,p,{name},1,F,train")
+        with pytest.raises(DataError, match=said):
+            cases.read_cases(card(PLAIN), root)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("case_id,image", r"patient_id: '\{COLUMN\}' in the layout, or `patients: none` in the card"),
+        ("case_id,subject,image", r"patient_id: '\{subject\}' in the layout, or `patients: none`"),
+        ("patient_id,image", r"no column 'case_id' for the cases.*case_id: '\{image\}' in the layout"),
+    ],
+)
+def test_a_table_without_patients_or_cases_says_what_the_card_must_say(root, columns, said):
+    row = {"case_id": "1", "subject": "p", "patient_id": "p", "image": "a.png"}
+    (root / "cases.csv").write_text(f"{columns}\n{','.join(row[c] for c in columns.split(','))}\n")
+    with pytest.raises(DataCardError, match=said) as refused:
+        cases.read_cases(card("layouts: [{name: table, table: cases.csv}]\n"), root)
+    assert "did you mean" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("positive", "cell"),
+    [("[Yes]", "Yes"), ("[yes]", "yes"), ("[on]", "on"), ("[true]", "TRUE"), ("[True]", "true"), ("[10:30]", "10:30"),
+     ("[2020-01-02]", "2020-01-02"), ("[1_000]", "1_000"), ("[010]", "10"), ('["010"]', "010")],
+)  # fmt: skip
+def test_values_of_a_class_are_what_they_look_like(root, positive, cell):
+    write(root, f"1,p,a.png,{cell},F,train", "2,q,b.png,never,F,train")
+    layout = PLAIN.replace("sick: sick", f"sick: {{column: sick, positive: {positive}, negative: [never]}}")
+    assert [c.targets["sick"] for c in cases.read_cases(card(layout), root).cases] == [1.0, 0.0]
+
+
+def test_a_code_that_yaml_reads_as_a_number_is_to_be_quoted(root):
+    write(root, "1,p,a.png,007,F,train")
+    layout = PLAIN.replace("sick: sick", "sick: {column: sick, positive: [007], negative: [8]}")
+    with pytest.raises(DataError, match=r"the card names .*'7'.*; write '007' in quotes in the card"):
+        cases.read_cases(card(layout), root)
+
+
+def test_kept_rows_by_a_value_that_yaml_reads_as_true(root):
+    write(root, "1,p,a.png,TRUE,F,train", "2,q,b.png,false,F,train")
+    found = cases.read_cases(card(PLAIN.replace("{name: table", "{keep: {sick: [true]}, name: table")), root)
+    assert [c.case_id for c in found.cases] == ["1"]
+
+
 def test_a_doubled_case_an_unknown_split_and_a_missing_patient_stop_everything(root):
     for rows, said in (
         (["1,p,a.png,1,F,train", "1,p,b.png,1,F,train"], "more than once"),

@@ -324,3 +324,63 @@ def test_high_throughput_jpeg_2000(tmp_path, number):
     ds.PixelData = encapsulate([frame[:-20]])
     with pytest.raises(UnreadableImage, match="truncated or damaged"):
         read.read_file(save(ds, tmp_path / "h.dcm"))
+
+
+def padded(frame: bytes) -> bytes:
+    """The same with zero bytes before the end mark, as some encoders leave them."""
+    whole = frame.rstrip(b"\0")
+    return whole[:-2] + b"\0\0" + whole[-2:]
+
+
+@pytest.mark.parametrize(
+    ("syntax", "absent", "said"),
+    [
+        (JPEGLSLossless, None, "decoded by python-gdcm: pyjpegls refused them"),
+        (JPEGLSLossless, "gdcm", "decoded by pyjpegls, without the zero bytes before its end mark: pyjpegls refused"),
+        (JPEG2000Lossless, None, "decoded by pylibjpeg-openjpeg, without the zero bytes before its end mark"),
+    ],
+)
+def test_what_one_decoder_refuses_is_tried_with_the_next(tmp_path, capfd, monkeypatch, syntax, absent, said):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None if module == absent else find(module))
+    pixels = ramp((2, 64, 80), 0, 1000).astype(np.uint16)
+    ds = compressed(pixels, syntax, Modality="OT", RescaleIntercept=0)
+    whole = read.read_file(save(ds, tmp_path / "a.dcm"))
+    ds.PixelData = encapsulate([padded(frame) for frame in generate_frames(ds.PixelData, number_of_frames=2)])
+    image = read.read_file(save(ds, tmp_path / "b.dcm"))
+    np.testing.assert_array_equal(image.voxels.transpose(2, 1, 0), pixels)
+    assert not whole.repairs
+    assert any(said in repair for repair in image.repairs)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["JPGExtended", "SC_rgb_jpeg_dcmtk", "693_J2KI", "MR_small_jpeg_ls_lossless"])
+def test_decoders_write_nothing_to_the_screen(name, capfd):
+    read.read_file(FILES / f"{name}.dcm")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_frame_that_the_decoder_fills_and_complains_of_is_refused(tmp_path, capfd):
+    """libjpeg goes on with grey where the entropy-coded data break off, and says so on standard error alone."""
+    ds, frame = frame_of("SC_rgb_jpeg_dcmtk")
+    whole = frame.rstrip(b"\0")
+    ds.PixelData = encapsulate([whole[: len(whole) * 3 // 4] + b"\xff\xd9"])
+    with pytest.raises(UnreadableImage, match=r"c\.dcm: a compressed frame is damaged"):
+        read.read_file(save(ds, tmp_path / "c.dcm"))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("scale", [(1, 0), (40, -7)])
+def test_values_beyond_the_stored_bits_do_not_wrap(tmp_path, photometric, scale):
+    """Ten bits hold 1023; a codestream of 16 bits may hold more: clipped where they are inverted, else kept."""
+    values = np.tile([[0, 1, 1022, 1023], [1024, 1030, 2000, 501]], (8, 8)).astype(np.uint16)
+    slope, intercept = scale
+    ds = compressed(values, JPEGLSLossless, Modality="CR", PhotometricInterpretation=photometric,
+                    RescaleSlope=slope, RescaleIntercept=intercept)  # fmt: skip
+    ds.BitsStored, ds.HighBit = 10, 9
+    image = read.read_file(save(ds, tmp_path / "c.dcm"))
+    stored = values.astype(int)
+    wanted = stored if photometric == "MONOCHROME2" else 1023 - stored.clip(0, 1023)
+    np.testing.assert_array_equal(image.voxels[:, :, 0].T.astype(float), wanted * slope + intercept)
+    assert any("192 values beyond the 10 bits stored" in repair for repair in image.repairs)

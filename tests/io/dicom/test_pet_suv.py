@@ -4,41 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom import read
 from tests.samples.dicom import dataset, noise, save, write_series
-
-INJECTION = "RadiopharmaceuticalInformationSequence"
-HALF_LIFE_S = 6586.2  # fluorine 18
-DOSE_BQ, WEIGHT_KG = 3.7e8, 72.0
-
-
-def injection(**fields) -> Sequence:
-    item = Dataset()
-    item.RadionuclideTotalDose, item.RadionuclideHalfLife = DOSE_BQ, HALF_LIFE_S
-    item.RadiopharmaceuticalStartTime = "093000.00"
-    for keyword, value in fields.items():
-        if value is None:
-            delattr(item, keyword)
-        else:
-            setattr(item, keyword, value)
-    return Sequence([item])
-
-
-def pet(**fields) -> dict:
-    return {
-        "Modality": "PT", "Units": "BQML", "DecayCorrection": "START", "PatientWeight": WEIGHT_KG,
-        "RescaleSlope": 2.5, "RescaleIntercept": 0, "SeriesDate": "20260302", "SeriesTime": "103000",
-        "AcquisitionDate": "20260302", "AcquisitionTime": "103000.5",
-        "RadiopharmaceuticalInformationSequence": injection(), **fields,
-    }  # fmt: skip
-
-
-def suv(decayed_s: float) -> float:
-    return WEIGHT_KG * 1000 / (DOSE_BQ * 2 ** (-decayed_s / HALF_LIFE_S))
+from tests.samples.pet import DOSE_BQ, HALF_LIFE_S, INJECTION, WEIGHT_KG, injection, pet, suv
 
 
 @pytest.mark.parametrize(
@@ -74,16 +45,22 @@ def test_suv_of_a_series(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"PatientWeight": 0}, "weight or injection is not stated"),
-        ({INJECTION: Sequence([])}, "weight or injection is not stated"),
+        ({"PatientWeight": 0}, "weight is not stated .PatientWeight"),
+        ({INJECTION: Sequence([])}, "injection is not stated .RadiopharmaceuticalInformationSequence"),
         ({INJECTION: injection(RadionuclideTotalDose=370)}, "too small to be in Bq"),
-        ({INJECTION: injection(RadionuclideTotalDose=None)}, "dose or half-life"),
-        ({INJECTION: injection(RadionuclideHalfLife=0)}, "dose or half-life"),
-        ({INJECTION: injection(RadiopharmaceuticalStartTime=None)}, "time of injection"),
-        ({"DecayCorrection": "NONE"}, "not corrected for decay"),
-        ({"Units": "CNTS"}, r"not in Bq/ml"),
-        ({"SeriesDate": ""}, "a date or time is missing"),
-        ({"SeriesTime": "180000", "AcquisitionTime": "104000"}, "changed after the scan"),
+        ({INJECTION: injection(RadionuclideTotalDose=None)}, "injected dose is not stated .RadionuclideTotalDose"),
+        ({INJECTION: injection(RadionuclideHalfLife=0)}, "half-life is not stated .RadionuclideHalfLife"),
+        ({INJECTION: injection(RadiopharmaceuticalStartTime=None)}, "time of injection is not stated"),
+        ({INJECTION: injection(RadiopharmaceuticalStartDateTime="20260228100000")}, "cannot be right"),
+        ({"DecayCorrection": "NONE"}, "not corrected for decay .*DecayCorrection NONE"),
+        ({"DecayCorrection": ""}, "DecayCorrection is not stated"),
+        ({"CorrectedImage": ["DECY", "RAN"]}, "not corrected for attenuation .CorrectedImage has no ATTN"),
+        ({"CorrectedImage": ["ATTN"]}, "not corrected for decay .CorrectedImage has no DECY"),
+        ({"Units": "CNTS"}, r"counts .Units CNTS., and no factor .7053,1000."),
+        ({"Units": ""}, r"not in Bq/ml .Units is not stated"),
+        ({"Units": "GML", "SUVType": "LBM"}, "SUV by lean body mass, not by body weight"),
+        ({"SeriesDate": ""}, "a date or time is missing .*SeriesDate, SeriesTime"),
+        ({"SeriesTime": "180000", "AcquisitionTime": "104000"}, "written anew after the scan.* FrameReferenceTime"),
     ],
 )
 def test_no_suv_where_the_header_does_not_allow_it(tmp_path, fields, said):
@@ -104,3 +81,38 @@ def test_what_is_no_pet_has_no_suv(tmp_path):
         read.read_file(path, unit="SUV")
     path = save(dataset(noise((9, 11)), **pet(Units="GML", SUVType="BW")), tmp_path / "p.dcm")
     assert read.read_file(path).unit == read.read_file(path, unit="SUV").unit == "SUV"
+
+
+def test_a_radionuclide_that_lives_for_days_is_scanned_days_later(tmp_path):
+    """Zirconium 89: 3.27 days."""
+    given = injection(RadionuclideHalfLife=282_276, RadiopharmaceuticalStartDateTime="20260227103000")
+    path = save(dataset(noise((9, 11)), **pet(**{INJECTION: given})), tmp_path / "p.dcm")
+    scale = read.read_file(path, unit="SUV").voxels / read.read_file(path).voxels
+    np.testing.assert_allclose(scale, WEIGHT_KG * 1000 / (DOSE_BQ * 2 ** (-3 * 86400 / 282_276)), rtol=1e-6)
+
+
+def test_a_series_written_anew_has_the_time_of_the_scanner_or_of_its_frame(tmp_path):
+    late = {"SeriesTime": "180000", "AcquisitionTime": "104000", "FrameReferenceTime": 600_000}
+    ds = dataset(noise((9, 11)), **pet(**late))
+    ds.private_block(0x0009, "GEMS_PETD_01", create=True).add_new(0x0D, "DT", "20260302102000.00")
+    path = save(ds, tmp_path / "ge.dcm")
+    factor = read.read_file(path, unit="SUV").voxels / read.read_file(path).voxels
+    np.testing.assert_allclose(factor, suv(3000), rtol=1e-6)
+    # QIBA: values are those of the moment of the frame's average count rate, ln(x / (1 - exp(-x))) / lambda behind
+    # its start, with x = lambda T; for a frame of 20 minutes 597.9 s
+    path = save(dataset(noise((9, 11)), **pet(**late, ActualFrameDuration="1200000")), tmp_path / "frame.dcm")
+    factor = read.read_file(path, unit="SUV").voxels / read.read_file(path).voxels
+    x = np.log(2) / HALF_LIFE_S * 1200
+    np.testing.assert_allclose(factor, suv(3600 + np.log(x / (1 - np.exp(-x))) / (x / 1200)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("number", "wanted"), [(0x00, 0.0123), (0x09, 3.5 * suv(3600))])
+def test_counts_with_the_factors_of_philips(tmp_path, number, wanted):
+    ds = dataset(noise((9, 11)), **pet(Units="CNTS"))
+    ds.private_block(0x7053, "Philips PET Private Group", create=True).add_new(
+        number, "DS", "0.0123" if not number else "3.5"
+    )
+    path = save(ds, tmp_path / "p.dcm")
+    assert read.read_file(path).unit == "arbitrary"
+    image = read.read_file(path, unit="SUV")
+    np.testing.assert_allclose(image.voxels, read.read_file(path).voxels * wanted, rtol=1e-6)

@@ -329,3 +329,11 @@ def test_dose_in_gray(tmp_path):
     image = read(tmp_path, ds)
     assert image.unit == "Gy"
     np.testing.assert_allclose(image.voxels.transpose(2, 1, 0), ds.pixel_array * float(ds.DoseGridScaling), rtol=1e-6)
+
+
+def test_padding_that_is_written_as_negative_beside_unsigned_pixels(tmp_path):
+    ds = dataset(np.full((4, 5), 63536, np.uint16), Modality="OT", RescaleIntercept=0)
+    ds.add_new("PixelPaddingValue", "SS", -2000)
+    image = read(tmp_path, ds)
+    assert image.header["padding"] == (63536.0, 63536.0)
+    assert rescale.padding_mask(image).all()

@@ -44,7 +44,7 @@ def test_real_segmentations_are_those_of_highdicom(shared_data, name):
 
 def test_overlapping_segments_are_refused_and_can_be_chosen(shared_data):
     path = shared_data / "dicom_seg" / "dcmqi" / "partial_overlaps.dcm"
-    with pytest.raises(UnreadableImage, match=r"segments overlap: 1 \(GREEN\) and 2 \(ORANGE\); choose"):
+    with pytest.raises(UnreadableImage, match=r"segments overlap: 1 \(GREEN\) and 2 \(ORANGE\); save segments"):
         read_segmentation(path)
     by_name, by_number = read_segmentation(path, segments=["PURPLE"]), read_segmentation(path, segments=[3])
     np.testing.assert_array_equal(by_name.voxels, by_number.voxels)
