@@ -158,5 +158,5 @@ def test_boxes_for_new_images_stand_in_for_prompts_from_the_truth(tmp_path):
     pd.DataFrame(rows).to_csv(table, index=False)
     found = ask(done, [image, study.file("images", 1)], tmp_path / "new", prompts=table)  # by its name, and by its path
     assert found.attrs["left_out"] == [] and len(found) == 2
-    with pytest.raises(DataError, match="no prompt in boxes.csv"):
+    with pytest.raises(DataError, match=r"no prompt in boxes\.csv"):
         ask(done, study.file("images", 2), tmp_path / "other", prompts=table)
