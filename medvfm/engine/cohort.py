@@ -40,8 +40,9 @@ class Readable:
 def read(tasks: Sequence[Task], learner: Learner, table: CaseTable, context: RunContext) -> Readable:
     """Read the cases that have a truth for one of the tasks; the learner's store holds those that can be used."""
     labelled = [case for case in table.cases if any(task.has_truth(case) for task in tasks)]
-    context.console.say(f"reading {len(labelled)} cases")
-    left_out = learner.read(labelled, context)
+    context.console.say(f"reading {plural(len(labelled), 'case')}")
+    with context.console.working("looking at files"):
+        left_out = learner.read(labelled, context)
     readable = learner.store.cases
     if not readable:
         first = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""

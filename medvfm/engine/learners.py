@@ -270,10 +270,12 @@ class LoopLearner:
         select = self._select if stage.method.needs_truth else LOSS  # what needs no truth answers no task yet
         examples = _Examples(self.adapter, store, train_rows, transform, self._frozen, labels, balanced)
         per_epoch = steps * batch_size if steps else len(train_rows)
+        an_epoch, epochs = math.ceil(per_epoch / batch_size), own["epochs"]
 
         def batches(epoch: int) -> Iterable[tuple[Batch, int]]:
             examples.plan(per_epoch, self._seed, epoch)
-            for batch, count in _loaded(examples, batch_size, self.adapter, context):
+            loaded = _loaded(examples, batch_size, self.adapter, context)
+            for batch, count in context.console.track(loaded, an_epoch, f"epoch {epoch + 1}/{epochs}", done=False):
                 yield (batch if weights is None else {**batch, "class_weights": weights}), count
 
         def validate() -> dict[str, float]:
@@ -281,12 +283,13 @@ class LoopLearner:
                 return {LOSS.name: self._validation_loss(rows.val, batch_size)} if len(rows.val) else {}
             if choose is None:
                 return {}
-            return {select.name: choose(list(self.answer(rows.val)))}
+            answered = context.console.track(self.answer(rows.val), len(rows.val), "validation cases", done=False)
+            return {select.name: choose(list(answered))}
 
         history = train.fit(
             self.adapter,
             batches,
-            math.ceil(per_epoch / batch_size),
+            an_epoch,
             validate,
             train.Settings(**own),  # type: ignore[arg-type]
             select=select.name,

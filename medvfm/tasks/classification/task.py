@@ -59,6 +59,9 @@ class ScoreTableOptions(BaseModel):
     allow_missing: bool = False
 
 
+BUILT_IN = baselines.BUILT_IN  # for `medvfm list baselines`
+
+
 @dataclass(frozen=True)
 class ClassificationTask:
     """Classes in order, kind, and the unit that is scored. See core.protocols.Task.
