@@ -111,7 +111,7 @@ def _progress(stream: TextIO) -> Progress:
             return Text(count if left is None else f"{count}, {_time(left)} left")
 
     class Bar(BarColumn):
-        def render(self, task: Task):  # type: ignore[no-untyped-def]
+        def render(self, task: Task):
             return Text("") if task.total is None else super().render(task)
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), Bar(bar_width=24), Amount(""))

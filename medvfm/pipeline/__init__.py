@@ -104,8 +104,14 @@ def predict(
         context,
     )
     path = out / "predictions.csv"
-    run_directory.write_table(path, table)
+    run_directory.write_table(path, _readable(table))
     return path, left_out
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers with six significant digits: what lies beyond is noise of the machine. Decisions were made before."""
+    numbers = table.select_dtypes("float").columns
+    return table.assign(**{name: table[name].map(lambda v: float(f"{v:.6g}")) for name in numbers})
 
 
 def _form(wanted: str | None, known: Sequence[str]) -> str:
