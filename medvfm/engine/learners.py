@@ -18,7 +18,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import CaseFittingAdapter, Choose, Embedded, FeatureAdapter, TowerAdapter
+from medvfm.core.capabilities import (
+    CaseFittingAdapter,
+    Choose,
+    Embedded,
+    FeatureAdapter,
+    SettlingAdapter,
+    TowerAdapter,
+)
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError
 from medvfm.core.item import Item
@@ -166,6 +173,11 @@ class LoopLearner:
         self._context = context
         self.adapter.module.to(context.device)
         left_out = self.store.read(cases, context)
+        if isinstance(self.adapter, SettlingAdapter) and self.store.cases:
+            said = self.adapter.settle(self.store.item(0, for_training=False, with_truth=False))
+            self.adapter.module.to(context.device)
+            if said:
+                context.console.say(f"  {said}")
         for number, stage in enumerate(self._stages):
             if stage.table is not None:
                 self.stage_stores[number] = self._read_stage(stage, context)

@@ -293,11 +293,11 @@ def worst_place(truth: np.ndarray, prediction: np.ndarray, value: int | None = N
     part = np.pad(wrong[box], 1)
     if part.shape[2] == 3:  # a picture: its one slice has no neighbours, which are no agreement
         depth = ndimage.distance_transform_edt(part[:, :, 1])[:, :, None]
-        deepest = (*np.unravel_index(int(depth.argmax()), depth.shape)[:2], 1)
+        depth = np.pad(depth, ((0, 0), (0, 0), (1, 1)))
     else:
         depth = ndimage.distance_transform_edt(part)
-        deepest = np.unravel_index(int(depth.argmax()), depth.shape)
-    i, j, k = (int(at) - 1 + side.start for at, side in zip(deepest, box, strict=True))
+    deepest = np.argwhere(depth == depth.max())[0]
+    i, j, k = (deepest - 1 + [side.start for side in box]).tolist()
     return i, j, k
 
 
