@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +14,7 @@ import medvfm.adapters
 import medvfm.tasks
 from medvfm.core import yaml_source
 from medvfm.core.data_card import DataCard, load_card
-from medvfm.core.errors import DataCardError, MedvfmError, RecipeError, nearest
+from medvfm.core.errors import DataCardError, DataError, MedvfmError, RecipeError, nearest
 
 PACKAGE = Path(__file__).parent
 # A room is searched wherever its package lies: the house's folder, and others that a user appends to `__path__`.
@@ -89,16 +91,37 @@ def _recipes() -> list[tuple[str, str]]:
 
 
 def _cards() -> list[tuple[str, str]]:
-    return [(name, load_card(path).title) for name, path in shipped("data_cards").items()]
+    """Shipped cards, and whether their data are on this machine."""
+    from medvfm.io.dataset import roots  # brings pandas, which nothing else here needs
 
-
-def _runs() -> list[tuple[str, str]]:
-    """Runs in ./runs with their status."""
     found = []
-    for path in sorted(Path("runs").glob("*/run.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        found.append((path.parent.name, f"{record.get('status')}: {record.get('title')}"))
+    for name, path in shipped("data_cards").items():
+        card = load_card(path)
+        folder = roots.here(card)
+        there = f"here: {folder}" if folder is not None else "can be generated" if card.generator else ""
+        found.append((name, f"{card.title} [{there or 'not here'}]"))
     return found
+
+
+def runs(folders: Sequence[Path]) -> list[tuple[str, str]]:
+    """Every run below the folders, with its status: those of `run`, `evaluate` and `data show` alike."""
+    found = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError("no such folder", where=folder, remedy="`medvfm list runs FOLDER` looks below FOLDER")
+        for where, inner, files in os.walk(folder):
+            inner[:] = [] if "run.json" in files else sorted(name for name in inner if not name.startswith("."))
+            if "run.json" in files:
+                found.append((where, _said_of_run(Path(where) / "run.json")))
+    return found
+
+
+def _said_of_run(path: Path) -> str:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return f"{record['status']}, {record['kind']}, {str(record.get('created'))[:10]}: {record.get('title')}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "run.json cannot be read"
 
 
 LISTS = {
@@ -106,5 +129,4 @@ LISTS = {
     "tasks": lambda: _documented("tasks"),
     "recipes": _recipes,
     "cards": _cards,
-    "runs": _runs,
 }

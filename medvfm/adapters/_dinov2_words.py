@@ -20,6 +20,14 @@ PIXELS = {  # by method, of segmentation
     "last_blocks": "A decoder on {model}, the encoder's last blocks fine-tuned,",
     "full": "A decoder on {model}, the encoder fine-tuned in full,",
 }
+LABELS = {  # by method: weights and method on one line
+    "linear_probe": "linear probe on {model}",
+    "knn": "nearest neighbours on {model}",
+    "dense_head": "decoder on {model}",
+    "lora": "LoRA on {model}",
+    "last_blocks": "last blocks of {model}, fine-tuned",
+    "full": "{model}, fine-tuned",
+}
 DECODERS = {
     "linear": "A linear decoder on the last features gave each pixel its structure",
     "conv": "A convolutional decoder on a pyramid of the encoder's features gave each pixel its structure",
@@ -36,6 +44,7 @@ def said(record: Mapping[str, Any]) -> dict[str, Any]:
     subject = (PIXELS if dense else CASES)[method].replace("{model}", model)
     return {
         "title": model,
+        "label": LABELS[method].replace("{model}", model),
         "subject": subject[:1].upper() + subject[1:] if model == FROM_SCRATCH else subject,
         "input": [f"{DECODERS[record['decoder']]}, and masks were put back on the image's grid."] if dense else [],
         "prompts": [],

@@ -12,6 +12,13 @@ METHODS = {
     "full": "{model}, fine-tuned in full,",
     "promptless": "{model}, with learned prompts of each class,",
 }
+LABELS = {
+    "zero_shot": "{model}, zero-shot",
+    "decoder": "{model}, decoder fine-tuned",
+    "lora": "LoRA on {model}",
+    "full": "{model}, fine-tuned",
+    "promptless": "{model}, learned prompts",
+}
 FRAMES = {  # by the name of the input contract
     "sam": "resized to a longest side of {side} px, normalised by ImageNet's mean and standard deviation, and padded "
     "with zeros to a square (the input of SAM)",
@@ -45,6 +52,7 @@ def said(record: Mapping[str, Any]) -> dict[str, Any]:
     )
     return {
         "title": title,
+        "label": title if scratch else LABELS[method].replace("{model}", title),
         "subject": head.replace("{model}", f"A {title}" if scratch else title),
         "input": [f"Images were {frame}.", *interpolated, *(["Initial weights were random."] if scratch else [])],
         "prompts": _prompts(record),

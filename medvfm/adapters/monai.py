@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +20,10 @@ from medvfm.adapters import _monai_words
 from medvfm.core.errors import RecipeError, WeightsError
 from medvfm.core.item import Item
 from medvfm.core.options import checked
+from medvfm.core.plurals import plural
 from medvfm.core.protocols import Augment, Batch, Method, Record, Task
 from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.io import run_directory
 from medvfm.models import monai_networks
 from medvfm.models.inputs.volumes import VolumePreparer
 from medvfm.nn import dense_losses, state
@@ -42,6 +44,7 @@ METHODS = {
 }
 DEFAULT_METHOD = "full"
 DEFAULT_WEIGHTS = "scratch"
+NETWORK = "network.json"  # beside the weights: what the options left open, as it was chosen
 SAMPLE = 200_000  # voxels of a case that its mean and deviation are taken from
 TRAINING = {"epochs": 8, "batch_size": 2, "steps": 60, "learning_rate": 2e-3, "weight_decay": 1e-5}
 
@@ -50,8 +53,9 @@ class Options(BaseModel):
     """What `adapter.options` may say.
 
     network  which of MONAI's; a bundle brings its own
-    dims     3 for volumes, 2 for slices and pictures
-    patch    voxels (slices, rows, columns), or (rows, columns); multiples of 16, for swin_unetr of 32 from 64 on
+    dims     3 for volumes, 2 for slices and pictures; null: 2 where the first case has one slice, else 3
+    patch    voxels (slices, rows, columns), or (rows, columns); multiples of 16, for swin_unetr of 32 from 64 on;
+             null: 128 pixels or 48 voxels (64 for swin_unetr) a side, less where the first case is smaller
     width    channels of the first level
     overlap  of neighbouring windows when a volume is put together
     roles    which images of a case are the channels, in order; null takes all
@@ -59,11 +63,11 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     network: Literal["unet", "segresnet", "swin_unetr", "dynunet"] = "unet"
-    dims: Literal[2, 3] = 3
+    dims: Literal[2, 3] | None = None
     patch: tuple[int, ...] | None = None
     width: int = Field(16, ge=4)
     overlap: float = Field(0.5, ge=0, lt=1)
-    channels: int = Field(1, ge=1, description="of the images: 3 for colour, the number of roles")
+    channels: int | None = Field(None, ge=1, description="of the images; null: those of the first case")
     roles: tuple[str, ...] | None = None
 
 
@@ -86,7 +90,11 @@ class MonaiAdapter:
         windows: Mapping[str, tuple[float, float]],
         read: Mapping[Any, Any],
         loss: str,
+        remade: Callable[[Options], tuple[nn.Module, Mapping[str, Any]]] | None = None,
     ) -> None:
+        """remade: another network, of options that the first case settles; None where the network is given."""
+        self._remade, self._asked = remade, options
+        options = options.model_copy(update={"dims": options.dims or 3, "channels": options.channels or 1})
         self.question, self.module, self._options, self._loss = question, network, options, loss
         self._source, self.method = source, method
         self._statistics: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -96,6 +104,23 @@ class MonaiAdapter:
     def start_stage(self, method: str, options: Mapping[str, object]) -> None:
         """Another stage trains the same weights on."""
         self.method = method
+
+    def settle(self, item: Item) -> str:
+        """Choose from the first case what the options leave open; in words, what was chosen."""
+        asked, (channels, *shape) = self._asked, item.pixels.shape
+        if self._remade is None or None not in (asked.dims, asked.channels, asked.patch):
+            return ""
+        dims = asked.dims or (2 if shape[0] == 1 else 3)
+        chosen = asked.model_copy(update={"dims": dims, "channels": asked.channels or channels})
+        patch = asked.patch or _fitting(_patch(chosen), shape[3 - dims :], chosen.network)
+        self._become(chosen.model_copy(update={"patch": patch}))
+        sides = " x ".join(map(str, patch))
+        return f"{dims}D network, patches of {sides}, {plural(chosen.channels or 1, 'channel')}: as the first case is"
+
+    def _become(self, options: Options) -> None:
+        assert self._remade is not None
+        self._options, self.patch = options, _patch(options)
+        self.module, self._source = self._remade(options)
 
     # training
 
@@ -155,7 +180,7 @@ class MonaiAdapter:
         }
 
     def _with_channels(self, pixels: torch.Tensor) -> torch.Tensor:
-        wanted = self._options.channels
+        wanted = self._options.channels or 1
         if pixels.shape[0] == 1 and wanted > 1:
             return pixels.expand(wanted, *pixels.shape[1:])
         if pixels.shape[0] != wanted:
@@ -217,9 +242,12 @@ class MonaiAdapter:
     # what was trained, on disk
 
     def save(self, folder: Path) -> None:
+        run_directory.write_json(folder / NETWORK, self._options.model_dump(mode="json"))
         state.write(folder / "model.safetensors", state.trained(self.module))
 
     def load(self, folder: Path) -> None:
+        if self._remade is not None and (folder / NETWORK).is_file():
+            self._become(Options.model_validate_json((folder / NETWORK).read_text(encoding="utf-8")))
         state.put_trained(self.module, state.read(folder / "model.safetensors"))
 
     def record(self) -> Record:
@@ -243,10 +271,12 @@ def _padded(array: np.ndarray, shape: tuple[int, ...], fill: float) -> np.ndarra
 def _options(settings: AdapterSettings) -> Options:
     found = checked(Options, settings.options, "monai")
     step, least = (32, 64) if found.network == "swin_unetr" else (16, 16)
+    if found.dims is None and found.patch is not None and len(found.patch) in (2, 3):
+        found = found.model_copy(update={"dims": len(found.patch)})
     patch = _patch(found)
-    if len(patch) != found.dims or any(p % step or p < least for p in patch):
+    if len(patch) != (found.dims or 3) or any(p % step or p < least for p in patch):
         raise RecipeError(
-            f"patch {list(patch)}: {found.dims} sides, each a multiple of {step} from {least} on",
+            f"patch {list(patch)}: {found.dims or '2 or 3'} sides, each a multiple of {step} from {least} on",
             where="adapter.options.patch",
         )
     return found
@@ -260,6 +290,16 @@ def _patch(options: Options) -> tuple[int, ...]:
     return (64, 64, 64) if options.network == "swin_unetr" else (48, 48, 48)
 
 
+def _fitting(patch: tuple[int, ...], shape: Sequence[int], network: str) -> tuple[int, ...]:
+    """No larger than the case needs, in multiples that the network takes; one side stays at 32 or more, so that the
+    lowest level keeps more than one voxel."""
+    step, least = (32, 64) if network == "swin_unetr" else (16, 16)
+    sides = [min(p, max(least, -(-n // step) * step)) for p, n in zip(patch, shape, strict=True)]
+    if max(sides) < 32:
+        sides[-1] = 32
+    return tuple(sides)
+
+
 def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, task: Task) -> None:
     """What this adapter cannot do, said before data are read or weights are loaded."""
     options = _options(settings)
@@ -270,7 +310,7 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
         raise RecipeError(
             "a network of MONAI does not tell objects apart", where="task.kind", remedy="adapter sam does"
         )
-    if options.roles is not None and options.channels not in (1, len(options.roles)):
+    if options.roles is not None and options.channels not in (None, 1, len(options.roles)):
         raise RecipeError(
             f"{len(options.roles)} roles and {options.channels} channels", where="adapter.options.channels"
         )
@@ -292,21 +332,29 @@ def build(
     if options.roles is not None:
         options = options.model_copy(update={"channels": len(options.roles)})
     outputs = len(task.classes) + (task.kind == "semantic")
-    if weights in ("scratch", "tiny"):
+
+    def scratch(chosen: Options) -> tuple[nn.Module, Mapping[str, Any]]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = monai_networks.from_scratch(
-                options.network, options.dims, options.channels, outputs, options.width
+            made = monai_networks.from_scratch(
+                chosen.network, chosen.dims or 3, chosen.channels or 1, outputs, chosen.width
             )
-        digest = hashlib.sha256(json.dumps([options.model_dump(mode="json"), outputs, seed]).encode()).hexdigest()
-        source = {"source": "scratch", "sha256": digest, "licence": None}
+        digest = hashlib.sha256(json.dumps([chosen.model_dump(mode="json"), outputs, seed]).encode()).hexdigest()
+        return made, {"source": "scratch", "sha256": digest, "licence": None}
+
+    from_scratch = weights in ("scratch", "tiny")
+    if from_scratch:
+        network, source = scratch(options)
     else:
         network, source = monai_networks.from_bundle(weights)
-        given = monai_networks.outputs_of(network, options.dims, options.channels)
+        given = monai_networks.outputs_of(network, options.dims or 3, options.channels or 1)
         if given != outputs:
             raise WeightsError(f"the bundle gives {given} outputs, and the question needs {outputs}", where=weights)
     loss = train.loss or "dice_ce"
-    return MonaiAdapter(network, task, method, prepare, options, source, windows=windows, read=read, loss=loss)
+    return MonaiAdapter(
+        network, task, method, prepare, options, source, windows=windows, read=read, loss=loss,
+        remade=scratch if from_scratch else None,
+    )  # fmt: skip
 
 
 def training(method: str, weights: str | None, given: Train, task: str = "segmentation") -> Record:

@@ -20,6 +20,24 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        print(f"medvfm {metadata.version('medvfm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version, and no more")
+    ] = False,
+) -> None:
+    """Adapt foundation models to clinical imaging tasks, and report honestly how well they do."""
+
+
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe's path, or the name of a shipped one")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="override any dotted key")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: cuda where there is one")]
@@ -43,13 +61,18 @@ def run(
     strict: Strict = False,
 ) -> None:
     """Adapt, evaluate and report: medvfm run recipes/quickstart.yaml adapter.method=knn"""
-    loaded = _recipe(recipe, overrides)
-    from medvfm import pipeline
+    from medvfm.io.console import Console
 
-    finished = pipeline.run(loaded, out, resume=resume, device=device, strict=strict)
+    console = Console()
+    loaded = _recipe(recipe, overrides)
+    console.say(f"{loaded.title} ({loaded.adapter.name}, {loaded.data.card})")
+    with console.working("starting"):
+        from medvfm import pipeline
+        from medvfm.cli import summary
+
+    finished = pipeline.run(loaded, out, resume=resume, device=device, strict=strict, console=console)
     directory, record = finished.directory, finished.record
-    _numbers(record)
-    print(f"report: {directory / 'report.html'}")
+    summary.show(directory)
     left = len(record["data"].get("left_out", []))
     print(
         f"{len(record['metrics'])} numbers in {directory / 'run.json'}" + (f"; {left} cases left out" if left else "")
@@ -149,10 +172,9 @@ def evaluate(
         seed=seed,
         **{name: value for name, value in given.items() if value not in (None, [], False)},
     )
-    from medvfm.io.run_directory import read_record
+    from medvfm.cli import summary
 
-    _numbers(read_record(out))
-    print(f"report: {out / 'report.html'}")
+    summary.show(out)
 
 
 @app.command()
@@ -160,27 +182,42 @@ def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None
     """Render report.html again from a run directory: medvfm report runs/lesion"""
     from medvfm import pipeline
 
-    print(f"report: {pipeline.report(run)}")
+    pipeline.report(run)
+    from medvfm.cli import summary
+
+    summary.show(run)
 
 
 @app.command("list")
 def list_names(
-    what: Annotated[str, typer.Argument(help="adapters, methods, tasks, metrics, recipes, cards or runs")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="adapters, methods, tasks, metrics, baselines, augmentations, postprocess, recipes, cards or runs"
+        ),
+    ],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="of runs: where to look, default runs")
+    ] = None,
 ) -> None:
-    """What there is to choose from: medvfm list metrics"""
+    """What there is to choose from: medvfm list metrics, medvfm list runs results older_results"""
     from medvfm import lookup
+    from medvfm.cli.listing import show
     from medvfm.core.errors import RecipeError, nearest
 
-    if what in ("methods", "metrics"):  # they stand in code that imports torch
+    heavy = ("methods", "metrics", "baselines", "augmentations", "postprocess")  # they stand in code that imports torch
+    if folders and what != "runs":
+        raise RecipeError("folders are for `medvfm list runs`", where=str(folders[0]))
+    if what in heavy:
         from medvfm import pipeline
 
-        found = pipeline.methods() if what == "methods" else pipeline.metrics()
+        show(getattr(pipeline, what)())
+    elif what == "runs":
+        show(lookup.runs(folders or [f for f in (Path("runs"),) if f.is_dir()]), none="no run below this folder's runs")
     elif what in lookup.LISTS:
-        found = lookup.LISTS[what]()
+        show(lookup.LISTS[what]())
     else:
-        raise RecipeError(f"no list {what!r}; {nearest(what, [*lookup.LISTS, 'methods', 'metrics'])}")
-    for name, summary in found:
-        print(f"{name:<34} {summary}".rstrip())
+        raise RecipeError(f"no list {what!r}; {nearest(what, [*lookup.LISTS, *heavy, 'runs'])}")
 
 
 @app.command()
@@ -188,10 +225,15 @@ def schema(what: Annotated[str, typer.Argument(help="recipe or card")]) -> None:
     """The JSON Schema, for editors: medvfm schema recipe"""
     import json
 
-    from medvfm.core import data_card, recipe
+    from medvfm.core import data_card
     from medvfm.core.errors import RecipeError, nearest
 
-    schemas = {"recipe": recipe.json_schema, "card": data_card.json_schema}
+    def of_recipe() -> dict[str, Any]:
+        from medvfm.pipeline import values_used
+
+        return values_used.schema()
+
+    schemas = {"recipe": of_recipe, "card": data_card.json_schema}
     if what not in schemas:
         raise RecipeError(f"no schema {what!r}; {nearest(what, schemas)}")
     print(json.dumps(schemas[what](), indent=2))
@@ -208,32 +250,6 @@ def doctor() -> None:
 
 def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _numbers(record: dict) -> None:
-    """The main numbers as a table: every metric of the model, and of baselines the first."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=record["title"], title_justify="left", header_style="bold")
-    for name in ("metric", "of", "value", "interval", "cases", "patients"):
-        table.add_column(name, justify="right" if name in ("value", "cases", "patients") else "left")
-    rows = [
-        r
-        for r in record["metrics"]
-        if r["split"] == "test"
-        and not r["group"]
-        and not r["metric"].endswith("_difference")
-        and (not r["baseline"] or r["metric"] == record["metrics"][0]["metric"])
-    ]
-    for row in rows:
-        of = " ".join(str(p) for p in (row["target"], f"({row['baseline']})" if row["baseline"] else None) if p)
-        value = (
-            "-" if row["value"] is None else f"{row['value']:.0f}" if row["unit"] == "cases" else f"{row['value']:.3f}"
-        )
-        interval = row["note"] or "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-        table.add_row(row["metric"], of, value, interval, str(row["cases"]), str(row["patients"]))
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
 
 
 def main() -> None:

@@ -112,6 +112,15 @@ class PromptedAdapter(Protocol):
 
 
 @runtime_checkable
+class SettlingAdapter(Protocol):
+    """What an adapter has besides that chooses from the data what its options leave open (`module` may be remade)."""
+
+    def settle(self, item: Item) -> str:
+        """From the first case that was read; in words what was chosen, or nothing."""
+        ...
+
+
+@runtime_checkable
 class ManyTaskAdapter(Protocol):
     """What an adapter has besides that answers several tasks with the same weights."""
 

@@ -38,8 +38,9 @@ def read(plan: Plan, learner: Learner, table: CaseTable, context: RunContext) ->
     """Read the cases that have a truth for one of the tasks; the learner's store holds those that can be used."""
     known = case_names.with_stems(table.cases, safe=plan.safe_ids)
     labelled = [case for case in known if any(entry.task.has_truth(case) for entry in plan.tasks)]
-    context.console.say(f"reading {len(labelled)} cases")
-    left_out = learner.read(labelled, context)
+    context.console.say(f"reading {plural(len(labelled), 'case')}")
+    with context.console.working("looking at files"):
+        left_out = learner.read(labelled, context)
     readable = learner.store.cases
     if not readable:
         first = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""

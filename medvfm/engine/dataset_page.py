@@ -54,7 +54,7 @@ def write(card: DataCard, table: CaseTable | None, found: Findings | None, direc
     if table is None or found is None:
         record["answer"] = "The card alone: its data are not on this machine."
     else:
-        record["answer"] = _answer(table, found)
+        record["answer"] = _answer(card, table, found)
         record["data"] |= _data(table, found)
         record["measures"] = _measures(found.looks)
         record["truth"] = _truth(found)
@@ -73,15 +73,17 @@ def _claim(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
 
 
-def _answer(table: CaseTable, found: Findings) -> str:
+def _answer(card: DataCard, table: CaseTable, found: Findings) -> str:
+    """What was found in the files, and what the card says against the data: neither is told without the other."""
     owners = len({case.owner for case in found.cases})
     known = any(case.patient_id is not None for case in table.cases)
     whose = f" of {plural(owners, 'patient')}" if known else ""
-    errors, warnings = (
-        plural(len(told), word) if told else f"no {word}s"
-        for told, word in ((found.errors, "error"), (found.warnings, "warning"))
-    )
-    return f"{plural(len(found.cases), 'case')}{whose} can be read; {errors}, {warnings}."
+    told = ((found.errors, "error"), (found.warnings, "warning"), (card.confounders, "known confounder"),
+            (card.known_flaws, "known flaw"))  # fmt: skip
+    against = [plural(len(what), word) for what, word in told if what]
+    said = "; " + ", ".join(against) if against else "; no errors, no warnings"
+    unknown = "" if known else " (patients unknown)"
+    return f"{plural(len(found.cases), 'case')}{whose}{unknown} can be read{said}."
 
 
 def _parts(cases: Sequence[Case]) -> dict[str, list[Case]]:

@@ -18,7 +18,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import CaseFittingAdapter, Choose, Embedded, FeatureAdapter, TowerAdapter
+from medvfm.core.capabilities import (
+    CaseFittingAdapter,
+    Choose,
+    Embedded,
+    FeatureAdapter,
+    SettlingAdapter,
+    TowerAdapter,
+)
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError
 from medvfm.core.item import Item
@@ -166,6 +173,11 @@ class LoopLearner:
         self._context = context
         self.adapter.module.to(context.device)
         left_out = self.store.read(cases, context)
+        if isinstance(self.adapter, SettlingAdapter) and self.store.cases:
+            said = self.adapter.settle(self.store.item(0, for_training=False, with_truth=False))
+            self.adapter.module.to(context.device)
+            if said:
+                context.console.say(f"  {said}")
         for number, stage in enumerate(self._stages):
             if stage.table is not None:
                 self.stage_stores[number] = self._read_stage(stage, context)
@@ -270,10 +282,12 @@ class LoopLearner:
         select = self._select if stage.method.needs_truth else LOSS  # what needs no truth answers no task yet
         examples = _Examples(self.adapter, store, train_rows, transform, self._frozen, labels, balanced)
         per_epoch = steps * batch_size if steps else len(train_rows)
+        an_epoch, epochs = math.ceil(per_epoch / batch_size), own["epochs"]
 
         def batches(epoch: int) -> Iterable[tuple[Batch, int]]:
             examples.plan(per_epoch, self._seed, epoch)
-            for batch, count in _loaded(examples, batch_size, self.adapter, context):
+            loaded = _loaded(examples, batch_size, self.adapter, context)
+            for batch, count in context.console.track(loaded, an_epoch, f"epoch {epoch + 1}/{epochs}", done=False):
                 yield (batch if weights is None else {**batch, "class_weights": weights}), count
 
         def validate() -> dict[str, float]:
@@ -281,12 +295,13 @@ class LoopLearner:
                 return {LOSS.name: self._validation_loss(rows.val, batch_size)} if len(rows.val) else {}
             if choose is None:
                 return {}
-            return {select.name: choose(list(self.answer(rows.val)))}
+            answered = context.console.track(self.answer(rows.val), len(rows.val), "validation cases", done=False)
+            return {select.name: choose(list(answered))}
 
         history = train.fit(
             self.adapter,
             batches,
-            math.ceil(per_epoch / batch_size),
+            an_epoch,
             validate,
             train.Settings(**own),  # type: ignore[arg-type]
             select=select.name,

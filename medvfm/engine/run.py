@@ -102,16 +102,18 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     cases = learner.store.cases
     checkpoint_data.hold(context.checkpoint, plan, learner, folds)
     clock.lap("reading")
-    fitted = fitting.fit_all(plan, plan.model, learner, folds, baselines.moments(plan), context)
+    with context.console.working("fitting"):
+        fitted = fitting.fit_all(plan, plan.model, learner, folds, baselines.moments(plan), context)
     clock.lap("fitting")
     found = fitting.collected(plan, fitted, out, context, recalibrate=recipe.evaluate.recalibrate == "platt")
     clock.lap("answering")
 
     openings = test_openings.open_test_set(plan.card.name, task.name, task.classes)
     oracle = learner.adapter.oracle
-    rows = judging.rows(found.test, found.points, note=oracle)
-    rows += judging.subgroups(found.test, found.points, recipe.evaluate.subgroups, note=oracle)
-    rows += judging.rows(found.val, found.points, split="val", note=oracle) if found.val is not None else []
+    with context.console.working("metrics and their intervals"):
+        rows = judging.rows(found.test, found.points, note=oracle)
+        rows += judging.subgroups(found.test, found.points, recipe.evaluate.subgroups, note=oracle)
+        rows += judging.rows(found.val, found.points, split="val", note=oracle) if found.val is not None else []
     rows += _robustness(plan, judging, fitted, found.points, context)
     clock.lap("evaluation")
 
@@ -122,7 +124,10 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     fixed: dict[str, Record] = {}
     for name, made in plan.baselines.items():
         say(f"baseline {name}")
-        base, base_rows, others[name] = baselines.evaluated(plan, judging, name, made, folds, fitted, found, context)
+        with context.console.working(f"fitting and evaluating {name}"):
+            base, base_rows, others[name] = baselines.evaluated(
+                plan, judging, name, made, folds, fitted, found, context
+            )
         rows += base_rows
         fixed[name] = records.thresholds(base.points)
         tables.add(base, name, task=named)
@@ -135,6 +140,8 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     tables.write(out)
     saved_model.save(out / "weights", recipe, [f.learner.adapter for f in fitted], found.points)
     all_true = StoredCases(learner.store, np.arange(len(cases)))
+    with context.console.working("pictures"):
+        pictures = task.pictures(found.test, found.points, plan.specs, _seen(out, fitted, task))
     warnings = [
         *records.oracle_warning(oracle),
         *records.warnings(plan.card, rows, openings, any(c.patient_id is not None for c in cases)),
@@ -172,7 +179,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         "baselines": others,
         "thresholds": records.thresholds(found.points),
         "baseline_thresholds": fixed,
-        **task.pictures(found.test, found.points, plan.specs, _seen(out, fitted, task)),
+        **pictures,
         "warnings": list(dict.fromkeys(warnings)),
         "metrics": as_records(rows),
     }

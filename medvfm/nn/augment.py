@@ -5,6 +5,7 @@ torchvision takes four seconds to import, so it is imported only where a recipe 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +33,24 @@ KNOWN = (
 Transform = Callable[
     [np.ndarray, np.ndarray | None, np.random.Generator], tuple[np.ndarray, np.ndarray | None]
 ]  # pixels, labels or None, generator; to both
+
+
+def listed() -> list[tuple[str, str]]:
+    """Each of KNOWN and its options with their defaults; those of torchvision.transforms.v2 bear its names."""
+    from torchvision.transforms import v2
+
+    found = []
+    for name in KNOWN:
+        given = inspect.signature(getattr(v2, name)).parameters.values()
+        found.append((name, ", ".join(str(p).partition(":")[0] + _default(p) for p in given)))
+    return found
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    if parameter.default is inspect.Parameter.empty:
+        return ""
+    shown = getattr(parameter.default, "value", parameter.default)
+    return f"={shown}"
 
 
 def build(wanted: Sequence[Any]) -> Transform:

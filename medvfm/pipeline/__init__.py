@@ -31,7 +31,8 @@ from medvfm.io.dataset import case_names, roots
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import Run
-from medvfm.pipeline import planning, where
+from medvfm.nn import augment
+from medvfm.pipeline import planning, values_used, where
 from medvfm.report import page
 
 NAMED = 5
@@ -60,7 +61,8 @@ def run(
         if not checkpoint.exists(context.checkpoint):  # nothing was trained yet: --resume would have nothing to go on
             run_directory.free(directory, made=made)
         raise
-    page.render(directory)
+    with console.working("report"):
+        page.render(directory)
     return Run(directory)
 
 
@@ -69,6 +71,7 @@ def check(recipe: Recipe, *, ready: bool, device: str | None = None, console: Co
     planned = planning.plan(recipe)
     method = planned.model.stages[-1].method_name
     lines = [f"{recipe.title}: {recipe.adapter.name} {method} on {planned.card.name}: recipe is valid"]
+    lines += values_used.lines(planned)
     if ready:
         console = console or Console()
         root = _root(planned.card, recipe, console)
@@ -199,6 +202,29 @@ def methods() -> list[tuple[str, str]]:
     """Adapter and method, with what it does."""
     tables = [(name, lookup.module("adapters", name, name).METHODS) for name in lookup.modules("adapters")]
     return [(f"{name} {method}", entry.summary) for name, table in tables for method, entry in table.items()]
+
+
+def baselines() -> list[tuple[str, str]]:
+    """What a recipe may name under `baselines`: built in, by task, and every adapter."""
+    found = []
+    for name in lookup.modules("tasks"):
+        built_in = dict(getattr(lookup.module("tasks", name, name), "BUILT_IN", {}))
+        found += [(baseline, f"{name}: {summary}") for baseline, summary in built_in.items()]
+    for name in lookup.modules("adapters"):
+        own = getattr(lookup.module("adapters", name, name), "BASELINES", {})
+        found += [(baseline, f"{name}: {summary}") for baseline, summary in own.items()]
+    return found + [(name, f"adapter: {summary}") for name, summary in lookup.LISTS["adapters"]()]
+
+
+def augmentations() -> list[tuple[str, str]]:
+    """What a recipe may name under `train.augment`, with the options that each takes."""
+    return augment.listed()
+
+
+def postprocess() -> list[tuple[str, str]]:
+    """What a recipe may name under `task.postprocess`, by task."""
+    tables = {name: getattr(lookup.module("tasks", name, name), "POSTPROCESS", {}) for name in lookup.modules("tasks")}
+    return [(step, f"{name}: {summary}") for name, steps in tables.items() for step, summary in steps.items()]
 
 
 def metrics() -> list[tuple[str, str]]:

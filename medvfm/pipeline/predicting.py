@@ -74,7 +74,7 @@ def predict(
         where.context(folder, device, strict, console or Console()),
     )
     if path is not None:
-        run_directory.write_table(path, answered.table)
+        run_directory.write_table(path, _readable(answered.table))
     answered.table.attrs |= {"left_out": [*inputs.left_out, *answered.left_out], "unlike": answered.unlike}
     return answered.table
 
@@ -108,6 +108,12 @@ def _inputs(
         named += tables.read_cases(card, root).cases
     roles = list(dict.fromkeys(role for layout in planned.card.layouts for role in layout.images)) or ["image"]
     return input_cases.given([path for path in paths if path not in cards], named, roles), images
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers with six significant digits: what lies beyond is noise of the machine. Decisions were made before."""
+    numbers = table.select_dtypes("float").columns
+    return table.assign(**{name: table[name].map(lambda v: float(f"{v:.6g}")) for name in numbers})
 
 
 def _form(wanted: str | None, known: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medvfm.io.run_directory import write_text
-from medvfm.report import markup, run_view, sections, sentences, text
+from medvfm.report import headline, markup, run_view, sections, text
 from medvfm.report.section import PageSection
 from medvfm.report.sections import baselines, data, methods, model, numbers, record, subgroups
 
@@ -23,7 +23,6 @@ COMMON = (
     PageSection(150, record.TITLE, record.build),
 )
 PAGES = {"card": "dataset"}  # folders of records that have a page of their own, by their kind
-HEADLINE_NUMBERS = 8
 
 
 def render(directory: Path) -> Path:
@@ -47,7 +46,7 @@ def page(found: run_view.View) -> str:
         for section, body in built
         if body is not None
     ]
-    record = found.record
+    record, head = found.record, headline.build(found)
     return (
         markup.fragment(
             "page",
@@ -58,15 +57,12 @@ def page(found: run_view.View) -> str:
             date=text.date(record.get("created")) if record.get("created") else "",
             task=found.task,
             card=found.part("data", "card"),
-            answer=sentences.answer(found),
-            own_answer=record.get("answer"),
-            comparison=sentences.comparison(found),
-            oracle=found.oracle,
-            warnings=_warnings(found),
-            key=_key_rows(found),
-            unit=found.unit,
-            several=len(found.task.get("classes", [])) > 1,
-            whole=run_view.WHOLE,
+            head=head,
+            key=[{**row, "name": headline.number_name(found, row)} for row in head.numbers]
+            if head.table is None
+            else [],
+            simulated=headline.SIMULATED,
+            told_by_truth=headline.ORACLE,
             sections=shown,
         )
         + "\n"
@@ -86,24 +82,3 @@ def _in_folder(name: str) -> Sequence[PageSection]:
         return ()
     found: Sequence[PageSection] = importlib.import_module(f"medvfm.report.sections.{name}").SECTIONS
     return found
-
-
-def _warnings(found: run_view.View) -> list[str]:
-    """Those of the record and the card; simulated data and prompts from the truth have banners of their own."""
-    title = found.part("data", "card").get("title")
-    own = f"{title} is simulated" if title and found.part("data", "card").get("simulated") else None
-    elsewhere = (*([own] if own else []), *(["Prompts come from the truth"] if found.oracle else []))
-    said = [str(w) for w in found.record.get("warnings") or [] if not str(w).startswith(elsewhere)]
-    return said + [f"Known confounding: {c}" for c in found.part("data", "card").get("confounders") or []]
-
-
-def _key_rows(found: run_view.View) -> list[run_view.Row]:
-    """The numbers that stand large: of all targets together where there are several; then each structure's first."""
-    primary = found.primary
-    if primary is None:
-        return []
-    whole = run_view.WHOLE if primary.get("target") in run_view.WHOLE else (primary["target"], None)
-    rows = [r for r in found.rows() if r.get("target") in whole]
-    if primary.get("target") == run_view.MEAN:
-        rows += [r for r in found.rows(metric=primary["metric"]) if r.get("target") not in whole]
-    return rows[:HEADLINE_NUMBERS]

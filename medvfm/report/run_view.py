@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,8 @@ class View:
 
     def baseline(self, name: str) -> str:
         """What a baseline is called: by its adapter, by the task where it is built in, else by its own name."""
-        said = self.part("baselines", name, "said").get("title")
+        words = self.part("baselines", name, "said")
+        said = words.get("label") or words.get("title")
         return str(said or self.word(f"baseline_{name}") or name.replace("_", " "))
 
     @cached_property
@@ -129,13 +130,25 @@ class View:
 
     @cached_property
     def names_patients(self) -> bool:
-        """Whether cases are known to be of patients; where not, each counts as one."""
-        return not any(re.search(r"\bnames? no patients\b", str(w)) for w in self.record.get("warnings") or [])
+        """Whether cases are known to be of patients; where not, each counts as one, and no number of them is told."""
+        said = self.part("data", "card").get("patients", "known") != "known"
+        return not said and not any(self.says_unknown(w) for w in self.record.get("warnings") or [])
+
+    @staticmethod
+    def says_unknown(warning: Any) -> bool:
+        """A warning of the record that is about patients who are not named."""
+        return re.search(r"\bnames? no patients\b|^Patients are unknown\b", str(warning)) is not None
+
+    @property
+    def owner(self) -> str:
+        """Who is resampled, in the singular: the patient, or the unit where patients are unknown."""
+        return "patient" if self.names_patients else self.unit
 
     @property
     def unit(self) -> str:
         """What is scored: image, side, exam or patient."""
-        return str(self.task.get("unit") or "case")
+        unit = str(self.task.get("unit") or "case")
+        return "case" if unit == "patient" and not self.names_patients else unit
 
     @property
     def level(self) -> float:
@@ -190,7 +203,8 @@ def load(directory: Path) -> View:
     """Read a run directory; predictions that are no scores, such as masks, are left to the sections of their task."""
     model, baselines = _scores(directory)
     measures = _table(directory / "measures.parquet", MEASURES)
-    return View(directory, _without_nulls(read_record(directory)), model, baselines, measures)
+    view = View(directory, _without_nulls(read_record(directory)), model, baselines, measures)
+    return view if view.names_patients else replace(view, record=_without_patients(view.record))
 
 
 def _scores(directory: Path) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
@@ -209,6 +223,19 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_nulls(v) for k, v in value.items() if v is not None}
     return [_without_nulls(v) for v in value] if isinstance(value, list) else value
+
+
+def _without_patients(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where patients are unknown the record counts every case as one: such numbers are no numbers of patients."""
+    data = dict(record.get("data") or {})
+    if "flow" in data:
+        data["flow"] = [{k: v for k, v in step.items() if k != "patients"} for step in data["flow"]]
+    if "splits" in data:
+        data["splits"] = {n: {k: v for k, v in s.items() if k != "patients"} for n, s in data["splits"].items()}
+    if "characteristics" in data:
+        data["characteristics"] = [row for row in data["characteristics"] if row.get("name") != "Patients"]
+    rows = [{k: v for k, v in row.items() if k != "patients"} for row in record.get("metrics") or []]
+    return {**record, "data": data, "metrics": rows}
 
 
 def _table(path: Path, columns: set[str]) -> pd.DataFrame | None:

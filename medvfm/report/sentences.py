@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from medvfm.report import text
 from medvfm.report.run_view import MACRO, MEAN, Row, View, is_oracle, is_reference
 
+MOST_LETTERS = 90  # of the truth's source in a sentence
 MOST_NAMED = 6  # classes that a sentence names; of more it gives the number
 
 
@@ -20,18 +21,21 @@ def title(view: View) -> str:
 
 def label(view: View) -> str:
     """The model's name at the head of a line."""
-    return _as_label(title(view)) if view.part("model") else "Predictions"
+    return (
+        _as_label(str(view.part("model", "said").get("label") or title(view))) if view.part("model") else "Predictions"
+    )
 
 
 def baseline_label(view: View, name: str) -> str:
     """A baseline's name at the head of a line."""
-    said = view.part("baselines", name, "said").get("title")
-    return text.title(view.baseline(name)) if said is None else _as_label(str(said))
+    said = view.part("baselines", name, "said")
+    return _as_label(view.baseline(name)) if said.get("title") else text.title(view.baseline(name))
 
 
 def _as_label(name: str) -> str:
-    """Names of weights, which hold no spaces, keep their small letters."""
-    return text.title(name) if " " in name else name
+    """Names of weights (`facebook/dinov2-base`, `efficientnet_lite0`) keep their small letters, words do not."""
+    first = name.partition(" ")[0].rstrip(",")
+    return text.title(name) if first.isalpha() and " " in name else name
 
 
 def model_subject(view: View) -> str:
@@ -94,6 +98,25 @@ def number_name(view: View, row: Row) -> str:
     return f"{view.word('average') or ''} {said}".strip()
 
 
+def truth_source(view: View) -> str:
+    """` (truth: text mining of the radiology reports)`: what is claimed is agreement with this, and no more.
+
+    The first clause of the card's account; of an account by split or by class, what is said of this split and classes.
+    """
+    given = view.part("data", "card").get("truth")
+    if isinstance(given, dict):
+        mine = [
+            given[key]
+            for key in (view.split, *view.task.get("classes", []), str(view.task.get("name")))
+            if key in given
+        ]
+        given = text.listed(list(dict.fromkeys(map(str, mine[:2]))))
+    clause = re.split(r"[;:.](?:\s|$)", str(given or ""))[0].strip()
+    if len(clause) > MOST_LETTERS:
+        clause = clause[:MOST_LETTERS].rpartition(",")[0]
+    return f" (truth: {clause})" if clause else ""
+
+
 def over_targets(view: View, row: Row) -> str:
     """` over 2 structures` for a number of all targets together."""
     if row.get("target") == MACRO:
@@ -109,7 +132,7 @@ def answer(view: View) -> dict[str, str] | None:
     if row is None:
         return None
     test = "test" if view.record.get("kind") == "run" and view.split == "test" else ""
-    before = f"{subject(view)} {action(view)} in {units(view, row, test)}"
+    before = f"{subject(view)} {action(view)}{truth_source(view)} in {units(view, row, test)}"
     name = number_name(view, row)
     if row.get("value") is None:
         return {"before": f"{before}, and the {name} is", "number": text.with_interval(row), "after": ".", "whole": ""}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medvfm.core.plurals import in_number
 
 DIFFERENCE = "_difference"
+MOST_DECIMALS = 6
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 METRICS = {
     "auroc": "AUROC",
     "auprc": "average precision",
@@ -113,23 +116,40 @@ def variant(group: str) -> str:
 
 
 def number(value: float | None, digits: int | None = None) -> str:
-    """Two digits, three below 0.1; a true minus sign; an en dash for what does not exist."""
+    """Two digits, three below 0.1, more where a small number would vanish; a true minus sign; an en dash for none."""
     if value is None:
         return "–"
     if digits is None:
-        digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 0.095 else 3
+        digits = _decimals(abs(value))
     text = f"{value:,.{digits}f}"
     return f"−{text[1:]}" if text.startswith("-") and text.strip("-0.,") else text.lstrip("-")
 
 
 def compact(value: float | None) -> str:
-    """Three significant digits and powers of ten in words of a plot: 1e-05, 0.032, 100."""
-    return "–" if value is None else f"{value:.3g}".replace("-", "−")
+    """Three significant digits, written out: 0.032, 100, 1213; powers of ten beyond: 1 × 10⁻⁵."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}".replace("-", "−")
+    if not 1e-4 <= size < 1e7:
+        mantissa, _, exponent = (
+            f"{value:.3g}".partition("e") if "e" in f"{value:.3g}" else f"{value:.2e}".partition("e")
+        )
+        shown = f"{float(mantissa):g} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+        return shown.replace("-", "−")
+    digits = max(0, 2 - math.floor(math.log10(size)))
+    shown = f"{value:.{digits}f}"
+    shown = shown.rstrip("0").rstrip(".") if digits else count(round(value))
+    return shown.replace("-", "−")
 
 
 def threshold(value: float | None) -> str:
-    """Six significant digits, with which a threshold can be applied."""
-    return "–" if value is None else f"{value:.6g}".replace("-", "−")
+    """Three significant digits; of a probability near 1 those of what is missing to it: 0.9997 is not 1."""
+    if value is None or not 0 < value < 1:
+        return compact(value)
+    digits = min(6, max(3, 2 - math.floor(math.log10(min(value, 1 - value)))))
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def score(value: float) -> str:
@@ -159,15 +179,27 @@ def interval(row: Mapping[str, Any], digits: int | None = None) -> str:
     """`0.76 to 0.91`, or an empty text where there is none."""
     if row.get("low") is None or row.get("high") is None:
         return ""
+    if row["low"] == row["high"]:
+        return "no spread"
     digits = _digits(row) if digits is None else digits
     return f"{number(row['low'], digits)} to {number(row['high'], digits)}"
 
 
 def _digits(row: Mapping[str, Any]) -> int | None:
-    """Those of the greatest of value, low and high, so that nothing reads 0.061 (-0.05 to 0.17)."""
+    """As many as the width of the interval bears: neither 0.061 (-0.05 to 0.17) nor 0.93 (0.93 to 0.93)."""
     known = [abs(row[k]) for k in ("value", "low", "high") if row.get(k) is not None]
-    most = max(known, default=0)
-    return 0 if most >= 1000 else 1 if most >= 100 else 2 if most >= 0.095 else 3
+    most, low, high = max(known, default=0), row.get("low"), row.get("high")
+    if low is None or high is None or low == high:
+        return _decimals(most)
+    least = 0 if most >= 100 else 1 if most > 1 else 2 if most >= 0.095 else 3
+    return min(MOST_DECIMALS, max(least, -math.floor(math.log10(abs(high - low) / 2))))
+
+
+def _decimals(size: float) -> int:
+    """Of a number without an interval."""
+    if size >= 0.095 or size < 1e-12:
+        return 0 if size >= 1000 else 1 if size >= 100 else 2
+    return min(MOST_DECIMALS, max(3, 1 - math.floor(math.log10(size))))
 
 
 def level(row: Mapping[str, Any]) -> str:
@@ -182,6 +214,12 @@ def with_interval(row: Mapping[str, Any]) -> str:
     found, unit = interval(row), UNITS.get(str(row.get("metric")))
     shown = f"{value(row)} {unit}" if unit else value(row)
     return f"{shown} ({level(row)} {found})" if found else shown
+
+
+def interval_method(name: str, owner: str = "patient") -> str:
+    """How an interval was found; `owner` is who was resampled where patients are unknown."""
+    said = INTERVALS.get(name, name.replace("_", " "))
+    return said if owner == "patient" else said.replace("patients", f"{owner}s").replace("patient", owner)
 
 
 def plural(amount: int, noun: str) -> str:

@@ -127,6 +127,40 @@ def test_options_that_cannot_be_are_refused(options, said):
         adapter(**options)
 
 
+@pytest.mark.parametrize(
+    ("channels", "shape", "options", "dims", "patch"),
+    [
+        (1, (1, 200, 300), {}, 2, (128, 128)),
+        (3, (1, 28, 28), {}, 2, (32, 32)),
+        (1, (12, 60, 70), {}, 3, (16, 48, 48)),
+        (2, (80, 80, 80), {"network": "dynunet"}, 3, (48, 48, 48)),
+        (1, (1, 10, 10), {}, 2, (16, 32)),
+        (1, (30, 64, 64), {"dims": 2}, 2, (64, 64)),
+        (1, (1, 90, 90), {"patch": [64, 64]}, 2, (64, 64)),
+    ],
+)
+def test_what_the_options_leave_open_comes_from_the_first_case(tmp_path, channels, shape, options, dims, patch):
+    found = adapter(**options)
+    grid = SliceGrid.of(shape[::-1], np.diag([-1.0, -1, 2, 1]), True, "axial")
+    pixels = np.random.default_rng(0).random((channels, *shape)).astype(np.float16)
+    said = found.settle(prepared("c", pixels, grid, None))
+    assert said.startswith(f"{dims}D network, patches of {' x '.join(map(str, patch))}, {channels} channel")
+    network = found.record()["network"]
+    assert (network["dims"], tuple(network["patch"]), network["channels"]) == (dims, patch, channels)
+    with torch.inference_mode():
+        assert found.module.eval()(torch.zeros(2, channels, *patch)).shape == (2, 2, *patch)
+    found.save(tmp_path)
+    again = adapter(**options)  # a finished run stands alone: it knows what was chosen
+    again.load(tmp_path)
+    assert again.record()["network"] == network
+
+
+def test_what_the_options_say_is_left_as_it_is():
+    found = adapter(patch=[32, 32, 32], dims=3, channels=1)
+    before = found.record()
+    assert found.settle(item()) == "" and found.record() == before
+
+
 def test_zero_shot_needs_a_bundle_and_objects_another_adapter():
     with pytest.raises(RecipeError, match="bundle"):
         adapter(method="zero_shot")

@@ -9,6 +9,7 @@ import pytest
 
 from medvfm.core import recipe
 from medvfm.core.errors import RecipeError
+from medvfm.pipeline import values_used
 
 TEXT = """\
 title: Lesion on T1 MRI
@@ -129,5 +130,5 @@ def test_the_schema_knows_every_section():
 
 def test_the_schema_that_shipped_recipes_name_is_the_one_in_force():
     folder = Path(__file__).parents[2] / "recipes"
-    assert json.loads((folder / "recipe.schema.json").read_text()) == recipe.json_schema()
+    assert json.loads((folder / "recipe.schema.json").read_text()) == values_used.schema()
     assert all("$schema=recipe.schema.json" in f.read_text().partition("\n")[0] for f in folder.glob("*.yaml"))

@@ -57,10 +57,11 @@ def test_a_task_without_a_folder_of_its_own_has_the_common_sections_in_its_words
     text = render(tmp_path, task=TASK, model=MODEL)
     assert Elements((tmp_path / "report.html").read_text(encoding="utf-8")).sections == COMMON
     for said in (
-        "A density map of counter counted red cell and platelet square by square in 120 test images of 120 patients,",
+        "A density map of counter counted red cell and platelet square by square (truth: consensus of two "
+        "neuroradiologists) in 120 test images of 120 patients,",
         "with a mean AUROC of",
         "The strongest baseline, share of dark pixels, reached",
-        "The model was a density map of counter, used through the adapter counter. Images were cut into squares.",
+        "The model was a density map of counter. Images were cut into squares.",
         "Method of adaptation: regression (a regression of counts). No prompts were given.",
         "Counts were compared square by square. Squares without any cell were left out.",
     ):
@@ -72,7 +73,7 @@ def test_a_record_without_words_is_told_in_the_words_of_every_run(tmp_path):
     runs.write(tmp_path)
     bare = {key: value for key, value in MODEL.items() if key != "said"}
     text = render(tmp_path, task={"name": "counting_cells"}, model=bare)
-    assert "org/counter (a regression of counts) performed counting cells in 120 test cases of 120 patients" in text
+    assert "org/counter (a regression of counts) performed counting cells (truth: consensus of two" in text
     assert "The strongest baseline, intensity, reached" in text and "None" not in text
 
 

@@ -71,7 +71,7 @@ def make(tmp_path, monkeypatch):
 def test_the_page_tells_the_set_and_names_nobody(make, ending):
     card, root = make(ending)
     page, answer = pipeline.show_data(card, root, None, None)
-    assert answer == "6 cases of 6 patients can be read; no errors, 2 warnings."
+    assert answer == "6 cases of 6 patients can be read; 2 warnings."
     text = page.read_text(encoding="utf-8")
     record = json.loads((page.parent / "run.json").read_text())
     assert page.as_posix().endswith("runs/card-islands/report.html")

@@ -232,7 +232,12 @@ def test_unfinished_and_simulated_runs_say_so(changed):
         record["warnings"] = ["Lakeside brain MRI is simulated: ...", "The data name no patients."]
 
     text = changed(simulated).text
-    assert "SIMULATED DATA" in text and "UNFINISHED" in text and "The data name no patients." in text
+    assert (
+        "SIMULATED DATA" in text
+        and "UNFINISHED" in text
+        and "Patients are unknown: images of one patient may lie in" in text
+    )
+    assert "of 120 patients" not in text and "over patients" not in text and "resamples of cases" in text
     assert "SIMULATED" not in changed().text
 
 

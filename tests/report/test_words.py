@@ -101,15 +101,31 @@ def test_numbers_have_the_digits_of_their_interval():
     assert words.with_interval(row(0.0612, -0.05, 0.17)) == "0.06 (95% CI −0.05 to 0.17)"
     assert words.with_interval(row(0.0432, 0.031, 0.0571)) == "0.043 (95% CI 0.031 to 0.057)"
     assert words.with_interval(row(0.85, None, None)) == "0.85"
+    assert words.with_interval(row(0.93, 0.9276, 0.9311)) == "0.930 (95% CI 0.928 to 0.931)"
+    assert words.with_interval(row(1210, 1150.2, 1260)) == "1,210 (95% CI 1,150 to 1,260)"
+    assert words.with_interval(row(3.21, 1.2, 8.9)) == "3.2 (95% CI 1.2 to 8.9)"
+    assert words.with_interval(row(0.93, 0.93, 0.93)) == "0.93 (95% CI no spread)"
     assert words.with_interval(row(None, None, None, note="one class only")) == "not defined: one class only"
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0.000"), (-0.001, "−0.001"), (-0.0001, "0.000"), (0.5, "0.50"), (12.345, "12.35"), (123.45, "123.5")],
+    [(0.0, "0.00"), (-0.001, "−0.0010"), (0.00012, "0.00012"), (0.5, "0.50"), (12.345, "12.35"), (123.45, "123.5")],
 )
 def test_number(value, text):
     assert words.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1213.4, "1213"), (1e-5, "1 × 10⁻⁵"), (-0.032, "−0.032"), (2.5e8, "2.5 × 10⁸"), (0, "0")]
+)
+def test_plots_name_no_number_by_an_exponent_of_a_computer(value, text):
+    assert words.compact(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0924624, "0.0925"), (0.99971, "0.99971"), (0.5, "0.5"), (3.2, "3.2")])
+def test_a_threshold_has_three_digits_of_what_it_is_or_lacks_to_1(value, text):
+    assert words.threshold(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.99991, "> 0.999"), (1.0, "1.000"), (0.00001, "< 0.001"), (3.2, "3.2")])

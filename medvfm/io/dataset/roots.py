@@ -82,6 +82,18 @@ def locate(
     )
 
 
+def here(card: DataCard) -> Path | None:
+    """The folder of the data of a card if they are on this machine; nothing is downloaded or generated."""
+    if card.name in known():
+        folder = Path(known()[card.name])
+        return folder if folder.is_dir() else None
+    if card.generator is not None:
+        made = sorted(cache.folder("generated").glob(f"{card.name}-*/cases.csv"))
+        return made[0].parent if made else None
+    downloaded = cache.folder("downloads") / card.name
+    return downloaded if downloaded.is_dir() and any(downloaded.iterdir()) else None
+
+
 def _holds(folder: Path, card: DataCard) -> bool:
     try:
         cases.find_layout(card, folder)

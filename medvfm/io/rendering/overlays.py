@@ -1,4 +1,4 @@
-"""Pictures with mask outlines: truth solid, prediction dashed, one colour per structure; small images enlarged.
+"""Pictures with mask outlines: truth solid, prediction dashed, a colour a structure; small images enlarged.
 
 Outlines run along the edges of the voxels at the resolution of the screen, so that they are crisp and exact at any
 magnification; the picture below them is interpolated, as viewers do.
@@ -13,18 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image as pillow
 from PIL import ImageDraw, ImageFont
+from scipy import ndimage
 
 from medvfm.core import geometry
 from medvfm.core.image import Image
 from medvfm.io.rendering import contours, palette, windowing
 from medvfm.io.rendering.palette import Colour
 
-TRUTH: Colour = palette.OKABE_ITO[1]  # sky blue
-PREDICTION: Colour = palette.OKABE_ITO[0]  # orange
+TRUTH, PREDICTION = palette.TRUTH, palette.PREDICTION  # of one structure, or of objects without names
 LONGEST_PX = 480  # to which smaller pictures are enlarged
 PANEL_PX = 340  # the longest side among three planes
 _FINER = 3  # lines are rendered at that many times the resolution and averaged down
 _LINE_PX, _HALO_PX, _DASH_PX, _GAP_PX = 1.8, 3.6, 7.0, 5.0
+_FAINT, _FAINT_PX = 120, 1.0  # opacity and width of lines that a picture is not about
 _HALO = (0, 0, 0, 110)  # a dark edge, without which a line is lost on bright tissue
 _PEN_PER_PX = 1 / 600  # on larger pictures pens grow with the longest side
 _SAMPLE = 1 << 20  # voxels that the middle of a structure is found from
@@ -38,11 +39,13 @@ class Layer:
     """Labels (H, W), or (H, W, T) booleans that may overlap, and how they are rendered.
 
     colour  one for all labels; None gives each value its own (palette.label_colour)
+    faint   thin and half transparent: beside what a picture is about
     """
 
     labels: np.ndarray
     colour: Colour | Mapping[int, Colour] | None = None
     dashed: bool = False
+    faint: bool = False
 
     def regions(self) -> Iterator[tuple[np.ndarray, Colour]]:
         """The mask of each label that occurs, and its colour."""
@@ -87,17 +90,47 @@ def overlay(
 
 
 def compared(
-    picture: np.ndarray, truth: np.ndarray | None, prediction: np.ndarray | None, *, size: tuple[int, int] | None = None
+    picture: np.ndarray,
+    truth: np.ndarray | None,
+    prediction: np.ndarray | None,
+    *,
+    size: tuple[int, int] | None = None,
+    by_structure: bool = False,
+    focus: int | None = None,
 ) -> np.ndarray:
-    """As `overlay`, truth and prediction on one picture; a prediction alone has a colour for each label."""
-    return drawn(picture, _layers(truth, prediction), size=size)
+    """As `overlay`, truth and prediction on one picture; a prediction alone has a colour for each label.
+
+    by_structure  both have it: the truth is told from the prediction by its solid line alone
+    focus         with by_structure, the label that the picture is about; the others are faint
+    """
+    return drawn(picture, _layers(truth, prediction, by_structure, focus), size=size)
 
 
-def _layers(truth: np.ndarray | None, prediction: np.ndarray | None) -> list[Layer]:
+def _layers(
+    truth: np.ndarray | None, prediction: np.ndarray | None, by_structure: bool, focus: int | None
+) -> list[Layer]:
     if truth is None:
         return [] if prediction is None else [Layer(prediction)]
+    if by_structure and focus is not None:
+        pair = [(truth, False), *([] if prediction is None else [(prediction, True)])]
+        return [
+            Layer(_only(labels, focus, keep=keep), dashed=dashed, faint=not keep)
+            for keep in (False, True)
+            for labels, dashed in pair
+        ]
+    if by_structure:
+        return [Layer(truth), *([] if prediction is None else [Layer(prediction, dashed=True)])]
     solid = [Layer(truth, TRUTH)]
     return solid if prediction is None else [*solid, Layer(prediction, PREDICTION, dashed=True)]
+
+
+def _only(labels: np.ndarray, value: int, *, keep: bool) -> np.ndarray:
+    """One value alone, or all but it."""
+    if labels.ndim == 3:
+        return labels & (
+            np.arange(1, labels.shape[2] + 1) == value if keep else np.arange(1, labels.shape[2] + 1) != value
+        )
+    return np.where((labels == value) == keep, labels, 0)
 
 
 def drawn(picture: np.ndarray, layers: Sequence[Layer], *, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -107,19 +140,21 @@ def drawn(picture: np.ndarray, layers: Sequence[Layer], *, size: tuple[int, int]
     base = _enlarge(picture, (columns, rows))
     pen = max(1.0, max(rows, columns) * _PEN_PER_PX) * _FINER
     scale = np.array([columns / width, rows / height]) * _FINER
-    marks: list[tuple[np.ndarray, Colour, bool]] = []
+    marks: list[tuple[np.ndarray, Colour, Layer]] = []
     for layer in layers:
-        marks += [(line * scale, colour, layer.dashed) for line, colour in layer.lines()]
+        marks += [(line * scale, colour, layer) for line, colour in layer.lines()]
     if not marks:
         return np.asarray(base)
     sheet = pillow.new("RGBA", (columns * _FINER, rows * _FINER))
     brush = ImageDraw.Draw(sheet)
-    for line, _, _ in marks:
-        _stroke(brush, line, _HALO, pen * _HALO_PX)
-    for line, colour, dashed in marks:
-        parts = contours.dashes(line, pen * _DASH_PX, pen * _GAP_PX) if dashed else [line]
+    for line, _, layer in marks:
+        if not layer.faint:
+            _stroke(brush, line, _HALO, pen * _HALO_PX)
+    for line, colour, layer in marks:
+        parts = contours.dashes(line, pen * _DASH_PX, pen * _GAP_PX) if layer.dashed else [line]
+        opaque, width = (_FAINT, _FAINT_PX) if layer.faint else (255, _LINE_PX)
         for part in parts:
-            _stroke(brush, part, (*colour, 255), pen * _LINE_PX)
+            _stroke(brush, part, (*colour, opaque), pen * width)
     fine = sheet.resize((columns, rows), pillow.Resampling.BOX)
     return np.asarray(pillow.alpha_composite(base.convert("RGBA"), fine).convert("RGB"))
 
@@ -156,12 +191,14 @@ def three_planes(
     *,
     intensity: windowing.Rule = "auto",
     names: Mapping[int, str] | None = None,
+    focus: int | None = None,
 ) -> np.ndarray:
     """(H, W, 3) uint8: axial, coronal and sagittal cuts at one scale as a radiologist sees them, with a legend.
 
     truth, prediction  (i, j, k) label maps on the grid of the image, or (i, j, k, T) booleans; None where there is none
     centre  the voxel to cut through; without it the middle of the largest structure of the truth, or of the prediction
-    names   of the label values, for the legend of a prediction without truth, or of masks that stand alone
+    names   of the label values, for the legend; several also give each structure a colour of its own
+    focus   the label that the picture is about: the others are faint
     A picture (k = 1), or frames without millimetres, give one cut as it is stored.
     """
     where = truth if truth is not None and truth.any() else prediction
@@ -177,7 +214,8 @@ def three_planes(
         else:
             height, width = (max(1, round(side * PANEL_PX / most_mm)) for side in cut.sides_mm)
             size = (height, width)
-        shown = compared(windowing.window(cut.picture, low, high), cut.truth, cut.prediction, size=size)
+        pixels = windowing.window(cut.picture, low, high)
+        shown = compared(pixels, cut.truth, cut.prediction, size=size, by_structure=len(names or ()) > 1, focus=focus)
         panels.append(shown if cut.plane == "stored" else _lettered(shown, cut.plane))
     tall = max(p.shape[0] for p in panels)
     spaced = [_middle(p, tall) for p in panels]
@@ -237,6 +275,32 @@ def centre_of(shape_vox: tuple[int, int, int], labels: np.ndarray | None) -> tup
     return i, j, k
 
 
+def worst_place(truth: np.ndarray, prediction: np.ndarray, value: int | None = None) -> tuple[int, int, int] | None:
+    """The voxel deepest inside the error of a structure (of all without a value): where a cut shows the error best.
+
+    truth, prediction  (i, j, k) label maps, or (i, j, k, T) booleans. None where the two agree everywhere.
+    The depth is that to the nearest voxel without error, so that a missed lesion goes before a thin rim however long.
+    """
+    if value is None:
+        wrong = (truth != prediction).any(axis=-1) if truth.ndim == 4 else truth != prediction
+    elif truth.ndim == 4:
+        wrong = truth[..., value - 1] != prediction[..., value - 1]
+    else:
+        wrong = (truth == value) != (prediction == value)
+    if not wrong.any():
+        return None
+    box = ndimage.find_objects(wrong.astype(np.uint8))[0]
+    part = np.pad(wrong[box], 1)
+    if part.shape[2] == 3:  # a picture: its one slice has no neighbours, which are no agreement
+        depth = ndimage.distance_transform_edt(part[:, :, 1])[:, :, None]
+        depth = np.pad(depth, ((0, 0), (0, 0), (1, 1)))
+    else:
+        depth = ndimage.distance_transform_edt(part)
+    deepest = np.argwhere(depth == depth.max())[0]
+    i, j, k = (deepest - 1 + [side.start for side in box]).tolist()
+    return i, j, k
+
+
 def _largest(labels: np.ndarray) -> np.ndarray:
     if labels.ndim == 4:
         return labels[..., int(np.argmax(labels.sum(axis=(0, 1, 2))))]
@@ -255,13 +319,18 @@ def _largest(labels: np.ndarray) -> np.ndarray:
 def _entries(
     truth: np.ndarray | None, prediction: np.ndarray | None, names: Mapping[int, str] | None
 ) -> list[tuple[str, Colour, bool]]:
+    drawn = [mask for mask in (truth, prediction) if mask is not None]
+    there = [v for v in names or () if any(_holds(mask, v) for mask in drawn)]
+    structures = [((names or {})[v], palette.label_colour(v), False) for v in there]
     if truth is not None:
-        solid = [("truth", TRUTH, False)]
-        return solid if prediction is None else [*solid, ("prediction", PREDICTION, True)]
-    if names and prediction is not None:
-        there = [v for v in names if (prediction[..., v - 1] if prediction.ndim == 4 else prediction == v).any()]
-        return [(names[v], palette.label_colour(v), False) for v in there] or [("nothing found", _DIM, False)]
-    return []
+        many = len(names or ()) > 1
+        ends = [("truth", _INK if many else TRUTH, False), ("prediction", _INK if many else PREDICTION, True)]
+        return [*(structures if many else []), *(ends if prediction is not None else ends[:1])]
+    return (structures or [("nothing found", _DIM, False)]) if names and prediction is not None else []
+
+
+def _holds(mask: np.ndarray, value: int) -> bool:
+    return bool((mask[..., value - 1] if mask.ndim == 4 else mask == value).any())
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -64,6 +64,17 @@ class InputContract:
         """The same contract without a crop, for pictures whose border matters: `pad` keeps the aspect ratio."""
         return replace(self, resize=resize, resize_px=None)
 
+    def seen_share(self, shape: tuple[int, int]) -> tuple[float, float]:
+        """Share of a picture's (height, width) that the central crop leaves to the model; 1 where nothing is cut."""
+        if self.resize == "shortest_then_crop":
+            scale = min(self.resize_px or self.size_px) / min(shape)
+            height, width = (min(1.0, s / (side * scale)) for s, side in zip(self.size_px, shape, strict=True))
+            return height, width
+        if self.resize == "squash_then_crop" and self.resize_px is not None:
+            height, width = (min(1.0, s / r) for s, r in zip(self.size_px, self.resize_px, strict=True))
+            return height, width
+        return 1.0, 1.0
+
     def apply(self, pictures: torch.Tensor) -> torch.Tensor:
         """Pictures (N, C, H, W) in [0, 1], C 1 or 3, to model input (N, channels, *size_px), on the same device."""
         return self.normalise(self.fit(pictures))

@@ -19,6 +19,10 @@ from matplotlib.figure import Figure
 
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 INK, MUTED, RULE = "#1b2126", "#5a6570", "#c9d0d6"
+OF_THE_PAGE = {  # colours that the page gives for light and for dark
+    INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", "#e8ecef": "var(--grid)", "#ffffff": "var(--paper)",
+    BLUE.lower(): "var(--blue)", VERMILION.lower(): "var(--vermilion)",
+}  # fmt: skip
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and copied
     "text.parse_math": False,
@@ -71,6 +75,7 @@ def _inline(svg: str, alt: str) -> Markup:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", lambda m: f"{m[1]}: {OF_THE_PAGE.get(m[2], m[2])}", svg)
     head, rest = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None

@@ -39,6 +39,8 @@ def build(view: View) -> Markup | None:
         holds=view.word("holds") or "Cases of each class",
         column=text.title(view.word("class") or "class"),
         folds=data.get("folds") or 1,
+        patients=view.names_patients,
+        unit=view.unit,
     )
 
 

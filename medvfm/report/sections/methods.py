@@ -46,27 +46,32 @@ def _data(view: View) -> list[str]:
         among = f" of {text.plural(ended['patients'], 'patient')}" if ended.get("patients") else ""
         whole = "" if begun["cases"] == ended["cases"] else f"Of {text.plural(begun['cases'], 'case')}, "
         said.append(f"{whole}{text.plural(ended['cases'], 'case')}{among} were analysed{left}.")
+    if not view.names_patients:
+        said.append("Patients were unknown: which images are of one patient is not recorded, so that splits and "
+                    "intervals take every case alone.")  # fmt: skip
     return said + _splits(view)
 
 
 def _splits(view: View) -> list[str]:
     data, recipe = view.part("data"), view.part("recipe")
     names = {"train": "training", "val": "validation", "test": "test"}
+    nouns = ("case", "patient") if view.names_patients else ("case",)
     sizes = [
-        f"{names.get(name, name)} ({_amount(s, 'case')}, {_amount(s, 'patient')})"
+        f"{names.get(name, name)} ({', '.join(_amount(s, noun) for noun in nouns)})"
         for name, s in (data.get("splits") or {}).items()
     ]
     if not sizes:
         return []
-    split = recipe.get("split") or {}
+    split, who = recipe.get("split") or {}, "Patients" if view.names_patients else "Cases"
     if split.get("folds"):
-        return [f"Patients were divided into {split['folds']} folds (seed {recipe.get('seed', 0)}); in the first fold "
+        return [f"{who} were divided into {split['folds']} folds (seed {recipe.get('seed', 0)}); in the first fold "
                 f"the splits were {text.listed(sizes)}."]  # fmt: skip
     if split.get("hold_out"):
         held = [f"{c} {text.listed([str(v) for v in vs], 'or')}" for c, vs in split["hold_out"].items()]
         return [f"Cases with {text.listed(held)} were held out for testing: {text.listed(sizes)}."]
     how = "as the data card gives it" if split.get("from") == "card" else f"at random (seed {recipe.get('seed', 0)})"
-    return [f"Patients were split {how}, no patient in two splits, into {text.listed(sizes)}."]
+    apart = ", no patient in two splits," if view.names_patients else ""
+    return [f"{who} were split {how}{apart} into {text.listed(sizes)}."]
 
 
 def _amount(split: dict[str, Any], noun: str) -> str:
@@ -77,9 +82,8 @@ def _model(view: View) -> list[str]:
     model, own = view.part("model"), view.part("model", "said")
     if not model:
         return []
-    through = f", used through the adapter {model['adapter']}" if model.get("adapter") else ""
     subject = sentences.inside(view, sentences.model_subject(view)).rstrip(",")
-    said = [f"The model was {subject}{through}{_weights(model)}."]
+    said = [f"The model was {subject}{_weights(model)}."]
     contract = input_contract(model.get("contract") or {})
     if contract:
         said.append(f"Images were {contract}.")
@@ -162,8 +166,8 @@ def _evaluation(view: View) -> list[str]:
         ways.append("the method of DeLong on the logit scale (AUROC)")
     if any(u.startswith("bootstrap") for u in used):
         drawn = f" of {text.count(confidence['resamples'])} resamples" if confidence.get("resamples") else ""
-        ways.append(f"a bootstrap over patients{drawn}{' (all other metrics)' if ways else ''}")
-    ways += [text.INTERVALS.get(u, u) for u in used if u != "delong" and not u.startswith("bootstrap")]
+        ways.append(f"a bootstrap over {view.owner}s{drawn}{' (all other metrics)' if ways else ''}")
+    ways += [text.interval_method(u, view.owner) for u in used if u != "delong" and not u.startswith("bootstrap")]
     if ways:
         said.append(f"Intervals ({text.level(rows[0]).replace('CI', 'confidence')}) are from {text.listed(ways)}.")
     oracles = {r["baseline"] for r in view.rows(baseline=...) if r.get("baseline") and is_oracle(r.get("note"))}

@@ -23,7 +23,8 @@ def build(view: View) -> Markup | None:
         "numbers",
         groups=list(groups.items()),
         unit=view.unit,
-        methods=[text.INTERVALS.get(m, m) for m in methods],
+        patients=view.names_patients and view.unit != "patient",
+        methods=[text.interval_method(m, view.owner) for m in methods],
         several=len({r.get("target") for r in view.metrics}) > 1,
         positive=view.word("positive") or "Positive",
     )

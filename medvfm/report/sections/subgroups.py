@@ -16,8 +16,8 @@ def build(view: View) -> Markup | None:
     if row is None:
         return None
     found = view.subgroups(metric=row["metric"], target=row.get("target"))
-    if not found:
-        return None
+    if not any(r.get("value") is not None for r in found):
+        return None  # a table of reasons why there is no number tells nothing of any subgroup
     lines = [forest.Line("All", row, _size(view, row), "diamond")]
     for column in dict.fromkeys(r["group"].partition("=")[0] for r in found):
         lines.append(forest.Line(text.title(column.replace("_", " "))))

@@ -34,6 +34,7 @@ from medvfm.core.recipe import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import PREDICTIONS
+from medvfm.models.inputs.slice_stacks import intensity_rule
 from medvfm.statistics.estimand import Estimand
 from medvfm.tasks.classification import baselines, mistake_pictures, operating_points, tables
 from medvfm.tasks.classification import estimands as estimating
@@ -56,6 +57,9 @@ class ScoreTableOptions(BaseModel):
     threshold: float | None = None
     subgroups: tuple[str, ...] = ()
     allow_missing: bool = False
+
+
+BUILT_IN = baselines.BUILT_IN  # for `medvfm list baselines`
 
 
 @dataclass(frozen=True)
@@ -214,11 +218,16 @@ class ClassificationTask:
         units = gather(cases, self.unit)
         place_of = {unit: int(first) for unit, first in zip(units.ids, units.first, strict=True)}
 
-        def pixels(unit: str) -> Array:
-            case = cases[place_of[unit]]
-            return seen.preparer.arrays(seen.preparer.images(case), case)["pixels"]
+        def look(unit: str) -> mistake_pictures.Look:
+            case, preparer = cases[place_of[unit]], seen.preparer
+            images = preparer.images(case)
+            if len(images) == 1 and not images[0].is_volume:
+                contract = getattr(preparer, "contract", None)
+                share = (1.0, 1.0) if contract is None else contract.seen_share(images[0].shape_vox[1::-1])
+                return mistake_pictures.whole(images[0], intensity_rule(preparer.prepare, preparer.windows), share)
+            return mistake_pictures.Look(preparer.arrays(images, case)["pixels"])
 
-        return {"previews": mistake_pictures.write(seen.folder / "previews", predictions, points, pixels)}
+        return {"previews": mistake_pictures.write(seen.folder / "previews", predictions, points, look)}
 
     def describe(self) -> Record:
         return {"name": self.name, "kind": self.kind, "classes": list(self.classes), "unit": self.unit, "words": WORDS}

@@ -44,7 +44,9 @@ def write(
         source = preparer.files(case)[0]
         return [write_segmentation(mask, source, names, folder / f"{stem}.dcm", model="medvfm", version=model)]
     if form == "png":
-        shown = {value: label.name for value, label in labels.items()} if kind != "instances" else None
+        shown = (
+            {value: label.name.replace("_", " ") for value, label in labels.items()} if kind != "instances" else None
+        )
         rule = intensity_rule(preparer.prepare, preparer.windows)
         picture = overlays.three_planes(preparer.images(case)[0], None, mask, intensity=rule, names=shown)
         write_bytes(folder / f"{stem}.png", overlays.png(picture))

@@ -61,6 +61,11 @@ def _drop_smaller(least_mm3: float) -> Step:
 
 
 NAMES = {"largest_component": largest_component, "fill_holes": fill_holes}
+SUMMARIES = {  # for `medvfm list postprocess`, as a recipe writes them
+    "largest_component": "of each structure only its largest connected part is kept",
+    "fill_holes": "holes that a structure encloses become part of it",
+    "drop_smaller@mm3=10": "connected parts of fewer cubic millimetres are taken away; the number is yours",
+}
 
 
 def _step(name: str, where: str | None) -> Step:

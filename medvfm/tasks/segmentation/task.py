@@ -49,6 +49,8 @@ TABLES: dict[str, Mapping[str, Metric]] = {  # for `medvfm list metrics`
     "": measures.METRICS,
     " of objects": measures.METRICS_OF_OBJECTS,
 }
+BUILT_IN = baselines.BUILT_IN  # for `medvfm list baselines`
+POSTPROCESS = postprocess.SUMMARIES
 DEFAULT_METRICS = ("dice", "hd95", "nsd@tolerance=2", "missed", "spurious")
 DEFAULT_METRICS_OF_OBJECTS = ("dice", "aji", "pq", "f1@iou=0.5")
 ABSENT = {"false_positive_volume": "every case has the structure", "spurious": "every case has the structure"}
@@ -201,7 +203,9 @@ class SegmentationTask(PerCaseTask):
     def pictures(self, predictions: PerCaseValues, points: Points, specs: Sequence[MetricSpec], seen: Seen) -> Record:
         """Best, median and worst cases by the first metric."""
         first = specs[0]
-        return {"examples": case_pictures.write(predictions, first.name, first.metric.better, seen)}
+        return {
+            "examples": case_pictures.write(predictions, first.name, first.metric.better, seen, self.classes, self.kind)
+        }
 
     def describe(self) -> Record:
         found: Record = {

@@ -169,6 +169,20 @@ def test_the_cut_goes_through_the_largest_structure():
     assert overlays.centre_of(ring.shape, layers) == (i, j, k)
 
 
+def test_the_cut_goes_through_the_deepest_error():
+    truth, predicted = np.zeros((40, 40, 20), np.uint8), np.zeros((40, 40, 20), np.uint8)
+    truth[4:30, 4:30, 4:16] = predicted[4:30, 4:30, 4:15] = 1  # a thin layer of many voxels is missed
+    truth[32:37, 32:37, 5:10] = 2  # a small lesion is missed altogether
+    assert overlays.worst_place(truth, predicted) == (34, 34, 7)
+    assert overlays.worst_place(truth, predicted, 1)[2] == 15
+    assert overlays.worst_place(truth, truth) is None
+    layers = np.stack([truth == 1, truth == 2], axis=-1), np.stack([predicted == 1, predicted == 2], axis=-1)
+    assert overlays.worst_place(*layers, 2) == (34, 34, 7)
+    flat = np.zeros((9, 9, 1), np.uint8)
+    flat[2:7, 2:7] = 1
+    assert overlays.worst_place(flat, np.zeros_like(flat)) == (4, 4, 0)
+
+
 def test_legends_name_what_is_drawn():
     image, labels = head()
     names = {1: "liver", 2: "a structure with a very long name indeed", 3: "spleen"}
@@ -178,6 +192,9 @@ def test_legends_name_what_is_drawn():
     assert not near(strip, palette.label_colour(3)).any()
     compared = overlays.three_planes(image, labels, labels)[-24:]
     assert near(compared, TRUTH).any() and near(compared, PREDICTION).any()
+    several = overlays.three_planes(image, labels, labels, names=names, focus=1)  # a colour a structure, truth solid
+    assert near(several[-24:], palette.label_colour(1)).any() and near(several[-24:], palette.label_colour(2)).any()
+    assert near(several[:-24], palette.label_colour(1)).any() and not near(several, PREDICTION).any()
     nothing = overlays.three_planes(image, None, np.zeros_like(labels), names=names)
     assert not near(nothing, palette.label_colour(1)).any()
 

@@ -31,6 +31,7 @@ def build(view: View) -> Markup | None:
         panels=panels,
         baseline=None if baseline is None else view.baseline(baseline),
         level=f"{100 * level:.4g}%",
+        owner=view.owner,
         resamples=curve_bands.RESAMPLES,
         left=len(view.targets) - len(panels),
         folds=folds,

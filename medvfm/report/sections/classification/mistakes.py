@@ -22,6 +22,9 @@ def build(view: View) -> Markup | None:
     return markup.fragment(
         "mistakes",
         groups=[(kind, [e for e in found if e["kind"] == kind]) for kind in kinds],
+        cropped=any(e["cropped"] for e in found),
+        sides=any(e["sides"] for e in found),
+        pictures=any("cropped" in e for e in view.record.get("previews") or []),
         several=len({e["target"] for e in found}) > 1,
     )
 
@@ -40,5 +43,7 @@ def _picture(view: View, entry: dict[str, Any]) -> dict[str, Any] | None:
         "target": target,
         "truth": says.get(truth, str(truth)),
         "score": text.score(score) if isinstance(score, int | float) else "",
+        "cropped": bool(entry.get("cropped")),
+        "sides": bool(entry.get("sides")),
         "caption": str(entry.get("caption") or ""),
     }

@@ -32,7 +32,7 @@ def build(view: View) -> Markup | None:
         several=len(view.targets) > 1,
         unit=view.unit,
         level=f"{100 * level:.4g}%",
-        way="Wilson" if lone else "bootstrap over patients",
+        way="Wilson" if lone else f"bootstrap over {view.owner}s",
     )
 
 

@@ -22,4 +22,6 @@ def build(view: View) -> Markup | None:
         leak=bool(found.get("leak")),
         twins=found.get("twins") or 0,
         notes=found.get("notes") or [],
+        masks=bool(view.part("truth").get("masks")),
+        apart=view.names_patients and len(view.part("data").get("splits") or {}) > 1,
     )

@@ -1,8 +1,16 @@
-"""Sections of a segmentation."""
+"""Sections of a segmentation, and what its first screen shows in place of the numbers of every task."""
 
 from medvfm.report.section import PageSection
-from medvfm.report.sections.segmentation import agreement, case_by_case, case_pictures, missed, robustness
+from medvfm.report.sections.segmentation import (
+    agreement,
+    case_by_case,
+    case_pictures,
+    first_numbers,
+    missed,
+    robustness,
+)
 
+headline, answer = first_numbers.headline, first_numbers.answer
 SECTIONS = (
     PageSection(10, case_by_case.TITLE, case_by_case.build, of_model=True),
     PageSection(30, case_pictures.TITLE, case_pictures.build, of_model=True),

@@ -71,6 +71,7 @@ def build(view: View) -> Markup | None:
         unit=unit,
         level=f"{100 * view.level:.4g}%",
         several=len(structures) > 1,
+        owner=view.owner,
         clustered=any(p["clustered"] for p in found),
         left=max(0, len(structures) - MOST),
         lost=any(p["missed"] or p["spurious"] for p in found),

@@ -1,4 +1,4 @@
-"""Best, median and worst cases as pictures, truth and prediction outlined."""
+"""Worst, median, best and random cases as pictures, truth and prediction outlined."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from markupsafe import Markup
 from medvfm.report import data_uris, markup, text
 from medvfm.report.run_view import View
 
-TITLE = "Best, median and worst cases"
-KINDS = {"worst": "Worst", "median": "Median", "best": "Best"}
+TITLE = "Worst, median, best and random cases"
+KINDS = {"worst": "Worst", "median": "Median", "best": "Best", "random": "Random"}
 MOST = 24
+MOST_COLOURED = 7
 
 
 def build(view: View) -> Markup | None:
@@ -29,6 +30,9 @@ def build(view: View) -> Markup | None:
         planes=planes,
         metric=text.metric(found[0]["metric"]),
         several=several,
+        coloured=several
+        and len(view.task.get("classes", [])) <= MOST_COLOURED
+        and view.task.get("kind") != "instances",
         tables=view.measures is not None,
     )
 
