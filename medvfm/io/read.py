@@ -10,9 +10,8 @@ from typing import Any
 from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage, nearest
 from medvfm.core.image import Image
-from medvfm.io import units
 from medvfm.io.dicom.dictionary import DICOM_SUFFIXES
-from medvfm.io.formats import bounded_read, metaimage, nifti, nrrd, raster, tiff, zip_archive
+from medvfm.io.formats import bounded_read, metaimage, nifti, nrrd, raster, tiff, units, zip_archive
 from medvfm.io.formats.voxel_values import NAN_RULES, as_label_map, finite
 
 _HEAD_BYTES = 1024
