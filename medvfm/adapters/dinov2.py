@@ -23,7 +23,6 @@ from medvfm.adapters import _dinov2_words
 from medvfm.adapters._dinov2_dense import EncoderSegmenter
 from medvfm.core.capabilities import Choose, Embedded
 from medvfm.core.errors import RecipeError
-from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.options import checked
 from medvfm.core.protocols import Adapter, Augment, Batch, Method, Record, Task
@@ -31,6 +30,7 @@ from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.models.encoders import load as encoders
 from medvfm.models.encoders import tuning as trainable
 from medvfm.models.encoders.base import Encoder, Features
+from medvfm.models.inputs.given_images import images_of
 from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch
 from medvfm.nn import heads, knn, losses, probe, state
 
@@ -210,9 +210,13 @@ class EncoderClassifier:
         vectors = torch.cat([self.module.vectors(chunk).float() for chunk in chunks]).split(batch["counts"].tolist())
         return torch.stack([torch.stack([v.mean(0), v.amax(0)]) for v in vectors])
 
-    def encode(self, images: Sequence[Image]) -> np.ndarray:
-        """(n, D) features of images that have been read, slices pooled as `prepare` says."""
-        batch = as_batch([self.preparer.of_image(image) for image in images])
+    def encode(self, images: Any) -> np.ndarray:
+        """(n, D) features of images, slices pooled as `prepare` says.
+
+        images  one or a list of: paths (files or DICOM folders), images of `medvfm.read_image`, arrays (rows, columns)
+                or (rows, columns, 3), PIL pictures
+        """
+        batch = as_batch([self.preparer.of_image(image) for image in images_of(images)])
         return self.pooled(self.embed(batch).cpu()).numpy()
 
     def pooled(self, features: np.ndarray | torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ UNITS = ("HU", "SUV", "Bq/ml", "Gy", "label", "RGB", "arbitrary")
 _NO_HEADER: Mapping[str, object] = MappingProxyType({})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Image:
     """Voxels in the file's own axes, with the geometry that the file states.
 
@@ -41,6 +41,16 @@ class Image:
         if self.unit not in UNITS:
             raise UnreadableImage(f"unit {self.unit!r}; expected one of {', '.join(UNITS)}")
         object.__setattr__(self, "affine", geometry.checked_affine(self.affine))
+
+    def __repr__(self) -> str:
+        """Size, unit and place in a line: no voxel, and nothing of the header that could name a patient."""
+        size = " x ".join(map(str, self.shape_vox))
+        channels = f", {self.voxels.shape[3]} channels" if self.voxels.ndim == 4 and self.unit != "RGB" else ""
+        spacing = self.spacing_mm
+        placed = "no spacing" if spacing is None else f"{' x '.join(f'{s:g}' for s in spacing)} mm, {self.orientation}"
+        kind = " ".join(str(self.header[key]) for key in ("format", "modality") if key in self.header)
+        parts = (f"{size} voxels{channels}", str(self.voxels.dtype), self.unit, placed, kind)
+        return f"Image({', '.join(filter(None, parts))})"
 
     @property
     def shape_vox(self) -> tuple[int, int, int]:

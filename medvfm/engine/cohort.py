@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import RunContext
 from medvfm.engine.learners import Learner, LoopLearner
 from medvfm.engine.plan import Plan
-from medvfm.io.dataset import case_names, content_hash, leakage, splits
+from medvfm.io.dataset import case_names, content_hash, contradictions, leakage, splits
 from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.read import read_image
 
@@ -72,7 +72,12 @@ def folds(plan: Plan, learner: Learner, context: RunContext) -> list[splits.Fold
         found = [_without_leaks(cases, fold, pixels, plan.safe_ids) for fold in found]
     for fold in found:
         leakage.check(cases, fold.assigned, pixels)  # raises, naming the cases
-    return found
+    told = (
+        *contradictions.labels_apart(cases, pixels, plan.shown),
+        *contradictions.patients_apart(cases, pixels, plan.shown),
+        *contradictions.turned_apart(cases, plan.shown),
+    )
+    return [replace(fold, warnings=(*fold.warnings, *told)) for fold in found] if told else found
 
 
 def keep_stages_apart(plan: Plan, learner: Learner, fold: splits.Fold, context: RunContext) -> list[str]:
@@ -151,17 +156,13 @@ class _PixelKeyReader:
 
 
 def _pixel_keys(store: CaseStore, context: RunContext) -> leakage.Pixels:
-    """case_id to the pixel keys of likely duplicates across patients, to detect leakage between splits whatever the
+    """case_id to the pixel keys of likely duplicates, to detect leakage between splits and contradictions whatever the
     file format.
 
     Copies look the same once they are prepared for the model. Cases that do are decoded once more, in full.
     """
     cases = store.cases
-    alike: dict[str, list[Case]] = {}
-    for case, fingerprint in zip(cases, store.fingerprints(context), strict=True):
-        if fingerprint is not None:
-            alike.setdefault(fingerprint, []).append(case)
-    doubtful = [case for group in alike.values() if len({c.owner for c in group}) > 1 for case in group]
+    doubtful = contradictions.prints_of(cases, store.fingerprints(context))
     return _keys_of(store, doubtful, context)
 
 

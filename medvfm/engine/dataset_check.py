@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.array import Array
-from medvfm.core.case import Case
+from medvfm.core.case import SPLITS, Case
 from medvfm.core.data_card import DataCard, Label, Masks
 from medvfm.core.errors import MedvfmError
 from medvfm.core.image import Image
@@ -18,7 +19,7 @@ from medvfm.core.plurals import plural
 from medvfm.core.protocols import Reading
 from medvfm.engine import case_reading
 from medvfm.io.console import Console
-from medvfm.io.dataset import leakage
+from medvfm.io.dataset import contradictions, leakage
 from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.dataset.safe_paths import Inside
 from medvfm.io.dataset.truth_masks import MaskTruthReader
@@ -134,8 +135,8 @@ def _thumbnail(image: Image) -> Array:
 class Findings:
     """errors stop (exit 2); warnings are for a person to judge. `looks` belongs to the readable cases, in order.
 
-    Kept apart so that a page can be made that names nobody: left_out (case_id, reason), leaks (name cases), copies
-    and twins (case_id, case_id); faults and notes name no case.
+    Kept apart so that a page can be made that names nobody: left_out (case_id, reason), leaks and contradictions (name
+    cases), copies and twins (case_id, case_id); faults and notes name no case.
     """
 
     left_out: list[tuple[str, str]] = field(default_factory=list)
@@ -144,6 +145,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     copies: list[tuple[str, str]] = field(default_factory=list)
     twins: list[tuple[str, str]] = field(default_factory=list)
+    contradictions: list[str] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
 
@@ -155,7 +157,7 @@ class Findings:
     def warnings(self) -> list[str]:
         alike = [f"{one} and {other} are more alike than images of different patients are" for one, other in self.twins]
         same = [f"{one} and {other} have the same pixels and different patients" for one, other in self.copies]
-        return self.notes + same[:LISTED] + alike[:LISTED]
+        return self.notes + self.contradictions + same[:LISTED] + alike[:LISTED]
 
 
 def check(card: DataCard, table: CaseTable, console: Console, workers: int, root: Path | None = None) -> Findings:
@@ -172,6 +174,7 @@ def check(card: DataCard, table: CaseTable, console: Console, workers: int, root
     if root is not None:
         _checksums(found, card, root)
     _labels(found, table.cases)
+    _groups(found, card, table)
     _masks(found)
     _counts(found, card, table)
     _leaks(found, table.cases)
@@ -206,10 +209,43 @@ def _labels(found: Findings, cases: Sequence[Case]) -> None:
     names = sorted({name for case in cases for name in case.targets})
     for name in names:
         values = np.array([case.target(name) for case in cases])
-        if np.isnan(values).all():
+        known = values[~np.isnan(values)]
+        if not len(known):
             found.faults.append(f"class {name}: no case has a known label")
-        elif len(set(values[~np.isnan(values)])) == 1:
-            found.notes.append(f"class {name}: every known label is {values[~np.isnan(values)][0]:g}")
+            continue
+        if len(known) < len(values):
+            missing = len(values) - len(known)
+            found.notes.append(f"class {name}: {missing:,} of {plural(len(values), 'case')} without a label")
+        positive, negative = int((known > 0.5).sum()), int((known < 0.5).sum())
+        if len(set(known)) == 1:
+            found.notes.append(f"class {name}: every known label is {known[0]:g}")
+        elif min(positive, negative) <= 1:
+            which = f"{positive} positive" if positive <= negative else f"{negative} negative"
+            few = f"only {which} case among {len(known):,} with a label"
+            found.notes.append(f"class {name}: {few}: too few to learn from or to measure")
+        else:
+            _label_in_each_split(found, name, cases)
+
+
+def _label_in_each_split(found: Findings, name: str, cases: Sequence[Case]) -> None:
+    """A split of the card in which a class has one label alone cannot be measured."""
+    for split in SPLITS:
+        known = [value for case in cases if case.split == split and not math.isnan(value := case.target(name))]
+        for is_some, called in ((any(v > 0.5 for v in known), "positive"), (any(v < 0.5 for v in known), "negative")):
+            if known and not is_some:
+                found.notes.append(f"class {name}: no {called} case in {split}")
+
+
+def _groups(found: Findings, card: DataCard, table: CaseTable) -> None:
+    """How many cases have no value in the columns for subgroups."""
+    layout = next((entry for entry in card.layouts if entry.name == table.layout), None)
+    declared = () if layout is None else layout.groups
+    for name in dict.fromkeys([*declared, *sorted({n for case in table.cases for n in case.groups})]):
+        missing = sum(case.groups.get(name) in (None, "") for case in table.cases)
+        if missing == len(table.cases):
+            found.notes.append(f"column {name}: no case has a value")
+        elif missing:
+            found.notes.append(f"column {name}: {missing:,} of {plural(len(table.cases), 'case')} without a value")
 
 
 def _masks(found: Findings) -> None:
@@ -255,6 +291,8 @@ def _leaks(found: Findings, cases: Sequence[Case]) -> None:
                 refuse()
             except MedvfmError as leak:
                 found.leaks.append(str(leak))
+    seen = {case.case_id: look.pixels for case, look in zip(found.cases, found.looks, strict=True)}
+    found.contradictions = contradictions.labels_apart(found.cases, seen) + contradictions.turned_apart(found.cases)
     found.copies = _copies(found.cases, found.looks)
     found.twins = [pair for pair in _alike(found.cases, found.looks) if pair not in found.copies]
 

@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from medvfm import lookup
+from medvfm.core import yaml_source
 from medvfm.core.case import SPLITS
 from medvfm.core.data_card import DataCard
-from medvfm.core.errors import DataError, MedvfmError
+from medvfm.core.errors import DataError, MedvfmError, RecipeError, nearest
 from medvfm.core.metric_spec import shown
 from medvfm.core.plurals import plural
 from medvfm.core.protocols import Adapter, Outside, Record
@@ -189,12 +190,19 @@ def evaluate(
     return pd.DataFrame(record["metrics"])
 
 
-def load_adapter(name: str, weights: str | None = None, **prepare: Any) -> Adapter:
+def load_adapter(name: str, weights: str | Path | None = None, **prepare: Any) -> Adapter:
     """An adapter without a task, for scripts: `load_adapter("dinov2", weights="embedded").encode([image])`.
 
     `prepare` takes the keys of a recipe's section of that name, such as size=224 or slices={"pool": "max"}.
     """
-    made: Adapter = lookup.module("adapters", name, "load_adapter").load(weights, Prepare.model_validate(prepare))
+    known = {"weights", *Prepare.model_fields}
+    for key in prepare:
+        if key not in known:
+            raise RecipeError(f"no option {key!r}; {nearest(key, known)}", where="load_adapter")
+    source = yaml_source.YamlSource(prepare, "load_adapter", {})
+    settings = yaml_source.validated(source, Prepare, RecipeError)
+    path = None if weights is None else str(weights)
+    made: Adapter = lookup.module("adapters", name, "load_adapter").load(path, settings)
     return made
 
 

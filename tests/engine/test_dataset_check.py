@@ -250,3 +250,36 @@ def test_patients_are_counted_where_a_case_was_read_and_missing_masks_are_told(p
     table.write_text("\n".join(["case_id,image,mask", *rows]).replace(",", ";"))
     with pytest.raises(DataCardError, match='delimiter: ";"'):
         pipeline.check_data(str(card), None, None)
+
+
+def test_missing_labels_groups_and_lone_positives_are_counted(pictures):
+    rows = ["case_id,patient_id,image,split,x,y,z,age,site"]
+    rows += [f"c{n},p{n},images/c{n}.png,{s},{x},{y},{z},{age}," for n, s, x, y, z, age in
+             ((0, "train", 1, 0, 1, 50), (1, "train", "", 0, 0, ""), (2, "test", 0, 1, 1, ""))]  # fmt: skip
+    (pictures / "cases.csv").write_text("\n".join(rows))
+    groups = {"age": {"value": "{age}", "number": True}, "site": "{site}"}
+    layout = {"table": "cases.csv", "classes": {c: c for c in "xyz"}, "groups": groups}
+    card = DataCard.model_validate({"name": "c", "title": "C", "layouts": [layout]})
+    found = dataset_check.check(card, tables.read_cases(card, pictures), SILENT, 0, pictures)
+    assert found.notes == [
+        "class x: 1 of 3 cases without a label",
+        "class x: only 1 positive case among 2 with a label: too few to learn from or to measure",
+        "class y: only 1 positive case among 3 with a label: too few to learn from or to measure",
+        "class z: only 1 negative case among 3 with a label: too few to learn from or to measure",
+        "column age: 2 of 3 cases without a value",
+        "column site: no case has a value",
+    ]
+
+
+def test_a_split_without_a_positive_is_told(pictures):
+    rows = ["case_id,patient_id,image,split,x"]
+    parts = [("train", 1), ("train", 1), ("train", 0), ("train", 0), ("test", 0), ("test", 0)]
+    rows += [f"c{n},p{n},images/c{n % 3}.png,{s},{x}" for n, (s, x) in enumerate(parts)]
+    (pictures / "cases.csv").write_text("\n".join(rows))
+    card = DataCard.model_validate(
+        {"name": "c", "title": "C", "layouts": [{"table": "cases.csv", "classes": {"x": "x"}}]}
+    )
+    found = dataset_check.check(card, tables.read_cases(card, pictures), SILENT, 0, pictures)
+    assert found.notes == ["class x: no positive case in test"]
+    assert any("the same pixels and different labels" in told and "c1 and c4 (x: 1 and 0)" in told
+               for told in found.warnings)  # fmt: skip

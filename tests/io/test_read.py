@@ -149,11 +149,15 @@ def test_a_label_map_elsewhere_is_refused(tmp_path, shift_mm, is_apart):
         read_label(nifti(tmp_path / "k.nii.gz", np.zeros((4, 5, 7), np.uint8)), image)
 
 
-def test_a_mirrored_label_map_is_refused(tmp_path):
+def test_a_label_map_stored_in_another_direction_is_turned(tmp_path):
     image = read_image(nifti(tmp_path / "i.nii.gz", np.zeros((4, 5, 6), np.int16)))
-    mirrored = AFFINE @ np.array([[-1, 0, 0, 3], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
-    with pytest.raises(UnreadableImage, match="lie up to"):
-        read_label(nifti(tmp_path / "l.nii.gz", np.zeros((4, 5, 6), np.uint8), mirrored), image)
+    labels = np.random.default_rng(0).integers(0, 3, (4, 5, 6)).astype(np.uint8)
+    back = AFFINE @ np.array([[-1, 0, 0, 3], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    found = read_label(nifti(tmp_path / "l.nii.gz", labels[::-1], back), image)
+    np.testing.assert_array_equal(found.voxels, labels)
+    assert any("turned from RAS to LAS" in repair for repair in found.repairs)
+    with pytest.raises(UnreadableImage, match="lie up to 6 mm"):  # by three voxels of 2 mm
+        read_label(nifti(tmp_path / "m.nii.gz", labels, np.diag([2.0, 2, 3, 1])), image)
 
 
 def test_a_mask_without_physical_size_needs_its_shape_alone(tmp_path):

@@ -82,6 +82,15 @@ def read_size(path: Path, form: str) -> tuple[int, int]:
     return (rows, columns) if 5 <= turn <= 8 else (columns, rows)
 
 
+def orientation(path: Path, form: str) -> int:
+    """The EXIF orientation that the file states, 1 where it states none; no pixel is decoded."""
+    if form not in _OPENERS:
+        return 1
+    with path.open("rb") as file, _OPENERS[form](file) as picture:  # type: ignore[arg-type]  # any file will do
+        turn = int(picture.getexif().get(_ORIENTATION_TAG, 1))
+    return turn if 1 <= turn <= 8 else 1
+
+
 def pixel_image(pixels: np.ndarray, form: str, repairs: list[str], *, bits: int | None = None) -> Image:
     """An Image of pixels (row, column) or (row, column, 3), without spacing."""
     voxels = pixels.T[:, :, None] if pixels.ndim == 2 else pixels.transpose(1, 0, 2)[:, :, None, :]
@@ -92,6 +101,16 @@ def pixel_image(pixels: np.ndarray, form: str, repairs: list[str], *, bits: int 
         header["value_range"] = (0, 65535)
     unit = "RGB" if pixels.ndim == 3 and pixels.dtype == np.uint8 else "arbitrary"
     return Image(voxels, PIXEL_AFFINE, unit=unit, has_spacing=False, repairs=tuple(repairs), header=header)
+
+
+def of_pillow(picture: pillow.Image, where: object = None) -> Image:
+    """A PIL picture, as `read_raster` would read its file; refused where that would be."""
+    if getattr(picture, "n_frames", 1) > 1:
+        raise UnreadableImage(f"a moving picture of {picture.n_frames} frames", where=where)  # type: ignore[attr-defined]
+    repairs: list[str] = []
+    turn = int(picture.getexif().get(_ORIENTATION_TAG, 1))
+    pixels = turned(_decoded(picture, None, False, repairs, where), turn, repairs)
+    return pixel_image(pixels, (picture.format or "array").lower(), repairs, bits=1 if picture.mode == "1" else None)
 
 
 def without_alpha(pixels: np.ndarray, opaque: int, where: object) -> np.ndarray:
@@ -126,7 +145,7 @@ def _pixels(
     return turned(_decoded(picture, _bits(data, form), label, repairs, path), turn, repairs)
 
 
-def _decoded(picture: pillow.Image, bits: int | None, label: bool, repairs: list[str], path: Path) -> np.ndarray:
+def _decoded(picture: pillow.Image, bits: int | None, label: bool, repairs: list[str], path: object) -> np.ndarray:
     mode = picture.mode
     if label and mode == "P":
         return np.asarray(picture)

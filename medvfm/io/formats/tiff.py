@@ -65,6 +65,14 @@ def read_size(path: Path) -> tuple[int, int, int]:
     return (rows, columns, len(pages)) if turned else (columns, rows, len(pages))
 
 
+def orientation(path: Path) -> int:
+    """The orientation that the first page states, 1 where it states none; no pixel is decoded."""
+    with tifffile.TiffFile(path) as tiff:
+        tag = tiff.pages[0].aspage().tags.get(274)
+    turn = 1 if tag is None else int(tag.value)
+    return turn if 1 <= turn <= 8 else 1
+
+
 def _chosen(tiff: tifffile.TiffFile, page: int | None, path: Path) -> list[tifffile.TiffPage]:
     pages = [p.aspage() for p in tiff.pages]
     if not pages:

@@ -1,0 +1,111 @@
+"""Cases that contradict each other or themselves: one picture with two answers, for two patients, or turned away from
+its mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from medvfm.core.case import Case
+from medvfm.core.errors import MedvfmError
+from medvfm.core.plurals import plural
+from medvfm.io.dataset.leakage import Pixels
+from medvfm.io.formats import raster, tiff
+from medvfm.io.read import image_kind
+
+NAMED = 5
+Shown = Callable[[str], str]  # a case_id to what it is called in a sentence
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+def labels_apart(cases: Sequence[Case], pixels: Pixels, shown: Shown = str) -> list[str]:
+    """One sentence where cases of the same pixels have different labels; none where there is no such pair.
+
+    pixels  `leakage.pixel_key` of each image of a case. Questions on one image, and sides of one, are meant to differ.
+    """
+    found = []
+    for first, other in _pairs(cases, pixels):
+        name = next((n for n in first.targets if _apart(first.target(n), other.target(n))), None)
+        if name is not None:
+            values = f"{first.target(name):g} and {other.target(name):g}"
+            found.append(f"{shown(first.case_id)} and {shown(other.case_id)} ({name}: {values})")
+    what = "the same pixels and different labels"
+    return [f"{plural(len(found), 'pair')} of cases with {what}, so that one of them is wrong: {_some(found)}."] * bool(
+        found
+    )
+
+
+def patients_apart(cases: Sequence[Case], pixels: Pixels, shown: Shown = str) -> list[str]:
+    """One sentence where cases of the same pixels belong to different patients."""
+    found = [f"{shown(a.case_id)} and {shown(b.case_id)}" for a, b in _pairs(cases, pixels) if _two_patients(a, b)]
+    what = "the same pixels and different patients"
+    return [f"{plural(len(found), 'pair')} of cases with {what}: {_some(found)}."] * bool(found)
+
+
+def turned_apart(cases: Sequence[Case], shown: Shown = str) -> list[str]:
+    """One sentence where a picture is to be turned by its EXIF orientation and its mask is not, or the other way."""
+    found = []
+    for case in cases:
+        turns = {_turn(path) for path in case.files}
+        of_masks = {_turn(path) for files in case.masks.values() for path in files}
+        if of_masks and turns != of_masks and (turns | of_masks) - {1}:
+            found.append(shown(case.case_id))
+    if not found:
+        return []
+    return [
+        f"{plural(len(found), 'case')} whose picture and mask have different EXIF orientations, so that one of them is "
+        f"turned and the other is not: {_some(found)}. Look at them drawn together; if they lie apart, save both "
+        "without the tag."
+    ]
+
+
+def _pairs(cases: Sequence[Case], pixels: Pixels) -> Iterator[tuple[Case, Case]]:
+    """Each case with the first one whose images are the same, all of them and in order."""
+    first: dict[tuple[object, ...], Case] = {}
+    for case in cases:
+        keys = tuple(pixels.get(case.case_id, ()))
+        if not keys or case.question is not None:
+            continue
+        other = first.setdefault((keys, case.laterality), case)
+        if other is not case:
+            yield other, case
+
+
+def _two_patients(one: Case, other: Case) -> bool:
+    return one.patient_id is not None and other.patient_id is not None and one.patient_id != other.patient_id
+
+
+def _apart(one: float, other: float) -> bool:
+    return not math.isnan(one) and not math.isnan(other) and one != other
+
+
+def _turn(path: Path) -> int:
+    """The EXIF orientation that a picture file states; 1 of what states none or is no picture."""
+    if path.suffix.lower() not in _PICTURES:
+        return 1
+    try:
+        kind = image_kind(path)
+        return tiff.orientation(path) if kind == "tiff" else raster.orientation(path, kind)
+    except (MedvfmError, OSError, ValueError, SyntaxError):  # what cannot be read is left out, with its reason
+        return 1
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def prints_of(cases: Sequence[Case], prints: Sequence[str | None]) -> list[Case]:
+    """Cases that look alike once they are prepared, and may be copies: those whose patients or labels differ."""
+    alike: dict[str, list[Case]] = {}
+    for case, fingerprint in zip(cases, prints, strict=True):
+        if fingerprint is not None:
+            alike.setdefault(fingerprint, []).append(case)
+    return [case for group in alike.values() if _differ(group) for case in group]
+
+
+def _differ(group: Sequence[Case]) -> bool:
+    if len({case.owner for case in group}) > 1:
+        return True
+    names: Mapping[str, float] = group[0].targets
+    return any(len({v for case in group if not math.isnan(v := case.target(name))}) > 1 for name in names)
