@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,36 +44,26 @@ class RecordTable:
         """`line 7`, of the record of that number."""
         return f"{self.counted} {self.lines[record]}"
 
-    def with_points(self, columns: Collection[str], where: object) -> RecordTable:
-        """The table with decimal points where these columns of numbers have decimal commas.
 
-        Between semicolons a comma is a decimal one. Elsewhere 1,234 may be a thousand and more: such columns are
-        refused.
-        """
-        found = {c: self._pointed(c, where) for c in columns if c in self.columns}
-        found = {c: values for c, values in found.items() if values is not None}
-        if not found:
-            return self
-        rows = [{**row, **{c: v[n] for c, v in found.items()}} for n, row in enumerate(self.records)]
-        return replace(self, records=rows)
+def with_points(cells: Sequence[Any], mark: str, column: str, place: Callable[[int], str]) -> list[Any]:
+    """The cells of a column of numbers, with decimal points where they have decimal commas.
 
-    def _pointed(self, column: str, where: object) -> list[Any] | None:
-        cells = [row.get(column) for row in self.records]
-        texts = [cell.strip() if isinstance(cell, str) else "" for cell in cells]
-        commas = [n for n, text in enumerate(texts) if _COMMA.fullmatch(text)]
-        if not commas or self.mark == ",":
-            return None
-        if not all(_NUMBER.fullmatch(text) for text in texts if text):
-            return None  # no column of numbers: who needs a number there refuses it by its row
-        points = any("." in text for text in texts)
-        if (self.mark != ";" and all(_THOUSANDS.fullmatch(texts[n]) for n in commas)) or points:
-            raise DataError(
-                f"in column {column!r} the comma of {texts[commas[0]]!r} may be one of decimals or of thousands",
-                where=f"{where}, {self.place(commas[0])}",
-                remedy="write numbers with a decimal point and nothing between thousands",
-            )
-        chosen = set(commas)
-        return [texts[n].replace(",", ".") if n in chosen else cell for n, cell in enumerate(cells)]
+    Between semicolons a comma is a decimal one; in a table cut by commas none is. Elsewhere 1,234 may be a thousand and
+    more: a column that leaves it open is refused. What is no number stays, for the one who needs numbers to refuse.
+    """
+    texts = [cell.strip() if isinstance(cell, str) else "" for cell in cells]
+    commas = [n for n, text in enumerate(texts) if _COMMA.fullmatch(text)]
+    if not commas or mark == ",":
+        return list(cells)
+    points = any("." in text and _NUMBER.fullmatch(text) for text in texts)
+    if points or (mark != ";" and all(_THOUSANDS.fullmatch(texts[n]) for n in commas)):
+        raise DataError(
+            f"in column {column!r} the comma of {texts[commas[0]]!r} may be one of decimals or of thousands",
+            where=place(commas[0]),
+            remedy="write numbers with a decimal point and nothing between thousands",
+        )
+    chosen = set(commas)
+    return [texts[n].replace(",", ".") if n in chosen else cell for n, cell in enumerate(cells)]
 
 
 def read_table(
@@ -99,7 +89,13 @@ def read_table(
         raise DataError("no such table", where=path) from None
     except (OSError, ValueError, KeyError, TypeError) as broken:
         raise DataError(f"not readable as a table: {str(broken)[:100]}", where=path) from broken
-    return found.with_points(numbers, path) if numbers else found
+    pointed = {
+        c: with_points([row[c] for row in found.records], found.mark, c, lambda n: f"{path}, {found.place(n)}")
+        for c in found.columns
+        if c in numbers and (wanted is None or c in wanted)
+    }
+    rows = [{**row, **{c: cells[n] for c, cells in pointed.items()}} for n, row in enumerate(found.records)]
+    return replace(found, records=rows) if pointed else found
 
 
 def _read(

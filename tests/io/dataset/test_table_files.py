@@ -93,7 +93,7 @@ def test_a_decimal_comma_is_a_point_where_it_can_be_nothing_else(tmp_path):
     assert table("case_id;x\na,1;0,15\n").records[0]["case_id"] == "a,1"  # no column of numbers
     assert values(table("case_id;x\na;1,234\n")) == ["1.234"]  # between semicolons a comma is a decimal one
     assert values(table("case_id;x\na;1,234\nb;0,5\n", "\t")) == ["1.234", "0.5"]
-    assert values(table("case_id;x\na;0,5\nb;many\n")) == ["0,5", "many"]  # for the one who needs numbers to refuse
+    assert values(table("case_id;x\na;0,5\nb;many\n")) == ["0.5", "many"]  # for the one who needs numbers to refuse
     for text, mark in (
         ("case_id;x\na;0.5\nb;0,5\n", ";"),
         ("case_id;x\na;1,234\nb;1,5\nc;1.5\n", ";"),
