@@ -144,7 +144,14 @@ def evaluate(
     kind: Annotated[
         str | None, typer.Option(help="binary, multi_class, multi_label, ordinal; semantic, instances")
     ] = None,
-    classes: Annotated[str, typer.Option(help="names of a mask's values 1, 2, ..., separated by commas")] = "",
+    classes: Annotated[
+        str, typer.Option(help="classes in order, comma-separated; of masks the names of 1, 2, ...")
+    ] = "",
+    labels: Annotated[
+        str | None, typer.Option(help="names of values of masks: 1=liver,6=spleen, a table or a card")
+    ] = None,
+    predicted_labels: Annotated[str | None, typer.Option(help="the same for predictions whose values differ")] = None,
+    background: Annotated[str, typer.Option(help="values of masks that are no structure, separated by commas")] = "",
     threshold: Annotated[float | None, typer.Option(help="a decision is score >= threshold")] = None,
     subgroups: Annotated[str, typer.Option(help="columns of the truth, separated by commas")] = "",
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -159,6 +166,9 @@ def evaluate(
     given: dict[str, Any] = {
         "kind": kind,
         "classes": _list(classes),
+        "labels": labels,
+        "predicted_labels": predicted_labels,
+        "background": _list(background),
         "threshold": threshold,
         "subgroups": _list(subgroups),
         "allow_missing": allow_missing,

@@ -102,7 +102,7 @@ class Join(CardSection):
     key: str | Names | None = Field(None, description="column of that table, or several, any of which may match")
     on: Template | None = Field(None, description="template over the row that must equal the key")
     columns: Names = Field((), description="names of the columns, where the table has no header")
-    delimiter: str | None = Field(None, description="of the table; null: by its name")
+    delimiter: str | None = Field(None, description="of the table; null: found among comma, semicolon and tab")
     file: Template | None = None
     required: bool = Field(False, description="rows without an entry are left out; else the joined fields are empty")
 
@@ -172,10 +172,10 @@ class Layout(CardSection):
     when: Names = Field((), description="paths or globs that must exist for this layout to be the one")
     table: str | dict[SplitName, str] | None = Field(
         None,
-        description="CSV, TSV, Parquet or JSON, packed with gzip or not; a glob for a table in parts; one a split "
-        "where they come apart. The field `row` counts the rows of a table",
+        description="CSV, TSV, Excel (.xlsx), Parquet or JSON, text packed with gzip or not; a glob for a table in "
+        "parts; one a split where they come apart. The field `row` counts the rows of a table",
     )
-    delimiter: str | None = Field(None, description="of the table; null: by its name")
+    delimiter: str | None = Field(None, description="of the table; null: found among comma, semicolon and tab")
     columns: Names = Field((), description="names of the columns, where the table has no header")
     records: str | None = Field(None, description="in a JSON table, the key that holds the list of rows")
     embedded: str | None = Field(None, description="a Parquet column that holds image files, {bytes, path}")

@@ -249,7 +249,8 @@ class BaselineContext:
 
 @dataclass(frozen=True, eq=False)
 class Outside:
-    """What `medvfm evaluate` read: the settled task, predictions, what does not match, and who was left out."""
+    """What `medvfm evaluate` read: the settled task, predictions of the test cases, what does not match, who was left
+    out, and predictions of validation cases where the tables have them apart."""
 
     task: Task
     predictions: Predictions
@@ -259,6 +260,7 @@ class Outside:
     notes: list[str]
     left_out: list[tuple[str, str]]
     cases: int
+    val: Predictions | None = None
 
 
 class TrueCases(Protocol):

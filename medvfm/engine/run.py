@@ -138,7 +138,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         rows += other_rows
 
     tables.write(out)
-    saved_model.save(out / "weights", recipe, [f.learner.adapter for f in fitted], found.points)
+    saved_model.save(out / "weights", recipe, task, [f.learner.adapter for f in fitted], found.points)
     all_true = StoredCases(learner.store, np.arange(len(cases)))
     with context.console.working("pictures"):
         pictures = task.pictures(found.test, found.points, plan.specs, _seen(out, fitted, task))

@@ -11,15 +11,16 @@ import numpy as np
 
 from medvfm.core import recipe as recipes
 from medvfm.core.errors import RunError, WeightsError
-from medvfm.core.protocols import Adapter, Points, Record
+from medvfm.core.protocols import Adapter, Points, Record, Task
 from medvfm.core.recipe import Recipe
 from medvfm.io import run_directory
 
 FILE = "adapter.json"
 
 
-def save(folder: Path, recipe: Recipe, adapters: Sequence[Adapter], points: Points) -> None:
-    """Trained weights of every fold, and what is needed to use them. The frozen weights are named by their hashes."""
+def save(folder: Path, recipe: Recipe, task: Task, adapters: Sequence[Adapter], points: Points) -> None:
+    """Trained weights of every fold, what is needed to use them, and what answers mean. The frozen weights are named by
+    their hashes."""
     parts = [folder / f"fold{n}" if len(adapters) > 1 else folder for n in range(len(adapters))]
     for adapter, part in zip(adapters, parts, strict=True):
         part.mkdir(parents=True, exist_ok=True)
@@ -35,6 +36,7 @@ def save(folder: Path, recipe: Recipe, adapters: Sequence[Adapter], points: Poin
             "format": run_directory.FORMAT,
             "recipe": plain,
             "hash": recipe.digest(),
+            "task": {key: value for key, value in task.describe().items() if key != "words"},
             "folds": len(adapters),
             "towers": towers(adapters[0]),
             "trained_sha256": _digest(folder),

@@ -28,7 +28,7 @@ from medvfm.engine.fitting import Collected
 from medvfm.engine.result_tables import ResultTables
 from medvfm.io import run_directory
 from medvfm.io.console import Console
-from medvfm.io.dataset import case_names, roots
+from medvfm.io.dataset import case_names, mask_values, roots
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import Run
@@ -163,16 +163,21 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score any model's output, matched by case_id; the rows of run.json as a table. With `out`, a report as well."""
     module = lookup.module("tasks", task, "task")
+    for key in ("labels", "predicted_labels"):
+        if isinstance(options.get(key), str | Path):
+            options[key] = _label_names(str(options[key]))
     outside: Outside = module.read(truth, predictions, metrics, options)
-    found = outside.predictions
+    found, val = outside.predictions, outside.val
     judging = Judging(outside.task, outside.specs, confidence or Confidence(), seed)
     rows = judging.rows(found, outside.points) + judging.subgroups(found, outside.points, outside.subgroups)
+    rows += judging.rows(val, outside.points, split="val") if val is not None else []
     patients = len(set(found.patients.tolist()))
     record: Record = records.evaluation(f"Evaluation of {Path(named(predictions, 'predictions')).name}", outside.task)
     record |= {
         "data": {
             "flow": [{"step": "analysed", "cases": outside.cases, "patients": patients}],
             "left_out": case_names.reasons(outside.left_out, safe=False),
+            "folds": len(set(found.fold.tolist())),
         },
         "thresholds": records.thresholds(outside.points),
         "warnings": outside.notes,
@@ -181,13 +186,24 @@ def evaluate(
     if out is not None:
         directory = Path(out)
         run_directory.open_new(directory, record["hash"], resume=False)
-        owners = dict(zip(found.ids, map(str, found.patients), strict=True))
+        scored = [found] if val is None else [found, val]
+        owners = {case_id: str(p) for part in scored for case_id, p in zip(part.ids, part.patients, strict=True)}
         result_tables = ResultTables(owners, outside.subgroups, safe_ids=False)
-        result_tables.add(Collected(found, None, outside.points), None)
+        result_tables.add(Collected(found, val, outside.points), None)
         result_tables.write(directory)
         run_directory.write_json(directory / run_directory.RECORD, record)
         page.render(directory)
     return pd.DataFrame(record["metrics"])
+
+
+def _label_names(given: str) -> dict[int, str]:
+    """Value to name, from words, a table, or a card by its path or name."""
+    if "=" in given or Path(given).suffix.lower() not in ("", ".yaml", ".yml"):
+        return mask_values.read_names(given)
+    card = lookup.card(given)
+    if not card.labels:
+        raise DataError(f"the card {card.name} names no values of masks", where=given, remedy=mask_values.WORDS)
+    return {value: label.name for value, label in card.labels.items()}
 
 
 def load_adapter(name: str, weights: str | Path | None = None, **prepare: Any) -> Adapter:

@@ -41,8 +41,9 @@ from medvfm.core.protocols import (
 )
 from medvfm.core.recipe import Baseline
 from medvfm.core.slice_grid import SliceGrid
-from medvfm.io.dataset import prediction_tables
-from medvfm.io.dataset.prediction_tables import Table, named
+from medvfm.io.dataset import prediction_splits, prediction_tables
+from medvfm.io.dataset.prediction_splits import Part
+from medvfm.io.dataset.prediction_tables import Table
 from medvfm.statistics.estimand import Estimand
 from medvfm.tasks import per_case
 from medvfm.tasks.per_case import PerCaseValues
@@ -194,34 +195,48 @@ class PerCaseTask(ABC):
         specs = [parse(name, self.metrics, "metrics") for name in (metrics or self.default_metrics)]
         tables = []
         for source, otherwise in ((truth, "truth"), (predictions, "predictions")):
-            table, where = prediction_tables.read_table(source), named(source, otherwise)
+            table = prediction_tables.read_table(source, otherwise)
             if TARGET not in table:
-                raise PredictionError(f"no column {TARGET!r}; {nearest(TARGET, map(str, table.columns))}", where=where)
-            prediction_tables.refuse_doubled(table, ["case_id"], where)
-            tables.append(table[table[TARGET].notna()].set_index("case_id"))
-        true, answered = tables
-        notes = prediction_tables.missing(
-            true.index, answered.index, named(predictions, "predictions"), given.allow_missing
-        )
+                choices = nearest(TARGET, map(str, table.frame.columns))
+                raise PredictionError(f"no column {TARGET!r}; {choices}", where=table.where)
+            tables.append(table.kept(~table.unknown(TARGET)))
         for column in given.subgroups:
-            if column not in true:
-                choices = nearest(column, map(str, true.columns))
-                raise PredictionError(f"no column {column!r} in the truth; {choices}", where=named(truth, "truth"))
+            if column not in tables[0]:
+                choices = nearest(column, map(str, tables[0].frame.columns))
+                raise PredictionError(f"no column {column!r} in the truth; {choices}", where=tables[0].where)
+        parts, notes = prediction_splits.parts(*tables)
+        found = {}
+        for part in parts:
+            found[part.split], more = self._read_part(part, specs, given)
+            notes += more
+        test = found.pop("test")
+        notes = list(dict.fromkeys([*tables[0].notes, *tables[1].notes, *notes]))
+        return Outside(self, test, specs, Points(), given.subgroups, notes, [], len(test.ids), found.get("val"))
+
+    def _read_part(
+        self, part: Part, specs: Sequence[MetricSpec], given: AnswerTableOptions
+    ) -> tuple[PerCaseValues, list[str]]:
+        for table in (part.truth, part.predictions):
+            prediction_tables.refuse_doubled(table, ["case_id"])
+        true, answered = part.truth.first_of_case(), part.predictions.first_of_case()
+        notes = prediction_tables.missing(true.index, answered.index, part.predictions.where, given.allow_missing)
         both = [case_id for case_id in true.index if case_id in answered.index]
-        whose = true.get("patient_id", None)
+        people, more = prediction_tables.owners(part.truth, both)
+        fold, of_folds = prediction_splits.folds(part, both)
+        known = "patient_id" in true or "patient" in true
         cases = [
             Case(
                 str(case_id),
-                None if whose is None else str(whose[case_id]),
+                str(owner) if known else None,
                 {},
                 answer=str(true.loc[case_id, TARGET]),
                 groups={column: str(true.loc[case_id, column]) for column in given.subgroups},
             )
-            for case_id in both
+            for case_id, owner in zip(both, people, strict=True)
         ]
         answers = (str(answered.loc[case_id, TARGET]) for case_id in both)
-        found = self.collect(ListedCases(cases), answers, None, specs)
-        return Outside(self, found, specs, Points(), given.subgroups, notes, [], len(both))
+        values = self.collect(ListedCases(cases), answers, None, specs)
+        return replace(values, fold=fold), [*notes, *more, *of_folds]
 
 
 @dataclass(frozen=True)

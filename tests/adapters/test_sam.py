@@ -423,7 +423,7 @@ def test_a_bad_table_of_prompts_is_refused_with_its_row(tmp_path, line, said):
     file.write_text(f"case_id,slice,label,x0,y0,x1,y1\n{line}\n")
     with pytest.raises(DataError, match=said) as refused:
         prompt_sources.FromTable.read(file, ORGANS.classes, "semantic")
-    assert "row 1" in str(refused.value)
+    assert "line 2" in str(refused.value)
 
 
 def test_prompts_from_masks_of_another_model(tmp_path):

@@ -331,6 +331,7 @@ def _warnings(card: DataCard, layout: Layout, reader: _CaseReader, cases: Sequen
         yield "The data set names no patients, so that images of one may lie in several splits."
     elif card.patients != "known":
         yield f"The data set names no patients; cases of one {card.patients} are kept together instead."
+    yield from dict.fromkeys(reader.rows.notes)
     for source, count in reader.rows.unmatched.items():
         yield f"{count} rows have no entry in {source}."
     if layout.split_lists and (without := sum(c.split is None for c in cases)):

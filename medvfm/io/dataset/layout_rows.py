@@ -11,7 +11,7 @@ from typing import Any
 
 from medvfm.core.errors import DataCardError, DataError, nearest
 from medvfm.core.layout import Class, Group, Join, Layout, RunLengths, fields_of, pieces_of
-from medvfm.io.dataset import array_files, run_length_masks, table_files
+from medvfm.io.dataset import array_files, run_length_masks, side_files, table_files
 from medvfm.io.dataset.safe_paths import Inside, escaped, exists
 
 PLAIN = (
@@ -115,12 +115,15 @@ def is_glob(template: str) -> bool:
 
 
 class LayoutRows:
-    """Every row of a layout. After the iteration, `unmatched` counts rows without their entry in a joined table."""
+    """Every row of a layout. After the iteration, `unmatched` counts rows without their entry in a joined table, and
+    `notes` says what was guessed about the tables."""
 
     def __init__(self, layout: Layout, inside: Inside) -> None:
         self.layout, self.inside = layout, inside
         self.unmatched: Counter[str] = Counter()
+        self.notes: list[str] = []
         self._wanted = _wanted(layout)
+        self._numbers = _numbers(layout)
 
     def __iter__(self) -> Iterator[LayoutRow]:
         joined = [(join, self._index(join)) for join in self.layout.join if join.table is not None]
@@ -157,14 +160,17 @@ class LayoutRows:
                     delimiter=layout.delimiter,
                     columns=layout.columns,
                     records=layout.records,
+                    numbers=self._numbers,
                 )
+                self.notes += table.notes
                 extra = {"split": split} if split else {}
                 records = table.records
                 if layout.embedded:
                     records = array_files.embedded(records, layout.embedded, path)
-                for number, record in enumerate(records, start=1):
+                for number, record in enumerate(records):
                     counted += 1
-                    yield LayoutRow({"row": counted, **record, **extra}, f"{place}, row {number}", table.columns)
+                    where = f"{place}, {table.place(number)}"
+                    yield LayoutRow({"row": counted, **record, **extra}, where, table.columns)
 
     def _index(self, join: Join) -> dict[str, dict[str, Any]]:
         keys = (join.key,) if isinstance(join.key, str) else join.key or ()
@@ -172,7 +178,10 @@ class LayoutRows:
         wanted = self._wanted | set(keys)
         index: dict[str, dict[str, Any]] = {}
         for path in self.inside.matches(name) or [self.inside.path(name)]:
-            table = table_files.read_table(path, wanted=wanted, columns=join.columns, delimiter=join.delimiter)
+            table = table_files.read_table(
+                path, wanted=wanted, columns=join.columns, delimiter=join.delimiter, numbers=self._numbers
+            )
+            self.notes += table.notes
             for key in keys:
                 if key not in table.columns:
                     raise DataCardError(f"no column {key!r}; {nearest(key, table.columns)}", where=name)
@@ -192,7 +201,7 @@ class LayoutRows:
     def _with_file(self, row: LayoutRow, join: Join) -> LayoutRow:
         """Such files have the fields that they have: what else is wanted is empty."""
         paths = row.files(str(join.file), self.inside) or []
-        found = table_files.read_fields(paths[0]) if len(paths) == 1 else None
+        found = side_files.read_fields(paths[0]) if len(paths) == 1 else None
         empty = dict.fromkeys(self._wanted, "")
         return self._joined(row, join, str(join.file), None if found is None else {**empty, **found}, empty)
 
@@ -207,7 +216,7 @@ class LayoutRows:
     def _split_lists(self) -> dict[str, str]:
         found: dict[str, str] = {}
         for split, name in self.layout.split_lists.items():
-            for key in table_files.read_list(self.inside.path(name)):
+            for key in side_files.read_list(self.inside.path(name)):
                 if found.setdefault(key, split) != split:
                     raise DataError(f"{key!r} is listed for {found[key]} and for {split}", where=name)
         return found
@@ -262,3 +271,9 @@ def _wanted(layout: Layout) -> set[str]:
     found |= {c.column if isinstance(c, Class) else c for c in layout.classes.values()}
     found |= {layout.run_lengths.column} if layout.run_lengths else set()
     return found | set(layout.keep) | set(PLAIN)
+
+
+def _numbers(layout: Layout) -> set[str]:
+    """Fields that groups take as numbers."""
+    groups = [g for g in layout.groups.values() if isinstance(g, Group) and (g.number or g.bands)]
+    return {name for entry in groups for name in fields_of(entry.value)}

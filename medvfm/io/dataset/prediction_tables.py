@@ -1,81 +1,177 @@
-"""Tables of truth and predictions, CSV or Parquet: one row per case, or one per case and target."""
+"""Tables of truth and predictions that users hand in: one row per case, or one per case and target."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError
+from medvfm.io.dataset import table_files
+from medvfm.io.dataset.layout_rows import as_text, is_unknown
 
-Table = str | Path | pd.DataFrame
+Table = str | Path | pd.DataFrame | pd.Series | Sequence[object] | np.ndarray
 KNOWN = ("case_id", "patient_id", "patient", "split", "fold", "truth", "baseline")
 LISTED = 5
+_TRUE_OR_FALSE = {"true": 1.0, "false": 0.0}
+
+
+@dataclass(frozen=True, eq=False)
+class GivenTable:
+    """A table with a case_id as text. The index of `frame` counts the rows of the source, whose places are `places`.
+
+    mark  what stands between the cells of a text file
+    """
+
+    frame: pd.DataFrame
+    where: str
+    places: Sequence[str]
+    mark: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __contains__(self, column: str) -> bool:
+        return column in self.frame.columns
+
+    def place(self, row: int) -> str:
+        """File and line of a row."""
+        return f"{self.where}, {self.places[row]}"
+
+    def kept(self, rows: Array | pd.Series) -> GivenTable:
+        """The rows where `rows` is true."""
+        return replace(self, frame=self.frame[np.asarray(rows, dtype=bool)])
+
+    def unknown(self, column: str) -> Array:
+        """(n,) whether the cell is empty."""
+        return np.array([is_unknown(value) for value in self.frame[column]], dtype=bool)
+
+    def numbers(self, column: str) -> Array:
+        """(n,) a column as numbers, NaN where it is empty; what is no number is refused by its row."""
+        found = np.full(len(self.frame), np.nan)
+        rows = [_row(label) for label in self.frame.index]
+        cells = table_files.with_points(self.frame[column].tolist(), self.mark, column, lambda n: self.place(rows[n]))
+        for n, value in enumerate(cells):
+            if is_unknown(value):
+                continue
+            text = str(value).strip()
+            try:
+                found[n] = _TRUE_OR_FALSE.get(text.lower()) if text.isalpha() else float(text)
+            except (ValueError, TypeError):
+                found[n] = np.nan
+            if "_" in text or not np.isfinite(found[n]):
+                raise PredictionError(f"{text!r} in column {column!r} is no number", where=self.place(rows[n]))
+        return found
+
+    def first_of_case(self) -> pd.DataFrame:
+        """The first row of each case, with case_id as index."""
+        return self.frame.drop_duplicates("case_id").set_index("case_id")
+
+
+def _row(label: object) -> int:
+    return int(str(label))
+
+
+def is_table(source: Table) -> bool:
+    """Whether it is a file or a data frame, and no array of values alone."""
+    return isinstance(source, str | Path | pd.DataFrame)
 
 
 def named(source: Table, otherwise: str) -> str:
     """What messages call a table."""
-    return otherwise if isinstance(source, pd.DataFrame) else str(source)
+    return str(source) if isinstance(source, str | Path) else otherwise
 
 
-def read_table(source: Table) -> pd.DataFrame:
-    """A table with a case_id, from CSV or Parquet or as it is; identifiers stay text (007 is not 7)."""
+def read_table(source: Table, otherwise: str = "table") -> GivenTable:
+    """A table with a case_id from any file of tables, or a data frame; identifiers stay text (007 is not 7)."""
+    where, mark, notes = named(source, otherwise), "", tuple[str, ...]()
     if isinstance(source, pd.DataFrame):
-        table, path = source, Path("table")
-    else:
+        frame = source.reset_index(drop=True)
+        frame.columns = [str(c) for c in frame.columns]
+        places = [f"row {n}" for n in range(1, len(frame) + 1)]
+        doubled = sorted({c for c in frame.columns if list(frame.columns).count(c) > 1})
+        if doubled:
+            raise PredictionError(f"the column {doubled[0]!r} occurs twice", where=where)
+    elif isinstance(source, str | Path):
         path = Path(source)
-        table = _read_file(path)
-    if "case_id" not in table.columns:
-        found = ", ".join(map(str, table.columns[:8]))
-        raise PredictionError("no column case_id", where=path, remedy=f"its columns are {found}")
-    return table.assign(case_id=table["case_id"].astype(str))
+        found = table_files.read_table(path)
+        mark = found.mark
+        frame = pd.DataFrame(found.records, columns=list(found.columns), index=range(len(found.records)))
+        places, notes = [found.place(n) for n in range(len(found.records))], found.notes
+    else:
+        raise PredictionError(
+            f"a {type(source).__name__}, where a file or a data frame is needed",
+            where=where,
+            remedy="arrays are taken for classification alone, truth and scores alike",
+        )
+    if "case_id" not in frame.columns:
+        listed = ", ".join(map(str, frame.columns[:8])) or "none"
+        raise PredictionError("no column case_id", where=where, remedy=f"its columns are {listed}")
+    if not len(frame):
+        raise PredictionError("the table has headings and no rows", where=where)
+    table = GivenTable(frame, where, places, mark, notes)
+    _refuse_empty(table, "case_id", "every row needs the name of its case")
+    return replace(table, frame=frame.assign(case_id=[as_text(value) for value in frame["case_id"]]))
 
 
-def _read_file(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise PredictionError("no such file", where=path)
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        text = {"case_id": str, "patient_id": str, "patient": str}
-        return pd.read_csv(path, dtype=text, sep=None, engine="python")
-    except (OSError, ValueError, pd.errors.ParserError) as broken:
-        raise PredictionError(f"not readable as CSV or Parquet: {str(broken)[:120]}", where=path) from broken
+def _refuse_empty(table: GivenTable, column: str, remedy: str) -> None:
+    empty = table.frame.index[table.unknown(column)]
+    if len(empty):
+        more = f", and in {len(empty) - 1} further rows" if len(empty) > 1 else ""
+        raise PredictionError(f"{column} is empty here{more}", where=table.place(_row(empty[0])), remedy=remedy)
 
 
-def wide(table: pd.DataFrame, where: object) -> pd.DataFrame:
-    """case_id as index, a column a target: long tables (case_id, target, score) are pivoted."""
-    if {"target", "score"} <= set(table.columns):
-        refuse_doubled(table, ["case_id", "target"], where)
-        pivoted = table.pivot(index="case_id", columns="target", values="score")
-        return pivoted.rename_axis(columns=None)
-    refuse_doubled(table, ["case_id"], where)
-    return table.set_index("case_id").drop(columns=[c for c in KNOWN if c in table.columns], errors="ignore")
+def owners(truth: GivenTable, cases: Sequence[str]) -> tuple[Array, list[str]]:
+    """(n,) the patient of each case, and a note where the truth names none: then every case is a patient of its own."""
+    column = next((c for c in ("patient_id", "patient") if c in truth), None)
+    if column is None:
+        note = "The truth names no patients: intervals take every case as a patient of its own."
+        return np.array(cases, dtype=object), [note]
+    _refuse_empty(truth, column, "fill it in, or leave the column out: then every case counts as a patient of its own")
+    texts = truth.frame.assign(**{column: [as_text(value) for value in truth.frame[column]]})
+    pairs = texts[["case_id", column]].drop_duplicates()
+    torn = pairs.loc[pairs["case_id"].duplicated(), "case_id"].tolist()
+    if torn:
+        raise PredictionError(f"{len(torn)} cases belong to two patients: {some(torn)}", where=truth.where)
+    return pairs.set_index("case_id")[column].loc[list(cases)].to_numpy(object), []
 
 
-def refuse_doubled(table: pd.DataFrame, keys: list[str], where: object) -> None:
+def refuse_doubled(table: GivenTable, keys: list[str]) -> None:
     """Refuses a case, or a case and target, that occurs more than once."""
-    doubled = table.loc[table.duplicated(keys), "case_id"].unique().tolist()
-    if doubled:
-        raise PredictionError(f"{len(doubled)} case_id occur more than once: {some(doubled)}", where=where)
+    doubled = table.frame[table.frame.duplicated(keys)]
+    if len(doubled):
+        names = doubled["case_id"].unique().tolist()
+        row = _row(doubled.index[0])
+        raise PredictionError(
+            f"{len(names)} case_id occur more than once: {some(names)}; again in {table.places[row]}",
+            where=table.where,
+            remedy="keep one row for each case" + (" and target" if len(keys) > 1 else ""),
+        )
 
 
-def missing(truth: pd.Index, given: pd.Index, where: str, allow: bool) -> list[str]:
+def missing(truth: Collection[str], given: Collection[str], where: str, allow: bool) -> list[str]:
     """Notes on cases without a prediction and predictions without a case; refused unless allowed."""
-    without, strange = truth.difference(given).tolist(), given.difference(truth).tolist()
+    without = [c for c in dict.fromkeys(truth) if c not in set(given)]
+    strange = [c for c in dict.fromkeys(given) if c not in set(truth)]
     found = []
     if without:
         found.append(f"{len(without)} cases have no prediction: {some(without)}")
     if strange:
         found.append(f"{len(strange)} predictions have no case: {some(strange)}")
+    zeros = ""
+    if without and {c.lstrip("0") for c in without} & {c.lstrip("0") for c in strange}:
+        zeros = "some differ by zeros at their start alone, which Excel takes away; "
     if found and not allow:
-        raise PredictionError("; ".join(found), where=where, remedy="--allow-missing scores the others and says so")
-    if len(without) == len(truth):
+        remedy = f"{zeros}--allow-missing scores the others and says so"
+        raise PredictionError("; ".join(found), where=where, remedy=remedy)
+    if len(without) == len(set(truth)):
         raise PredictionError("no prediction matches a case of the truth", where=where)
     return found
 
 
-def some(names: Sequence[object]) -> str:
+def some(names: Sequence[Any]) -> str:
     """The first few names."""
     return ", ".join(map(str, names[:LISTED])) + (", ..." if len(names) > LISTED else "")

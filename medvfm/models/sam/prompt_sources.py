@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from medvfm.nn import prompts
 from medvfm.nn.prompts import Prompts
 
 Kind = Literal["box", "point", "points", "mask"]
+_NUMBERS = ("slice", "x0", "y0", "x1", "y1", "x", "y", "positive")  # columns of a table of prompts
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +175,7 @@ class FromTruth:
 
 @dataclass(frozen=True, eq=False)
 class FromTable:
-    """Prompts from a CSV, Parquet or JSON table, one row a box or a point.
+    """Prompts from a table (CSV, Excel, Parquet or JSON), one row a box or a point.
 
     Columns: case_id; slice (from 0, in the order in which slices are shown; may be left out for 2D images); label (a
     class's name, or an object's number); x0, y0, x1, y1 or x, y in pixels of the slice, with an optional `positive` of
@@ -192,9 +192,12 @@ class FromTable:
 
     @classmethod
     def read(cls, file: Path, classes: Sequence[str], kind: str) -> FromTable:
+        if not file.is_file():
+            raise DataError("no such file of prompts", where=file.name, remedy="adapter.prompts.file")
+        table = read_table(file, numbers=_NUMBERS)
         found: dict[tuple[str, int], list[ObjectPrompt]] = {}
-        for number, row in enumerate(_table(file), 1):
-            where = f"{file.name}, row {number}"
+        for number, row in enumerate(table.records):
+            where = f"{file.name}, {table.place(number)}"
             s = _number(row.get("slice") or 0, "slice", where)
             if s < 0 or s != int(s):
                 raise DataError(f"slice is {row['slice']!r}: slices are counted from 0", where=where)
@@ -284,20 +287,6 @@ def _without(case_ids: Sequence[str], where: str) -> list[str]:
     return [
         f"{plural(len(case_ids), 'case')} {have} no prompt in {where}, so that nothing is found: {_some(case_ids)}."
     ]
-
-
-def _table(file: Path) -> list[dict[str, Any]]:
-    if not file.is_file():
-        raise DataError("no such file of prompts", where=file.name, remedy="adapter.prompts.file")
-    if file.suffix == ".json":
-        try:
-            rows = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as broken:
-            raise DataError(f"cannot be read as JSON ({broken})", where=file.name) from broken
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise DataError("expected a list of objects, one a prompt", where=file.name)
-        return rows
-    return read_table(file).records
 
 
 def _needed(row: dict[str, Any], name: str, where: str) -> Any:

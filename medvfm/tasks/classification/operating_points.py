@@ -41,9 +41,9 @@ def fix(val: ScoreTable | None, specs: Sequence[MetricSpec], recalibrate: bool) 
     return Points(found, platt)
 
 
-def given(threshold: float | None, targets: Sequence[str]) -> Points:
-    """One threshold that a user states, for all targets."""
-    cuts = {} if threshold is None else {(DECISION, target): np.array([threshold]) for target in targets}
+def given(threshold: float | None, targets: Sequence[str], folds: int = 1) -> Points:
+    """One threshold that a user states, for all targets and folds."""
+    cuts = {} if threshold is None else {(DECISION, target): np.full(folds, threshold) for target in targets}
     return Points(cuts, None, "given")
 
 

@@ -1,54 +1,287 @@
-"""Any model's scores against a truth, matched by case_id, from tables."""
+"""Any model's scores against a truth, matched by case_id, from tables: wide, long, or with the class by its name."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError, nearest
-from medvfm.io.dataset.prediction_tables import KNOWN, Table, missing, named, read_table, some, wide
+from medvfm.io.dataset import prediction_splits
+from medvfm.io.dataset.layout_rows import as_text, is_unknown
+from medvfm.io.dataset.prediction_splits import Part
+from medvfm.io.dataset.prediction_tables import (
+    KNOWN,
+    GivenTable,
+    Table,
+    is_table,
+    missing,
+    owners,
+    read_table,
+    refuse_doubled,
+    some,
+)
+from medvfm.tasks.classification.arrays import as_tables
 from medvfm.tasks.classification.scores import ScoreTable
 
+EXCLUSIVE = ("multi_class", "ordinal")
+TRUTHS = (
+    "a truth is wide (case_id and a column a class with 0 or 1), long (case_id, target, truth), or names the class of "
+    "each case (case_id, truth)"
+)
+PREDICTIONS = "predictions are wide (case_id and a column a class with its score) or long (case_id, target, score)"
 
-def match(truth_given: Table, predictions_given: Table, *, allow_missing: bool) -> tuple[ScoreTable, list[str]]:
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of the question: the kind and the classes in order, where he or she does."""
+
+    kind: str | None
+    classes: tuple[str, ...]
+    allow_missing: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """The settled kind, truth and scores of each split, test first, and what a reader must know."""
+
+    kind: str
+    tables: dict[str, ScoreTable]
+    notes: list[str]
+
+
+def match(truth_given: Table, predictions_given: Table, asked: Asked) -> Matched:
     """Truth and scores of the same cases, in the truth's order; what does not match is named."""
-    truth_table, given = read_table(truth_given), read_table(predictions_given)
-    truth_path, predictions_path = named(truth_given, "truth"), named(predictions_given, "predictions")
-    scores = wide(given, predictions_path)
-    truth = wide(truth_table.rename(columns={"truth": "score"}), truth_path)
-    unknown = [t for t in scores.columns if t not in truth.columns]
+    exclusive = False
+    if not (is_table(truth_given) and is_table(predictions_given)):
+        truth_given, predictions_given, exclusive = as_tables(truth_given, predictions_given, asked.classes)
+    truth, given = read_table(truth_given, "truth"), read_table(predictions_given, "predictions")
+    parts, notes = prediction_splits.parts(truth, given)
+    scores = _Scores.of(given)
+    labels = _labels(truth, scores)
+    exclusive |= labels.form == "named" and len(scores.targets) > 1
+    targets, more = _targets(labels, scores, asked)
+    kind = _kind(asked.kind or ("multi_class" if exclusive else None), len(targets))
+    _refuse_unordered(kind, labels, asked)
+    notes = [*truth.notes, *given.notes, *notes, *more]
+    tables = {}
+    for part in parts:
+        tables[part.split], found = _matched(part, labels, scores, targets, kind, asked)
+        notes += found
+    if asked.kind is None and kind == "multi_label" and all(_one_hot(table.truth) for table in tables.values()):
+        notes.append("Every case has exactly one of the classes: --kind multi_class scores them as exclusive.")
+    return Matched(kind, tables, list(dict.fromkeys(notes)))
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """How predictions come: `long` or wide, and their targets in the order of the table."""
+
+    long: bool
+    targets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, given: GivenTable) -> _Scores:
+        if "target" in given and "score" in given:
+            return cls(True, tuple(dict.fromkeys(as_text(t) for t in given.frame["target"])))
+        if "target" in given:
+            raise PredictionError("a column target, and no column score", where=given.where, remedy=PREDICTIONS)
+        targets = tuple(c for c in given.frame.columns if c not in KNOWN)
+        if not targets:
+            raise PredictionError("no column of scores", where=given.where, remedy=PREDICTIONS)
+        return cls(False, targets)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """How the truth comes: `long`, `wide` or `named`, and the columns or targets that may be classes, in order."""
+
+    form: str
+    candidates: tuple[str, ...]
+    where: str
+
+
+def _labels(truth: GivenTable, scores: _Scores) -> _Labels:
+    if "target" in truth:
+        if "truth" not in truth:
+            raise PredictionError("a column target, and no column truth", where=truth.where, remedy=TRUTHS)
+        return _Labels("long", tuple(dict.fromkeys(as_text(t) for t in truth.frame["target"])), truth.where)
+    if "truth" in truth and not set(scores.targets) & set(truth.frame.columns):
+        return _Labels("named", scores.targets, truth.where)
+    return _Labels("wide", tuple(c for c in truth.frame.columns if c not in KNOWN), truth.where)
+
+
+def _targets(labels: _Labels, scores: _Scores, asked: Asked) -> tuple[tuple[str, ...], list[str]]:
+    """The classes in the order of the user, else of the truth, and what is left out of them."""
+    if asked.classes:
+        for name in asked.classes:
+            for has, what in ((labels.candidates, "the truth"), (scores.targets, "the predictions")):
+                if name not in has:
+                    raise PredictionError(f"class {name!r} is not in {what}; {nearest(name, has)}", where="--classes")
+        others = [t for t in scores.targets if t not in asked.classes]
+        return asked.classes, [f"Not among the classes, and not scored: {some(others)}."] if others else []
+    unknown = [t for t in scores.targets if t not in labels.candidates]
     if unknown:
         raise PredictionError(
-            f"target {str(unknown[0])!r} is not in the truth; {nearest(unknown[0], map(str, truth.columns))}",
-            where=predictions_path,
+            f"target {unknown[0]!r} of the predictions is not in the truth; {nearest(unknown[0], labels.candidates)}",
+            where=labels.where,
+            remedy=TRUTHS,
         )
-    notes = missing(truth.index, scores.index, predictions_path, allow_missing)
-    kept = [c for c in truth.index if c in set(scores.index)]
-    targets = tuple(str(t) for t in scores.columns)
-    values = _numbers(scores.loc[kept], predictions_path)
+    targets = tuple(t for t in labels.candidates if t in scores.targets)
+    rest = [t for t in labels.candidates if t not in scores.targets] if labels.form == "long" else []
+    if rest and asked.kind in EXCLUSIVE:
+        raise PredictionError(
+            f"the truth has the class {rest[0]!r}, and the predictions have no score for it", where=labels.where
+        )
+    return targets, [f"The truth has targets without predictions: {some(rest)}."] if rest else []
+
+
+def _kind(kind: str | None, targets: int) -> str:
+    found = kind or ("binary" if targets == 1 else "multi_label")
+    if (found == "binary" and targets != 1) or (found in EXCLUSIVE and targets == 1):
+        raise PredictionError(
+            f"kind {found} with {targets} columns of scores",
+            where="--kind",
+            remedy="binary has one, multi_class and ordinal have one a class",
+        )
+    return found
+
+
+def _refuse_unordered(kind: str, labels: _Labels, asked: Asked) -> None:
+    if kind == "ordinal" and labels.form != "wide" and not asked.classes:
+        listed = ",".join(labels.candidates)
+        raise PredictionError(
+            "the rows of this truth do not say in which order the classes come",
+            where=labels.where,
+            remedy=f"--classes names them from the lowest to the highest, as in --classes {listed} in the right order",
+        )
+
+
+def _matched(
+    part: Part, labels: _Labels, scores: _Scores, targets: tuple[str, ...], kind: str, asked: Asked
+) -> tuple[ScoreTable, list[str]]:
+    refuse_doubled(part.predictions, ["case_id", "target"] if scores.long else ["case_id"])
+    refuse_doubled(part.truth, ["case_id", "target"] if labels.form == "long" else ["case_id"])
+    given = _long(part.predictions, "score") if scores.long else _wide(part.predictions, targets)
+    if labels.form == "long":
+        true = _long(part.truth, "truth")
+    else:
+        true = _named(part.truth, targets) if labels.form == "named" else _wide(part.truth, targets)
+    notes = missing(true.index, given.index, part.predictions.where, asked.allow_missing)
+    present = set(given.index)
+    kept = [c for c in true.index if c in present]
+    values = given.reindex(columns=list(targets)).loc[kept].to_numpy(np.float64)
     if np.isnan(values).any():
-        bad = [kept[r] for r in np.flatnonzero(np.isnan(values).any(axis=1))]
-        raise PredictionError(f"{len(bad)} cases have no number as a score: {some(bad)}", where=predictions_path)
-    labels = _numbers(truth.loc[kept, list(scores.columns)], truth_path)
-    wrong = ~np.isnan(labels) & ~np.isin(labels, (0, 1))
-    if wrong.any():
-        bad = [kept[r] for r in np.flatnonzero(wrong.any(axis=1))]
-        raise PredictionError(f"{len(bad)} cases have a truth that is neither 0 nor 1: {some(bad)}", where=truth_path)
-    people = truth_table.drop_duplicates("case_id").set_index("case_id")
-    column = next((c for c in ("patient_id", "patient") if c in people.columns), None)
-    if column is None:
-        notes.append("The truth names no patients: intervals take every case as a patient of its own.")
-    owners = people.loc[kept, column].astype(str).to_numpy(object) if column else np.array(kept, dtype=object)
+        bad = [kept[r] for r in np.flatnonzero(np.isnan(values).any(axis=1)).tolist()]
+        raise PredictionError(
+            f"{len(bad)} cases have no number as a score: {some(bad)}",
+            where=part.predictions.where,
+            remedy="every case needs a score for every class; leave its rows out and say --allow-missing",
+        )
+    truth = true.reindex(columns=list(targets)).loc[kept].to_numpy(np.float64)
+    _refuse_values(truth, kept, part.truth.where)
+    if kind in EXCLUSIVE:
+        _refuse_not_one(truth, kept, targets, part, labels, kind, asked)
+    people, more = owners(part.truth, kept)
+    fold, of_folds = prediction_splits.folds(part, kept)
+    notes += more + of_folds
     probabilities = bool(values.size and values.min() >= 0 and values.max() <= 1)
     if not probabilities:
         notes.append("Scores outside [0, 1]: ranking metrics only, calibration is not defined.")
-    groups = {c: people.loc[kept, c].to_numpy(object) for c in people.columns if c not in KNOWN and c not in targets}
-    return ScoreTable(tuple(kept), owners, targets, labels, values, probabilities, groups), notes
+    first = part.truth.first_of_case()
+    taken = {*KNOWN, *targets, "target", "score"}
+    groups = {
+        c: np.array([as_text(v) for v in first.loc[kept, c].astype(object).fillna("")], dtype=object)
+        for c in first.columns
+        if c not in taken
+    }
+    return ScoreTable(tuple(kept), people, targets, truth, values, probabilities, groups, fold), notes
 
 
-def _numbers(table: pd.DataFrame, where: object) -> Array:
-    try:
-        return table.apply(pd.to_numeric).to_numpy(dtype=np.float64)
-    except (ValueError, TypeError) as broken:
-        raise PredictionError(f"not all values are numbers: {str(broken)[:80]}", where=where) from broken
+def _wide(table: GivenTable, targets: Sequence[str]) -> pd.DataFrame:
+    index = pd.Index(table.frame["case_id"], dtype=object)
+    return pd.DataFrame({t: table.numbers(t) for t in targets}, index=index)
+
+
+def _long(table: GivenTable, value: str) -> pd.DataFrame:
+    """case_id as index, in the order of the table, and a column a target."""
+    texts = [as_text(t) for t in table.frame["target"]]
+    values = table.frame.assign(target=texts, **{value: table.numbers(value)})
+    order = values["case_id"].drop_duplicates()
+    return values.pivot(index="case_id", columns="target", values=value).loc[order].rename_axis(columns=None)
+
+
+def _named(table: GivenTable, targets: tuple[str, ...]) -> pd.DataFrame:
+    """A column a class from the class of each case; of one class, 0 and 1 as they stand."""
+    index = pd.Index(table.frame["case_id"], dtype=object)
+    if len(targets) == 1:
+        return pd.DataFrame({targets[0]: table.numbers("truth")}, index=index)
+    found = np.full((len(index), len(targets)), np.nan)
+    for n, (row, value) in enumerate(table.frame["truth"].items()):
+        name = as_text(value)
+        if is_unknown(value) and name not in targets:  # a class may be called `none`
+            continue
+        if name not in targets:
+            raise PredictionError(
+                f"the truth {name!r} is no class of the predictions; {nearest(name, targets)}",
+                where=table.place(int(str(row))),
+                remedy=TRUTHS,
+            )
+        found[n] = 0
+        found[n, targets.index(name)] = 1
+    return pd.DataFrame(found, index=index, columns=list(targets))
+
+
+def _refuse_values(truth: Array, kept: Sequence[str], where: str) -> None:
+    wrong = ~np.isnan(truth) & ~np.isin(truth, (0, 1))
+    if wrong.any():
+        bad = [kept[r] for r in np.flatnonzero(wrong.any(axis=1)).tolist()]
+        raise PredictionError(f"{len(bad)} cases have a truth that is neither 0 nor 1: {some(bad)}", where=where)
+
+
+def _one_hot(truth: Array) -> bool:
+    return bool(truth.shape[1] > 1 and not np.isnan(truth).any() and (truth.sum(axis=1) == 1).all())
+
+
+def _refuse_not_one(
+    truth: Array,
+    kept: Sequence[str],
+    targets: Sequence[str],
+    part: Part,
+    labels: _Labels,
+    kind: str,
+    asked: Asked,
+) -> None:
+    """Each case has exactly one class, or nothing is known of it; and no class of the truth is without scores."""
+    listed, none = ", ".join(targets), np.isnan(truth).all(axis=1)
+    total = np.nansum(truth, axis=1)
+    left = [] if asked.classes else [c for c in labels.candidates if c not in targets]
+    further = [c for c in left if labels.form == "wide" and _is_class(part.truth, c)]
+    where = part.truth.where
+    for wrong, what in (
+        (~none & (total > 1), "several classes"),
+        (~none & (total == 0), "no class"),
+        (~none & np.isnan(truth).any(axis=1), "a class and empty cells beside it, which want 0"),
+    ):
+        if wrong.any():
+            bad = [kept[r] for r in np.flatnonzero(wrong).tolist()]
+            remedy = "--kind multi_label takes classes that do not exclude each other"
+            if what == "no class" and further:
+                remedy = f"is {further[0]!r} a class of the truth? The predictions have no scores for it"
+            raise PredictionError(
+                f"{len(bad)} cases have {what} out of {listed}: {some(bad)}", where=where, remedy=remedy
+            )
+    if kind == "ordinal" and further:
+        raise PredictionError(
+            f"the truth has the column {further[0]!r} of 0 and 1, and the predictions have no scores for it",
+            where=where,
+            remedy=f"if it is no class, say which are: --classes {','.join(targets)}",
+        )
+
+
+def _is_class(truth: GivenTable, column: str) -> bool:
+    texts = {as_text(v) for v in truth.frame[column] if not is_unknown(v)}
+    return bool(texts) and texts <= {"0", "1", "0.0", "1.0"}

@@ -49,11 +49,12 @@ DEFAULT_METRICS_OUTSIDE = ("auroc", "auprc")
 
 
 class ScoreTableOptions(BaseModel):
-    """What `medvfm evaluate classification` takes besides tables: the kind, and where a decision is made
-    (score >= threshold). No threshold is ever fitted there: the truth given is the test set's."""
+    """What `medvfm evaluate classification` takes besides tables: the kind, the classes in order, and where a decision
+    is made (score >= threshold). No threshold is ever fitted there: the truth given is the test set's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    kind: Literal["binary", "multi_class", "multi_label", "ordinal"] | None = None
+    kind: str | None = None
+    classes: tuple[str, ...] = ()
     threshold: float | None = None
     subgroups: tuple[str, ...] = ()
     allow_missing: bool = False
@@ -263,14 +264,20 @@ def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, option
     """Any model's scores, matched with the truth by case_id."""
     given = checked(ScoreTableOptions, options, "evaluate classification", "evaluate")
     specs = [parse(m, estimating.METRICS) for m in metrics or DEFAULT_METRICS_OUTSIDE]
-    scored, notes = tables.match(truth, predictions, allow_missing=given.allow_missing)
+    if given.kind is not None and given.kind not in KINDS:
+        raise PredictionError(
+            f"kind {given.kind!r} is not of classification; {nearest(given.kind, KINDS)}", where="--kind"
+        )
+    asked = tables.Asked(given.kind, given.classes, given.allow_missing)
+    matched = tables.match(truth, predictions, asked)
+    scored = matched.tables["test"]
     for column in given.subgroups:
         if column not in scored.groups:
             raise PredictionError(
                 f"no column {column!r} in the truth; {nearest(column, scored.groups)}", where=named(truth, "truth")
             )
-    kind = given.kind or ("binary" if len(scored.targets) == 1 else "multi_label")
-    task = ClassificationTask(scored.targets, kind, "image", "mean")
-    points = operating_points.given(given.threshold, scored.targets)
+    task = ClassificationTask(scored.targets, matched.kind, "image", "mean")
+    folds = max(int(table.fold.max()) for table in matched.tables.values()) + 1
+    points = operating_points.given(given.threshold, scored.targets, folds)
     known = int((~np.isnan(scored.truth)).any(axis=1).sum())
-    return Outside(task, scored, specs, points, given.subgroups, notes, [], known)
+    return Outside(task, scored, specs, points, given.subgroups, matched.notes, [], known, matched.tables.get("val"))

@@ -13,6 +13,7 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import Label
 from medvfm.core.protocols import Preparer, Record
 from medvfm.core.slice_grid import SliceGrid
+from medvfm.io.dataset import mask_values
 from medvfm.io.rendering import overlays
 from medvfm.io.run_directory import write_bytes
 from medvfm.io.writers import masks
@@ -34,7 +35,9 @@ def write(
     form: str,
     model: str,
 ) -> list[Path]:
-    """One file, or one a structure where structures may overlap. `labels`: value of the mask to its coded name."""
+    """One file, or one a structure where structures may overlap. `labels`: the value of each class in files to its
+    coded name, in the order of the classes."""
+    filed = mask_values.with_values(mask, tuple(labels)) if kind == "semantic" else mask
     folder.mkdir(parents=True, exist_ok=True)
     stem = case.stem
     if form == "dicom-seg":
@@ -42,22 +45,28 @@ def write(
         if kind == "instances":
             names = {int(v): Label(name=f"{classes[0]} {int(v)}") for v in np.unique(mask) if v}
         source = preparer.files(case)[0]
-        return [write_segmentation(mask, source, names, folder / f"{stem}.dcm", model="medvfm", version=model)]
+        return [write_segmentation(filed, source, names, folder / f"{stem}.dcm", model="medvfm", version=model)]
     if form == "png":
-        shown = (
-            {value: label.name.replace("_", " ") for value, label in labels.items()} if kind != "instances" else None
-        )
+        named = {place: label.name.replace("_", " ") for place, label in enumerate(labels.values(), 1)}
+        shown = named if kind != "instances" else None
         rule = intensity_rule(preparer.prepare, preparer.windows)
         picture = overlays.three_planes(preparer.images(case)[0], None, mask, intensity=rule, names=shown)
         write_bytes(folder / f"{stem}.png", overlays.png(picture))
         return [folder / f"{stem}.png"]
-    return masks.write_case(folder, stem, mask, place, classes)
+    return masks.write_case(folder, stem, filed, place, classes)
 
 
 def sizes(
-    mask: Array, affine: Array, has_size: bool, classes: Sequence[str], kind: str, files: Sequence[Path]
+    mask: Array,
+    affine: Array,
+    has_size: bool,
+    classes: Sequence[str],
+    kind: str,
+    files: Sequence[Path],
+    values: Sequence[int],
 ) -> list[Record]:
-    """A row a structure: its size in ml (voxels where no size is known, objects for instances) and its file."""
+    """A row a structure: its size in ml (voxels where no size is known, objects for instances), its file, and the value
+    that stands for it there. `values`: of the classes in files."""
     scale = geometry.voxel_volume_mm3(affine) / 1000 if has_size else 1.0
     found: list[Record] = []
     for number, name in enumerate(classes):
@@ -69,8 +78,19 @@ def sizes(
             size = float((mask == number + 1).sum()) * scale
         unit = "objects" if kind == "instances" else "ml" if has_size else "voxels"
         file = files[number] if len(files) > 1 else files[0]
-        found.append({"target": name, "size": size, "unit": unit, "file": file.as_posix()})
+        value = _value(number, values, kind, file)
+        found.append({"target": name, "size": size, "unit": unit, "file": file.as_posix(), "value": value})
     return found
+
+
+def _value(number: int, values: Sequence[int], kind: str, file: Path) -> int | None:
+    """What stands for a class in a file: its value, its segment's number in DICOM SEG, 1 in a file of its own; nothing
+    for objects, which are many, and in pictures."""
+    if kind == "instances":
+        return None
+    if file.suffix == ".dcm":
+        return sorted(values).index(values[number]) + 1
+    return 1 if kind == "multi_label" else values[number]
 
 
 def agreed(masks_of_folds: Sequence[Array], classes: int, kind: str) -> Array:

@@ -3,154 +3,132 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from medvfm.core.array import Array
 from medvfm.core.errors import MedvfmError, PredictionError, nearest
 from medvfm.core.image import Image
 from medvfm.core.metric_spec import MetricSpec
-from medvfm.io.dataset.prediction_tables import KNOWN, Table, missing, named, read_table, refuse_doubled, some
-from medvfm.io.dicom import seg as dicom_seg
-from medvfm.io.read import image_kind, read_image, read_label
+from medvfm.io.dataset import prediction_splits
+from medvfm.io.dataset.layout_rows import as_text
+from medvfm.io.dataset.prediction_splits import Part
+from medvfm.io.dataset.prediction_tables import KNOWN, GivenTable, Table, missing, owners, refuse_doubled, some
 from medvfm.tasks.per_case import PerCaseValues
+from medvfm.tasks.segmentation import given_masks
+from medvfm.tasks.segmentation.given_masks import MASK, Meaning, Named
 from medvfm.tasks.segmentation.measures import CaseMeasurements, measure, per_case
 
-_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".tif", ".tiff", ".dcm")
-_NO_MASKS = {*KNOWN, "mask"}
+_NO_GROUPS = {*KNOWN, MASK, "target", "score", "has_size"}
+LeftOut = list[tuple[str, str]]  # (case_id, reason) of cases that cannot be scored
 
 
-def match(
-    truth: Table,
-    predictions: Table,
-    specs: Sequence[MetricSpec],
-    kind: str,
-    classes: Sequence[str],
-    subgroups: Sequence[str],
-    *,
-    allow_missing: bool,
-) -> tuple[PerCaseValues, list[str], list[tuple[str, str]]]:
-    """Measurements of the masks of the same cases, notes on what does not match, and (case_id, reason) of those that
-    cannot be scored.
+@dataclass(frozen=True)
+class Asked:
+    """What is measured, and what the user says of the masks.
+
+    named  without names every value of the truth is `label N`; see given_masks.settle
+    """
+
+    specs: Sequence[MetricSpec]
+    kind: str
+    named: Named
+    subgroups: Sequence[str]
+    allow_missing: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Measurements of each split, test first; notes on what does not match, and who is left out."""
+
+    values: dict[str, PerCaseValues]
+    notes: list[str]
+    left_out: LeftOut
+
+
+def match(truth: Table, predictions: Table, asked: Asked) -> Matched:
+    """Measurements of the masks of the same cases.
 
     truth and predictions  a table with case_id and mask (a file, relative to the table), or a folder of masks named
                            after their cases; a truth that has patient_id and group columns has intervals over patients
-    classes                names of the values 1, 2, ...; without them every value of the truth is `label N`
     """
-    (people, true), (_, given) = _files(truth, "truth"), _files(predictions, "predictions")
-    notes = missing(pd.Index(list(true)), pd.Index(list(given)), named(predictions, "predictions"), allow_missing)
-    for column in subgroups:
-        if column not in people.columns or column in _NO_MASKS:
-            choices = [c for c in people.columns if c not in _NO_MASKS]
+    true, given = given_masks.as_table(truth, "truth"), _once_a_case(given_masks.as_table(predictions, "predictions"))
+    for column in asked.subgroups:
+        if column not in true or column in _NO_GROUPS:
+            choices = [c for c in true.frame.columns if c not in _NO_GROUPS]
             raise PredictionError(f"no column {column!r} in the truth; {nearest(column, choices)}", where="--subgroups")
-    kept = [case_id for case_id in true if case_id in given]
-    targets = tuple(classes) if classes else _targets(true, kept, kind)
-    found, left_out = _measured(true, given, kept, specs, kind, targets)
-    if not found:
-        case_id, reason = left_out[0]
-        raise PredictionError(f"no case could be scored; {case_id}: {reason}", where=named(predictions, "predictions"))
-    notes += [f"{len(left_out)} cases could not be scored: {some([c for c, _ in left_out])}."] if left_out else []
-    people = people.loc[[c for c, _, _ in found]]
-    if "patient_id" not in people.columns:
-        notes.append("The truth names no patients: intervals take every case as a patient of its own.")
-    owners = people["patient_id"].astype(str) if "patient_id" in people.columns else pd.Series(people.index)
-    values = per_case(
-        [case_id for case_id, _, _ in found],
-        owners.tolist(),
-        targets,
-        [measured for _, measured, _ in found],
-        {c: people[c].to_numpy(object) for c in people.columns if c not in _NO_MASKS},
-        all(has_size for _, _, has_size in found),
-        masks=None,
-    )
-    return values, notes, left_out
+    parts, notes = prediction_splits.parts(true, given)
+    notes = [*true.notes, *given.notes, *notes]
+    files = []
+    for part in parts:
+        refuse_doubled(part.truth, ["case_id"])
+        refuse_doubled(part.predictions, ["case_id"])
+        both = given_masks.files_of(part.truth), given_masks.files_of(part.predictions)
+        notes += missing(list(both[0]), list(both[1]), given.where, asked.allow_missing)
+        files.append(both)
+    meaning = Meaning({}, {}, ("object",))
+    if asked.kind != "instances":
+        pairs = [(mine[c], theirs[c]) for mine, theirs in files for c in mine if c in theirs]
+        meaning, more = given_masks.settle([mine for mine, _ in pairs], [theirs for _, theirs in pairs], asked.named)
+        notes += more
+    values, left_out = {}, LeftOut()
+    for part, (mine, theirs) in zip(parts, files, strict=True):
+        values[part.split], out, more = _of_part(part, mine, theirs, meaning, asked)
+        left_out += out
+        notes += more
+    return Matched(values, list(dict.fromkeys(notes)), left_out)
 
 
-def _files(source: Table, what: str) -> tuple[pd.DataFrame, dict[str, Path]]:
-    """The table with case_id as index, without columns for a folder; and the mask of each case."""
-    if not isinstance(source, pd.DataFrame) and Path(source).is_dir():
-        folder = Path(source)
-        found = [
-            (f.name.removesuffix(ending), f)
-            for f in sorted(folder.iterdir())
-            for ending in _ENDINGS
-            if f.name.endswith(ending)
-        ]
-        by_name: dict[str, Path] = {}
-        for name, file in found:
-            by_name.setdefault(name.removesuffix(".nii"), file)
-        if not by_name:
-            raise PredictionError("the folder holds no masks", where=folder, remedy=f"known are {', '.join(_ENDINGS)}")
-        return pd.DataFrame(index=list(by_name)), by_name
-    table = read_table(source)
-    refuse_doubled(table, ["case_id"], named(source, what))
-    if "mask" not in table.columns:
-        raise PredictionError(
-            "no column mask", where=named(source, what), remedy="it names the file of each case's mask"
-        )
-    base = Path() if isinstance(source, pd.DataFrame) else Path(source).parent
-    return table.set_index("case_id"), {c: base / str(m) for c, m in zip(table["case_id"], table["mask"], strict=True)}
+def _once_a_case(table: GivenTable) -> GivenTable:
+    """A run's table has a row for each structure, all with one mask."""
+    if "target" not in table:
+        return table
+    keys = [c for c in ("case_id", MASK, "split", "fold", "baseline") if c in table]
+    return table.kept(~table.frame.duplicated(keys))
 
 
-def _label(path: Path) -> Image:
-    if not path.exists():
-        raise PredictionError("no such file", where=path)
-    if path.is_file() and image_kind(path) == "dicom":
-        return dicom_seg.read_segmentation(path)
-    return read_image(path, label=True)
-
-
-def _targets(true: Mapping[str, Path], kept: Sequence[str], kind: str) -> tuple[str, ...]:
-    """`label 1` to the highest value that any true mask holds."""
-    if kind == "instances":
-        return ("object",)
-    highest = 0
-    for case_id in kept:
-        try:
-            highest = max(highest, int(_label(true[case_id]).voxels.max()))
-        except MedvfmError:
-            continue  # it is named, with its reason, where it is measured
-    if highest == 0:
-        raise PredictionError("no true mask holds a structure")
-    return tuple(f"label {value}" for value in range(1, highest + 1))
-
-
-def _measured(
-    true: Mapping[str, Path],
-    given: Mapping[str, Path],
-    kept: Sequence[str],
-    specs: Sequence[MetricSpec],
-    kind: str,
-    targets: tuple[str, ...],
-) -> tuple[list[tuple[str, CaseMeasurements, bool]], list[tuple[str, str]]]:
-    """(case_id, numbers, whether the mask states a size) of the cases that can be scored, and why others cannot."""
-    found: list[tuple[str, CaseMeasurements, bool]] = []
-    left_out: list[tuple[str, str]] = []
-    for case_id, truth, prediction in _pairs(true, given, kept, left_out):
-        strange = [] if kind == "instances" else [v for v in np.unique(prediction.voxels) if v > len(targets)]
-        if strange:
-            raise PredictionError(
-                f"{case_id} holds the value {int(strange[0])}, and there are {len(targets)} structures: "
-                f"{', '.join(targets)}",
-                where=given[case_id],
-            )
+def _of_part(
+    part: Part, true: Mapping[str, Path], given: Mapping[str, Path], meaning: Meaning, asked: Asked
+) -> tuple[PerCaseValues, LeftOut, list[str]]:
+    left_out, measured = LeftOut(), []
+    for case_id, truth, prediction in _pairs(true, given, left_out):
+        if asked.kind == "instances":
+            arrays: tuple[Array, Array] = (truth.voxels, prediction.voxels)
+        else:
+            arrays = meaning.of_truth(truth, true[case_id]), meaning.of_prediction(prediction, given[case_id])
         affine = truth.affine if truth.has_spacing else None
-        measured = measure(truth.voxels, prediction.voxels, affine, specs, kind, len(targets))
-        found.append((case_id, measured, truth.has_spacing))
-    return found, left_out
+        numbers = measure(*arrays, affine, asked.specs, asked.kind, len(meaning.targets))
+        measured.append((case_id, numbers, truth.has_spacing))
+    if not measured:
+        case_id, reason = left_out[0]
+        raise PredictionError(f"no case could be scored; {case_id}: {reason}", where=part.predictions.where)
+    ids = [case_id for case_id, _, _ in measured]
+    notes = [f"{len(left_out)} cases could not be scored: {some([c for c, _ in left_out])}."] if left_out else []
+    people, more = owners(part.truth, ids)
+    fold, of_folds = prediction_splits.folds(part, ids)
+    first = part.truth.first_of_case().loc[ids]
+    groups = {
+        c: np.array([as_text(v) for v in first[c].astype(object).fillna("")], dtype=object)
+        for c in first.columns
+        if c not in _NO_GROUPS
+    }
+    numbers_of: list[CaseMeasurements] = [found for _, found, _ in measured]
+    sized = all(has_size for _, _, has_size in measured)
+    values = per_case(ids, people.tolist(), meaning.targets, numbers_of, groups, sized, masks=None)
+    return replace(values, fold=fold), left_out, [*notes, *more, *of_folds]
 
 
 def _pairs(
-    true: Mapping[str, Path], given: Mapping[str, Path], kept: Sequence[str], left_out: list[tuple[str, str]]
+    true: Mapping[str, Path], given: Mapping[str, Path], left_out: LeftOut
 ) -> Iterator[tuple[str, Image, Image]]:
     """Masks that lie on one grid; the others are named in `left_out`."""
-    for case_id in kept:
+    for case_id in true:
+        if case_id not in given:
+            continue
         try:
-            truth, file = _label(true[case_id]), given[case_id]
-            if file.is_file() and image_kind(file) == "dicom":
-                yield case_id, truth, dicom_seg.read_segmentation(file, truth)
-            else:
-                yield case_id, truth, read_label(file, truth)
+            truth = given_masks.read_mask(true[case_id])
+            yield case_id, truth, given_masks.read_mask(given[case_id], truth)
         except MedvfmError as error:
             left_out.append((case_id, str(error)))

@@ -31,7 +31,7 @@ from medvfm.core.protocols import (
 )
 from medvfm.core.recipe import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
-from medvfm.io.dataset import truth_masks
+from medvfm.io.dataset import mask_values, truth_masks
 from medvfm.io.dataset.prediction_tables import Table
 from medvfm.io.writers import masks
 from medvfm.models.inputs.volumes import VolumePreparer
@@ -40,6 +40,7 @@ from medvfm.tasks import per_case
 from medvfm.tasks.per_case import PerCaseValues
 from medvfm.tasks.per_case_task import PerCaseTask
 from medvfm.tasks.segmentation import baselines, case_pictures, mask_files, mask_folders, measures, postprocess
+from medvfm.tasks.segmentation.given_masks import Named
 from medvfm.tasks.segmentation.words import WORDS
 
 USES = frozenset({"task.postprocess"})
@@ -57,11 +58,20 @@ ABSENT = {"false_positive_volume": "every case has the structure", "spurious": "
 
 
 class MaskFolderOptions(BaseModel):
-    """What `medvfm evaluate segmentation` takes besides masks: the kind, and names of the values 1, 2, ..."""
+    """What `medvfm evaluate segmentation` takes besides masks: the kind, and what their values mean.
+
+    classes           names of the values 1, 2, ...; beside `labels`, those of its names that are scored
+    labels            value to name, of truth and predictions
+    predicted_labels  value to name, of predictions whose values differ
+    background        values that are no structure
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: str | None = None
     classes: tuple[str, ...] = ()
+    labels: Mapping[int, str] = {}
+    predicted_labels: Mapping[int, str] = {}
+    background: tuple[int, ...] = ()
     subgroups: tuple[str, ...] = ()
     allow_missing: bool = False
 
@@ -71,7 +81,7 @@ class SegmentationTask(PerCaseTask):
     """Structures in order (value 1 is the first), and how they share voxels. See core.protocols.Task.
 
     An answer is a mask on the grid of the image: (i, j, k) whole numbers, or (i, j, k, T) of bool for multi_label.
-    labels: value of a mask to its name, coded as the card codes it.
+    labels_by_value: value of a mask file to its name, coded as the card codes it.
     """
 
     classes: tuple[str, ...] = ("foreground",)
@@ -98,6 +108,13 @@ class SegmentationTask(PerCaseTask):
     def default_metrics(self) -> tuple[str, ...]:
         """Where the recipe names none; the first is what is selected by."""
         return DEFAULT_METRICS_OF_OBJECTS if self.kind == "instances" else DEFAULT_METRICS
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The value of each class in files of masks: the card's, or 1, 2, ... where it names none."""
+        if self.kind != "semantic":
+            return tuple(range(1, len(self.classes) + 1))
+        return mask_values.file_values(self.classes, self.labels_by_value)
 
     def has_truth(self, case: Case) -> bool:
         """The case has a mask."""
@@ -146,7 +163,8 @@ class SegmentationTask(PerCaseTask):
             assert grid is not None
             _, affine, has_size = where = mask_files.place_of(grid)
             if folder is not None:
-                files = masks.write_case(folder / "masks", cases[place].stem, mask, where, self.classes)
+                filed = mask_values.with_values(mask, self.values) if self.kind == "semantic" else mask
+                files = masks.write_case(folder / "masks", cases[place].stem, filed, where, self.classes)
                 written.append([file.relative_to(folder).as_posix() for file in files])
             truth = true.truth(place)
             given = affine if has_size else None
@@ -187,7 +205,7 @@ class SegmentationTask(PerCaseTask):
     ) -> list[Record]:
         assert grid is not None
         _, affine, has_size = mask_files.place_of(grid)
-        return mask_files.sizes(answer, affine, has_size, self.classes, self.kind, files)
+        return mask_files.sizes(answer, affine, has_size, self.classes, self.kind, files, self.values)
 
     def write_answer(
         self, answer: Array, case: Case, grid: SliceGrid | None, preparer: Preparer, folder: Path, form: str,
@@ -195,9 +213,10 @@ class SegmentationTask(PerCaseTask):
     ) -> list[Path]:  # fmt: skip
         assert grid is not None
         known = {label.name: label for label in self.labels_by_value.values()}
-        names = {value: known.get(name, Label(name=name)) for value, name in enumerate(self.classes, 1)}
+        names = [known.get(name, Label(name=name)) for name in self.classes]
+        coded = dict(zip(self.values, names, strict=True))
         return mask_files.write(
-            answer, case, mask_files.place_of(grid), preparer, names, self.classes, self.kind, folder, form, model
+            answer, case, mask_files.place_of(grid), preparer, coded, self.classes, self.kind, folder, form, model
         )
 
     def pictures(self, predictions: PerCaseValues, points: Points, specs: Sequence[MetricSpec], seen: Seen) -> Record:
@@ -215,6 +234,8 @@ class SegmentationTask(PerCaseTask):
             "unit": self.unit,
             "words": WORDS,
         }
+        if self.kind == "semantic":
+            found["values"] = dict(zip(self.classes, self.values, strict=True))  # of the files of masks
         return found | ({"postprocess": list(self.postprocess)} if self.postprocess else {})
 
 
@@ -264,8 +285,13 @@ def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, option
         raise PredictionError(f"kind {kind!r}; {nearest(kind, ['semantic', 'instances'])}", where="--kind")
     defaults = DEFAULT_METRICS_OF_OBJECTS if kind == "instances" else DEFAULT_METRICS
     specs = [parse(name, measures.metrics_of(kind), "metrics") for name in (metrics or defaults)]
-    values, notes, left_out = mask_folders.match(
-        truth, predictions, specs, kind, given.classes, given.subgroups, allow_missing=given.allow_missing
+    named = Named(given.labels, given.predicted_labels, given.classes, frozenset(given.background))
+    if kind == "instances" and (given.labels or given.predicted_labels or given.background):
+        raise PredictionError("values of instances are numbers of objects, and have no names", where="--labels")
+    matched = mask_folders.match(
+        truth, predictions, mask_folders.Asked(specs, kind, named, given.subgroups, given.allow_missing)
     )
-    task = SegmentationTask(values.targets, kind)
-    return Outside(task, values, specs, Points(), given.subgroups, notes, left_out, len(values.ids))
+    test = matched.values["test"]
+    task = SegmentationTask(test.targets, kind)
+    notes, val = matched.notes, matched.values.get("val")
+    return Outside(task, test, specs, Points(), given.subgroups, notes, matched.left_out, len(test.ids), val)

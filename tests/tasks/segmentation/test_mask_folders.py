@@ -76,7 +76,7 @@ def test_what_cannot_be_scored_is_named(folders):
     score = lambda **options: medvfm.evaluate(  # noqa: E731
         "segmentation", truth=folders / "true", predictions=folders / "drawn", metrics=["dice"], **options
     )
-    with pytest.raises(MedvfmError, match="there are 1 structures"):
+    with pytest.raises(MedvfmError, match="holds the values 2, which nobody named"):
         score(classes=["box"])
     (folders / "drawn" / "c1.nii.gz").unlink()
     with pytest.raises(MedvfmError, match="1 cases have no prediction: c1"):
