@@ -33,6 +33,14 @@ class Metric:
     parameters are whole numbers from 1 on: `recall@k=10`. A value that does not exist raises Undefined with the reason;
     under `weights` it is NaN for that resample. `over_cases` says how a row's number is made of those of single cases:
     their mean, their median, or their sum where cases are counted. Cases without a value are left out.
+
+    within     the least and the greatest value that there can be
+    interval   how chance moves it (statistics/): `ranks` as AUROC; `share` of cases; `f1`; `mean` over cases;
+               `smooth` in the cases' weights; `steps`, where it jumps; `none`, where an interval would mislead
+    rests_on   whose patients are counted before an interval is believed
+    per_case   for share and f1: (truth, prediction) to (hits, among), each (n, K) of bool, one column for each class
+               that is averaged; for mean: (truth, prediction) to (n,) losses
+    by_chance  for `none`: the values that chance alone gives, (prediction, draws, seed) to (draws,)
     """
 
     function: Callable[..., Any]
@@ -57,6 +65,11 @@ class Metric:
     whole: bool = False
     summary: str = ""
     over_cases: Literal["mean", "median", "sum"] = "mean"
+    within: tuple[float, float] = (float("-inf"), float("inf"))
+    interval: Literal["ranks", "share", "f1", "mean", "smooth", "steps", "none"] = "smooth"
+    rests_on: Literal["cases", "classes", "positives", "negatives"] = "cases"
+    per_case: Callable[..., Any] | None = None
+    by_chance: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -216,11 +216,17 @@ class Points:
     thresholds     (metric, target) to one threshold a fold; `decision` serves whatever has none of its own
     recalibration  (folds, T, 2) slope and intercept of Platt's scaling, None without
     fixed_on       `val`, or `given` where a user states a threshold
+    decided_at     how `decision` was chosen, in words
+    in_sample      the predictions are those that all this was fixed on
+    left_as_they_are  why scores were not recalibrated though they should have been
     """
 
     thresholds: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
     recalibration: np.ndarray | None = None
     fixed_on: str = "val"
+    decided_at: str = ""
+    in_sample: bool = False
+    left_as_they_are: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -367,8 +373,10 @@ class Task(Protocol):
         """Predictions of several folds, numbered by fold."""
         ...
 
-    def operating_points(self, val: Any | None, specs: Sequence[MetricSpec], recalibrate: bool) -> Points:
-        """What is fixed on validation data; empty where nothing is."""
+    def operating_points(
+        self, val: Any | None, specs: Sequence[MetricSpec], recalibrate: bool, decide_at: str | float = "youden"
+    ) -> Points:
+        """What is fixed on validation data; empty where nothing is. See core.recipe.Evaluate for `decide_at`."""
         ...
 
     def adjusted(self, predictions: Any, points: Points) -> Any:

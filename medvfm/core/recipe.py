@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from medvfm.core import yaml_source
 from medvfm.core.errors import RecipeError
@@ -197,7 +197,11 @@ class Confidence(Section):
     level: float = Field(0.95, gt=0.5, lt=1)
     resamples: int = Field(2000, ge=100, le=1_000_000)
     cluster: Literal["patient"] = "patient"
-    method: Literal["auto", "delong", "bootstrap"] = "auto"
+    method: Literal["auto", "delong", "bootstrap"] = Field(
+        "auto",
+        description="auto: for every metric the interval that was found to cover best; delong: the same; "
+        "bootstrap: percentiles of resampled patients for all, which cover less with few patients",
+    )
 
 
 class Evaluate(Section):
@@ -205,6 +209,28 @@ class Evaluate(Section):
     confidence: Confidence = Confidence()
     subgroups: Names = ()
     recalibrate: Literal["none", "platt"] = Field("none", description="fitted on validation data")
+    decide_at: str | float = Field(
+        "youden",
+        description="the threshold of every metric without one in its name, such as balanced_accuracy and f1, and of "
+        "what predict decides: youden (greatest sensitivity + specificity on validation data), f1 (greatest F1 there), "
+        "specificity=0.9 or sensitivity=0.9 (reached there), or a number such as 0.5",
+    )
+
+    @field_validator("decide_at")
+    @classmethod
+    def _decides(cls, given: str | float) -> str | float:
+        if isinstance(given, float):
+            return given
+        name, equals, value = given.partition("=")
+        try:
+            good = 0 < float(value) <= 1 if equals else False
+        except ValueError:
+            good = False
+        if given in ("youden", "f1") or (name in ("specificity", "sensitivity") and good):
+            return given
+        raise ValueError(
+            f"decide_at {given!r}: one of youden, f1, specificity=0.9, sensitivity=0.9, or a number such as 0.5"
+        )
 
 
 class Recipe(Section):

@@ -53,7 +53,7 @@ def evaluated(
         oracle = learner.adapter.oracle
         record = {"name": name, **made.facts, **learner.adapter.record()}
     each = [plan.task.estimands(d.test, plan.specs, d.points) for d in draws]
-    estimands = [mean_of_draws(same) for same in zip(*each, strict=True)]
+    estimands = [mean_of_draws(same, draws[0].test.patients) for same in zip(*each, strict=True)]
     rows = judging.as_rows(estimands, draws[0].test, baseline=name, note=oracle)
     if not name.startswith(REFERENCE):
         rows += judging.differences(model.test, model.points, estimands, name)

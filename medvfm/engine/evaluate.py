@@ -13,7 +13,7 @@ from medvfm.core.recipe import Confidence
 from medvfm.core.result_row import ResultRow
 from medvfm.statistics import bootstrap
 from medvfm.statistics.estimand import Estimand
-from medvfm.statistics.interval import Interval
+from medvfm.statistics.interval import Drawing, Interval, none
 
 
 @dataclass(frozen=True)
@@ -107,22 +107,22 @@ class Judging:
         )
 
     def _interval(self, estimand: Estimand, predictions: Predictions) -> Interval:
-        """The closed form where its assumptions hold or the recipe names it; else the bootstrap."""
-        level, method = self.confidence.level, self.confidence.method
-        if estimand.closed_form is not None and (
-            method == "delong" or (method == "auto" and estimand.dependent is None)
-        ):
-            found = estimand.closed_form(level)
-            return replace(found, note=_joined([found.note, estimand.dependent]))
+        """The number's own, or percentiles of resamples where it has none or the recipe asks for them."""
+        confidence = self.confidence
+        if estimand.bare is not None:
+            return none(confidence.level, "", estimand.bare)
+        if estimand.spread is not None and confidence.method != "bootstrap":
+            drawing = Drawing(confidence.level, confidence.resamples, self.seed)
+            return estimand.spread.interval(drawing)
         if estimand.statistic is None:
-            return Interval(None, None, level, "")
+            return Interval(None, None, confidence.level, "")
         return bootstrap.bootstrap_interval(
             estimand.statistic,
             predictions.patients,
-            level=level,
-            resamples=self.confidence.resamples,
+            level=confidence.level,
+            resamples=confidence.resamples,
             seed=self.seed,
-        )
+        ).marked(bootstrap.FOUND)
 
 
 def value(task: Task, predictions: Predictions, spec: MetricSpec) -> float:

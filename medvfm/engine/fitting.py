@@ -112,7 +112,6 @@ def collected(
     folder: Path | None,
     context: RunContext,
     *,
-    recalibrate: bool = False,
     answering: Answering | None = None,
 ) -> Collected:
     """Answers of every fold to its validation and test cases, joined; files of test answers go to `folder`."""
@@ -127,5 +126,7 @@ def collected(
             parts[split].append(collect(plan.task, fold.learner, fold.true(split), answers, folders, plan.specs))
     test: Predictions = plan.task.join(parts["test"])
     val: Predictions | None = plan.task.join(parts["val"]) if parts["val"] else None
-    points = plan.task.operating_points(val, plan.specs, recalibrate)
+    wanted = plan.recipe.evaluate
+    recalibrate = wanted.recalibrate == "platt"
+    points = plan.task.operating_points(val, plan.specs, recalibrate, wanted.decide_at)
     return Collected(plan.task.adjusted(test, points), None if val is None else plan.task.adjusted(val, points), points)

@@ -44,6 +44,7 @@ def evaluated(
     found = fitting.collected(other_plan, again, None, context)
     judging = Judging(other.task, other.specs, plan.recipe.evaluate.confidence, plan.recipe.seed)
     numbers = judging.rows(found.test, found.points)
-    numbers += judging.rows(found.val, found.points, split="val") if found.val is not None else []
+    if found.val is not None:
+        numbers += judging.rows(found.val, replace(found.points, in_sample=True), split="val")
     tables.add(found, None, task=other.task.name)
     return [replace(row, task=other.task.name) for row in numbers], other.task.describe()

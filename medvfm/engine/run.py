@@ -105,7 +105,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     with context.console.working("fitting"):
         fitted = fitting.fit_all(plan, plan.model, learner, folds, baselines.moments(plan), context)
     clock.lap("fitting")
-    found = fitting.collected(plan, fitted, out, context, recalibrate=recipe.evaluate.recalibrate == "platt")
+    found = fitting.collected(plan, fitted, out, context)
     clock.lap("answering")
 
     openings = test_openings.open_test_set(plan.card.name, task.name, task.classes)
@@ -113,7 +113,8 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     with context.console.working("metrics and their intervals"):
         rows = judging.rows(found.test, found.points, note=oracle)
         rows += judging.subgroups(found.test, found.points, recipe.evaluate.subgroups, note=oracle)
-        rows += judging.rows(found.val, found.points, split="val", note=oracle) if found.val is not None else []
+        if found.val is not None:
+            rows += judging.rows(found.val, replace(found.points, in_sample=True), split="val", note=oracle)
     rows += _robustness(plan, judging, fitted, found.points, context)
     clock.lap("evaluation")
 

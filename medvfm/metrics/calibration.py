@@ -23,17 +23,28 @@ CLIP_LOSS = 2.0**-52
 CLIP_ODDS = 1e-7
 
 
+def bin_edges(bins: int) -> Tensor:
+    """(bins + 1,) 0, 1 / bins, ..., 1: the one place where edges of bins of equal width are made."""
+    return torch.arange(bins + 1, dtype=torch.float64) / bins
+
+
+def bin_of(probability: Tensor, bins: int) -> Tensor:
+    """(n,) bin of equal width of each probability, from 0 on.
+
+    A bin holds its lower edge and not its upper one, the last bin holds both: 0.3 of ten bins lies in the one from 0.3
+    to 0.4. Metrics, figures and tables all count by this function.
+    """
+    return torch.bucketize(probability, bin_edges(bins)[1:-1].to(probability), right=True)
+
+
 def brier(truth: Tensor, probability: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Mean of (probability - truth)², 0 to 1 (Brier 1950, for the positive class alone)."""
-    truth, probability = _binary(truth, probability)
-    return _mean((probability - truth).square(), weights)
+    return _mean(_squares(truth, probability), weights)
 
 
 def log_loss(truth: Tensor, probability: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Mean of -log of the probability of what happened, in nats; probabilities are clipped at 2**-52."""
-    truth, probability = _binary(truth, probability)
-    happened = torch.where(truth > 0, probability, 1 - probability)
-    return _mean(-happened.clamp(CLIP_LOSS, 1 - CLIP_LOSS).log(), weights)
+    return _mean(_surprises(truth, probability), weights)
 
 
 def ece(truth: Tensor, probability: Tensor, *, weights: Tensor | None = None, bins: int = BINS) -> Tensor:
@@ -43,7 +54,7 @@ def ece(truth: Tensor, probability: Tensor, *, weights: Tensor | None = None, bi
     bin the confidence of the chosen class: that is `top_label_ece`. Biased upwards in small samples.
     """
     truth, probability = _binary(truth, probability)
-    return _binned_error(truth - probability, _equal_width(probability, bins), bins, weights)
+    return _binned_error(truth - probability, bin_of(probability, bins), bins, weights)
 
 
 def ece_equal_mass(truth: Tensor, probability: Tensor, *, weights: Tensor | None = None, bins: int = BINS) -> Tensor:
@@ -107,16 +118,12 @@ def calibration_intercept(truth: Tensor, probability: Tensor, *, weights: Tensor
 
 def multiclass_brier(truth: Tensor, probability: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Mean of the sum over classes of (probability - truth)², 0 to 2 (Brier 1950); twice `brier` for two classes."""
-    probability = _multiclass(truth, probability)
-    happened = torch.nn.functional.one_hot(truth.long(), probability.shape[1])
-    return _mean((probability - happened).square().sum(1), weights)
+    return _mean(_squares_of_classes(truth, probability), weights)
 
 
 def multiclass_log_loss(truth: Tensor, probability: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Mean of -log of the probability of the true class, in nats; clipped as log_loss."""
-    probability = _multiclass(truth, probability)
-    happened = probability.gather(1, truth.long()[:, None])[:, 0]
-    return _mean(-happened.clamp(CLIP_LOSS, 1 - CLIP_LOSS).log(), weights)
+    return _mean(_surprises_of_classes(truth, probability), weights)
 
 
 def top_label_ece(truth: Tensor, probability: Tensor, *, weights: Tensor | None = None, bins: int = BINS) -> Tensor:
@@ -124,7 +131,7 @@ def top_label_ece(truth: Tensor, probability: Tensor, *, weights: Tensor | None 
     probability = _multiclass(truth, probability)
     confidence, chosen = probability.max(1)
     right = (chosen == truth).to(torch.float64)
-    return _binned_error(right - confidence, _equal_width(confidence, bins), bins, weights)
+    return _binned_error(right - confidence, bin_of(confidence, bins), bins, weights)
 
 
 class Reliability(NamedTuple):
@@ -141,10 +148,10 @@ class Reliability(NamedTuple):
 def reliability(truth: Tensor, probability: Tensor, bins: int = 10) -> Reliability:
     """What a reliability diagram shows: observed rate against mean probability in bins of equal width."""
     truth, probability = _binary(truth, probability)
-    place = _equal_width(probability, bins)
+    place = bin_of(probability, bins)
     sums = torch.zeros(3, bins, dtype=torch.float64, device=truth.device)
     cases, positives, given = sums.index_add_(1, place, torch.stack([torch.ones_like(truth), truth, probability]))
-    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=truth.device)
+    edges = bin_edges(bins).to(truth.device)
     held = cases > 0
     columns = (edges[:-1], edges[1:], given / cases, positives / cases, cases.long(), positives.long())
     return Reliability(*(column[held] for column in columns))
@@ -194,6 +201,57 @@ def temperature(truth: Tensor, logits: Tensor) -> float:
     return 1 / high
 
 
+def _squares(truth: Tensor, probability: Tensor) -> Tensor:
+    """(n,) losses of single cases, whose mean is the Brier score; the three below alike."""
+    truth, probability = _binary(truth, probability)
+    return (probability - truth).square()
+
+
+def _surprises(truth: Tensor, probability: Tensor) -> Tensor:
+    truth, probability = _binary(truth, probability)
+    happened = torch.where(truth > 0, probability, 1 - probability)
+    return -happened.clamp(CLIP_LOSS, 1 - CLIP_LOSS).log()
+
+
+def _squares_of_classes(truth: Tensor, probability: Tensor) -> Tensor:
+    probability = _multiclass(truth, probability)
+    happened = torch.nn.functional.one_hot(truth.long(), probability.shape[1])
+    return (probability - happened).square().sum(1)
+
+
+def _surprises_of_classes(truth: Tensor, probability: Tensor) -> Tensor:
+    probability = _multiclass(truth, probability)
+    happened = probability.gather(1, truth.long()[:, None])[:, 0]
+    return -happened.clamp(CLIP_LOSS, 1 - CLIP_LOSS).log()
+
+
+def _ece_by_chance(probability: Tensor, draws: int, seed: int) -> Tensor:
+    """(draws,) calibration errors of truths drawn with these very probabilities, which are then perfect."""
+    probability = probability.to(torch.float64)
+    return _errors_by_chance(probability, bin_of(probability, BINS), draws, seed)
+
+
+def _ece_equal_mass_by_chance(probability: Tensor, draws: int, seed: int) -> Tensor:
+    probability = probability.to(torch.float64)
+    ranked, order = torch.sort(probability)
+    _, group = torch.unique_consecutive(ranked, return_inverse=True)
+    first, last = torch.searchsorted(group, group), torch.searchsorted(group, group, right=True) - 1
+    place = torch.div((first + last + 1) * BINS, 2 * len(ranked), rounding_mode="floor").clamp(0, BINS - 1)
+    return _errors_by_chance(probability[order], place, draws, seed)
+
+
+def _top_label_ece_by_chance(probability: Tensor, draws: int, seed: int) -> Tensor:
+    confidence = probability.to(torch.float64).max(1).values
+    return _errors_by_chance(confidence, bin_of(confidence, BINS), draws, seed)
+
+
+def _errors_by_chance(probability: Tensor, place: Tensor, draws: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(draws, len(probability), dtype=torch.float64, generator=generator) < probability.cpu()
+    inside = torch.nn.functional.one_hot(place.cpu(), BINS).to(torch.float64)
+    return ((drawn.to(torch.float64) - probability.cpu()) @ inside).abs().sum(1) / len(probability)
+
+
 def _check(truth: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
     check_cases(truth, score)
     check_binary("labels", truth)
@@ -234,12 +292,6 @@ def _mean(losses: Tensor, weights: Tensor | None) -> Tensor:
     return over_resamples(lambda counts: counts @ losses / counts.sum(1), losses, weights, lambda: "no cases")
 
 
-def _equal_width(probability: Tensor, bins: int) -> Tensor:
-    """(n,) bin of each probability; compared with the edges, so that 0.3 falls where 3 / 10 begins."""
-    edges = torch.arange(1, bins, dtype=torch.float64, device=probability.device) / bins
-    return torch.bucketize(probability, edges, right=True)
-
-
 def _binned_error(gaps: Tensor, place: Tensor, bins: int, weights: Tensor | None) -> Tensor:
     """Sum over bins of |sum of gaps| / n, which is the count-weighted mean of |observed - predicted|."""
     held = [(place == b).nonzero()[:, 0] for b in range(bins)]
@@ -251,24 +303,81 @@ def _binned_error(gaps: Tensor, place: Tensor, bins: int, weights: Tensor | None
     return over_resamples(value, gaps, weights, lambda: "no cases")
 
 
+UNIT, POSITIVE = (0.0, 1.0), (0.0, float("inf"))
 METRICS: dict[str, Metric] = {
-    "brier": Metric(brier, "probability", "lower", summary="mean squared error of the probability"),
-    "log_loss": Metric(log_loss, "probability", "lower", unit="nats", summary="mean negative log-likelihood"),
-    "ece": Metric(ece, "probability", "lower", summary="expected calibration error, 15 bins of equal width"),
-    "ece_equal_mass": Metric(
-        ece_equal_mass, "probability", "lower", summary="expected calibration error, 15 bins of equally many cases"
+    "brier": Metric(
+        brier,
+        "probability",
+        "lower",
+        summary="mean squared error of the probability",
+        within=UNIT,
+        interval="mean",
+        per_case=_squares,
     ),
-    "calibration_slope": Metric(calibration_slope, "probability", "", summary="1 is right, below 1 overconfident"),
+    "log_loss": Metric(
+        log_loss,
+        "probability",
+        "lower",
+        unit="nats",
+        summary="mean negative log-likelihood",
+        within=POSITIVE,
+        interval="mean",
+        per_case=_surprises,
+    ),
+    "ece": Metric(
+        ece,
+        "probability",
+        "lower",
+        summary="expected calibration error, 15 bins of equal width",
+        within=UNIT,
+        interval="none",
+        by_chance=_ece_by_chance,
+    ),
+    "ece_equal_mass": Metric(
+        ece_equal_mass,
+        "probability",
+        "lower",
+        summary="expected calibration error, 15 bins of equally many cases",
+        within=UNIT,
+        interval="none",
+        by_chance=_ece_equal_mass_by_chance,
+    ),
+    "calibration_slope": Metric(
+        calibration_slope, "probability", "", summary="1 is right, below 1 overconfident", rests_on="classes"
+    ),
     "calibration_intercept": Metric(
-        calibration_intercept, "probability", "zero", summary="0 is right, below 0 the probabilities are too high"
+        calibration_intercept,
+        "probability",
+        "zero",
+        summary="0 is right, below 0 the probabilities are too high",
+        rests_on="classes",
     ),
     "multiclass_brier": Metric(
-        multiclass_brier, "class_score", "lower", summary="squared error summed over classes, 0 to 2"
+        multiclass_brier,
+        "class_score",
+        "lower",
+        summary="squared error summed over classes, 0 to 2",
+        within=(0.0, 2.0),
+        interval="mean",
+        per_case=_squares_of_classes,
     ),
     "multiclass_log_loss": Metric(
-        multiclass_log_loss, "class_score", "lower", unit="nats", summary="negative log-likelihood of the true class"
+        multiclass_log_loss,
+        "class_score",
+        "lower",
+        unit="nats",
+        summary="negative log-likelihood of the true class",
+        within=POSITIVE,
+        interval="mean",
+        per_case=_surprises_of_classes,
     ),
     "top_label_ece": Metric(
-        top_label_ece, "class_score", "lower", summary="expected calibration error of the highest probability, 15 bins"
+        top_label_ece,
+        "class_score",
+        "lower",
+        summary="expected calibration error of the highest probability, 15 bins",
+        within=UNIT,
+        interval="none",
+        by_chance=_top_label_ece_by_chance,
     ),
 }

@@ -184,18 +184,102 @@ def _kappa(table: Tensor, cost: Tensor) -> Tensor:
     return 1 - (table * cost).sum((1, 2)) / (chance * cost).sum((1, 2))
 
 
+def _right(truth: Tensor, decision: Tensor) -> tuple[Tensor, Tensor]:
+    return (truth == decision)[:, None], torch.ones_like(truth, dtype=torch.bool)[:, None]
+
+
+def _right_of_class(truth: Tensor, decision: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each class that occurs in the truth."""
+    among = truth[:, None] == torch.unique(truth)
+    return among & (truth == decision)[:, None], among
+
+
+def _agreed(truth: Tensor, decision: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """TP, and TP + FP + FN, of each class."""
+    true, given = truth[:, None] == classes, decision[:, None] == classes
+    return true & given, true | given
+
+
+def _agreed_positive(truth: Tensor, decision: Tensor) -> tuple[Tensor, Tensor]:
+    return _agreed(truth, decision, torch.ones(1, dtype=truth.dtype, device=truth.device))
+
+
+def _agreed_of_class(truth: Tensor, decision: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each class that occurs in truth or decision."""
+    return _agreed(truth, decision, torch.unique(torch.cat([truth, decision])))
+
+
+def _share(of: str, among: str) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Where truth (or decision) is `of`, among the cases in which the other one is."""
+    value = 1 if of == "positive" else 0
+
+    def counted(truth: Tensor, decision: Tensor) -> tuple[Tensor, Tensor]:
+        whole = (truth if among == "truth" else decision) == value
+        return (whole & (truth == decision))[:, None], whole[:, None]
+
+    return counted
+
+
+UNIT, SIGNED = (0.0, 1.0), (-1.0, 1.0)
 METRICS: dict[str, Metric] = {
-    "sensitivity": Metric(sensitivity, "decision", "higher", summary="share of positives called positive"),
-    "specificity": Metric(specificity, "decision", "higher", summary="share of negatives called negative"),
-    "ppv": Metric(ppv, "decision", "higher", summary="share of positives among those called positive"),
-    "npv": Metric(npv, "decision", "higher", summary="share of negatives among those called negative"),
-    "f1": Metric(f1, "decision", "higher", summary="harmonic mean of precision and recall"),
+    "sensitivity": Metric(
+        sensitivity,
+        "decision",
+        "higher",
+        summary="share of positives called positive",
+        within=UNIT,
+        interval="share",
+        rests_on="positives",
+        per_case=_share("positive", "truth"),
+    ),
+    "specificity": Metric(
+        specificity,
+        "decision",
+        "higher",
+        summary="share of negatives called negative",
+        within=UNIT,
+        interval="share",
+        rests_on="negatives",
+        per_case=_share("negative", "truth"),
+    ),
+    "ppv": Metric(
+        ppv,
+        "decision",
+        "higher",
+        summary="share of positives among those called positive",
+        within=UNIT,
+        interval="share",
+        per_case=_share("positive", "decision"),
+    ),
+    "npv": Metric(
+        npv,
+        "decision",
+        "higher",
+        summary="share of negatives among those called negative",
+        within=UNIT,
+        interval="share",
+        per_case=_share("negative", "decision"),
+    ),
+    "f1": Metric(
+        f1,
+        "decision",
+        "higher",
+        summary="harmonic mean of precision and recall",
+        within=UNIT,
+        interval="f1",
+        rests_on="positives",
+        per_case=_agreed_positive,
+    ),
     "sensitivity@specificity": Metric(
         sensitivity_at_specificity,
         "decision",
         "higher",
         parameter="specificity",
         summary="sensitivity at the threshold that had this specificity on validation data",
+        within=UNIT,
+        interval="share",
+        rests_on="positives",
+        per_case=_share("positive", "truth"),
     ),
     "specificity@sensitivity": Metric(
         specificity_at_sensitivity,
@@ -203,11 +287,57 @@ METRICS: dict[str, Metric] = {
         "higher",
         parameter="sensitivity",
         summary="specificity at the threshold that had this sensitivity on validation data",
+        within=UNIT,
+        interval="share",
+        rests_on="negatives",
+        per_case=_share("negative", "truth"),
     ),
-    "accuracy": Metric(accuracy, "class", "higher", summary="share of cases whose class is right"),
-    "balanced_accuracy": Metric(balanced_accuracy, "class", "higher", summary="mean over classes of the share right"),
-    "macro_f1": Metric(macro_f1, "class", "higher", summary="mean over classes of F1"),
-    "kappa": Metric(kappa, "class", "higher", summary="agreement beyond chance (Cohen)"),
-    "quadratic_kappa": Metric(quadratic_kappa, "class", "higher", summary="agreement of ordered classes (Cohen 1968)"),
-    "mcc": Metric(mcc, "class", "higher", summary="Matthews correlation of truth and decision"),
+    "accuracy": Metric(
+        accuracy,
+        "class",
+        "higher",
+        summary="share of cases whose class is right",
+        within=UNIT,
+        interval="share",
+        per_case=_right,
+    ),
+    "balanced_accuracy": Metric(
+        balanced_accuracy,
+        "class",
+        "higher",
+        summary="mean over classes of the share right",
+        within=UNIT,
+        interval="share",
+        rests_on="classes",
+        per_case=_right_of_class,
+    ),
+    "macro_f1": Metric(
+        macro_f1,
+        "class",
+        "higher",
+        summary="mean over classes of F1",
+        within=UNIT,
+        interval="f1",
+        rests_on="classes",
+        per_case=_agreed_of_class,
+    ),
+    "kappa": Metric(
+        kappa, "class", "higher", summary="agreement beyond chance (Cohen)", within=SIGNED, rests_on="classes"
+    ),
+    "quadratic_kappa": Metric(
+        quadratic_kappa,
+        "class",
+        "higher",
+        summary="agreement of ordered classes (Cohen 1968)",
+        within=SIGNED,
+        rests_on="classes",
+    ),
+    "mcc": Metric(
+        mcc,
+        "class",
+        "higher",
+        summary="Matthews correlation of truth and decision",
+        within=SIGNED,
+        rests_on="classes",
+    ),
 }

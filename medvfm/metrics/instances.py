@@ -179,12 +179,25 @@ def _graph(left: np.ndarray, right: np.ndarray, side: int) -> csr_array:
 
 
 METRICS: dict[str, Metric] = {
-    "dice": Metric(object_dice, "instances", "higher", summary="mean Dice of true objects with their matched ones"),
-    "aji": Metric(aji, "instances", "higher", summary="aggregated Jaccard index"),
-    "pq": Metric(pq, "instances", "higher", summary="panoptic quality"),
-    "sq": Metric(sq, "instances", "higher", summary="mean IoU of matched objects"),
-    "rq": Metric(rq, "instances", "higher", summary="F1 of objects at an IoU above 0.5"),
-    "f1@iou": Metric(f1, "instances", "higher", parameter="iou", summary="F1 of objects matched at this IoU or more"),
+    "dice": Metric(
+        object_dice,
+        "instances",
+        "higher",
+        within=(0.0, 1.0),
+        summary="mean Dice of true objects with their matched ones",
+    ),
+    "aji": Metric(aji, "instances", "higher", within=(0.0, 1.0), summary="aggregated Jaccard index"),
+    "pq": Metric(pq, "instances", "higher", within=(0.0, 1.0), summary="panoptic quality"),
+    "sq": Metric(sq, "instances", "higher", within=(0.0, 1.0), summary="mean IoU of matched objects"),
+    "rq": Metric(rq, "instances", "higher", within=(0.0, 1.0), summary="F1 of objects at an IoU above 0.5"),
+    "f1@iou": Metric(
+        f1,
+        "instances",
+        "higher",
+        within=(0.0, 1.0),
+        parameter="iou",
+        summary="F1 of objects matched at this IoU or more",
+    ),
     "count_error": Metric(
         count_error, "instances", "zero", unit="objects", summary="number of predicted minus number of true objects"
     ),

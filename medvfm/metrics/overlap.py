@@ -179,14 +179,30 @@ def _score(value: Tensor, empty: float) -> float:
 
 
 METRICS: dict[str, Metric] = {
-    "dice": Metric(dice, "overlap", "higher", summary="overlap of truth and prediction relative to their mean volume"),
-    "iou": Metric(iou, "overlap", "higher", summary="intersection over union"),
-    "sensitivity": Metric(sensitivity, "overlap", "higher", summary="share of the true voxels that are predicted"),
-    "precision": Metric(precision, "overlap", "higher", summary="share of the predicted voxels that are true"),
-    "specificity": Metric(specificity, "overlap", "higher", summary="share of the other voxels that are left alone"),
+    "dice": Metric(
+        dice,
+        "overlap",
+        "higher",
+        within=(0.0, 1.0),
+        summary="overlap of truth and prediction relative to their mean volume",
+    ),
+    "iou": Metric(iou, "overlap", "higher", within=(0.0, 1.0), summary="intersection over union"),
+    "sensitivity": Metric(
+        sensitivity, "overlap", "higher", within=(0.0, 1.0), summary="share of the true voxels that are predicted"
+    ),
+    "precision": Metric(
+        precision, "overlap", "higher", within=(0.0, 1.0), summary="share of the predicted voxels that are true"
+    ),
+    "specificity": Metric(
+        specificity, "overlap", "higher", within=(0.0, 1.0), summary="share of the other voxels that are left alone"
+    ),
     "volume_error": Metric(volume_error, "overlap", "zero", summary="predicted minus true volume over the true volume"),
     "absolute_volume_error": Metric(
-        absolute_volume_error, "overlap", "lower", summary="size of the volume error, over the true volume"
+        absolute_volume_error,
+        "overlap",
+        "lower",
+        within=(0.0, float("inf")),
+        summary="size of the volume error, over the true volume",
     ),
     "volume_difference_ml": Metric(
         volume_difference_ml, "overlap", "zero", unit="ml", summary="predicted minus true volume"
@@ -208,6 +224,11 @@ METRICS: dict[str, Metric] = {
         summary="cases without the structure in which something is predicted",
     ),
     "false_positive_volume": Metric(
-        false_positive_volume, "overlap", "lower", unit="ml", summary="predicted volume in cases without the structure"
+        false_positive_volume,
+        "overlap",
+        "lower",
+        within=(0.0, float("inf")),
+        unit="ml",
+        summary="predicted volume in cases without the structure",
     ),
 }

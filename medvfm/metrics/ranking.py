@@ -17,6 +17,7 @@ from medvfm.core.metric_spec import Metric
 from medvfm.metrics.weighted import balance, check_binary, check_cases, check_classes, check_fraction, over_resamples
 
 Counted = Callable[[Tensor], tuple[Tensor, Tensor]]
+UNIT = (0.0, 1.0)
 
 
 def auroc(truth: Tensor, score: Tensor, *, weights: Tensor | None = None) -> Tensor:
@@ -240,14 +241,25 @@ def _macro(binary: Callable[..., Tensor], truth: Tensor, score: Tensor, weights:
 
 
 METRICS: dict[str, Metric] = {
-    "auroc": Metric(auroc, "score", "higher", summary="area under the ROC curve, exact with ties"),
-    "auprc": Metric(auprc, "score", "higher", summary="average precision"),
+    "auroc": Metric(
+        auroc,
+        "score",
+        "higher",
+        summary="area under the ROC curve, exact with ties",
+        within=UNIT,
+        interval="ranks",
+        rests_on="classes",
+    ),
+    "auprc": Metric(auprc, "score", "higher", summary="average precision", within=UNIT, rests_on="classes"),
     "roc_sensitivity@specificity": Metric(
         roc_sensitivity,
         "score",
         "higher",
         parameter="specificity",
         summary="sensitivity read from the test curve at a specificity",
+        within=UNIT,
+        interval="steps",
+        rests_on="classes",
     ),
     "roc_specificity@sensitivity": Metric(
         roc_specificity,
@@ -255,7 +267,25 @@ METRICS: dict[str, Metric] = {
         "higher",
         parameter="sensitivity",
         summary="specificity read from the test curve at a sensitivity",
+        within=UNIT,
+        interval="steps",
+        rests_on="classes",
     ),
-    "macro_auroc": Metric(macro_auroc, "class_score", "higher", summary="mean AUROC of each class against the rest"),
-    "macro_auprc": Metric(macro_auprc, "class_score", "higher", summary="mean average precision of each class"),
+    "macro_auroc": Metric(
+        macro_auroc,
+        "class_score",
+        "higher",
+        summary="mean AUROC of each class against the rest",
+        within=UNIT,
+        interval="ranks",
+        rests_on="classes",
+    ),
+    "macro_auprc": Metric(
+        macro_auprc,
+        "class_score",
+        "higher",
+        summary="mean average precision of each class",
+        within=UNIT,
+        rests_on="classes",
+    ),
 }

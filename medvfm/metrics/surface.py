@@ -257,19 +257,42 @@ def _percentile(values: Tensor, q: float) -> float:
 
 METRICS: dict[str, Metric] = {
     "hd95": Metric(
-        hd95, "surface", "lower", unit="mm", summary="95th percentile of surface distance; the diagonal where missed"
+        hd95,
+        "surface",
+        "lower",
+        within=(0.0, float("inf")),
+        unit="mm",
+        summary="95th percentile of surface distance; the diagonal where missed",
     ),
     "hd95_detected": Metric(
-        hd95_detected, "surface", "lower", unit="mm", summary="95th percentile of surface distance where not missed"
+        hd95_detected,
+        "surface",
+        "lower",
+        within=(0.0, float("inf")),
+        unit="mm",
+        summary="95th percentile of surface distance where not missed",
     ),
-    "assd": Metric(assd, "surface", "lower", unit="mm", summary="mean surface distance; the diagonal where missed"),
+    "assd": Metric(
+        assd,
+        "surface",
+        "lower",
+        within=(0.0, float("inf")),
+        unit="mm",
+        summary="mean surface distance; the diagonal where missed",
+    ),
     "assd_detected": Metric(
-        assd_detected, "surface", "lower", unit="mm", summary="mean surface distance where not missed"
+        assd_detected,
+        "surface",
+        "lower",
+        within=(0.0, float("inf")),
+        unit="mm",
+        summary="mean surface distance where not missed",
     ),
     "nsd@tolerance": Metric(
         nsd,
         "surface",
         "higher",
+        within=(0.0, 1.0),
         parameter="tolerance",
         summary="share of both surfaces within a tolerance in mm of the other; 0 where missed",
     ),

@@ -284,10 +284,11 @@ def _refuse_unused(recipe: Recipe, task: Task, model: ModelPlan) -> None:
             continue
         if not any(dotted == use or dotted.startswith(f"{use}.") for use in used):
             raise RecipeError(_no_use(f"{name} on {task.name}", dotted, used, task.name), where=recipe.where(*keys))
-    if recipe.evaluate.recalibrate != "none" and "evaluate.recalibrate" not in used:
-        raise RecipeError(
-            _no_use(task.name, "evaluate.recalibrate", used, task.name), where=recipe.where("evaluate", "recalibrate")
-        )
+    for key, default in (("recalibrate", "none"), ("decide_at", "youden")):
+        if getattr(recipe.evaluate, key) != default and f"evaluate.{key}" not in used:
+            raise RecipeError(
+                _no_use(task.name, f"evaluate.{key}", used, task.name), where=recipe.where("evaluate", key)
+            )
 
 
 def _no_use(who: str, key: str, used: set[str] | frozenset[str], task: str) -> str:

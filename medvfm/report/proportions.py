@@ -7,33 +7,20 @@ from typing import Any
 import numpy as np
 
 from medvfm.report.run_view import Scores
-from medvfm.statistics.bootstrap import bootstrap_interval
-from medvfm.statistics.proportion import wilson
-
-RESAMPLES = 500
-SEED = 0
+from medvfm.statistics.interval import Drawing
+from medvfm.statistics.patients import Patients
+from medvfm.statistics.shares import Share
 
 
 def share(hits: np.ndarray, among: np.ndarray, scores: Scores, level: float) -> dict[str, Any]:
-    """Share of `among` (n,) that is in `hits` (n,): value, low, high, hits, cases.
+    """Share of `among` (n,) that is in `hits` (n,), folds taken together: value, low, high, hits, cases.
 
-    Wilson where every patient has one unit, else a bootstrap over patients. A share of none or all has no spread to
-    resample, and gets Wilson's with patients as its cases.
+    Wilson's interval, in as many cases as those of the patients are worth (statistics.shares).
     """
     found, total = int((hits & among).sum()), int(among.sum())
     row: dict[str, Any] = {"hits": found, "cases": total, "value": None, "low": None, "high": None, "level": level}
     if total == 0:
         return row | {"note": "no cases"}
-    row["value"] = found / total
-    if scores.independent or found in (0, total):
-        trials = len(set(scores.patients[among].tolist()))
-        interval = wilson(trials if found else 0, trials, level) if found in (0, total) else wilson(found, total, level)
-    else:
-        part, whole = (hits & among).astype(np.int64), among.astype(np.int64)
-
-        def statistic(weights: np.ndarray) -> np.ndarray:
-            numerator, denominator = weights @ part, weights @ whole
-            return np.divide(numerator, denominator, out=np.full(len(weights), np.nan), where=denominator > 0)
-
-        interval = bootstrap_interval(statistic, scores.patients, level=level, resamples=RESAMPLES, seed=SEED)
-    return row | {"low": interval.low, "high": interval.high, "method": interval.method}
+    counted = Share((hits & among) * 1.0, among * 1.0, np.zeros(len(among)), Patients.of(scores.patients))
+    interval = counted.interval(Drawing(level))
+    return row | {"value": found / total, "low": interval.low, "high": interval.high, "method": interval.method}

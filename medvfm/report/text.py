@@ -55,12 +55,18 @@ UNITS = {  # of metrics whose rows are numbers of a unit, as the table of the me
     "false_positive_volume": "ml",
 }
 INTERVALS = {
-    "delong": "DeLong, on the logit scale",
-    "bootstrap": "bootstrap over patients, percentiles",
-    "bootstrap_bca": "bootstrap over patients, bias-corrected and accelerated",
-    "wilson": "Wilson",
+    "delong": "the method of DeLong on the logit scale with quantiles of Student's t",
+    "obuchowski": "the method of Obuchowski for several cases a patient, on the logit scale with quantiles of "
+    "Student's t",
+    "pairs": "disjoint pairs of cases (Clopper and Pearson)",
+    "wilson": "the score method of Wilson, with the effective number of cases where patients have several",
+    "mover": "the intervals of their parts (MOVER, Donner and Zou)",
+    "bootstrap_t": "a studentised bootstrap over patients",
+    "t": "Student's t over patients",
+    "jackknife": "leaving out one patient at a time (jackknife)",
+    "bootstrap": "percentiles of a bootstrap over patients",
+    "bootstrap_bca": "a bias-corrected and accelerated bootstrap over patients",
     "clopper_pearson": "Clopper and Pearson",
-    "pairs": "all pairs",
 }
 VARIANTS = {"box_jitter_px": "box jitter of {} px", "clicks": "{} clicks"}  # of prompts, by what a group is named for
 

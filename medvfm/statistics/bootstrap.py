@@ -7,26 +7,30 @@ resample has none; so it may sort its cases once and weigh them r times.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from scipy.stats import norm
 
-from medvfm.statistics.interval import Interval, check_level
+from medvfm.statistics.interval import Interval, check_level, none
+from medvfm.statistics.patients import Patients
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 Kind = Literal["percentile", "bca"]
 BLOCK = 2**24  # counts (int32) in a block: 64 MiB
-MOST_UNDEFINED = 0.5  # an interval of the luckier half of the resamples describes something else
+KEPT = 2**23  # counts that are kept for the next call: 32 MiB
+MOST_UNDEFINED = 0.05  # an interval of the resamples that happen to be defined describes something else
 SHIFTED = 0.9  # share of the resamples on one side of the value from which the note speaks of bias
 JACKKNIFE_GROUPS = 1000
+FOUND = "percentiles of resamples cover 0.65 to 0.97, the less the fewer patients"
 
 
 def patient_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """(R, n) counts of every case in every resample, all at once; `weight_blocks` takes less memory."""
-    codes, count = _codes(patients)
-    blocks = list(_blocks(codes, count, resamples, seed))
+    whose = Patients.of(patients)
+    codes = whose.codes
+    blocks = list(_blocks(codes, whose.count, resamples, seed))
     return np.concatenate(blocks) if blocks else np.zeros((0, len(codes)), np.int32)
 
 
@@ -36,8 +40,8 @@ def weight_blocks(patients: np.ndarray, resamples: int, seed: int) -> Iterator[n
     patients  (n,) any labels. As many patients are sampled, with replacement, as there are.
     The resamples depend on the set of patients and the seed; not on the block size, nor on the order of the cases.
     """
-    codes, count = _codes(patients)
-    return _blocks(codes, count, resamples, seed)
+    whose = Patients.of(patients)
+    return _blocks(whose.codes, whose.count, resamples, seed)
 
 
 def bootstrap_draws(statistic: Statistic, patients: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
@@ -57,8 +61,9 @@ def bootstrap_interval(
 ) -> Interval:
     """Interval from resamples of patients (Efron and Tibshirani 1993, chapters 13 and 14).
 
-    Undefined resamples are left out and counted in the note; with more than half of them undefined, or one patient
-    only, the interval does not exist. Percentiles move with the bias of a statistic such as a calibration error, which
+    Undefined resamples are left out and counted in the note; with more than 5% of them undefined, with one patient
+    only, or where the percentiles do not hold the value itself, the interval does not exist. Percentiles move with the
+    bias of a statistic such as a calibration error, which
     is a sum of absolute values; where nearly all resamples lie on one side of the value the note states it. `bca`
     corrects bias and skewness; where it does not exist (all resamples on one side) percentiles are given and noted.
     """
@@ -74,21 +79,21 @@ def interval_and_draws(
     if method not in ("percentile", "bca"):
         raise ValueError(f"no bootstrap {method!r}; one of: bca, percentile")
     name = "bootstrap" if method == "percentile" else "bootstrap_bca"
-    codes, count = _codes(patients)
+    whose = Patients.of(patients)
+    codes, count = whose.codes, whose.count
     if count < 2:
-        lone = Interval(None, None, level, name, f"{count} patient{'s' * (count != 1)}: nothing to resample")
-        return lone, np.empty(0)
+        return none(level, name, f"{count} patient{'s' * (count != 1)}: nothing to resample"), np.empty(0)
     draws = np.concatenate([_values(statistic, block) for block in _blocks(codes, count, resamples, seed)])
     defined = draws[~np.isnan(draws)]
     missing = len(draws) - len(defined)
     notes = [f"{missing} of {len(draws)} resamples are undefined and left out"] if missing else []
     if missing > MOST_UNDEFINED * len(draws):
-        return Interval(None, None, level, name, f"{missing} of {len(draws)} resamples are undefined"), defined
+        return none(level, name, f"no interval: {missing} of {len(draws)} resamples are undefined"), defined
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if defined.min() == defined.max():
-        notes.append("every resample gives the same value: the interval says nothing")
-        return Interval(float(defined[0]), float(defined[0]), level, name, "; ".join(notes)), defined
-    below = _share_below(statistic, codes, defined)
+        return none(level, name, "no interval: every resample gives the same value"), defined
+    value = float(_values(statistic, np.ones((1, len(codes)), np.int32))[0])
+    below = _share_below(value, defined)
     corrected = _bca_tails(statistic, codes, count, below, tails) if method == "bca" else None
     if corrected is not None:
         tails = corrected
@@ -99,7 +104,8 @@ def interval_and_draws(
         name = "bootstrap"
         notes.append("bias and skewness cannot be corrected here: percentiles")
     low, high = np.quantile(defined, tails)
-    return Interval(float(low), float(high), level, name, "; ".join(notes) or None), defined
+    found = Interval(float(low), float(high), level, name, "; ".join(notes) or None)
+    return found if np.isnan(value) else found.around(value), defined
 
 
 def mean_interval(
@@ -135,26 +141,48 @@ def mean_interval(
     return Interval(interval.low, interval.high, level, interval.method, joined)
 
 
-def _codes(patients: np.ndarray) -> tuple[np.ndarray, int]:
-    """(n,) number of each case's patient in the order of the names, and how many there are."""
-    codes, names = pd.factorize(np.asarray(patients), sort=True)
-    if (codes < 0).any():
-        raise ValueError(f"{int((codes < 0).sum())} cases have no patient")
-    return codes, len(names)
+def leave_out(statistic: Statistic, patients: Patients, known: np.ndarray) -> np.ndarray:
+    """Values without each patient, or without each of 1,000 groups of patients where there are more.
+
+    Only patients with a case where `known` (n,) is true are left out; for the others the value of all cases stands.
+    """
+    groups = patients.codes % min(patients.count, JACKKNIFE_GROUPS)
+    held = np.unique(groups[known])
+    rows = max(1, BLOCK // len(groups))
+    parts = [held[start : start + rows] for start in range(0, len(held), rows)]
+    found = [_values(statistic, (groups != part[:, None]).astype(np.int32)) for part in parts]
+    return np.concatenate(found) if found else np.empty(0)
 
 
 def _blocks(codes: np.ndarray, count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
-    rows = max(1, BLOCK // max(1, len(codes)))
     in_order = len(codes) == count and bool((codes == np.arange(count)).all())
+    rows = max(1, BLOCK // max(1, len(codes)))
+    if resamples * count <= KEPT:
+        whole = _kept(count, resamples, seed)
+        parts: Iterator[np.ndarray] = (whole[start : start + rows] for start in range(0, resamples, rows))
+    else:
+        parts = _drawn(count, resamples, seed, rows)
+    for block in parts:
+        yield block if in_order else block[:, codes]
+
+
+def _drawn(count: int, resamples: int, seed: int, rows: int) -> Iterator[np.ndarray]:
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
     for start in range(0, resamples, rows):
         # One call of the generator for each resample, so that blocks of any size give the same resamples.
         sampled = [
             np.bincount(generator.integers(0, count, count), minlength=count).astype(np.int32)
             for _ in range(min(rows, resamples - start))
         ]
-        block = np.stack(sampled)
-        yield block if in_order else block[:, codes]
+        yield np.stack(sampled)
+
+
+@lru_cache(maxsize=4)
+def _kept(count: int, resamples: int, seed: int) -> np.ndarray:
+    """All resamples at once: the rows of a report ask for the same ones again and again."""
+    found = next(_drawn(count, resamples, seed, max(1, resamples)))
+    found.setflags(write=False)
+    return found
 
 
 def _values(statistic: Statistic, weights: np.ndarray) -> np.ndarray:
@@ -164,12 +192,11 @@ def _values(statistic: Statistic, weights: np.ndarray) -> np.ndarray:
     return values
 
 
-def _share_below(statistic: Statistic, codes: np.ndarray, draws: np.ndarray) -> float:
+def _share_below(value: float, draws: np.ndarray) -> float:
     """Share of the draws below the value of all cases, equals counted half: few distinct values must not look biased.
 
     A half where all cases together have no value.
     """
-    value = _values(statistic, np.ones((1, len(codes)), np.int32))[0]
     return 0.5 if np.isnan(value) else float(((draws < value).sum() + (draws == value).sum() / 2) / len(draws))
 
 
@@ -177,7 +204,7 @@ def _bca_tails(
     statistic: Statistic, codes: np.ndarray, count: int, below: float, tails: np.ndarray
 ) -> np.ndarray | None:
     """Efron 1987: the quantiles that correct for bias z0 and acceleration; None where they do not exist."""
-    left_out = _jackknife(statistic, codes, count)
+    left_out = leave_out(statistic, Patients(codes, count), np.ones(len(codes), dtype=bool))
     if not 0 < below < 1 or np.isnan(left_out).any():
         return None
     gaps = left_out.mean() - left_out
@@ -190,16 +217,3 @@ def _bca_tails(
     if (1 - acceleration * z <= 0).any():
         return None
     return norm.cdf(z0 + z / (1 - acceleration * z))
-
-
-def _jackknife(statistic: Statistic, codes: np.ndarray, count: int) -> np.ndarray:
-    """Values without each patient, or without each of 1,000 groups of patients where there are more.
-
-    The acceleration of groups estimates the same: skewness falls with the root of the group's size, and so does the
-    root of their number.
-    """
-    groups = codes % min(count, JACKKNIFE_GROUPS)
-    numbers = np.arange(groups.max() + 1)
-    rows = max(1, BLOCK // len(codes))
-    parts = np.split(numbers, range(rows, len(numbers), rows))
-    return np.concatenate([_values(statistic, (groups != part[:, None]).astype(np.int32)) for part in parts])

@@ -1,22 +1,36 @@
-"""DeLong's variance of AUROC, its interval and its paired test, in n log n.
+"""AUROC: the variance of DeLong, that of Obuchowski where patients have several cases, interval and paired test.
 
 DeLong, DeLong and Clarke-Pearson 1988; fast form Sun and Xu 2014 (IEEE Signal Processing Letters 21, 1389): placements
 from ranks. The ranks come from sorting each class by itself, which is faster than ranking all cases at once.
-It takes cases as independent: one case a patient. Otherwise use the bootstrap over patients.
+
+Obuchowski 1997 (Biometrics 53, 567) sums placements by patient, with I10 patients who have a positive, I01 who have a
+negative and I in all, M positives and N negatives:
+
+    S10 = I10 / ((I10 - 1) M) sum_i (V10_i. - m_i A)^2, and S01 alike
+    S11 = I / (I - 1) sum_i (V10_i. - m_i A)(V01_i. - n_i A)
+    var(A) = S10 / M + S01 / N + 2 S11 / (M N)
+
+With one case a patient that is DeLong's.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from medvfm.core.errors import PredictionError, Undefined
-from medvfm.statistics.interval import Comparison, Interval, check_level, normal_quantile
+from medvfm.statistics.interval import Comparison, Drawing, Interval, check_level, none, t_quantile
+from medvfm.statistics.patients import Patients
+from medvfm.statistics.spread import Mixture, Spread
 
 SAME = "the scores rank the cases alike: the difference is 0 and has variance 0"
+FEW, SOME, MANY = 15, 30, 100  # patients of the smaller class; see `_found`
+NEAR_ONE, NEARER_ONE = 0.9, 0.95
 
 
 @dataclass(frozen=True)
@@ -44,52 +58,226 @@ def delong_covariance(truth: np.ndarray, scores: np.ndarray) -> Variance:
     return Variance(above.mean(axis=1), covariance, m, n)
 
 
-def delong_interval(truth: np.ndarray, score: np.ndarray, level: float = 0.95) -> Interval:
-    """Interval of AUROC on the logit scale, where it stays within 0 and 1 (Pepe 2003, section 5.2.5).
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Cases of one fold and target that are ranked: places of `rows` in all cases, truth and score there."""
 
-    At AUROC 0 or 1 the variance is 0 and useless. The interval is then exact from disjoint pairs: min(m, n) pairs
-    of a positive and a negative are independent, each is ordered rightly with probability AUROC at most, and all of
-    them are; the bound is Clopper and Pearson's for as many successes, (alpha / 2)^(1 / min(m, n)). It is wide.
+    rows: np.ndarray
+    truth: np.ndarray
+    score: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Separation:
+    """The mean of the AUROC of several parts (folds, targets) over the same patients.
+
+    patients of all cases; a part's patients are those of its rows.
     """
-    check_level(level)
-    found = delong_covariance(truth, score)
-    auroc, variance = float(found.auroc[0]), float(found.covariance[0, 0])
-    if auroc in (0.0, 1.0):
-        pairs = min(found.positives, found.negatives)
+
+    parts: Sequence[Ranks]
+    patients: Patients
+
+    @cached_property
+    def _summed(self) -> list[_Sums]:
+        return [_Sums.of(part, self.patients) for part in self.parts]
+
+    @property
+    def value(self) -> float:
+        return float(np.mean([s.auroc for s in self._summed]))
+
+    @property
+    def influence(self) -> np.ndarray:
+        return np.mean([s.positive + s.negative for s in self._summed], axis=0)
+
+    @property
+    def variance(self) -> float:
+        """Obuchowski's of every part, and the products of different parts by patient; NaN where a class has one
+        patient."""
+        own = sum(s.variance for s in self._summed)
+        totals = np.stack([s.positive + s.negative for s in self._summed])
+        between = float((totals.sum(axis=0) ** 2).sum() - (totals**2).sum())
+        return max(own + between, 0.0) / len(self.parts) ** 2
+
+    @property
+    def freedom(self) -> int:
+        """Patients of the smaller class less 1; that of folds is summed, of targets on the same patients the least."""
+        folds: dict[bytes, int] = {}
+        for part, summed in zip(self.parts, self._summed, strict=True):
+            key = np.unique(self.patients.codes[part.rows]).tobytes()
+            folds[key] = min(folds.get(key, summed.smaller - 1), summed.smaller - 1)
+        return sum(folds.values())
+
+    def interval(self, drawing: Drawing) -> Interval:
+        """On the logit scale, where it stays within 0 and 1 (Pepe 2003, section 5.2.5), with quantiles of Student's t.
+
+        The variance is estimated from the smaller class above all; t with its patients less 1 as degrees of freedom
+        makes up for that. At AUROC 0 or 1 the variance is 0 and useless. The interval is then exact from disjoint
+        pairs: each pair of a positive and a negative, no patient in two of them, is ordered rightly with probability
+        AUROC, and all of them are; the bound is Clopper and Pearson's, (alpha / 2)^(1 / pairs). It is wide.
+        """
+        level, auroc, variance = drawing.level, self.value, self.variance
+        method = "delong" if self._alone else "obuchowski"
+        if auroc in (0.0, 1.0):
+            return self._from_pairs(level, auroc)
+        if math.isnan(variance):
+            return none(level, method, f"{self._counts()}: an interval needs two of each")
+        if variance <= 1e-16:
+            return none(level, method, "no interval: no case's score says more than another's")
+        half = t_quantile(level, self.freedom) * math.sqrt(variance) / (auroc * (1 - auroc))
+        centre = math.log(auroc / (1 - auroc))
+        found = Interval(_expit(centre - half), _expit(centre + half), level, method)
+        return found.marked(_found(self.freedom + 1, auroc))
+
+    def minus(self, other: Spread) -> Spread | None:
+        return SeparationDifference(self, other) if isinstance(other, Separation) else None
+
+    @property
+    def _alone(self) -> bool:
+        return all(s.alone for s in self._summed)
+
+    def _counts(self) -> str:
+        worst = min(self._summed, key=lambda s: s.smaller)
+        return f"{_plural(worst.positives, 'positive patient')} and {_plural(worst.negatives, 'negative patient')}"
+
+    def _from_pairs(self, level: float, auroc: float) -> Interval:
+        """Of folds the product of their AUROC is at most the power of their mean."""
+        sums = self._summed
+        pairs = min(s.pairs for s in sums) * (len(sums) if self.freedom > sums[0].smaller - 1 else 1)
         bound = ((1 - level) / 2) ** (1 / pairs)
         low, high = (bound, 1.0) if auroc == 1 else (0.0, 1 - bound)
-        note = f"AUROC is {auroc:.0f}, where DeLong's variance is 0: bound from {pairs} disjoint pairs"
-        return Interval(low, high, level, "pairs", note)
-    if math.isnan(variance):
-        counts = f"{found.positives} positives and {found.negatives} negatives"
-        return Interval(None, None, level, "delong", f"{counts}: DeLong's variance needs two of each")
-    warning = "the variance is 0: no case's score says more than another's" if variance == 0 else None
-    half = normal_quantile(level) * math.sqrt(variance) / (auroc * (1 - auroc))
-    centre = math.log(auroc / (1 - auroc))
-    return Interval(_expit(centre - half), _expit(centre + half), level, "delong", warning)
+        shown = f"AUROC is {auroc:.0f}, where its variance is 0: bound from {_plural(pairs, 'disjoint pair')}"
+        return Interval(low, high, level, "pairs", shown).marked("wider than needed")
 
 
-def delong_difference(truth: np.ndarray, score_a: np.ndarray, score_b: np.ndarray, level: float = 0.95) -> Comparison:
-    """AUROC of a minus AUROC of b on the same cases: normal interval and two-sided p-value."""
+@dataclass(frozen=True, eq=False)
+class SeparationDifference:
+    """AUROC less that of another model on the same cases."""
+
+    ours: Separation
+    theirs: Separation
+
+    @property
+    def value(self) -> float:
+        return self.ours.value - self.theirs.value
+
+    @property
+    def influence(self) -> np.ndarray:
+        return self.ours.influence - self.theirs.influence
+
+    def interval(self, drawing: Drawing) -> Interval:
+        """From the intervals of both AUROC and their correlation (spread.Mixture)."""
+        return Mixture([self.ours, self.theirs], [1.0, -1.0], (-1.0, 1.0)).interval(drawing)
+
+    def minus(self, other: Spread) -> Spread | None:
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Of one part: AUROC, placements less their mean summed by patient (P,) over the number of cases, and the counts of
+    patients with a positive, with a negative, and with either."""
+
+    auroc: float
+    positive: np.ndarray
+    negative: np.ndarray
+    positives: int
+    negatives: int
+    involved: int
+    alone: bool
+
+    @classmethod
+    def of(cls, part: Ranks, patients: Patients) -> _Sums:
+        positive, (score,) = _checked(part.truth, part.score)
+        above, below = _placements(score[positive], score[~positive], paired=True)
+        auroc, codes = float(above.mean()), patients.codes[part.rows]
+        count = patients.count
+        own, other = codes[positive], codes[~positive]
+        return cls(
+            auroc,
+            np.bincount(own, (above - auroc) / len(above), count),
+            np.bincount(other, (below - auroc) / len(below), count),
+            len(np.unique(own)),
+            len(np.unique(other)),
+            len(np.unique(codes)),
+            len(np.unique(codes)) == len(codes),
+        )
+
+    @property
+    def smaller(self) -> int:
+        return min(self.positives, self.negatives)
+
+    @property
+    def pairs(self) -> int:
+        """Disjoint pairs of a positive and a negative of two patients; 1 of a single patient with both."""
+        return max(1, min(self.smaller, self.involved // 2))
+
+    @property
+    def variance(self) -> float:
+        if self.smaller < 2:
+            return float("nan")
+        factors = [i / (i - 1) for i in (self.positives, self.negatives, self.involved)]
+        squares = [(self.positive**2).sum(), (self.negative**2).sum(), 2 * (self.positive * self.negative).sum()]
+        return float(np.dot(factors, squares))
+
+
+def separation(truth: np.ndarray, score: np.ndarray, patients: np.ndarray | None = None) -> Separation:
+    """Of one fold and target; without `patients` every case is a patient."""
+    whose = Patients.of(np.arange(len(np.asarray(truth))) if patients is None else patients)
+    return Separation([Ranks(np.arange(len(whose.codes)), np.asarray(truth), np.asarray(score))], whose)
+
+
+def delong_interval(
+    truth: np.ndarray, score: np.ndarray, level: float = 0.95, patients: np.ndarray | None = None
+) -> Interval:
+    """Interval of AUROC; see `Separation.interval`. truth (n,) of 0/1, score (n,), patients (n,)."""
+    return separation(truth, score, patients).interval(Drawing(level))
+
+
+def delong_difference(
+    truth: np.ndarray,
+    score_a: np.ndarray,
+    score_b: np.ndarray,
+    level: float = 0.95,
+    patients: np.ndarray | None = None,
+) -> Comparison:
+    """AUROC of a minus AUROC of b on the same cases: interval, and two-sided p-value by Student's t."""
     check_level(level)
     if np.shape(score_a) != np.shape(score_b):
         raise PredictionError(f"scores {np.shape(score_a)} and {np.shape(score_b)} are not of the same cases")
-    found = delong_covariance(truth, np.stack([np.asarray(score_a), np.asarray(score_b)], axis=1))
-    difference = float(found.auroc[0] - found.auroc[1])
-    variance = float(np.array([1, -1]) @ found.covariance @ np.array([1, -1]))
-    if math.isnan(variance):
-        note = f"{found.positives} positives and {found.negatives} negatives: DeLong's variance needs two of each"
-        return Comparison(difference, Interval(None, None, level, "delong", note), None, note)
-    scale = max(found.covariance[0, 0], found.covariance[1, 1])
+    ours, theirs = separation(truth, score_a, patients), separation(truth, score_b, patients)
+    apart, scale = SeparationDifference(ours, theirs), max(ours.variance, theirs.variance)
+    difference, interval = apart.value, apart.interval(Drawing(level))
+    if math.isnan(scale):
+        return Comparison(difference, interval, None, interval.note)
+    variance = _paired_variance(ours, theirs)
     if variance <= 1e-12 * scale or scale == 0:
-        note = "the variance of the difference is 0: it has no interval"
         if difference != 0:
-            return Comparison(difference, Interval(None, None, level, "delong", note), None, note)
+            note = "the variance of the difference is 0: it has no test"
+            return Comparison(difference, interval, None, note)
         return Comparison(0.0, Interval(0.0, 0.0, level, "delong", SAME), 1.0, SAME)
-    error = math.sqrt(variance)
-    half = normal_quantile(level) * error
-    interval = Interval(max(difference - half, -1.0), min(difference + half, 1.0), level, "delong")
-    return Comparison(difference, interval, float(2 * norm.sf(abs(difference) / error)))
+    p_value = float(2 * student.sf(abs(difference) / math.sqrt(variance), ours.freedom))
+    return Comparison(difference, interval, p_value)
+
+
+def _paired_variance(ours: Separation, theirs: Separation) -> float:
+    """Of the difference: the variance of placements less placements."""
+    a, b = ours._summed[0], theirs._summed[0]
+    apart = _Sums(
+        a.auroc - b.auroc, a.positive - b.positive, a.negative - b.negative, a.positives, a.negatives, a.involved,
+        a.alone,
+    )  # fmt: skip
+    return apart.variance
+
+
+def _found(patients: int, auroc: float) -> str | None:
+    """What the simulation found at as many patients of the smaller class."""
+    if patients < FEW:
+        return f"covers 0.93 to 1 in simulation with so few patients of one class ({patients})"
+    if (max(auroc, 1 - auroc) > NEAR_ONE and patients < SOME) or (
+        max(auroc, 1 - auroc) > NEARER_ONE and patients < MANY
+    ):
+        return f"covers 0.89 to 0.98 in simulation so near to 1 with so few patients of one class ({patients})"
+    return None
 
 
 def _checked(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -135,3 +323,7 @@ def _below(ranked: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _expit(value: float) -> float:
     return 1 / (1 + math.exp(-value)) if value > -700 else 0.0
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medvfm.core.metric_spec import MetricSpec
-from medvfm.statistics.interval import Interval
+from medvfm.statistics.jackknife import Jackknifed
+from medvfm.statistics.patients import Patients
+from medvfm.statistics.spread import Spread
 
+FEW = 15  # patients of a kind; see tests/benchmarks/COVERAGE.md
 Statistic = Callable[[np.ndarray], np.ndarray]  # counts of units in resamples (R, n) to values (R,)
 
 
@@ -20,9 +23,10 @@ class Estimand:
     value        None where it does not exist, and `reason` says why
     known        (n,) of bool: the units that it rests on
     positives    how many of them are positive; None where there is no such thing
-    statistic    its value in resamples; None where it has no interval
+    statistic    its value in resamples; None where it is not resampled
+    spread       what its own interval is made from; None where only resamples give one
+    bare         why it has no interval at all
     notes        what a reader of the number must know
-    closed_form  its interval at a level, where theory gives one; `dependent` says which assumption of it is violated
     minus        this estimand less another model's on the same units, as an estimand; None where that is not defined
     values       (n,) what it is made of, where each unit has a number of its own: a score, a Dice
     """
@@ -35,16 +39,22 @@ class Estimand:
     statistic: Statistic | None = None
     reason: str | None = None
     notes: tuple[str, ...] = ()
-    closed_form: Callable[[float], Interval] | None = None
-    dependent: str | None = None
+    spread: Spread | None = None
+    bare: str | None = None
     minus: Callable[[Estimand], Estimand | None] | None = None
     values: np.ndarray | None = None
 
 
-def mean_of_draws(draws: Sequence[Estimand]) -> Estimand:
+def few_patients(counts: Sequence[tuple[int, str]]) -> str | None:
+    """`only 7 patients with a positive: the interval is unreliable`; None where all kinds have FEW or more."""
+    named = [f"{n} patient{'s' * (n != 1)}{f' {kind}' if kind else ''}" for n, kind in counts if n < FEW]
+    return f"only {' and '.join(named)}: the interval is unreliable" if named else None
+
+
+def mean_of_draws(draws: Sequence[Estimand], patients: np.ndarray) -> Estimand:
     """The same estimand of several draws of a prediction: their mean, with a note of how many there are.
 
-    Its interval resamples units; draws are averaged within each resample.
+    Its interval leaves out patients, or resamples them; draws are averaged each time.
     """
     first = draws[0]
     if len(draws) == 1:
@@ -57,13 +67,21 @@ def mean_of_draws(draws: Sequence[Estimand]) -> Estimand:
     def statistic(weights: np.ndarray) -> np.ndarray:
         return np.mean([s(weights) for s in statistics], axis=0)
 
+    complete, value = len(statistics) == len(defined), float(np.mean([d.value for d in defined]))
+    smooth = complete and first.metric.metric.interval not in ("steps", "none")
     return replace(
         first,
-        value=float(np.mean([d.value for d in defined])),
-        statistic=statistic if len(statistics) == len(defined) else None,
+        value=value,
+        statistic=statistic if complete else None,
         reason=None,
         notes=(f"the mean of {len(defined)} draws", *defined[0].notes),
-        closed_form=None,
+        spread=jackknifed(statistic, value, first, patients) if smooth else None,
         minus=None,
         values=None,
     )
+
+
+def jackknifed(statistic: Statistic, value: float, of: Estimand, patients: np.ndarray) -> Jackknifed:
+    """An interval that leaves out one patient at a time, for a number without a formula of its own."""
+    whose = Patients.of(patients)
+    return Jackknifed(statistic, value, whose, of.known, whose.among(of.known) - 1, of.metric.metric.within)

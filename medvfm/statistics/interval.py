@@ -1,21 +1,25 @@
-"""What every interval and every comparison gives back, and when an interval is not to be relied on."""
+"""What every interval and every comparison gives back, and the words for one that is not to be relied on.
+
+Where an interval was simulated to cover less than 93% or more than 97% at a nominal 95% its note begins with
+`approximate:` and says what was found. The simulation is tests/benchmarks/interval_coverage.py, its table
+tests/benchmarks/COVERAGE.md.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from scipy.stats import norm
+from scipy.stats import norm, t
 
-# Simulated 95% intervals of AUROC 0.8 to 0.95, 100 negatives: DeLong covers 0.84 to 0.90 with 5 to 7 positives, 0.91
-# to 0.92 with 10, 0.94 with 15 to 20; a percentile bootstrap some 0.03 less. See tests/statistics/test_coverage.py.
-FEW = 15
+APPROXIMATE = "approximate"
 
 
 @dataclass(frozen=True)
 class Interval:
     """A confidence interval, both ends None where it does not exist; `note` then gives the reason.
 
-    method: delong, pairs, bootstrap, bootstrap_bca, wilson, clopper_pearson.
+    method: delong, obuchowski, pairs, wilson, mover, bootstrap_t, jackknife, bootstrap, bootstrap_bca,
+    clopper_pearson; empty where nothing was tried.
     """
 
     low: float | None
@@ -23,6 +27,32 @@ class Interval:
     level: float
     method: str
     note: str | None = None
+
+    @property
+    def exists(self) -> bool:
+        return self.low is not None and self.high is not None
+
+    def noted(self, *notes: str | None) -> Interval:
+        """The same with more to say."""
+        return replace(self, note="; ".join(n for n in (self.note, *notes) if n) or None)
+
+    def marked(self, found: str | None) -> Interval:
+        """The same as approximate, with what the simulation found; unchanged where there is nothing to say."""
+        return self.noted(f"{APPROXIMATE}: {found}") if found and self.exists else self
+
+    def around(self, value: float) -> Interval:
+        """The same, or none where it does not hold the value that it belongs to."""
+        if self.low is None or self.high is None:
+            return self
+        slack = 1e-9 * max(1.0, abs(value))
+        if self.low - slack <= value <= self.high + slack:
+            return self
+        return none(self.level, self.method, "no interval: the one found does not hold the value itself")
+
+
+def none(level: float, method: str, reason: str) -> Interval:
+    """No interval, and why."""
+    return Interval(None, None, level, method, reason)
 
 
 @dataclass(frozen=True)
@@ -35,17 +65,28 @@ class Comparison:
     note: str | None = None
 
 
-def few_positives(positives: int, cases: int) -> str | None:
-    """`only 7 positives: the interval is unreliable`, or None where each class has at least FEW cases."""
-    few = [(positives, "positive"), (cases - positives, "negative")]
-    named = [f"{count} {name}{'s' * (count != 1)}" for count, name in few if count < FEW]
-    return f"only {' and '.join(named)}: the interval is unreliable" if named else None
+@dataclass(frozen=True)
+class Drawing:
+    """How intervals are asked for: the level, and how many resamples by which seed where patients are resampled."""
+
+    level: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_level(self.level)
 
 
 def normal_quantile(level: float) -> float:
     """z with P(|Z| <= z) = level for a standard normal Z."""
     check_level(level)
     return float(norm.ppf((1 + level) / 2))
+
+
+def t_quantile(level: float, freedom: float) -> float:
+    """t with P(|T| <= t) = level for Student's T; the degrees of freedom need not be whole."""
+    check_level(level)
+    return float(t.ppf((1 + level) / 2, freedom))
 
 
 def check_level(level: float) -> None:

@@ -37,7 +37,8 @@ def paired_bootstrap(
         difference, patients, level=level, resamples=resamples, seed=seed, method=method
     )
     if interval.low is None:
-        return Comparison(observed, interval, None, interval.note)
+        alike = len(draws) > 0 and bool((draws == 0).all())
+        return Comparison(observed, interval, 1.0 if alike else None, interval.note)
     side = min((draws <= 0).sum(), (draws >= 0).sum())
     return Comparison(observed, interval, float(min(1.0, 2 * (side + 1) / (len(draws) + 1))), interval.note)
 

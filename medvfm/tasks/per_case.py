@@ -16,7 +16,11 @@ import pandas as pd
 from medvfm.core.array import Array
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.io.run_directory import MEASURES, PREDICTIONS
-from medvfm.statistics.estimand import Estimand, Statistic
+from medvfm.statistics import means, shares
+from medvfm.statistics.estimand import Estimand, Statistic, few_patients, jackknifed
+from medvfm.statistics.patients import Patients
+from medvfm.statistics.shares import Share, Shares
+from medvfm.statistics.spread import Spread
 
 MEAN = "mean"
 Why = Callable[[MetricSpec], str]  # why no case has a value
@@ -155,7 +159,9 @@ def _of(cases: PerCaseValues, spec: MetricSpec) -> list[str]:
     return [*cases.targets, MEAN] if several else list(cases.targets)
 
 
-def _estimand(cases: PerCaseValues, spec: MetricSpec, target: str, table: Array, why: Why) -> Estimand:
+def _estimand(
+    cases: PerCaseValues, spec: MetricSpec, target: str, table: Array, why: Why, apart: bool = False
+) -> Estimand:
     columns = list(range(len(cases.targets))) if target == MEAN else [cases.targets.index(target)]
     values = table[:, columns]
     known = np.asarray(~np.isnan(values).all(axis=1))
@@ -164,46 +170,71 @@ def _estimand(cases: PerCaseValues, spec: MetricSpec, target: str, table: Array,
     def minus(other: Estimand) -> Estimand:
         """Case by case, over the cases where both exist; a mean of draws has no values of cases, only one of all."""
         if other.values is None:
-            return _less_mean_of_draws(whole, other)
-        apart = np.full(table.shape, np.nan)
-        apart[:, columns] = values - other.values
-        return _estimand(cases, spec, target, apart, why)
+            return _less_mean_of_draws(whole, other, cases)
+        less = np.full(table.shape, np.nan)
+        less[:, columns] = values - other.values
+        found = _estimand(cases, spec, target, less, why, True)
+        ours, theirs = whole.spread, other.spread
+        if isinstance(ours, Share | Shares) and found.value is not None and theirs is not None:
+            shared = ours.minus(theirs)
+            same = shared is not None and abs(shared.value - found.value) < 1e-12
+            return replace(found, spread=shared) if same else found
+        return found
 
     summed = spec.metric.over_cases == "sum"
     found = whole = Estimand(spec, target, None, known, present, values=values, minus=None if summed else minus)
     if not known.any():
         return replace(found, reason=why(spec))
-    notes = []
+    patients = Patients.of(cases.patients)
+    notes = [] if summed else [few_patients([(patients.among(known), "")])]
     if not known.all():
         notes.append(f"{int((~known).sum())} of {len(known)} cases have no value")
     empty = [cases.targets[c] for c in columns if np.isnan(table[:, c]).all()]
     if empty:
         notes.append(f"without {', '.join(empty)}, which no case has")
+    said = tuple(note for note in notes if note)
     if summed:
-        counted = (f"of {int(known.sum())} cases", *notes)
+        counted = (f"of {int(known.sum())} cases", *said)
         return replace(found, value=float(np.nansum(values)), notes=counted)
-    over = _medians if spec.metric.over_cases == "median" else _means
-    statistic = _over_folds(values, cases.fold, over)
+    middle = spec.metric.over_cases == "median"
+    statistic = _over_folds(values, cases.fold, _medians if middle else _means)
     whole = replace(
         found,
         value=float(statistic(np.ones((1, len(values))))[0]),
-        notes=tuple(notes),
+        notes=said,
         statistic=statistic,
+        spread=None if middle else _spread(spec, values, cases.fold, patients, apart),
     )
     return whole
 
 
-def _less_mean_of_draws(mine: Estimand, other: Estimand) -> Estimand:
+def _spread(spec: MetricSpec, values: Array, fold: Array, patients: Patients, apart: bool) -> Spread:
+    """Of the mean of 0 and 1 that of a share, of other numbers that of a mean."""
+    low, high = spec.metric.within
+    known = values[~np.isnan(values)]
+    held = [c for c in values.T if not np.isnan(c).all()]
+    folds = [[f for f in np.unique(fold) if not np.isnan(c[fold == f]).all()] for c in held]
+    if not apart and np.isin(known, (0, 1)).all() and all(f == folds[0] for f in folds):
+        return shares.mean_of([Share(np.nan_to_num(c), (~np.isnan(c)).astype(float), fold, patients) for c in held])
+    if apart:
+        low, high = (low - high, high - low) if np.isfinite(high - low) else (-np.inf, np.inf)
+    return means.over_folds(values, fold, patients, (low, high))
+
+
+def _less_mean_of_draws(mine: Estimand, other: Estimand, cases: PerCaseValues) -> Estimand:
     ours, theirs = mine.statistic, other.statistic
     if mine.value is None or other.value is None or ours is None or theirs is None:
-        return replace(mine, value=None, statistic=None, reason=mine.reason or other.reason or "not defined")
-    return replace(
-        mine,
-        value=mine.value - other.value,
-        statistic=lambda weights: ours(weights) - theirs(weights),
-        values=None,
-        minus=None,
-    )
+        reason = mine.reason or other.reason or "not defined"
+        return replace(mine, value=None, statistic=None, spread=None, reason=reason)
+
+    def statistic(weights: Array) -> Array:
+        return np.asarray(ours(weights) - theirs(weights))
+
+    apart = replace(mine, value=mine.value - other.value, statistic=statistic, spread=None, values=None, minus=None)
+    if mine.spread is None or apart.value is None:
+        return apart
+    spread = jackknifed(statistic, apart.value, mine, cases.patients)
+    return replace(apart, spread=replace(spread, within=(-np.inf, np.inf)))
 
 
 Over = Callable[[Array, Array, Array], Array]  # counts (r, m), filled and known (m, T) to (r, T)

@@ -148,7 +148,13 @@ class PerCaseTask(ABC):
     def join(self, parts: Sequence[PerCaseValues]) -> PerCaseValues:
         return per_case.joined(parts)
 
-    def operating_points(self, val: PerCaseValues | None, specs: Sequence[MetricSpec], recalibrate: bool) -> Points:
+    def operating_points(
+        self,
+        val: PerCaseValues | None,
+        specs: Sequence[MetricSpec],
+        recalibrate: bool,
+        decide_at: str | float = "youden",
+    ) -> Points:
         """Nothing is fixed on validation data."""
         return Points()
 

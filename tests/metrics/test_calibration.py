@@ -174,3 +174,14 @@ def test_temperature_finds_the_factor_that_was_put_in() -> None:
     every_one_right = 10 * torch.nn.functional.one_hot(truth, 3)
     assert calibration.temperature(truth, every_one_right) == pytest.approx(0.01)
     assert calibration.temperature(truth, -logits) == pytest.approx(100)
+
+
+@pytest.mark.parametrize("bins", [10, 15, 20])
+def test_a_probability_on_an_edge_lies_in_the_bin_above_in_metric_and_figure(bins: int) -> None:
+    edges = torch.tensor([k / bins for k in range(bins + 1)], dtype=torch.float64)
+    assert calibration.bin_of(edges, bins).tolist() == [*range(bins), bins - 1]
+    below = torch.nextafter(edges[1:], torch.zeros(1, dtype=torch.float64))
+    assert calibration.bin_of(below, bins).tolist() == list(range(bins))
+    found = calibration.reliability(torch.arange(bins + 1) % 2, edges, bins)
+    assert found.low.tolist() == [k / bins for k in range(bins)]
+    assert found.cases.tolist() == [*[1] * (bins - 1), 2]

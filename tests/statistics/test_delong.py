@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import t
 
 from medvfm.core.errors import PredictionError, Undefined
 from medvfm.statistics.delong import delong_covariance, delong_difference, delong_interval
@@ -51,16 +51,21 @@ def test_interval_and_test_follow_from_the_formulas(seed: int) -> None:
     theta, covariance = slow_delong(truth, scores)
     interval = delong_interval(truth, scores[:, 0], 0.9)
     logit, error = np.log(theta[0] / (1 - theta[0])), np.sqrt(covariance[0, 0]) / (theta[0] * (1 - theta[0]))
-    expected = 1 / (1 + np.exp(-(logit + norm.ppf([0.05, 0.95]) * error)))
+    freedom = min(truth.sum(), (1 - truth).sum()) - 1
+    expected = 1 / (1 + np.exp(-(logit + t.ppf([0.05, 0.95], freedom) * error)))
     assert [interval.low, interval.high] == pytest.approx(list(expected))
-    assert (interval.method, interval.level, interval.note) == ("delong", 0.9, None)
+    assert (interval.method, interval.level) == ("delong", 0.9)
 
     found = delong_difference(truth, scores[:, 0], scores[:, 1])
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     z = (theta[0] - theta[1]) / np.sqrt(variance)
     assert found.difference == pytest.approx(theta[0] - theta[1])
-    assert found.p_value == pytest.approx(2 * norm.sf(abs(z)))
-    assert found.interval.low == pytest.approx(found.difference - norm.ppf(0.975) * np.sqrt(variance))
+    assert found.p_value == pytest.approx(2 * t.sf(abs(z), freedom))
+    ours, theirs = (delong_interval(truth, scores[:, k]) for k in (0, 1))
+    rho = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+    down, up = theta[0] - ours.low, theirs.high - theta[1]
+    apart = np.sqrt(down**2 - 2 * rho * down * up + up**2)  # Donner and Zou 2012
+    assert found.interval.low == pytest.approx(found.difference - apart, abs=2e-3)  # rho by 1 / n for 1 / (n - 1)
     other = delong_difference(truth, scores[:, 1], scores[:, 0])
     assert other.difference == -found.difference
     assert other.p_value == pytest.approx(found.p_value)
@@ -105,9 +110,10 @@ def test_numbers_that_do_not_exist() -> None:
 def test_scores_without_any_variance() -> None:
     truth = np.array([0, 0, 1, 1])
     constant = delong_interval(truth, np.ones(4))
-    assert (constant.low, constant.high) == (0.5, 0.5)
-    assert "variance is 0" in (constant.note or "")
+    assert (constant.low, constant.high) == (None, None)
+    assert "no interval" in (constant.note or "")
     same = delong_difference(truth, np.array([0, 2, 1, 3]), np.array([0, 20, 10, 30]))
     assert (same.difference, same.p_value, same.interval.low, same.interval.high) == (0, 1, 0, 0)
     opposite = delong_difference(truth, truth, -truth)
-    assert (opposite.difference, opposite.p_value, opposite.interval.low) == (1.0, None, None)
+    assert (opposite.difference, opposite.p_value, opposite.interval.high) == (1.0, None, 1.0)
+    assert opposite.interval.low < 0  # two pairs say little

@@ -12,6 +12,7 @@ from medvfm.report.run_view import Row, View, is_oracle, is_reference
 from medvfm.report.sections.model import input_contract, watched
 
 TITLE = "Methods, for copying"
+DECIDED = "decided at "
 RANDOM = {"scratch", "tiny"}  # weights that are no files
 
 
@@ -156,20 +157,11 @@ def _evaluation(view: View) -> list[str]:
         e.get("fixed_on") == "val" for t in view.part("thresholds").values() for e in t.values()
     ):
         said.append("Thresholds were fixed on validation data and applied to the test data unchanged.")
+    said += _deciding(rows)
     names = list(dict.fromkeys(text.metric(r["metric"]) for r in rows))
     said.append(f"We report {text.listed(names)}.")
     said += _conventions(view, rows)
-    confidence = view.part("recipe", "evaluate", "confidence")
-    used = dict.fromkeys(r["method"] for r in rows if r.get("method"))
-    ways = []
-    if "delong" in used:
-        ways.append("the method of DeLong on the logit scale (AUROC)")
-    if any(u.startswith("bootstrap") for u in used):
-        drawn = f" of {text.count(confidence['resamples'])} resamples" if confidence.get("resamples") else ""
-        ways.append(f"a bootstrap over {view.owner}s{drawn}{' (all other metrics)' if ways else ''}")
-    ways += [text.interval_method(u, view.owner) for u in used if u != "delong" and not u.startswith("bootstrap")]
-    if ways:
-        said.append(f"Intervals ({text.level(rows[0]).replace('CI', 'confidence')}) are from {text.listed(ways)}.")
+    said += _intervals(view, rows)
     oracles = {r["baseline"] for r in view.rows(baseline=...) if r.get("baseline") and is_oracle(r.get("note"))}
     others = dict.fromkeys(r["baseline"] for r in view.rows(baseline=...) if r.get("baseline"))
     named = [view.baseline(n) + (" (oracle prompt)" if n in oracles else "") for n in others if not is_reference(n)]
@@ -182,6 +174,42 @@ def _evaluation(view: View) -> list[str]:
     groups = dict.fromkeys(r["group"].partition("=")[0].replace("_", " ") for r in view.subgroups())
     if groups:
         said.append(f"The same was computed by {text.listed(list(groups))}.")
+    return said
+
+
+def _deciding(rows: Sequence[Row]) -> list[str]:
+    """Where metrics without a threshold in their name were decided, as their rows say."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for part in str(row.get("note") or "").split("; "):
+            if part.startswith(DECIDED):
+                how = part.removeprefix(DECIDED).partition(" (")[0]
+                found.setdefault(how, []).append(text.metric(row["metric"]))
+    return [
+        f"{text.title(text.listed(list(dict.fromkeys(names))))} {'is' if len(set(names)) == 1 else 'are'} of decisions "
+        f"at {how}."
+        for how, names in found.items()
+    ]
+
+
+def _intervals(view: View, rows: Sequence[Row]) -> list[str]:
+    """Which method gave the interval of which metrics, and that some are approximate."""
+    confidence = view.part("recipe", "evaluate", "confidence")
+    ways: dict[str, list[str]] = {}
+    for row in rows:
+        if row.get("method"):
+            ways.setdefault(str(row["method"]), []).append(text.metric(row["metric"]))
+    if not ways:
+        return []
+    drawn = f" of {text.count(confidence['resamples'])} resamples" if confidence.get("resamples") else ""
+    named = [
+        f"{text.INTERVALS.get(way, way)}{drawn if way.startswith('bootstrap') else ''} "
+        f"({', '.join(dict.fromkeys(metrics))})"
+        for way, metrics in ways.items()
+    ]
+    said = [f"Intervals ({text.level(rows[0]).replace('CI', 'confidence')}) are from {text.listed(named)}."]
+    if any("approximate:" in str(r.get("note") or "") for r in rows):
+        said.append("Intervals that a simulation found to cover less or more than stated are marked as approximate.")
     return said
 
 

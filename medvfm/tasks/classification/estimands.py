@@ -1,6 +1,6 @@
 """Metrics of scores as estimands: for each target, over all targets, and over exclusive classes at once.
 
-A value is computed within folds and averaged over them. AUROC of one fold has DeLong's interval in closed form.
+A value is computed within folds and averaged over them. How its interval is found stands in `spreads`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from medvfm.core.errors import Undefined
 from medvfm.core.metric_spec import Metric, MetricSpec
 from medvfm.core.protocols import Points
 from medvfm.metrics import calibration, decision, ranking
-from medvfm.statistics import delong
-from medvfm.statistics.estimand import Estimand
-from medvfm.statistics.interval import Interval, few_positives
+from medvfm.statistics.estimand import Estimand, few_patients, jackknifed
+from medvfm.tasks.classification import spreads
+from medvfm.tasks.classification.operating_points import DECISION, RECALIBRATED
 from medvfm.tasks.classification.scores import ScoreTable
+from medvfm.tasks.classification.spreads import Component
 
 METRICS: dict[str, Metric] = {**ranking.METRICS, **decision.METRICS, **calibration.METRICS}
 MACRO = "macro"
 NO_PROBABILITIES = "scores are no probabilities; evaluate.recalibrate=platt fits them on validation data"
-DEPENDENT = "DeLong takes the units of a patient as independent, which they are not"
-Component = Callable[[torch.Tensor | None], torch.Tensor]  # weights (R, n) or None to (R,) values or one
+IN_SAMPLE = "in-sample: {} on these very cases"
 
 
 def estimands(scored: ScoreTable, specs: Sequence[MetricSpec], points: Points, exclusive: bool) -> list[Estimand]:
     """Every metric per target, and over all targets where there are several."""
     return [
-        _estimand(scored, spec, target, parts)
+        _estimand(scored, spec, target, parts, points)
         for spec in specs
         for target, parts in _targets(scored, spec, points, exclusive)
     ]
@@ -83,7 +83,7 @@ def _decided(scored: ScoreTable, column: int, spec: MetricSpec, points: Points) 
     """(n,) score >= threshold. Metrics at a given specificity or sensitivity have their own threshold, by name;
     `decision` serves all others."""
     target = scored.targets[column]
-    own = spec.name if spec.metric.parameter else "decision"
+    own = spec.name if spec.metric.parameter else DECISION
     threshold = points.thresholds.get((own, target))
     if threshold is None or np.isnan(threshold).any():
         return "no threshold could be fixed on validation data"
@@ -107,10 +107,12 @@ def _component(scored: ScoreTable, spec: MetricSpec, known: Array, truth: Array,
             parts.append(spec.metric.function(true, given, **spec.arguments, **more))
         return torch.stack(parts).mean(dim=0)
 
-    return value
+    return Component(value, known, tuple(placed))
 
 
-def _estimand(scored: ScoreTable, spec: MetricSpec, target: str | None, parts: list[Component]) -> Estimand:
+def _estimand(
+    scored: ScoreTable, spec: MetricSpec, target: str | None, parts: list[Component], points: Points
+) -> Estimand:
     column = scored.targets.index(target) if target in scored.targets else None
     known = np.asarray(~(np.isnan(scored.truth).all(axis=1) if column is None else np.isnan(scored.truth[:, column])))
     positives = None if column is None else int((scored.truth[known, column] > 0.5).sum())
@@ -121,50 +123,84 @@ def _estimand(scored: ScoreTable, spec: MetricSpec, target: str | None, parts: l
     if not defined:
         reason = _reason(parts[0])
         return replace(found, reason=reason, minus=_undefined_difference(found, reason) if len(parts) == 1 else None)
-    notes = [few_positives(positives, int(known.sum()))] if positives is not None else []
+    notes = [few_patients(_rests_on(scored, spec, column, known))]
     if scores is not None and len(set(scores[known])) == 1:
         notes.append("the score is the same for every case")
     if len(defined) < len(parts):
         notes.append(f"the mean of {len(defined)} of {len(parts)} targets; the others are not defined")
+    notes += _fixed(scored, spec, target, points)
+    used = [part for part, _ in defined]
     found = replace(
         found,
         value=float(np.mean([value for _, value in defined])),
-        statistic=_mean_of([part for part, _ in defined]),
+        statistic=_mean_of(used),
         notes=tuple(note for note in notes if note),
     )
-    if spec.name == "auroc" and column is not None and len(np.unique(scored.fold)) == 1:
-        found = _with_delong(found, scored, column)
-    return replace(found, minus=_difference(found, scored, column)) if len(parts) == 1 else found
+    found = spreads.of(found, used, scored)
+    return replace(found, minus=_difference(found, scored)) if len(parts) == 1 else found
 
 
-def _with_delong(found: Estimand, scored: ScoreTable, column: int) -> Estimand:
-    truth = (scored.truth[found.known, column] > 0.5).astype(int)
-    scores = scored.scores[found.known, column]
-    lone = len(set(scored.patients[found.known].tolist())) == int(found.known.sum())
-    return replace(
-        found,
-        closed_form=lambda level: delong.delong_interval(truth, scores, level),
-        dependent=None if lone else DEPENDENT,
+def _rests_on(scored: ScoreTable, spec: MetricSpec, column: int | None, known: Array) -> list[tuple[int, str]]:
+    """Patients of every kind that the number rests on; of several targets, those of the smallest class."""
+
+    def patients(rows: Array) -> int:
+        return len(set(scored.patients[rows].tolist()))
+
+    kind = spec.metric.rests_on
+    if kind == "cases":
+        return [(patients(known), "")]
+    columns = range(len(scored.targets)) if column is None else [column]
+    have = [(patients(known & (scored.truth[:, c] > 0.5)), _with(scored, c, column)) for c in columns]
+    lack = [(patients(known & (scored.truth[:, c] <= 0.5)), _with(scored, c, column, "out")) for c in columns]
+    listed = {"positives": have, "negatives": lack, "classes": [*have, *lack]}[kind]
+    return [min(listed)] if column is None else listed
+
+
+def _with(scored: ScoreTable, column: int, named: int | None, out: str = "") -> str:
+    return f"with{out} {scored.targets[column] if named is None else 'the finding'}"
+
+
+def _fixed(scored: ScoreTable, spec: MetricSpec, target: str | None, points: Points) -> list[str]:
+    """Where a decision is made, and what was fitted on the very cases that the number is of."""
+    takes, found = spec.metric.takes, []
+    threshold = (
+        points.thresholds.get((DECISION, target or scored.targets[0])) if takes in ("decision", "class") else None
     )
+    decides = threshold is not None and (takes == "decision" or len(scored.targets) == 1)
+    if decides and not spec.metric.parameter and points.decided_at:
+        cut = f" ({threshold[0]:.4g})" if threshold is not None and len(threshold) == 1 else ""
+        found.append(f"decided at {points.decided_at}{cut}")
+    if points.in_sample and decides and points.fixed_on == "val":
+        found.append(IN_SAMPLE.format("the threshold was fixed"))
+    if points.in_sample and points.recalibration is not None and takes in ("probability", "class_score"):
+        found.append(IN_SAMPLE.format("recalibrated"))
+    elif points.recalibration is not None and takes in ("probability", "class_score"):
+        found.append(RECALIBRATED)
+    if points.left_as_they_are and takes in ("probability", "class_score"):
+        found.append(points.left_as_they_are)
+    return found
 
 
-def _difference(mine: Estimand, scored: ScoreTable, column: int | None) -> Callable[[Estimand], Estimand]:
+def _difference(mine: Estimand, scored: ScoreTable) -> Callable[[Estimand], Estimand]:
     def minus(other: Estimand) -> Estimand:
         if mine.value is None or other.value is None or mine.statistic is None or other.statistic is None:
             return replace(mine, value=None, reason=mine.reason or other.reason, minus=None)
         ours, theirs = mine.statistic, other.statistic
-        closed: Callable[[float], Interval] | None = None
-        if mine.closed_form is not None and column is not None and other.values is not None:
-            truth = (scored.truth[mine.known, column] > 0.5).astype(int)
-            first, second = scored.scores[mine.known, column], other.values[mine.known]
-            closed = lambda level: delong.delong_difference(truth, first, second, level).interval  # noqa: E731
-        return replace(
+        apart = replace(
             mine,
             value=mine.value - other.value,
             statistic=lambda weights: ours(weights) - theirs(weights),
-            closed_form=closed,
+            bare=mine.bare and spreads.BARE_DIFFERENCE,
+            spread=None,
             minus=None,
         )
+        if mine.spread is None or other.spread is None:
+            return apart
+        found = mine.spread.minus(other.spread)
+        if found is None and apart.statistic is not None and apart.value is not None:  # a mean of several draws
+            found = jackknifed(apart.statistic, apart.value, mine, scored.patients)
+            found = replace(found, within=spreads.apart(found.within))
+        return replace(apart, spread=found)
 
     return minus
 
@@ -176,7 +212,7 @@ def _undefined_difference(found: Estimand, reason: str) -> Callable[[Estimand], 
 def _mean_of(parts: list[Component]) -> Callable[[Array], Array]:
     def statistic(weights: Array) -> Array:
         given = torch.as_tensor(weights)
-        return torch.stack([part(given) for part in parts]).mean(dim=0).cpu().numpy()
+        return torch.stack([part.value(given) for part in parts]).mean(dim=0).cpu().numpy()
 
     return statistic
 
@@ -185,12 +221,12 @@ def _undefined(reason: str) -> Component:
     def value(weights: torch.Tensor | None) -> torch.Tensor:
         raise Undefined(reason)
 
-    return value
+    return Component(value, np.zeros(0, dtype=bool), ())
 
 
 def _value_or_none(part: Component) -> float | None:
     try:
-        value = float(part(None))
+        value = float(part.value(None))
     except Undefined:
         return None
     return None if math.isnan(value) else value
@@ -198,7 +234,7 @@ def _value_or_none(part: Component) -> float | None:
 
 def _reason(part: Component) -> str:
     try:
-        value = float(part(None))
+        value = float(part.value(None))
     except Undefined as undefined:
         return str(undefined)
     return f"the value is {value}"

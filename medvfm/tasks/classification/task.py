@@ -43,7 +43,7 @@ from medvfm.tasks.classification.words import WORDS
 from medvfm.tasks.per_case import rows_of_task
 
 KINDS = ("binary", "multi_class", "multi_label", "ordinal")
-USES = frozenset({"task.unit", "task.pool", "evaluate.recalibrate"})
+USES = frozenset({"task.unit", "task.pool", "evaluate.recalibrate", "evaluate.decide_at"})
 TABLES: dict[str, Mapping[str, Metric]] = {"": estimating.METRICS}  # for `medvfm list metrics`
 DEFAULT_METRICS_OUTSIDE = ("auroc", "auprc")
 
@@ -151,8 +151,10 @@ class ClassificationTask:
     def join(self, parts: Sequence[ScoreTable]) -> ScoreTable:
         return joined(parts)
 
-    def operating_points(self, val: ScoreTable | None, specs: Sequence[MetricSpec], recalibrate: bool) -> Points:
-        return operating_points.fix(val, specs, recalibrate)
+    def operating_points(
+        self, val: ScoreTable | None, specs: Sequence[MetricSpec], recalibrate: bool, decide_at: str | float = "youden"
+    ) -> Points:
+        return operating_points.fix(val, specs, recalibrate, decide_at)
 
     def adjusted(self, predictions: ScoreTable, points: Points) -> ScoreTable:
         platt = points.recalibration

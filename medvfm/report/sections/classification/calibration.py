@@ -38,7 +38,7 @@ def build(view: View) -> Markup | None:
         several=len(view.targets) > 1,
         unit=view.unit,
         level=f"{100 * level:.4g}%",
-        way="Wilson" if lone else f"bootstrap over {view.owner}s",
+        way="Wilson" if lone else f"Wilson, with the number of cases that those of the {view.owner}s are worth",
         recalibrated=view.part("recipe", "evaluate").get("recalibrate") == "platt",
     )
 
@@ -81,9 +81,12 @@ def _panel(view: View, number: int, target: str, level: float) -> dict:
 def _bins(scores: Scores, level: float) -> list[dict[str, Any]]:
     """Bins that hold a case, with edges, mean probability and the observed share with its interval."""
     bins = calibration.reliability(torch.from_numpy(scores.truth), torch.from_numpy(scores.score), BINS)
+    place = calibration.bin_of(torch.from_numpy(scores.score), BINS).numpy()
     found = []
-    for low, high, probability in zip(bins.low.tolist(), bins.high.tolist(), bins.probability.tolist(), strict=True):
-        inside = (scores.score >= low) & ((scores.score < high) | (high >= 1))  # the last bin is closed
+    for held, low, high, probability in zip(
+        np.unique(place), bins.low.tolist(), bins.high.tolist(), bins.probability.tolist(), strict=True
+    ):
+        inside = place == held
         row = proportions.share(scores.truth == 1, inside, scores, level)
         found.append({"low": low, "high": high, "probability": probability, "row": row})
     return found
@@ -104,9 +107,9 @@ def _line(axes: Axes, bins: list[dict[str, Any]], marker: str, whiskers: bool) -
 
 def _histogram(axes: Axes, scores: Scores) -> None:
     """Positives upwards, negatives downwards."""
-    edges = np.linspace(0, 1, 2 * BINS + 1)
-    up, _ = np.histogram(scores.score[scores.truth == 1], edges)
-    down, _ = np.histogram(scores.score[scores.truth == 0], edges)
+    edges = calibration.bin_edges(2 * BINS).numpy()
+    place = calibration.bin_of(torch.from_numpy(scores.score), 2 * BINS).numpy()
+    up, down = (np.bincount(place[scores.truth == value], minlength=2 * BINS) for value in (1, 0))
     width = 0.9 * (edges[1] - edges[0])
     centres = (edges[1:] + edges[:-1]) / 2
     axes.bar(centres, up, width, color=svg.BLUE)

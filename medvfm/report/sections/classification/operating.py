@@ -32,7 +32,7 @@ def build(view: View) -> Markup | None:
         several=len(view.targets) > 1,
         unit=view.unit,
         level=f"{100 * level:.4g}%",
-        way="Wilson" if lone else f"bootstrap over {view.owner}s",
+        way="Wilson" if lone else f"Wilson, with the number of cases that those of the {view.owner}s are worth",
     )
 
 
@@ -58,7 +58,7 @@ def _points(view: View, target: str, level: float) -> list[dict[str, Any]]:
     for point in found.values():
         others = [n for n in point["names"] if n != _goal("decision")]
         point["decides"] = len(others) < len(point["names"])
-        point["names"] = others or ["greatest sensitivity + specificity"]
+        point["names"] = others or [_decided(view)]
     return list(found.values())
 
 
@@ -67,6 +67,13 @@ def _goal(name: str) -> str:
     base, _, rest = name.partition("@")
     parameter, _, value = rest.partition("=")
     return text.metric(f"{base}@{parameter}={value}") if rest else base.replace("_", " ")
+
+
+def _decided(view: View) -> str:
+    """How the threshold of decisions was chosen, by the recipe."""
+    chosen = view.part("recipe", "evaluate").get("decide_at", "youden")
+    named = {"youden": "greatest sensitivity + specificity", "f1": "greatest F1"}
+    return named.get(chosen, f"decisions at {str(chosen).replace('=', ' ')}")
 
 
 def _shown(cuts: list[float | None]) -> str:

@@ -13,7 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from medvfm.report import markup, per_case, text
 from medvfm.report.charts import svg
 from medvfm.report.run_view import View
-from medvfm.statistics.bootstrap import bootstrap_interval
+from medvfm.statistics.interval import Drawing
+from medvfm.statistics.means import Means
+from medvfm.statistics.patients import Patients
 
 TITLE = "Agreement of sizes"
 MOST, LEAST_CASES = 12, 3
@@ -49,10 +51,8 @@ class Agreement:
         difference = predicted - truth
         bias, spread = float(difference.mean()), Z * float(difference.std(ddof=1))
 
-        def statistic(weights: np.ndarray) -> np.ndarray:
-            return (weights @ difference) / weights.sum(axis=1)
-
-        interval = bootstrap_interval(statistic, sizes.patients[held], level=level, resamples=RESAMPLES, seed=SEED)
+        counted = Means(difference[:, None], np.ones(1), Patients.of(sizes.patients[held]))
+        interval = counted.interval(Drawing(level, RESAMPLES, SEED))
         return cls(
             (truth + predicted) / 2, difference, sizes.missed[held], sizes.spurious[held], bias,
             interval.low, interval.high, bias - spread, bias + spread,
