@@ -203,7 +203,7 @@ def _intervals(view: View, rows: Sequence[Row]) -> list[str]:
         return []
     drawn = f" of {text.count(confidence['resamples'])} resamples" if confidence.get("resamples") else ""
     named = [
-        f"{text.INTERVALS.get(way, way)}{drawn if way.startswith('bootstrap') else ''} "
+        f"{text.interval_method(way, view.owner)}{drawn if way.startswith('bootstrap') else ''} "
         f"({', '.join(dict.fromkeys(metrics))})"
         for way, metrics in ways.items()
     ]
