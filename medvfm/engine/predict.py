@@ -101,7 +101,9 @@ def predict(
         if unlike:
             found.unlike.append((given, unlike))
         whose = {"input": given, "case_id": case.case_id}
-        rows += [{**whose, **row, "unlike": unlike, "model": model.name} for row in answered]
+        for row in answered:
+            file = {"file": row.pop("file")} if "file" in row else {}  # first: where the answer lies
+            rows.append({**file, **whose, **row, "unlike": unlike, "model": model.name})
     if not rows:
         given, reason = found.left_out[0]
         raise DataError(f"no input could be answered; {given}: {reason}")

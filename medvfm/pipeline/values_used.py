@@ -41,8 +41,9 @@ def _named(part: str, model: ModelPlan, number: int) -> str:
 
 def _model(settings: AdapterSettings, model: ModelPlan) -> str:
     module = lookup.module("adapters", settings.name, settings.name)
-    weights = settings.weights or module.DEFAULT_WEIGHTS
-    return f"{settings.name} {' then '.join(s.method_name for s in model.stages)}, weights {weights}"
+    weights = settings.weights or getattr(module, "DEFAULT_WEIGHTS", None)
+    said = f"{settings.name} {' then '.join(s.method_name for s in model.stages)}"
+    return f"{said}, weights {weights}" if weights else said
 
 
 def _stage(stage: StagePlan) -> str:
