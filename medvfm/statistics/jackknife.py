@@ -18,7 +18,7 @@ from medvfm.statistics.patients import Patients
 from medvfm.statistics.spread import Spread
 
 Scale = tuple[Callable[[float], float], Callable[[float], float], Callable[[float], float]]
-FEW = 30
+FEW, FEW_APART = 30, 25  # patients; as many that disagree, in numbers that are 1 where all agree
 MOST_UNDEFINED = 0.05
 
 
@@ -69,8 +69,18 @@ class Jackknifed:
         half = t_quantile(drawing.level, self.freedom) * np.sqrt(variance) * slope(self.value)
         centre = there(self.value)
         found = Interval(back(centre - half), back(centre + half), drawing.level, "jackknife")
-        few = f"covers 0.85 to 1 in simulation with so few patients ({self.freedom + 1})"
-        return found.marked(few if self.freedom + 1 < FEW else self.found)
+        return found.marked(self.mark)
+
+    @property
+    def mark(self) -> str | None:
+        """What the simulation found, where that is not good enough to go unmarked."""
+        if self.freedom + 1 < FEW:
+            return f"covers 0.85 to 1 in simulation with so few patients ({self.freedom + 1})"
+        low, high = self.within
+        disagreeing = self.patients.among(self.known) * (1 - abs(self.value) / high) if low == -high else FEW
+        if np.isfinite(high) and disagreeing < FEW_APART:
+            return "covers 0.86 to 0.99 in simulation with so little disagreement among so few patients"
+        return self.found
 
     def minus(self, other: Spread) -> Spread | None:
         if not isinstance(other, Jackknifed):
@@ -84,7 +94,7 @@ class Jackknifed:
             self.known,
             min(self.freedom, other.freedom),
             (-np.inf, np.inf) if not np.isfinite(high - low) else (low - high, high - low),
-            self.found or other.found,
+            self.mark or other.mark,
         )
 
 

@@ -68,7 +68,7 @@ def test_a_resample_without_a_case_that_has_a_value_is_nan():
         found = per_case.estimands(cases, [spec(over)], why)[0]
         np.testing.assert_allclose(found.statistic(counts), expected)
         assert found.known.tolist() == [True, False, True, False]
-        assert found.notes == ("2 of 4 cases have no value",)
+        assert found.notes == ("only 2 patients: the interval is unreliable", "2 of 4 cases have no value")
 
 
 def test_differences_are_paired_over_the_cases_where_both_exist():
