@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -63,12 +63,24 @@ def _write(console: Console, directory: Path) -> None:
         marked("warning", f"{len(found.warnings) - MOST_WARNINGS} more in the report", "yellow")
     numbers = headline.main_numbers(view, found)
     if numbers.rows:
-        console.print(_table(numbers))
+        notes = list(dict.fromkeys(part for note in numbers.notes for part in _parts(note)))
+        console.print(_table(numbers, notes))
+        for number, note in enumerate(notes, 1):
+            marked(_mark(number), note, "dim")
     console.print(Text(f"report: {directory / 'report.html'}"), soft_wrap=True)
 
 
-def _table(numbers: PlainTable) -> Table:
-    """A line a number. What explains it stands below its name, so that no column is squeezed to single letters."""
+def _parts(note: str) -> list[str]:
+    return [part.strip() for part in note.split("; ") if part.strip()]
+
+
+def _mark(number: int) -> str:
+    """A small raised number."""
+    return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _table(numbers: PlainTable, notes: Sequence[str]) -> Table:
+    """A line a number, marked with the numbers of the notes that explain it, which stand below the table."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=numbers.caption or None, title_justify="left")
     for number, name in enumerate(numbers.columns):
         first = number == 0
@@ -76,8 +88,7 @@ def _table(numbers: PlainTable) -> Table:
             name, no_wrap=not first, justify="left" if first else "right", max_width=NAME_WIDTH if first else None
         )
     for row, note in zip(numbers.rows, numbers.notes, strict=True):
-        head: RenderableType = Text(row[0])
-        if note:
-            head = Group(head, Padding(Text(note, style="dim"), (0, 0, 0, 2)))
+        marks = "·".join(_mark(1 + notes.index(part)) for part in _parts(note))
+        head = Text(row[0]).append(marks, style="dim")
         shown.add_row(head, *(Text(cell) for cell in row[1:]))
     return shown

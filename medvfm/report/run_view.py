@@ -66,8 +66,14 @@ class View:
 
     @cached_property
     def metrics(self) -> list[Row]:
-        """The rows of run.json, each with every key."""
-        return [EMPTY | row for row in self.record.get("metrics") or []]
+        """The rows of run.json, each with every key; notes count units where patients are unknown."""
+        rows = [EMPTY | row for row in self.record.get("metrics") or []]
+        if self.names_patients:
+            return rows
+        return [
+            row | {"note": re.sub(r"\bpatient(?=s?\b)", self.unit, str(row["note"]))} if row["note"] else row
+            for row in rows
+        ]
 
     @cached_property
     def split(self) -> str:

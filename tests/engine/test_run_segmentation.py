@@ -42,7 +42,7 @@ def test_a_segmenter_learns_what_can_be_seen_and_nothing_of_where(finished):
     assert set(dice) == {"ball", "box", "mean"}
     assert dice["ball"] > 0.8 and dice["mean"] > prior["mean"] + 0.2
     difference = rows_of(finished, "dice_difference", target="mean", baseline="location")[0]
-    assert difference["low"] > 0
+    assert difference["value"] == pytest.approx(dice["mean"] - prior["mean"])
 
 
 def test_masks_lie_on_the_voxels_of_their_images(study, finished):
