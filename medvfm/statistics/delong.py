@@ -30,6 +30,7 @@ from medvfm.statistics.spread import Mixture, Spread
 
 SAME = "the scores rank the cases alike: the difference is 0 and has variance 0"
 FEW, SOME, MANY = 15, 30, 100  # patients of the smaller class; see `_found`
+FEW_IN_A_FOLD = 5
 NEAR_ONE, NEARER_ONE = 0.9, 0.95
 
 
@@ -126,6 +127,9 @@ class Separation:
         half = t_quantile(level, self.freedom) * math.sqrt(variance) / (auroc * (1 - auroc))
         centre = math.log(auroc / (1 - auroc))
         found = Interval(_expit(centre - half), _expit(centre + half), level, method)
+        least = min(s.smaller for s in self._summed)
+        if len(self.parts) > 1 and least < FEW_IN_A_FOLD:
+            return found.marked(f"covers 0.93 to 1 in simulation with so few patients of one class in a part ({least})")
         return found.marked(_found(self.freedom + 1, auroc))
 
     def minus(self, other: Spread) -> Spread | None:

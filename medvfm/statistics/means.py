@@ -13,6 +13,7 @@ from medvfm.statistics.patients import Patients
 from medvfm.statistics.spread import Spread
 
 MOST_UNDEFINED = 0.05
+LEAST = 8  # patients; resamples of fewer hold too few different ones to studentise by
 FEW, MANY = 30, 100  # patients; see `_found`
 
 
@@ -44,7 +45,7 @@ class Means:
         anew in each resample of patients, in place of those of Student's t.
 
         With skewed values it covers as it says where percentiles and t do not. A resample has no error where all its
-        patients have the same value; with more than 5% of such, t serves.
+        patients have the same value; with more than 5% of such, or fewer than 8 patients, t serves.
         """
         involved = int(np.count_nonzero((self._by_patient()[1]).sum(axis=1)))
         if involved < 2:
@@ -52,7 +53,7 @@ class Means:
         value, error = self.value, float(np.sqrt((self.influence**2).sum() * involved / (involved - 1)))
         if error <= 1e-12 * max(1.0, abs(value)):
             return none(drawing.level, "bootstrap_t", "no interval: every patient has the same value")
-        tails = self._tails(drawing, value)
+        tails = self._tails(drawing, value) if involved >= LEAST else None
         if tails is None:
             half = t_quantile(drawing.level, involved - 1)
             tails, method = (-half, half), "t"
@@ -102,7 +103,7 @@ class Means:
 def _found(patients: int, method: str) -> str | None:
     """What the simulation found of values such as Dice, a few of which are 0 because the structure was missed."""
     if method == "t":
-        return "too few patients differ for a studentised bootstrap: Student's t, which skewed values defeat"
+        return f"Student's t for want of patients that differ ({patients} in all); with skewed values it covers less"
     if patients < FEW:
         return f"covers 0.70 to 0.98 in simulation with so few patients ({patients}), the less the rarer failures are"
     if patients < MANY:
