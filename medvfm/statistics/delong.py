@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -132,6 +132,11 @@ class Separation:
             return found.marked(f"covers 0.93 to 1 in simulation with so few patients of one class in a part ({least})")
         return found.marked(_found(self.freedom + 1, auroc))
 
+    @property
+    def constant(self) -> bool:
+        """Every case has the same score."""
+        return all(len(np.unique(part.score)) == 1 for part in self.parts)
+
     def minus(self, other: Spread) -> Spread | None:
         return SeparationDifference(self, other) if isinstance(other, Separation) else None
 
@@ -170,6 +175,11 @@ class SeparationDifference:
 
     def interval(self, drawing: Drawing) -> Interval:
         """From the intervals of both AUROC and their correlation (spread.Mixture)."""
+        if self.theirs.constant and not self.ours.constant:  # 0.5 whatever the cases: only ours varies
+            own, value = self.ours.interval(drawing), self.theirs.value
+            if own.low is None or own.high is None:
+                return own
+            return replace(own, low=own.low - value, high=own.high - value)
         found = Mixture([self.ours, self.theirs], [1.0, -1.0], (-1.0, 1.0)).interval(drawing)
         patients = min(self.ours.freedom, self.theirs.freedom) + 1
         if APPROXIMATE in (found.note or "") or patients >= SOME:

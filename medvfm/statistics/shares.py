@@ -15,7 +15,7 @@ from medvfm.statistics.patients import Patients
 from medvfm.statistics.proportion import effective_size, score_interval
 from medvfm.statistics.spread import Mixture, Spread
 
-FEW_PATIENTS, FEW_OF_A_KIND = 40, 6  # below either the simulated coverage leaves 93 to 97%
+FEW_PATIENTS, FEW_OF_A_KIND = 31, 6  # below either the simulated coverage leaves 93 to 97%
 
 
 @dataclass(frozen=True, eq=False)

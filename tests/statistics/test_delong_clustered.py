@@ -82,6 +82,13 @@ def test_no_interval_from_one_patient_of_a_class():
     assert constant.low is None and constant.high is None
 
 
+def test_less_a_constant_score_only_ours_varies():
+    truth, score, whose = study(3)
+    ours, theirs = (separation(truth, s, whose) for s in (score, np.zeros(len(truth))))
+    own, apart = ours.interval(Drawing()), ours.minus(theirs).interval(Drawing())
+    assert (apart.low, apart.high) == pytest.approx((own.low - 0.5, own.high - 0.5))
+
+
 def test_the_same_cases_three_times_are_worth_no_more():
     truth, score, _ = study(3)
     once = delong_interval(truth, score)
