@@ -45,23 +45,26 @@ class Means:
         anew in each resample of patients, in place of those of Student's t.
 
         With skewed values it covers as it says where percentiles and t do not. A resample has no error where all its
-        patients have the same value; with more than 5% of such, or fewer than 8 patients, t serves.
+        patients have the same value; with more than 5% of such, or where one of the means that are averaged rests on
+        fewer than 8 patients, t serves, with the freedom of the mean with the fewest.
         """
-        involved = int(np.count_nonzero((self._by_patient()[1]).sum(axis=1)))
+        counts = self._by_patient()[1]
+        involved = int(np.count_nonzero(counts.sum(axis=1)))
+        least = int(np.count_nonzero(counts, axis=0).min())
         if involved < 2:
             return none(drawing.level, "bootstrap_t", f"it rests on {involved} patient: no interval")
         value, error = self.value, float(np.sqrt((self.influence**2).sum() * involved / (involved - 1)))
         if error <= 1e-12 * max(1.0, abs(value)):
             return none(drawing.level, "bootstrap_t", "no interval: every patient has the same value")
-        tails = self._tails(drawing, value) if involved >= LEAST else None
+        tails = self._tails(drawing, value) if least >= LEAST else None
         if tails is None:
-            half = t_quantile(drawing.level, involved - 1)
+            half = t_quantile(drawing.level, max(least - 1, 1))
             tails, method = (-half, half), "t"
         else:
             method = "bootstrap_t"
         low = max(value - tails[1] * error, self.within[0])
         high = min(value - tails[0] * error, self.within[1])
-        return Interval(low, high, drawing.level, method).around(value).marked(_found(involved, method))
+        return Interval(low, high, drawing.level, method).around(value).marked(_found(least, method))
 
     def minus(self, other: Spread) -> Spread | None:
         if not isinstance(other, Means):

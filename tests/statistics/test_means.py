@@ -75,3 +75,16 @@ def test_where_resamples_do_not_vary_t_serves():
     values = np.r_[np.full(9, 1.0), 0.0]
     found = Means(values[:, None], np.ones(1), Patients.of(np.arange(10)), (0, 1)).interval(Drawing())
     assert found.method == "t" and found.note is not None and found.high == 1
+
+
+def test_a_mean_of_structures_is_as_sure_as_the_one_that_fewest_patients_have():
+    """Ten patients have one structure and five the other: Student's t of the five, not a bootstrap that blows up."""
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.normal(0.9, 0.01, 10), rng.uniform(0.2, 0.95, 10)], axis=1)
+    values[5:, 1] = np.nan
+    found = Means(values, np.array([0.5, 0.5]), Patients.of(np.arange(10)), (0.0, 1.0))
+    interval = found.interval(Drawing(0.95, 400))
+    error = np.sqrt((found.influence**2).sum() * 10 / 9)
+    assert interval.method == "t"
+    assert interval.low == pytest.approx(found.value - 2.776445 * error)
+    assert interval.high == pytest.approx(min(1, found.value + 2.776445 * error))
