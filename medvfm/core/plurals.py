@@ -1,6 +1,10 @@
-"""Numbers with their nouns."""
+"""Numbers with their nouns, and the first few of many names."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+NAMED = 5
 
 
 def plural(amount: int, noun: str) -> str:
@@ -13,3 +17,9 @@ def in_number(amount: int, noun: str) -> str:
     if amount == 1 or noun.endswith("series"):
         return noun
     return noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+
+
+def some(names: Sequence[object]) -> str:
+    """`a, b, c`; of more than five the first, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(map(str, names[:NAMED])) + more

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from medvfm.core.case import Case
 from medvfm.core.errors import RunError
-from medvfm.core.plurals import plural
+from medvfm.core.plurals import plural, some
 from medvfm.core.protocols import Record
 from medvfm.engine import checkpoint
 from medvfm.engine.learners import Learner, LoopLearner
@@ -22,7 +22,6 @@ from medvfm.io import run_directory
 from medvfm.io.dataset import case_names, content_hash, splits
 
 FILE = "data.json"
-NAMED = 5
 _PATIENT = ("patient_id", "study_id", "image_id", "laterality")
 _TRUTH = ("targets", "text", "question", "answer", "question_type")
 _WORDS = {
@@ -101,12 +100,12 @@ def _changes(then: Record, now: Record, ids: Mapping[str, str]) -> list[str]:
     found = []
     old, new = then.get("cases", {}), now["cases"]
     if added := [ids[name] for name in new if name not in old]:
-        found.append(f"{plural(len(added), 'case')} came in ({_some(added)})")
+        found.append(f"{plural(len(added), 'case')} came in ({some(sorted(added))})")
     if gone := [name for name in old if name not in new]:
         found.append(f"{plural(len(gone), 'case')} went missing")
     for part, words in _WORDS.items():
         if other := [ids[name] for name in new if name in old and old[name].get(part) != new[name][part]]:
-            found.append(f"{plural(len(other), 'case')} with {words} ({_some(other)})")
+            found.append(f"{plural(len(other), 'case')} with {words} ({some(sorted(other))})")
     for part, words in (("card", "the data card"), ("weights", "the weights"), ("prompts", "the file of prompts")):
         if then.get(part) != now[part]:
             found.append(f"{words} changed")
@@ -115,7 +114,3 @@ def _changes(then: Record, now: Record, ids: Mapping[str, str]) -> list[str]:
     if not found and then.get("splits") != now["splits"]:
         found.append("the split is drawn in another way")
     return found
-
-
-def _some(case_ids: Sequence[str]) -> str:
-    return ", ".join(sorted(case_ids)[:NAMED]) + (", ..." if len(case_ids) > NAMED else "")

@@ -11,7 +11,7 @@ import numpy as np
 from medvfm.core.array import Array
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.errors import DataError
-from medvfm.core.plurals import plural
+from medvfm.core.plurals import plural, some
 from medvfm.core.protocols import Record, Task
 from medvfm.engine import case_reading
 from medvfm.engine.case_store import CaseStore
@@ -21,8 +21,6 @@ from medvfm.engine.plan import Plan
 from medvfm.io.dataset import case_names, content_hash, contradictions, leakage, splits
 from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.read import read_image
-
-NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,18 +89,16 @@ def keep_stages_apart(plan: Plan, learner: Learner, fold: splits.Fold, context: 
         shared = _shared(store, held, learner.store, context)
         if not shared:
             continue
-        named = ", ".join(sorted(shared)[:NAMED]) + (", ..." if len(shared) > NAMED else "")
         what = f"{plural(len(shared), 'case')} of the data of stage {number + 1}"
         if plan.recipe.split.leaks != "drop":
             raise DataError(
-                f"{what} share a patient or an image with validation or test: {named}",
+                f"{what} share a patient or an image with validation or test: {some(sorted(shared))}",
                 where=f"adapter.stages.{number}.data",
                 remedy="take them out of the stage's data, or say split.leaks=drop",
             )
         out[number] = shared
         shown = sorted(case_names.names(shared, safe=plan.safe_ids).values())
-        named = ", ".join(shown[:NAMED]) + (", ..." if len(shown) > NAMED else "")
-        notes.append(f"{what} were left out: their patients or images occur in validation or test ({named}).")
+        notes.append(f"{what} were left out: their patients or images occur in validation or test ({some(shown)}).")
     learner.leave_out_of_stages(out)
     empty = [number for number in out if not learner.stage_stores[number].cases]
     if empty:
@@ -134,8 +130,7 @@ def _without_leaks(cases: Sequence[Case], fold: splits.Fold, pixels: leakage.Pix
     if not dropped:
         return fold
     dropped = list(case_names.names(dropped, safe=safe_ids).values())
-    named = ", ".join(dropped[:NAMED]) + (", ..." if len(dropped) > NAMED else "")
-    note = f"{len(dropped)} cases were left out because their pixels occur in another split: {named}."
+    note = f"{len(dropped)} cases were left out because their pixels occur in another split: {some(dropped)}."
     return splits.Fold(assigned, (*fold.warnings, note))
 
 

@@ -15,7 +15,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from medvfm.core.array import Array
 from medvfm.core.capabilities import (
@@ -36,7 +35,8 @@ from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import FoldRows, RunContext
 from medvfm.engine.plan import LOSS, StagePlan
 from medvfm.engine.towers import TowerOutputs
-from medvfm.nn import augment, losses, samplers, state
+from medvfm.engine.training_examples import Examples, loaded, rng_of, training_item, unchanged
+from medvfm.nn import augment, losses, state
 
 Change = Callable[[Item], Item]  # of an item before it is answered, for baselines that reuse the fitted model
 START, FINAL = "start", "final"
@@ -280,14 +280,14 @@ class LoopLearner:
         if self._frozen is not None:
             self._frozen.fill(store, context)
         select = self._select if stage.method.needs_truth else LOSS  # what needs no truth answers no task yet
-        examples = _Examples(self.adapter, store, train_rows, transform, self._frozen, labels, balanced)
+        examples = Examples(self.adapter, store, train_rows, transform, self._frozen, labels, balanced)
         per_epoch = steps * batch_size if steps else len(train_rows)
         an_epoch, epochs = math.ceil(per_epoch / batch_size), own["epochs"]
 
         def batches(epoch: int) -> Iterable[tuple[Batch, int]]:
             examples.plan(per_epoch, self._seed, epoch)
-            loaded = _loaded(examples, batch_size, self.adapter, context)
-            for batch, count in context.console.track(loaded, an_epoch, f"epoch {epoch + 1}/{epochs}", done=False):
+            drawn = loaded(examples, batch_size, self.adapter, context)
+            for batch, count in context.console.track(drawn, an_epoch, f"epoch {epoch + 1}/{epochs}", done=False):
                 yield (batch if weights is None else {**batch, "class_weights": weights}), count
 
         def validate() -> dict[str, float]:
@@ -320,10 +320,10 @@ class LoopLearner:
         with torch.no_grad(), torch.random.fork_rng():
             for start in range(0, len(rows), batch_size):
                 part = rows[start : start + batch_size]
-                items = [_training_item(self.store, int(row), self._frozen) for row in part]
-                same: Augment = _unchanged  # type: ignore[assignment]
-                examples = [self.adapter.example(i, _rng_of(self._seed, i.case_id), same) for i in items]
-                torch.manual_seed(int(_rng_of(self._seed, items[0].case.case_id).integers(2**62)))
+                items = [training_item(self.store, int(row), self._frozen) for row in part]
+                same: Augment = unchanged  # type: ignore[assignment]
+                examples = [self.adapter.example(i, rng_of(self._seed, i.case_id), same) for i in items]
+                torch.manual_seed(int(rng_of(self._seed, items[0].case.case_id).integers(2**62)))
                 total += float(self.adapter.loss(self.adapter.collate(examples))) * len(items)
                 count += len(items)
         return total / max(count, 1)
@@ -357,58 +357,3 @@ def answers(
             items = [towers.offered(item, store, int(r)) for item, r in zip(items, part, strict=True)]
         with torch.inference_mode():
             yield from adapter.answer(items, variant)
-
-
-class _Examples(Dataset[object]):
-    """Training examples of an epoch: each depends on (seed, epoch, place in the epoch) alone, in any process."""
-
-    def __init__(
-        self,
-        adapter: Adapter,
-        store: CaseStore,
-        rows: Array,
-        transform: augment.Transform,
-        towers: TowerOutputs | None,
-        labels: Array | None,
-        balanced: bool,
-    ) -> None:
-        self._adapter, self._store, self._cases, self._transform = adapter, store, rows, transform
-        self._towers, self._labels, self._balanced = towers, labels, balanced
-        self._rows = np.zeros(0, int)
-        self._seeds = (0, 0)
-
-    def plan(self, count: int, seed: int, epoch: int) -> None:
-        """Every case once before any case twice; or each class equally often."""
-        seeds = (seed, epoch) if self._labels is not None else (seed, epoch, 1)
-        order = samplers.order(len(self._cases), self._labels if self._balanced else None, count=count, seeds=seeds)
-        self._rows, self._seeds = self._cases[order], (seed, epoch)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, place: int) -> object:
-        rng = np.random.default_rng([*self._seeds, place])
-        item = _training_item(self._store, int(self._rows[place]), self._towers)
-        return self._adapter.example(item, rng, lambda pixels, labels: self._transform(pixels, labels, rng))  # type: ignore[arg-type]
-
-
-def _loaded(examples: _Examples, batch_size: int, adapter: Adapter, context: RunContext) -> Iterator[tuple[Batch, int]]:
-    """Batches, and of how many examples each is; workers draw beside a GPU."""
-    beside = 0 if context.device == "cpu" else context.workers
-    loader = DataLoader(examples, batch_size=batch_size, collate_fn=list, num_workers=beside)
-    for batch in loader:
-        yield adapter.collate(batch), len(batch)
-
-
-def _training_item(store: CaseStore, row: int, towers: TowerOutputs | None) -> Item:
-    item = store.item(row, for_training=True, with_truth=True)
-    return item if towers is None else towers.added(item, store, row)
-
-
-def _rng_of(seed: int, name: str) -> np.random.Generator:
-    """A generator that depends on the seed and a case alone."""
-    return np.random.default_rng([seed, *name.encode()])
-
-
-def _unchanged(pixels: Array, labels: Array | None) -> tuple[Array, Array | None]:
-    return pixels, labels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import platform
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -186,7 +185,7 @@ def warnings(card: DataCard, rows: Sequence[ResultRow], openings: int, patients_
     few = sorted(
         {r.note for r in rows if r.split == "test" and not r.group and not r.baseline and r.note and "only" in r.note}
     )
-    found += few[:2] if patients_known else [re.sub(r"\bpatient(?=s?\b)", "case", note) for note in few[:2]]
+    found += few[:2]
     if openings > MANY_OPENINGS:
         found.append(f"The test set of this card has been evaluated {openings} times for this task on this machine.")
     return found

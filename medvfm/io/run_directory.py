@@ -121,11 +121,14 @@ def open_new(directory: Path, digest: str, *, resume: bool) -> bool:
     return made
 
 
-def free(directory: Path, *, made: bool) -> None:
-    """Take away what a run wrote that was refused before it trained, so that its directory can be used again.
+def free_unfinished(directory: Path, *, made: bool) -> None:
+    """Take away what a run wrote that was refused before it trained: its directory can be used again. A complete run
+    stays.
 
     made  the run made the directory too
     """
+    if (directory / RECORD).is_file() and read_record(directory).get("status") == "complete":
+        return
     for path in directory.iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     if made:

@@ -60,7 +60,7 @@ def run(
         engine_run.run(planned, table, directory, context)
     except (MedvfmError, KeyboardInterrupt):
         if not checkpoint.exists(context.checkpoint):  # nothing was trained yet: --resume would have nothing to go on
-            run_directory.free(directory, made=made)
+            run_directory.free_unfinished(directory, made=made)
         raise
     with console.working("report"):
         page.render(directory)
@@ -107,9 +107,10 @@ def check_data(card: str, root: str | None, layout: str | None) -> tuple[dataset
     folder = roots.locate(found, root, {}, console, layout=layout, beside=lookup.beside(card))
     table = tables.read_cases(found, folder, layout=layout)
     findings = dataset_check.check(found, table, console, case_reading.default_workers("cpu"), folder)
-    patients = len({c.owner for c in findings.cases})
+    named = {case.patient_id for case in findings.cases if case.patient_id is not None}
+    whose = f"of {plural(len(named), 'patient')}" if named else "of unknown patients"
     return findings, (
-        f"{found.name}, layout {table.layout}: {plural(len(findings.cases), 'case')} of {plural(patients, 'patient')} "
+        f"{found.name}, layout {table.layout}: {plural(len(findings.cases), 'case')} {whose} "
         f"read, {plural(len(findings.errors), 'error')}, {plural(len(findings.warnings), 'warning')}"
     )
 

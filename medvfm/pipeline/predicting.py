@@ -19,12 +19,13 @@ from medvfm.io.console import Console
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import input_cases, roots
 from medvfm.io.run_directory import Run
+from medvfm.models.inputs.given_images import images_of
 from medvfm.pipeline import planning, where
 
 
 def predict(
     run: str | Path | Run,
-    images: str | Path | Image | Sequence[str | Path | Image],
+    images: object,
     out: str | Path | None = None,
     *,
     form: str | None = None,
@@ -36,7 +37,8 @@ def predict(
 ) -> pd.DataFrame:
     """A finished run's answers for new images: a row an answer, which `out` gets as predictions.csv, files beside it.
 
-    images   files, folders, tables with a column `image`, data cards, or images that have been read
+    images   a path or several: files, folders, tables with a column `image`, data cards; images that have been read,
+             arrays (rows, columns) or (rows, columns, 3), PIL pictures
     form     one of the forms of the run's task: csv for scores; nifti, dicom-seg or png for masks, which need `out`
     prompts  a table of boxes or points, or a folder of masks, for a model that is prompted
     strict   the first input that cannot be read, or is unlike the images that the model was trained on, raises
@@ -49,10 +51,9 @@ def predict(
     planned = planning.plan(saved_model.recipe_of(found, directory, None if prompts is None else Path(prompts)))
     task, chosen = planned.task, _form(form, planned.task.formats)
     path = _free_table(None if out is None else Path(out), chosen, overwrite=overwrite)
-    given = [images] if isinstance(images, str | Path | Image) else list(images)
-    inputs, ready = _inputs(given, planned, console or Console())
+    inputs, ready = _inputs(images, planned, console or Console())
     if not inputs.cases:
-        name, reason = inputs.left_out[0]
+        name, reason = (inputs.left_out or [("images", "nothing was given")])[0]
         raise DataError(reason, where=name)
     if strict and inputs.left_out:
         raise DataError(inputs.left_out[0][1], where=inputs.left_out[0][0])
@@ -91,15 +92,11 @@ def _free_table(out: Path | None, form: str, *, overwrite: bool) -> Path | None:
     return path
 
 
-def _inputs(
-    given: Sequence[str | Path | Image], planned: Plan, console: Console
-) -> tuple[input_cases.Inputs, dict[str, Image]]:
-    """Cases of paths, tables, cards and images that have been read; the latter by case_id."""
-    images = {f"image {n}": image for n, image in enumerate(given, 1) if isinstance(image, Image)}
-    paths = [Path(path) for path in given if not isinstance(path, Image)]
-    for path in paths:
-        if not isinstance(path, Path):
-            raise DataError(f"{type(path).__name__} is no path and no image", remedy="read it with medvfm.read_image")
+def _inputs(given: object, planned: Plan, console: Console) -> tuple[input_cases.Inputs, dict[str, Image]]:
+    """Cases of paths, tables, cards and images in memory; the latter by case_id."""
+    several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    images = {f"image {n}": images_of(one)[0] for n, one in enumerate(several, 1) if not isinstance(one, str | Path)}
+    paths = [Path(one) for one in several if isinstance(one, str | Path)]
     cards = [path for path in paths if path.suffix.lower() in (".yaml", ".yml") and path.is_file()]
     named = [Case(name, None, {}) for name in images]
     for path in cards:

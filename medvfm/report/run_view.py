@@ -66,14 +66,8 @@ class View:
 
     @cached_property
     def metrics(self) -> list[Row]:
-        """The rows of run.json, each with every key; notes count units where patients are unknown."""
-        rows = [EMPTY | row for row in self.record.get("metrics") or []]
-        if self.names_patients:
-            return rows
-        return [
-            row | {"note": re.sub(r"\bpatient(?=s?\b)", self.unit, str(row["note"]))} if row["note"] else row
-            for row in rows
-        ]
+        """The rows of run.json, each with every key."""
+        return [EMPTY | row for row in self.record.get("metrics") or []]
 
     @cached_property
     def split(self) -> str:
@@ -210,7 +204,7 @@ def load(directory: Path) -> View:
     model, baselines = _scores(directory)
     measures = _table(directory / "measures.parquet", MEASURES)
     view = View(directory, _without_nulls(read_record(directory)), model, baselines, measures)
-    return view if view.names_patients else replace(view, record=_without_patients(view.record))
+    return view if view.names_patients else replace(view, record=_without_patients(view.record, view.unit))
 
 
 def _scores(directory: Path) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
@@ -231,8 +225,9 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(v) for v in value] if isinstance(value, list) else value
 
 
-def _without_patients(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Where patients are unknown the record counts every case as one: such numbers are no numbers of patients."""
+def _without_patients(record: Mapping[str, Any], unit: str) -> Mapping[str, Any]:
+    """Where patients are unknown the record counts every case as one: such numbers are no numbers of patients, and what
+    notes and warnings count are units."""
     data = dict(record.get("data") or {})
     if "flow" in data:
         data["flow"] = [{k: v for k, v in step.items() if k != "patients"} for step in data["flow"]]
@@ -241,7 +236,9 @@ def _without_patients(record: Mapping[str, Any]) -> Mapping[str, Any]:
     if "characteristics" in data:
         data["characteristics"] = [row for row in data["characteristics"] if row.get("name") != "Patients"]
     rows = [{k: v for k, v in row.items() if k != "patients"} for row in record.get("metrics") or []]
-    return {**record, "data": data, "metrics": rows}
+    rows = [row | {"note": re.sub(r"\bpatient(?=s?\b)", unit, row["note"])} if row.get("note") else row for row in rows]
+    said = [re.sub(r"(?<=\d )patient(?=s?\b)", unit, str(warning)) for warning in record.get("warnings") or []]
+    return {**record, "data": data, "metrics": rows, "warnings": said}
 
 
 def _table(path: Path, columns: set[str]) -> pd.DataFrame | None:

@@ -10,6 +10,7 @@ from PIL import Image
 from medvfm import pipeline
 from medvfm.core.errors import DataError, RunError
 from medvfm.engine import checkpoint, train
+from medvfm.io import run_directory
 from medvfm.io.console import SILENT
 from tests.samples.studies import PictureStudy
 
@@ -120,3 +121,17 @@ def test_a_run_that_was_refused_before_training_leaves_its_place_free(tmp_path):
     lines = pipeline.check(recipe, ready=True, device="cpu", console=SILENT)
     assert any("32 cases to be analysed" in line for line in lines)
     assert pipeline.run(recipe, out, device="cpu", console=SILENT).record["status"] == "complete"
+
+
+def test_an_interruption_after_the_last_write_leaves_the_finished_run(tmp_path, monkeypatch):
+    study, out = PictureStudy(tmp_path / "study", cases=32), tmp_path / "run"
+    remove = checkpoint.remove
+
+    def interrupted(folder):
+        remove(folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "remove", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(study.recipe(adapter={**FULL, "method": "knn"}), out, device="cpu", console=SILENT)
+    assert run_directory.read_record(out)["status"] == "complete" and (out / "predictions.parquet").is_file()

@@ -282,3 +282,11 @@ def test_a_split_without_a_positive_is_told(pictures):
     assert found.notes == ["class x: no positive case in test"]
     assert any("the same pixels and different labels" in told and "c1 and c4 (x: 1 and 0)" in told
                for told in found.warnings)  # fmt: skip
+
+
+def test_where_patients_are_unknown_none_are_counted(pictures):
+    card = pictures / "none.yaml"
+    layout = "name: c, table: none.csv"
+    card.write_text(f"name: none\ntitle: N\npatients: none\nlayouts: [{{{layout}}}]\n")
+    (pictures / "none.csv").write_text("case_id,image\n" + "".join(f"c{n},images/c{n}.png\n" for n in range(3)))
+    assert pipeline.check_data(str(card), None, None)[1].startswith("none, layout c: 3 cases of unknown patients read")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import medvfm
 from medvfm import pipeline
 from medvfm.cli import app
-from medvfm.core.errors import DataError, RunError
+from medvfm.core.errors import DataError, MedvfmError, RunError
 from medvfm.engine import training_inputs
 from medvfm.io.console import SILENT
 from tests.samples.studies import PictureStudy, VolumeStudy
@@ -39,6 +39,11 @@ def test_folders_tables_cards_and_images_that_were_read_get_the_same_scores(stud
     table = study.root / "new.csv"
     pd.DataFrame({"case_id": ["x", "y"], "image": ["c000.png", "c001.png"]}).to_csv(table, index=False)
     read = [medvfm.read_image(study.root / f"c00{n}.png") for n in (0, 1)]
+    pixels = [np.asarray(Image.open(study.root / f"c00{n}.png")) for n in (0, 1)]
+    assert ask(finished, pixels)["score"].tolist() == ask(finished, read)["score"].tolist()
+    assert ask(finished, Image.open(study.root / "c000.png"))["input"].tolist() == ["image 1"]
+    with pytest.raises(MedvfmError, match="type dict is no image"):
+        ask(finished, {"image": 1})
     scores = [
         ask(finished, given)["score"].tolist()[:2] for given in (study.root, table, read, study.root / "c000.png")
     ]

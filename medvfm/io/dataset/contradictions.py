@@ -4,18 +4,17 @@ its mask."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from medvfm.core.capabilities import Shown
 from medvfm.core.case import Case
 from medvfm.core.errors import MedvfmError
-from medvfm.core.plurals import plural
+from medvfm.core.plurals import plural, some
 from medvfm.io.dataset.leakage import Pixels
 from medvfm.io.formats import raster, tiff
 from medvfm.io.read import image_kind
 
-NAMED = 5
-Shown = Callable[[str], str]  # a case_id to what it is called in a sentence
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
@@ -31,7 +30,7 @@ def labels_apart(cases: Sequence[Case], pixels: Pixels, shown: Shown = str) -> l
             values = f"{first.target(name):g} and {other.target(name):g}"
             found.append(f"{shown(first.case_id)} and {shown(other.case_id)} ({name}: {values})")
     what = "the same pixels and different labels"
-    return [f"{plural(len(found), 'pair')} of cases with {what}, so that one of them is wrong: {_some(found)}."] * bool(
+    return [f"{plural(len(found), 'pair')} of cases with {what}, so that one of them is wrong: {some(found)}."] * bool(
         found
     )
 
@@ -40,7 +39,7 @@ def patients_apart(cases: Sequence[Case], pixels: Pixels, shown: Shown = str) ->
     """One sentence where cases of the same pixels belong to different patients."""
     found = [f"{shown(a.case_id)} and {shown(b.case_id)}" for a, b in _pairs(cases, pixels) if _two_patients(a, b)]
     what = "the same pixels and different patients"
-    return [f"{plural(len(found), 'pair')} of cases with {what}: {_some(found)}."] * bool(found)
+    return [f"{plural(len(found), 'pair')} of cases with {what}: {some(found)}."] * bool(found)
 
 
 def turned_apart(cases: Sequence[Case], shown: Shown = str) -> list[str]:
@@ -55,7 +54,7 @@ def turned_apart(cases: Sequence[Case], shown: Shown = str) -> list[str]:
         return []
     return [
         f"{plural(len(found), 'case')} whose picture and mask have different EXIF orientations, so that one of them is "
-        f"turned and the other is not: {_some(found)}. Look at them drawn together; if they lie apart, save both "
+        f"turned and the other is not: {some(found)}. Look at them drawn together; if they lie apart, save both "
         "without the tag."
     ]
 
@@ -89,10 +88,6 @@ def _turn(path: Path) -> int:
         return tiff.orientation(path) if kind == "tiff" else raster.orientation(path, kind)
     except (MedvfmError, OSError, ValueError, SyntaxError):  # what cannot be read is left out, with its reason
         return 1
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def prints_of(cases: Sequence[Case], prints: Sequence[str | None]) -> list[Case]:

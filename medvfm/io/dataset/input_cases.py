@@ -6,6 +6,7 @@ tells each from the others.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,13 +14,12 @@ from pathlib import Path
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, MedvfmError, UnreadableImage
 from medvfm.io.dataset import table_files
+from medvfm.io.dataset.file_endings import without_ending
 from medvfm.io.dicom import series
 from medvfm.io.read import image_kind
 from medvfm.io.writers import file_names
 
 TABLES = (".csv", ".tsv", ".xlsx", ".parquet", ".pq", ".jsonl")
-_ENDINGS = (".gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm",
-            ".dicom", ".zip")  # fmt: skip
 
 
 @dataclass
@@ -115,7 +115,7 @@ def _of_table(table: Path, roles: Sequence[str]) -> Iterator[Case]:
 def _named(cases: Sequence[Case]) -> list[Case]:
     """A case_id for those that have none, and stems: short names that tell each from all others."""
     paths = [(*case.files, Path(case.case_id))[0] for case in cases]
-    parts = [(*path.parts[:-1], _without_ending(path)) for path in paths]
+    parts = [(*path.parts[:-1], without_ending(path.name) or path.name or str(path)) for path in paths]
     names = [case.case_id or part[-1] for case, part in zip(cases, parts, strict=True)]
     for depth in range(2, 1 + max((len(p) for p in parts), default=0)):
         alike = _doubled(names)
@@ -130,7 +130,7 @@ def _named(cases: Sequence[Case]) -> list[Case]:
         f"{name} {number + 1}" if number in alike and not cases[number].case_id else name
         for number, name in enumerate(names)
     ]
-    if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise DataError(f"case_id {twice[0]!r} stands for two inputs", remedy="give every input a case_id of its own")
     stems = file_names.stems(names)
     return [replace(case, case_id=name, stem=stems[name]) for case, name in zip(cases, names, strict=True)]
@@ -142,11 +142,3 @@ def _doubled(names: Sequence[str]) -> set[int]:
     for number, name in enumerate(names):
         where.setdefault(name.casefold(), []).append(number)
     return {number for places in where.values() if len(places) > 1 for number in places}
-
-
-def _without_ending(path: Path) -> str:
-    """The name without endings that say a format: UIDs keep their last number."""
-    name = path.name or str(path)
-    while (cut := Path(name)).suffix.lower() in _ENDINGS and cut.stem:
-        name = cut.stem
-    return name

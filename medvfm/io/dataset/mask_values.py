@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from medvfm.io.formats.voxel_values import label_values
 
 Names = Mapping[int, str]  # value of a mask to the name of its structure
 _SIXTEEN_BITS = 2**16
-_LISTED = 8
 WORDS = "values and names are given as in 1=liver,6=spleen, as a table with columns value and name, or as a card"
 
 
@@ -50,12 +49,6 @@ def without_values(voxels: Array, names: Names, classes: Sequence[str]) -> Array
     for value in found & set(names):
         table[value - low] = place.get(names[value], 0)
     return table[voxels.astype(np.int64) - low] if low else table[voxels]
-
-
-def listed(values: Collection[int]) -> str:
-    """`1, 2, 4`."""
-    found = sorted(values)
-    return ", ".join(map(str, found[:_LISTED])) + (", ..." if len(found) > _LISTED else "")
 
 
 def read_names(given: str) -> dict[int, str]:

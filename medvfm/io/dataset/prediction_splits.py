@@ -10,8 +10,9 @@ import pandas as pd
 
 from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError
+from medvfm.core.plurals import some
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
-from medvfm.io.dataset.prediction_tables import GivenTable, some
+from medvfm.io.dataset.prediction_tables import GivenTable
 
 SCORED = ("test", "val")  # train is left out, and said
 _SPELLED = {

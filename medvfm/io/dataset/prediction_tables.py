@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError
+from medvfm.core.plurals import some
 from medvfm.io.dataset import table_files
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
 
@@ -170,8 +170,3 @@ def missing(truth: Collection[str], given: Collection[str], where: str, allow: b
     if len(without) == len(set(truth)):
         raise PredictionError("no prediction matches a case of the truth", where=where)
     return found
-
-
-def some(names: Sequence[Any]) -> str:
-    """The first few names."""
-    return ", ".join(map(str, names[:LISTED])) + (", ..." if len(names) > LISTED else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import numpy as np
 from medvfm.core.case import Case
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
+from medvfm.core.plurals import some
 from medvfm.core.slice_grid import SliceGrid
+from medvfm.io.dataset import mask_values
+from medvfm.io.dataset.file_endings import masks_of
 from medvfm.io.dicom import seg
+from medvfm.io.formats.voxel_values import label_values
 from medvfm.io.read import image_kind, on_grid_of, read_image
-
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", ".tiff", ".bmp", ".dcm")
-_LISTED = 6
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,7 @@ class PromptMasks:
 
     def file(self, case: Case) -> Path | None:
         """The mask of a case; refused where there are two."""
-        names = [name for name in case.names if "/" not in name]
-        found = [f for name in names for end in ENDINGS if (f := self.folder / f"{name}{end}").is_file()]
+        found = [path for name in case.names for path in self._masks.get(name, ())]
         if len(found) > 1:
             named = " and ".join(f.name for f in found)
             raise UnreadableImage(f"two masks of this case, {named}", where=case.case_id, remedy="keep one of them")
@@ -43,10 +44,11 @@ class PromptMasks:
 
     def strangers(self, cases: Sequence[Case]) -> list[str]:
         """Names of masks in the folder that belong to none of the cases."""
-        known = {name for case in cases for name in case.names}
-        stems = {f.name.removesuffix(end) for f in self.folder.iterdir() for end in ENDINGS if f.name.endswith(end)}
-        stems = {s for s in stems if f"{s.removesuffix('.nii')}" == s}
-        return sorted(s for s in stems if s not in known and not s.startswith("."))
+        return sorted(set(self._masks) - {name for case in cases for name in case.names})
+
+    @cached_property
+    def _masks(self) -> dict[str, list[Path]]:
+        return masks_of(self.folder)
 
     def read(self, case: Case, grid: SliceGrid) -> np.ndarray:
         """(i, j, k) whole numbers on the grid of the image: structures by their place in `classes`, or objects."""
@@ -64,21 +66,17 @@ class PromptMasks:
 
     def _numbered(self, voxels: np.ndarray, path: Path) -> np.ndarray:
         """Values as the card has them, else 1 to the number of classes; of one structure, any single value."""
-        values = [int(v) for v in np.unique(voxels) if v != 0]
-        places = {name: place for place, name in enumerate(self.classes, 1)}
-        if set(values) <= set(self.names):
-            meant = {v: places.get(self.names[v], 0) for v in values}
+        values = label_values(voxels) - {0}
+        numbers = dict(enumerate(self.classes, 1))
+        if values <= set(self.names):
+            meant = self.names
         elif len(self.classes) == 1 and len(values) == 1:
-            meant = {values[0]: 1}
-        elif set(values) <= set(places.values()):
-            meant = {v: v for v in values}
+            meant = {next(iter(values)): self.classes[0]}
+        elif values <= set(numbers):
+            meant = numbers
         else:
-            told = ", ".join(map(str, values[:_LISTED])) + (", ..." if len(values) > _LISTED else "")
             named = ", ".join(f"{v} {n}" for v, n in sorted(self.names.items()))
             named = f"the card names {named}" if named else f"the task has {len(self.classes)} structures"
-            what = f"a mask with the values {told}, and {named}"
+            what = f"a mask with the values {some(sorted(values))}, and {named}"
             raise UnreadableImage(what, where=path, remedy="write the values that the card names")
-        found = np.zeros(voxels.shape, np.int64)
-        for value, place in meant.items():
-            found[voxels == value] = place
-        return found
+        return mask_values.without_values(voxels, meant, self.classes).astype(np.int64)

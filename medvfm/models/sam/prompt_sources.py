@@ -18,7 +18,7 @@ from medvfm.core.capabilities import Shown
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError
 from medvfm.core.item import Item
-from medvfm.core.plurals import plural
+from medvfm.core.plurals import plural, some
 from medvfm.io.dataset.prompt_masks import PromptMasks
 from medvfm.io.dataset.table_files import read_table
 from medvfm.nn import prompts
@@ -259,34 +259,27 @@ class FromTable:
         without = [shown(case.case_id) for case in asked if self._called(case) is None]
         strangers = sorted(map(shown, self._names.difference(*(case.names for case in known))))
         if asked and len(without) == len(asked):
-            whose = f"it names {_some(sorted(self._names))}, and asked for are {_some([c.case_id for c in asked])}"
+            whose = f"it names {some(sorted(self._names))}, and asked for are {some([c.case_id for c in asked])}"
             remedy = "case_id in the table of prompts is that of the cases"
             raise DataError(f"no prompt in {self.name}: {whose}", remedy=remedy)
-        found = [f"Prompts in {self.name} for no case: {_some(strangers)}."]
+        found = [f"Prompts in {self.name} for no case: {some(strangers)}."]
         return found[: len(strangers)] + _without(without, self.name)
 
     def remarks(self, shown: Shown) -> list[str]:
         if not self._cut:
             return []
-        cut = _some(sorted(map(shown, self._cut)))
+        cut = some(sorted(map(shown, self._cut)))
         return [f"Boxes in {self.name} that reach beyond the image, cut at its border: {cut}."]
 
 
 _COUNTED = "x counts columns and y rows from 0, slices from 0 in the order in which they are shown"
-_NAMED = 5
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _without(case_ids: Sequence[str], where: str) -> list[str]:
     if not case_ids:
         return []
     have = "has" if len(case_ids) == 1 else "have"
-    return [
-        f"{plural(len(case_ids), 'case')} {have} no prompt in {where}, so that nothing is found: {_some(case_ids)}."
-    ]
+    return [f"{plural(len(case_ids), 'case')} {have} no prompt in {where}, so that nothing is found: {some(case_ids)}."]
 
 
 def _needed(row: dict[str, Any], name: str, where: str) -> Any:
@@ -355,12 +348,12 @@ class FromMasks:
         folder = self.masks.folder.name
         without = [case.case_id for case in asked if self.masks.file(case) is None]
         if without:
-            what = f"{plural(len(without), 'case')} of {len(asked)} without a mask in {folder}: {_some(without)}"
+            what = f"{plural(len(without), 'case')} of {len(asked)} without a mask in {folder}: {some(without)}"
             raise DataError(
                 what, remedy="each mask is named after its case, as in CASE_ID.nii.gz; an empty one will do"
             )
         strangers = sorted(map(shown, self.masks.strangers(known)))
-        return [f"Masks in {folder} for no case: {_some(strangers)}."] if strangers else []
+        return [f"Masks in {folder} for no case: {some(strangers)}."] if strangers else []
 
     def remarks(self, shown: Shown) -> list[str]:
         return _without(sorted(map(shown, self._empty)), f"the masks of {self.masks.folder.name}")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError, nearest
+from medvfm.core.plurals import some
 from medvfm.io.dataset import prediction_splits
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
 from medvfm.io.dataset.prediction_splits import Part
@@ -22,7 +23,6 @@ from medvfm.io.dataset.prediction_tables import (
     owners,
     read_table,
     refuse_doubled,
-    some,
 )
 from medvfm.tasks.classification.arrays import as_tables
 from medvfm.tasks.classification.scores import ScoreTable

@@ -12,13 +12,14 @@ import pandas as pd
 from medvfm.core.array import Array
 from medvfm.core.errors import MedvfmError, PredictionError, nearest
 from medvfm.core.image import Image
-from medvfm.io.dataset.mask_values import Names, listed, without_values
+from medvfm.core.plurals import some
+from medvfm.io.dataset.file_endings import MASKS, masks_of
+from medvfm.io.dataset.mask_values import Names, without_values
 from medvfm.io.dataset.prediction_tables import GivenTable, Table, read_table
 from medvfm.io.dicom import seg as dicom_seg
 from medvfm.io.formats.voxel_values import label_values
 from medvfm.io.read import image_kind, read_image, read_label
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".tif", ".tiff", ".dcm")
 MASK = "mask"
 _BINARY = {1, 255}  # how programs write what is and what is not
 _UNNAMED_MOST = 40  # values without names: more are a picture or probabilities, no mask
@@ -40,13 +41,9 @@ def as_table(source: Table, what: str) -> GivenTable:
 
 
 def _of_folder(folder: Path) -> GivenTable:
-    by_case: dict[str, list[Path]] = defaultdict(list)
-    for file in sorted(folder.iterdir()):
-        ending = next((e for e in ENDINGS if file.name.lower().endswith(e)), None)
-        if ending is not None and file.is_file() and not file.name.startswith("."):
-            by_case[file.name[: -len(ending)]].append(file)
+    by_case = masks_of(folder)
     if not by_case:
-        raise PredictionError("the folder holds no masks", where=folder, remedy=f"known are {', '.join(ENDINGS)}")
+        raise PredictionError("the folder holds no masks", where=folder, remedy=f"known are {', '.join(MASKS)}")
     for case_id, files in by_case.items():
         if len(files) > 1:
             names = ", ".join(file.name for file in files)
@@ -105,7 +102,7 @@ class Meaning:
             known = ", ".join(f"{value} {name}" for value, name in sorted(names.items())[:8])
             option = "--labels" if what == "truth" else "--predicted-labels"
             raise PredictionError(
-                f"holds the values {listed(unnamed)}, which nobody named; named are {known}",
+                f"holds the values {some(sorted(unnamed))}, which nobody named; named are {known}",
                 where=where,
                 remedy=f"{option} names the values of {what} (VALUE=NAME,... or a card), --background those of none",
             )
@@ -168,13 +165,13 @@ def _unnamed(true: set[int], given: set[int], named: Named) -> Meaning:
         raise PredictionError("no true mask holds a structure", remedy="--labels says what predictions hold")
     if len(true) > _UNNAMED_MOST:
         raise PredictionError(
-            f"the true masks hold {len(true)} values: {listed(true)}",
+            f"the true masks hold {len(true)} values: {some(sorted(true))}",
             remedy="of masks, --labels names them (a card, or VALUE=NAME,...); pictures and probabilities are no masks",
         )
     names = {value: f"label {value}" for value in sorted(true)}
     if not named.predicted and given - true:
         raise PredictionError(
-            f"the predictions hold the values {listed(given - true)}, and the truth has {listed(true)}",
+            f"the predictions hold the values {some(sorted(given - true))}, and the truth has {some(sorted(true))}",
             remedy="--labels names the values of both (VALUE=NAME,... or a card), and --predicted-labels those of the "
             "predictions where they differ",
         )

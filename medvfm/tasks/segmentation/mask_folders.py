@@ -12,10 +12,11 @@ from medvfm.core.array import Array
 from medvfm.core.errors import MedvfmError, PredictionError, nearest
 from medvfm.core.image import Image
 from medvfm.core.metric_spec import MetricSpec
+from medvfm.core.plurals import some
 from medvfm.io.dataset import prediction_splits
 from medvfm.io.dataset.layout_rows import as_text
 from medvfm.io.dataset.prediction_splits import Part
-from medvfm.io.dataset.prediction_tables import KNOWN, GivenTable, Table, missing, owners, refuse_doubled, some
+from medvfm.io.dataset.prediction_tables import KNOWN, GivenTable, Table, missing, owners, refuse_doubled
 from medvfm.tasks.per_case import PerCaseValues
 from medvfm.tasks.segmentation import given_masks
 from medvfm.tasks.segmentation.given_masks import MASK, Meaning, Named
