@@ -164,6 +164,14 @@ def test_the_same_pixels_in_another_format_stop_the_run(study, tmp_path):
     assert any(train_row["case_id"] in w for w in dropped["warnings"])
 
 
+def test_a_run_tells_of_one_picture_with_two_labels(study, tmp_path):
+    first = study.rows[0]
+    study.rows.append({**first, "case_id": "again", "disc": 1 - first["disc"]})
+    found = run(study.recipe(adapter={"name": "dinov2", "weights": "tiny", "method": "knn"}), tmp_path / "a")
+    told = [w for w in found.record["warnings"] if "the same pixels and different labels" in w]
+    assert len(told) == 1 and first["case_id"] in told[0] and "again" in told[0]
+
+
 def test_predictions_for_new_images_equal_those_of_the_run(study, tmp_path):
     done = run(study.recipe(), tmp_path / "run")
     table = pd.read_parquet(done.directory / "predictions.parquet").set_index("case_id")

@@ -39,3 +39,11 @@ def test_a_private_table_leads_back(tmp_path):
 def test_a_reason_names_neither_file_nor_case():
     said = case_names.impersonal("/data/DOE_JANE/ACC77.dcm: pixels of ACC77 end early", "ACC77")
     assert "DOE" not in said and "ACC77" not in said and "end early" in said
+
+
+def test_reasons_for_the_record_hide_what_hidden_ids_hide():
+    left_out = [("ACC77", "/data/DOE_JANE/ACC77.dcm: pixels of ACC77 end early")]
+    hidden = case_names.reasons(left_out, safe=False)[0]
+    assert hidden["case_id"] == case_names.names(["ACC77"], safe=False)["ACC77"]
+    assert "ACC77" not in hidden["reason"] and "DOE" not in hidden["reason"] and "end early" in hidden["reason"]
+    assert case_names.reasons(left_out, safe=True) == [{"case_id": "ACC77", "reason": left_out[0][1]}]
