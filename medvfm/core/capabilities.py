@@ -1,4 +1,4 @@
-"""What an adapter may have besides core.protocols.Adapter: features, frozen towers, parts, further tasks.
+"""What an adapter may have besides core.protocols.Adapter: features, frozen towers, parts, further tasks; and a task.
 
 The engine looks for these by `isinstance`; an adapter has them by having the methods.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from medvfm.core.case import Case
 from medvfm.core.item import Item
-from medvfm.core.protocols import Adapter, Answers, Batch, Preparer, Record, Task
+from medvfm.core.protocols import Adapter, Answers, Batch, Predictions, Preparer, Record, Task
 
 if TYPE_CHECKING:  # core imports no torch when it runs
     import torch
@@ -126,4 +126,44 @@ class ManyTaskAdapter(Protocol):
 
     def answering(self, task: Task) -> Adapter:
         """An adapter with the same weights that answers another task."""
+        ...
+
+
+@runtime_checkable
+class RedrawnAdapter(Protocol):
+    """What an adapter has besides some of whose weights begin at random, for baselines that ask how much luck does."""
+
+    def redraw(self, rng: np.random.Generator) -> None:
+        """Draw those weights anew, in place."""
+        ...
+
+
+@runtime_checkable
+class WordedAdapter(Protocol):
+    """What an adapter has besides that is asked in words: how much the choice of words does is shown."""
+
+    def wordings(self) -> list[str]:
+        """Names of single wordings, `wording=...`, which `answer` takes as its `variant`."""
+        ...
+
+
+@runtime_checkable
+class SearchingAdapter(Protocol):
+    """What an adapter has besides that puts images and texts into one space, where near is alike."""
+
+    def image_vectors(self, items: Sequence[Item]) -> np.ndarray:
+        """(n, D) unit vectors of the images of cases."""
+        ...
+
+    def text_vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, D) unit vectors of texts."""
+        ...
+
+
+@runtime_checkable
+class ViewingTask(Protocol):
+    """What a task has besides that looks at the same answers in further ways, each a group of rows."""
+
+    def views(self, predictions: Any) -> Mapping[str, Predictions]:
+        """Group, such as `within plane`, to what is judged there."""
         ...

@@ -233,13 +233,17 @@ class Points:
 class Reuse:
     """A baseline that reuses the fitted model, without fitting.
 
-    at      `start`, `stage 1`, ... or `final`: the moment of training whose weights answer
-    change  (item, rng) to the item that is answered, such as one without its image; None leaves it
-    draws   how often `change` is applied with fresh randomness: the row is the mean, and its note says of how many
+    at         `start`, `stage 1`, ... or `final`: the moment of training whose weights answer
+    change     (item, rng) to the item that is answered, such as one without its image; None leaves it
+    redraw     the weights that began at random are drawn anew; see capabilities.RedrawnAdapter
+    rearrange  (predictions, rng) to the predictions that are judged: nothing is answered again
+    draws      how often this is done with fresh randomness: the row is the mean, and its note says of how many
     """
 
     at: str = "final"
     change: Callable[[Item, np.random.Generator], Item] | None = None
+    redraw: bool = False
+    rearrange: Callable[[Any, np.random.Generator], Any] | None = None
     draws: int = 1
 
 

@@ -204,10 +204,20 @@ class Confidence(Section):
     )
 
 
+class FewShot(Section):
+    per_class: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=1)] = Field(
+        (1, 2, 4, 8, 16), description="training cases of each class, and as many validation cases"
+    )
+    draws: int = Field(5, ge=1, le=100, description="random draws of those cases; the row is their mean")
+
+
 class Evaluate(Section):
     metrics: Names | None = None
     confidence: Confidence = Confidence()
     subgroups: Names = ()
+    few_shot: FewShot | None = Field(
+        None, description="fit again on few training cases: rows `shots=1`, ...; null: only on all of them"
+    )
     recalibrate: Literal["none", "platt"] = Field("none", description="fitted on validation data")
     decide_at: str | float = Field(
         "youden",

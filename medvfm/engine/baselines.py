@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from medvfm.core.array import Array
+from medvfm.core.capabilities import RedrawnAdapter
 from medvfm.core.item import Item
 from medvfm.core.protocols import Answer, Record, Reuse
 from medvfm.core.result_row import ResultRow
@@ -23,8 +24,9 @@ REFERENCE = "real"  # baselines whose name begins so are references: shown, and 
 
 
 def moments(plan: Plan) -> frozenset[str]:
-    """Moments of training whose weights a baseline asks again."""
-    return frozenset(made.at for made in plan.baselines.values() if isinstance(made, Reuse)) - {"final"}
+    """Moments of training whose weights a baseline of any task asks again."""
+    made = [made for entry in plan.tasks for made in entry.baselines.values()]
+    return frozenset(m.at for m in made if isinstance(m, Reuse)) - {"final"}
 
 
 def evaluated(
@@ -40,10 +42,7 @@ def evaluated(
     """A baseline on the same folds: its predictions, its rows with those of the difference to the model, its record."""
     context = replace(context, checkpoint=context.checkpoint / f"baseline-{name}")
     if isinstance(made, Reuse):
-        draws = [
-            fitting.collected(plan, fitted, None, context, answering=_reused(made, draw, plan.recipe.seed))
-            for draw in range(made.draws)
-        ]
+        draws = [_drawn(plan, made, draw, fitted, model, context) for draw in range(made.draws)]
         oracle, record = fitted[0].learner.adapter.oracle, {"name": name, "at": made.at, "draws": made.draws}
     else:
         learner = fitting.learner_of(plan, made)
@@ -52,12 +51,24 @@ def evaluated(
         draws = [fitting.collected(plan, others, None, context)]
         oracle = learner.adapter.oracle
         record = {"name": name, **made.facts, **learner.adapter.record()}
-    each = [plan.task.estimands(d.test, plan.specs, d.points) for d in draws]
-    estimands = [mean_of_draws(same, draws[0].test.patients) for same in zip(*each, strict=True)]
-    rows = judging.as_rows(estimands, draws[0].test, baseline=name, note=oracle)
-    if not name.startswith(REFERENCE):
-        rows += judging.differences(model.test, model.points, estimands, name)
+    rows: list[ResultRow] = []
+    views = [judging.views(d.test) for d in draws]
+    for group, ours in judging.views(model.test).items():
+        each = [plan.task.estimands(v[group], plan.specs, d.points) for v, d in zip(views, draws, strict=True)]
+        estimands = [mean_of_draws(same, ours.patients) for same in zip(*each, strict=True)]
+        rows += judging.as_rows(estimands, ours, group=group, baseline=name, note=oracle)
+        if not name.startswith(REFERENCE):
+            rows += judging.differences(ours, model.points, estimands, name, group=group)
     return draws[0], rows, record
+
+
+def _drawn(
+    plan: Plan, reuse: Reuse, draw: int, fitted: Sequence[FittedFold], model: Collected, context: RunContext
+) -> Collected:
+    if reuse.rearrange is not None:
+        rng = np.random.default_rng([plan.recipe.seed, draw, 1])
+        return Collected(reuse.rearrange(model.test, rng), None, model.points)
+    return fitting.collected(plan, fitted, None, context, answering=_reused(reuse, draw, plan.recipe.seed))
 
 
 def _reused(reuse: Reuse, draw: int, seed: int) -> Answering:
@@ -69,6 +80,9 @@ def _reused(reuse: Reuse, draw: int, seed: int) -> Answering:
 
     def answers(fold: FittedFold, rows: Array) -> Iterator[Answer]:
         with fold.learner.at(reuse.at):
+            if reuse.redraw:
+                assert isinstance(fold.learner.adapter, RedrawnAdapter)
+                fold.learner.adapter.redraw(np.random.default_rng([seed, draw, 2]))
             yield from fold.learner.answer(rows, None, change if reuse.change is not None else None)
 
     return answers

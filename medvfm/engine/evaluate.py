@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from medvfm.core.capabilities import ViewingTask
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Points, Predictions, Task
 from medvfm.core.recipe import Confidence
@@ -65,8 +66,21 @@ class Judging:
                 rows += self.rows(part, points, group=f"{column}={value or 'unknown'}", note=note)
         return rows
 
+    def views(self, predictions: Predictions) -> dict[str | None, Predictions]:
+        """Group to what is judged there: the predictions themselves under None, then the task's further views."""
+        found: dict[str | None, Predictions] = {None: predictions}
+        if isinstance(self.task, ViewingTask):
+            found.update(self.task.views(predictions))
+        return found
+
     def differences(
-        self, predictions: Predictions, points: Points, other: Sequence[Estimand], baseline: str
+        self,
+        predictions: Predictions,
+        points: Points,
+        other: Sequence[Estimand],
+        baseline: str,
+        *,
+        group: str | None = None,
     ) -> list[ResultRow]:
         """Model minus baseline on the same units, resampled together: rows `auroc_difference`, ..."""
         rows = []
@@ -74,7 +88,7 @@ class Judging:
         for mine, theirs in zip(ours, other, strict=True):
             apart = mine.minus(theirs) if mine.minus is not None else None
             if apart is not None:
-                row = self._row(apart, predictions, "test", None, baseline, None)
+                row = self._row(apart, predictions, "test", group, baseline, None)
                 better = row.better if row.better in ("higher", "lower") else ""
                 rows.append(replace(row, metric=f"{mine.metric.name}_difference", better=better))
         return rows

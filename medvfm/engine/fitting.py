@@ -12,9 +12,9 @@ from pathlib import Path
 from medvfm.core.array import Array
 from medvfm.core.capabilities import Choose, FeatureAdapter
 from medvfm.core.metric_spec import MetricSpec
-from medvfm.core.protocols import Answer, Answers, Points, Predictions, Record, Task
+from medvfm.core.protocols import Answer, Answers, Points, Predictions, Record, Seen, Task
 from medvfm.engine import cohort, evaluate
-from medvfm.engine.case_store import StoredCases
+from medvfm.engine.case_store import JoinedCases, StoredCases
 from medvfm.engine.context import FoldRows, RunContext
 from medvfm.engine.learners import FeatureLearner, FrozenLearner, Learner, LoopLearner
 from medvfm.engine.plan import LOSS, ModelPlan, Plan
@@ -43,6 +43,7 @@ class Collected:
 
 
 Answering = Callable[[FittedFold, Array], Iterator[Answer]]
+Rows = Mapping[str, Array]  # split to row numbers
 
 
 def learner_of(plan: Plan, model: ModelPlan, task: Task | None = None) -> Learner:
@@ -64,15 +65,19 @@ def fit_all(
     folds: Sequence[splits.Fold],
     moments: frozenset[str],
     context: RunContext,
+    chosen: Callable[[Rows], Rows] = dict,
 ) -> list[FittedFold]:
-    """Fit on each fold's training cases. `first` has read the cases; later folds start from weights of their own."""
+    """Fit on each fold's training cases. `first` has read the cases; later folds start from weights of their own.
+
+    chosen  from the rows of each split to those that are used, such as few training cases
+    """
     fitted, cases = [], first.store.cases
     for number, fold in enumerate(folds):
         learner = first
         if number:
             learner = learner_of(plan, model)
             learner.read(cases, replace(context, checkpoint=context.checkpoint / f"fold{number}"))
-        rows = cohort.rows_of(cases, fold, plan.task)
+        rows = chosen(cohort.rows_of(cases, fold, plan.task))
         notes = cohort.keep_stages_apart(plan, learner, fold, context)
         choose = _chooser(plan, learner, rows["val"]) if len(rows["val"]) else None
         record = learner.fit(FoldRows(rows["train"], rows["val"]), choose, moments)
@@ -130,3 +135,16 @@ def collected(
     recalibrate = wanted.recalibrate == "platt"
     points = plan.task.operating_points(val, plan.specs, recalibrate, wanted.decide_at)
     return Collected(plan.task.adjusted(test, points), None if val is None else plan.task.adjusted(val, points), points)
+
+
+def seen(out: Path, fitted: Sequence[FittedFold], task: Task) -> Seen:
+    """What the pictures of a task are made from."""
+    places = [(fold, place) for fold in fitted for place in range(len(fold.rows["test"]))]
+
+    def answer(place: int) -> Answer:
+        fold, own = places[place]
+        true = fold.true("test")
+        found = next(iter(fold.learner.answer(fold.rows["test"][own : own + 1])))
+        return task.settled(found, true.grid(own))
+
+    return Seen(out, JoinedCases([fold.true("test") for fold in fitted]), answer, fitted[0].learner.adapter.preparer)

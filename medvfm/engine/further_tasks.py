@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from medvfm.core.array import Array
 from medvfm.core.capabilities import ManyTaskAdapter
-from medvfm.core.protocols import Record
-from medvfm.core.result_row import ResultRow
-from medvfm.engine import fitting
+from medvfm.core.case import SPLITS
+from medvfm.core.protocols import Answer, Record
+from medvfm.engine import fitting, judged, learners
+from medvfm.engine import record as records
+from medvfm.engine.case_store import JoinedCases
 from medvfm.engine.context import RunContext
-from medvfm.engine.evaluate import Judging
 from medvfm.engine.fitting import FittedFold
-from medvfm.engine.learners import FrozenLearner
+from medvfm.engine.judged import Judged
+from medvfm.engine.learners import Change, FrozenLearner, Learner
 from medvfm.engine.plan import Plan, TaskPlan
 from medvfm.engine.result_tables import ResultTables
 from medvfm.io.dataset import splits
+
+
+@dataclass(frozen=True, eq=False)
+class Further:
+    """What is said of a further task: its numbers, and its part of the record."""
+
+    judged: Judged
+    record: Record
+
+
+class SharingLearner(FrozenLearner):
+    """Answers another task with the weights that a learner fitted, at any moment of its training."""
+
+    def __init__(self, of: Learner, entry: TaskPlan, plan: Plan) -> None:
+        assert isinstance(of.adapter, ManyTaskAdapter)
+        super().__init__(of.adapter.answering(entry.task), entry.task, entry.task.truth_reader(plan.card))
+        self._of = of
+
+    def answer(self, rows: Array, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
+        yield from learners.answers(self.adapter, self.store, rows, variant, change, self._of.towers)
+
+    @contextmanager
+    def at(self, moment: str) -> Iterator[None]:
+        with self._of.at(moment):
+            yield
 
 
 def evaluated(
@@ -26,25 +56,30 @@ def evaluated(
     fitted: Sequence[FittedFold],
     folds: Sequence[splits.Fold],
     tables: ResultTables,
+    out: Path,
     context: RunContext,
-) -> tuple[list[ResultRow], Record]:
+) -> Further:
     """A further task answered by the models that were fitted for the first, on the same split."""
-    other_plan = replace(plan, tasks=[other], baselines={})
+    own = plan.of(other)
     again = []
     for fold, split in zip(fitted, folds, strict=True):
-        adapter = fold.learner.adapter
-        assert isinstance(adapter, ManyTaskAdapter)
-        learner = FrozenLearner(adapter.answering(other.task), other.task, other.task.truth_reader(plan.card))
+        learner = SharingLearner(fold.learner, other, plan)
         learner.read([c for c in fold.learner.store.cases if other.task.has_truth(c)], context)
         rows = {
             s: np.array([r for r, c in enumerate(learner.store.cases) if split.assigned.get(c.case_id) == s], int)
-            for s in ("train", "val", "test")
+            for s in SPLITS
         }
         again.append(FittedFold(learner, {}, rows))
-    found = fitting.collected(other_plan, again, None, context)
-    judging = Judging(other.task, other.specs, plan.recipe.evaluate.confidence, plan.recipe.seed)
-    numbers = judging.rows(found.test, found.points)
-    if found.val is not None:
-        numbers += judging.rows(found.val, replace(found.points, in_sample=True), split="val")
-    tables.add(found, None, task=other.task.name)
-    return [replace(row, task=other.task.name) for row in numbers], other.task.describe()
+    found = fitting.collected(own, again, None, context)
+    numbers = judged.judged(own, again, found, folds, tables, context)
+    with context.console.working("pictures"):
+        pictures = own.task.pictures(found.test, found.points, own.specs, fitting.seen(out, again, own.task))
+    true = JoinedCases([fold.true("test") for fold in again])
+    record = own.task.describe() | {
+        "positives": dict(zip(own.task.classes, np.nansum(own.task.presence(true), axis=0).tolist(), strict=True)),
+        "baselines": numbers.baselines,
+        "thresholds": records.thresholds(found.points),
+        "baseline_thresholds": numbers.thresholds,
+        **pictures,
+    }
+    return Further(replace(numbers), record)

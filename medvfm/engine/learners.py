@@ -48,6 +48,11 @@ class Learner(Protocol):
     adapter: Adapter
     store: CaseStore
 
+    @property
+    def towers(self) -> TowerOutputs | None:
+        """Outputs of the towers that the last stage left frozen."""
+        ...
+
     def read(self, cases: Sequence[Case], context: RunContext) -> list[tuple[str, str]]:
         """Read every case once; (case_id, reason) of those that cannot be used."""
         ...
@@ -71,6 +76,8 @@ class Learner(Protocol):
 
 class FrozenLearner:
     """An adapter whose weights stay as they are. Baselines that count over training cases are fitted here too."""
+
+    towers: TowerOutputs | None = None
 
     def __init__(self, adapter: Adapter, task: Task, truth: TruthReader | None) -> None:
         self.adapter, self._task = adapter, task
@@ -97,6 +104,8 @@ class FrozenLearner:
 
 class FeatureLearner:
     """A head on features of a frozen model, which are computed once and kept on disk."""
+
+    towers: TowerOutputs | None = None
 
     def __init__(self, adapter: Adapter, task: Task, truth: TruthReader | None, seed: int) -> None:
         self.adapter, self._task, self._seed = adapter, task, seed
@@ -167,7 +176,7 @@ class LoopLearner:
         self.stage_stores: dict[int, CaseStore] = {}
         self._context: RunContext | None = None
         self._moments: dict[str, dict[str, torch.Tensor]] = {}
-        self._frozen: TowerOutputs | None = None  # of the stage that is trained, or was trained last
+        self.towers: TowerOutputs | None = None  # of the stage that is trained, or was trained last
 
     def read(self, cases: Sequence[Case], context: RunContext) -> list[tuple[str, str]]:
         self._context = context
@@ -212,7 +221,7 @@ class LoopLearner:
         for number, stage in enumerate(self._stages):
             if number:
                 self.adapter.start_stage(stage.method_name, stage.options)
-            self._frozen = self._towers_of(stage)
+            self.towers = self._towers_of(stage)
             if stage.method.fits == "weights":
                 histories.append(self._train(number, stage, rows, choose))
             elif stage.method.fits == "features":
@@ -247,7 +256,7 @@ class LoopLearner:
             state.put_trained(self.adapter.module, now)
 
     def answer(self, rows: Array, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
-        yield from answers(self.adapter, self.store, rows, variant, change, self._frozen)
+        yield from answers(self.adapter, self.store, rows, variant, change, self.towers)
 
     def _fit_head(self, rows: FoldRows, choose: Choose | None) -> Record:
         """A last stage that fits a head on features of weights that earlier stages trained: never from a cache."""
@@ -277,10 +286,10 @@ class LoopLearner:
         if own.pop("class_weights", "none") == "balanced" and labels is not None:
             weights = losses.balanced_weights(torch.as_tensor(labels), self._task.kind)
         transform = augment.build(own.pop("augment", None) or ())  # type: ignore[arg-type]
-        if self._frozen is not None:
-            self._frozen.fill(store, context)
+        if self.towers is not None:
+            self.towers.fill(store, context)
         select = self._select if stage.method.needs_truth else LOSS  # what needs no truth answers no task yet
-        examples = Examples(self.adapter, store, train_rows, transform, self._frozen, labels, balanced)
+        examples = Examples(self.adapter, store, train_rows, transform, self.towers, labels, balanced)
         per_epoch = steps * batch_size if steps else len(train_rows)
         an_epoch, epochs = math.ceil(per_epoch / batch_size), own["epochs"]
 
@@ -320,7 +329,7 @@ class LoopLearner:
         with torch.no_grad(), torch.random.fork_rng():
             for start in range(0, len(rows), batch_size):
                 part = rows[start : start + batch_size]
-                items = [training_item(self.store, int(row), self._frozen) for row in part]
+                items = [training_item(self.store, int(row), self.towers) for row in part]
                 same: Augment = unchanged  # type: ignore[assignment]
                 examples = [self.adapter.example(i, rng_of(self._seed, i.case_id), same) for i in items]
                 torch.manual_seed(int(rng_of(self._seed, items[0].case.case_id).integers(2**62)))

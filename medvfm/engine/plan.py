@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medvfm.core.data_card import DataCard
 from medvfm.core.metric_spec import Metric, MetricSpec
@@ -48,26 +48,47 @@ class ModelPlan:
 
 @dataclass(frozen=True)
 class TaskPlan:
-    """A task and the metrics that it is judged by."""
+    """A task, the metrics that it is judged by, and its baselines by the name of their rows."""
 
     task: Task
     specs: Sequence[MetricSpec]
+    baselines: Mapping[str, ModelPlan | Reuse] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """tasks: the first is fitted, all are answered. baselines: by the name of their rows."""
+    """tasks: the first is fitted, all are answered. further: the first of these tasks is a further one of a run."""
 
     recipe: Recipe
     card: DataCard
     tasks: Sequence[TaskPlan]
     select: MetricSpec
     model: ModelPlan
-    baselines: Mapping[str, ModelPlan | Reuse] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
         return self.tasks[0].task
+
+    further: bool = False
+
+    def of(self, entry: TaskPlan) -> Plan:
+        """This plan with a further task alone, whose rows bear its name."""
+        return replace(self, tasks=[entry], further=True)
+
+    @property
+    def named(self) -> str | None:
+        """The task that rows name; None where there is only one."""
+        return self.task.name if self.further or len(self.tasks) > 1 else None
+
+    @property
+    def fits(self) -> bool:
+        """The model is fitted for this task."""
+        return not self.further
+
+    @property
+    def baselines(self) -> Mapping[str, ModelPlan | Reuse]:
+        """Those of the first task."""
+        return self.tasks[0].baselines
 
     def shown(self, case_id: str) -> str:
         """What a case is called where others may see it."""

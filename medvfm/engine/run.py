@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from medvfm.core.array import Array
 from medvfm.core.capabilities import PromptedAdapter
-from medvfm.core.protocols import Answer, Points, Record, Seen, Task
-from medvfm.core.result_row import ResultRow, as_records
+from medvfm.core.protocols import Record
+from medvfm.core.result_row import as_records
 from medvfm.engine import (
     baselines,
     checkpoint,
@@ -20,15 +19,14 @@ from medvfm.engine import (
     cohort,
     fitting,
     further_tasks,
+    judged,
     saved_model,
     training_inputs,
 )
 from medvfm.engine import record as records
-from medvfm.engine.case_store import JoinedCases, StoredCases
+from medvfm.engine.case_store import StoredCases
 from medvfm.engine.cohort import Readable
 from medvfm.engine.context import RunContext
-from medvfm.engine.evaluate import Judging
-from medvfm.engine.fitting import FittedFold
 from medvfm.engine.learners import Learner
 from medvfm.engine.plan import Plan
 from medvfm.engine.result_tables import ResultTables
@@ -90,8 +88,7 @@ def _prompts(
 
 def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     """Fit, answer and evaluate; writes everything but the report and returns the record."""
-    recipe, task, say, clock = plan.recipe, plan.task, context.console.say, Clock()
-    judging = Judging(task, plan.specs, recipe.evaluate.confidence, recipe.seed)
+    recipe, task, clock = plan.recipe, plan.task, Clock()
     record = records.beginning(recipe, plan.card, table.layout, context.device)
     run_directory.write_yaml(out / run_directory.RECIPE, recipe.as_data())
     run_directory.write_yaml(out / run_directory.CARD, plan.card.as_data())
@@ -110,42 +107,22 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
 
     openings = test_openings.open_test_set(plan.card.name, task.name, task.classes)
     oracle = learner.adapter.oracle
-    with context.console.working("metrics and their intervals"):
-        rows = judging.rows(found.test, found.points, note=oracle)
-        rows += judging.subgroups(found.test, found.points, recipe.evaluate.subgroups, note=oracle)
-        if found.val is not None:
-            rows += judging.rows(found.val, replace(found.points, in_sample=True), split="val", note=oracle)
-    rows += _robustness(plan, judging, fitted, found.points, context)
-    clock.lap("evaluation")
-
     tables = ResultTables({c.case_id: c.owner for c in cases}, recipe.evaluate.subgroups, safe_ids=plan.safe_ids)
-    named = task.name if len(plan.tasks) > 1 else None  # rows name their task where there are several
-    tables.add(found, None, task=named)
-    others: dict[str, Record] = {}
-    fixed: dict[str, Record] = {}
-    for name, made in plan.baselines.items():
-        say(f"baseline {name}")
-        with context.console.working(f"fitting and evaluating {name}"):
-            base, base_rows, others[name] = baselines.evaluated(
-                plan, judging, name, made, folds, fitted, found, context
-            )
-        rows += base_rows
-        fixed[name] = records.thresholds(base.points)
-        tables.add(base, name, task=named)
-    clock.lap("baselines")
-    further = [further_tasks.evaluated(plan, entry, fitted, folds, tables, context) for entry in plan.tasks[1:]]
-    rows = [replace(row, task=named) for row in rows]
-    for other_rows, _ in further:
-        rows += other_rows
+    own = judged.judged(plan, fitted, found, folds, tables, context)
+    further = [further_tasks.evaluated(plan, entry, fitted, folds, tables, out, context) for entry in plan.tasks[1:]]
+    everything = [own, *(other.judged for other in further)]
+    rows = [row for part in everything for row in part.rows]
+    clock.lap("evaluation")
 
     tables.write(out)
     saved_model.save(out / "weights", recipe, task, [f.learner.adapter for f in fitted], found.points)
     all_true = StoredCases(learner.store, np.arange(len(cases)))
     with context.console.working("pictures"):
-        pictures = task.pictures(found.test, found.points, plan.specs, _seen(out, fitted, task))
+        pictures = task.pictures(found.test, found.points, plan.specs, fitting.seen(out, fitted, task))
     warnings = [
         *records.oracle_warning(oracle),
         *records.warnings(plan.card, rows, openings, any(c.patient_id is not None for c in cases)),
+        *(warning for part in everything for warning in part.warnings),
         *table.warnings,
         *(warning for fold in folds for warning in fold.warnings),
         *(note for f in fitted for note in f.record.get("notes", [])),
@@ -157,10 +134,11 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
             for remark in f.learner.adapter.prompt_remarks(plan.shown)
         ),
     ]
+    model = learner.adapter.record()
     record |= {
         "status": "complete",
         "task": task.describe(),
-        **({"tasks": [task.describe(), *(described for _, described in further)]} if further else {}),
+        **({"tasks": [task.describe(), *(other.record for other in further)]} if further else {}),
         "data": record["data"]
         | records.cases(cases, task.presence(all_true), folds[0].assigned, task)
         | {
@@ -173,13 +151,14 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
             ),
         },
         "model": plan.model.facts
-        | learner.adapter.record()
+        | model
         | ({"oracle": oracle} if oracle else {})
         | {key: value for key, value in fitted[0].record.items() if key not in ("training", "notes")},
+        **({"texts": model["texts"]} if "texts" in model else {}),
         "training": fitted[0].record.get("training"),
-        "baselines": others,
+        "baselines": {name: said for part in everything for name, said in part.baselines.items()},
         "thresholds": records.thresholds(found.points),
-        "baseline_thresholds": fixed,
+        "baseline_thresholds": own.thresholds,
         **pictures,
         "warnings": list(dict.fromkeys(warnings)),
         "metrics": as_records(rows),
@@ -189,47 +168,3 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     run_directory.write_json(out / run_directory.RECORD, record)
     checkpoint.remove(context.checkpoint)
     return record
-
-
-def _robustness(
-    plan: Plan, judging: Judging, fitted: Sequence[FittedFold], points: Points, context: RunContext
-) -> list[ResultRow]:
-    """Rows for each variant of the prompts: group `box_jitter_px=5`. Every variant is an oracle's.
-
-    A variant costs as much as the test itself, so of more cases than the task names a random subset stands for all.
-    """
-    task, variants = plan.task, fitted[0].learner.adapter.variants()
-    specs = [spec for spec in plan.specs if spec.name in task.variant_metrics]
-    if not variants or not specs:
-        return []
-    share = -(-task.variant_cases // len(fitted))
-    chosen = [_draw(f.rows["test"], share, plan.recipe.seed) for f in fitted]
-    total, some = sum(len(f.rows["test"]) for f in fitted), sum(map(len, chosen))
-    drawn_note = f"; {some} of {total} test cases, drawn by the seed" if some < total else ""
-    rows = []
-    for variant in context.console.track(variants, len(variants), "variants of the prompts"):
-        parts = [
-            fitting.collect(
-                task, f.learner, StoredCases(f.learner.store, part), f.learner.answer(part, variant), None, specs
-            )
-            for f, part in zip(fitted, chosen, strict=True)
-        ]
-        note = f"oracle prompt: {variant}{drawn_note}"
-        rows += judging.rows(task.join(parts), points, group=variant, note=note, specs=specs)
-    return rows
-
-
-def _draw(rows: Array, count: int, seed: int) -> Array:
-    return np.sort(np.random.default_rng([seed, 2]).permutation(rows)[:count])
-
-
-def _seen(out: Path, fitted: Sequence[FittedFold], task: Task) -> Seen:
-    places = [(fold, place) for fold in fitted for place in range(len(fold.rows["test"]))]
-
-    def answer(place: int) -> Answer:
-        fold, own = places[place]
-        true = fold.true("test")
-        found = next(iter(fold.learner.answer(fold.rows["test"][own : own + 1])))
-        return task.settled(found, true.grid(own))
-
-    return Seen(out, JoinedCases([fold.true("test") for fold in fitted]), answer, fitted[0].learner.adapter.preparer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 from medvfm import lookup
@@ -42,14 +42,18 @@ def plan(recipe: Recipe) -> Plan:
     card.options_with(recipe.data.options, recipe.where("data", "options"))
     _known_columns(recipe, card)
     _known_window(recipe, card)
-    maker = _Maker(recipe, task, card, select)
-    model = maker.model(recipe.adapter, recipe.train, module, ("adapter",), ("train",))
+    makers = [_Maker(recipe, entry.task, card, select) for entry in tasks]
+    model = makers[0].model(recipe.adapter, recipe.train, module, ("adapter",), ("train",))
     _refuse_unused(recipe, task, model)
-    baselines = {
-        name: maker.baseline(settings, ("baselines", number), module)
-        for number, (name, settings) in enumerate(_named(recipe.baselines))
-    }
-    return Plan(recipe, card, tasks, select, model, baselines)
+    _refuse_few_shot(recipe, task, model)
+    baselines: list[dict[str, ModelPlan | Reuse]] = [{} for _ in tasks]
+    for number, (name, settings) in enumerate(named(recipe.baselines)):
+        keys = ("baselines", number)
+        able = [n for n, maker in enumerate(makers) if maker.answers(settings, keys, module)]
+        for n in able or [0]:  # of a baseline that answers none of the tasks the first says why
+            baselines[n][name] = makers[n].baseline(settings, keys, module)
+    judged = [replace(entry, baselines=own) for entry, own in zip(tasks, baselines, strict=True)]
+    return Plan(recipe, card, judged, select, model)
 
 
 def _task(recipe: Recipe, settings: TaskSettings, keys: Keys, card: DataCard) -> TaskPlan:
@@ -217,17 +221,31 @@ class _Maker:
             changes["prompts"] = settings.prompts.model_copy(update={"file": place})
         return settings.model_copy(update=changes) if changes else settings
 
-    def baseline(self, settings: Baseline, keys: Keys, model: ModuleType) -> ModelPlan | Reuse:
-        """A built-in baseline of the task, a reuse of the fitted model, or another adapter."""
-        recipe, where = self.recipe, self.recipe.where(*keys)
+    def answers(self, settings: Baseline, keys: Keys, model: ModuleType) -> bool:
+        """Whether a baseline answers the task: where a run has several, some answer one of them alone."""
+        if settings.name in lookup.modules("adapters"):
+            methods = lookup.module("adapters", settings.name, settings.name).METHODS
+            asked = [s.method for s in settings.stages or ()] or [settings.method or ""]
+            return all(self.task.name in methods[m].tasks for m in asked if m in methods)
+        return self._built_in(settings, keys, model) is not None
+
+    def _built_in(self, settings: Baseline, keys: Keys, model: ModuleType) -> Callable[[], Adapter] | Reuse | None:
+        """A baseline of the adapter or of the task."""
+        recipe = self.recipe
 
         def own(method: str) -> Adapter:
             frozen = recipe.adapter.model_copy(update={"method": method, "stages": None})
             return self.model(frozen, Train(), model, ("adapter",), ("train",)).make()
 
-        context = BaselineContext(recipe, self.card, where, own)
+        context = BaselineContext(recipe, self.card, recipe.where(*keys), own)
+        found: Callable[[], Adapter] | Reuse | None
         found = getattr(model, "baseline", lambda *_: None)(settings, self.task, context)
-        found = found or self.task.baseline(settings, context)
+        return found or self.task.baseline(settings, context)
+
+    def baseline(self, settings: Baseline, keys: Keys, model: ModuleType) -> ModelPlan | Reuse:
+        """A built-in baseline of the task, a reuse of the fitted model, or another adapter."""
+        recipe = self.recipe
+        found = self._built_in(settings, keys, model)
         built_in = {**self.task.built_in_baselines, **getattr(model, "BASELINES", {})}
         if found is None and settings.name not in (*built_in, *lookup.modules("adapters")):
             choices = [*built_in, *lookup.modules("adapters")]
@@ -324,10 +342,21 @@ def _walk(section: Section, keys: Keys) -> Iterator[Keys]:
             yield (*keys, name)
 
 
+def _refuse_few_shot(recipe: Recipe, task: Task, model: ModelPlan) -> None:
+    """Few training cases of each class: only where there are classes, and something is fitted."""
+    if recipe.evaluate.few_shot is None:
+        return
+    where = recipe.where("evaluate", "few_shot")
+    if all(stage.method.fits == "nothing" for stage in model.stages):
+        raise RecipeError(f"{model.stages[-1].method_name} fits nothing, so few cases are as good as many", where=where)
+    if task.answers != "scores":
+        raise RecipeError(f"few cases of each class: {task.name} has no labels to count them by", where=where)
+
+
 # what the card must offer
 
 
-def _named(found: Sequence[Baseline]) -> list[tuple[str, Baseline]]:
+def named(found: Sequence[Baseline]) -> list[tuple[str, Baseline]]:
     """The name of a baseline's rows: its own, with method and weights where two would be called the same."""
     names = [b.name for b in found]
     parts = [[b.name, b.method, b.weights] if names.count(b.name) > 1 else [b.name] for b in found]

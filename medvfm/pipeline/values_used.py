@@ -11,6 +11,7 @@ from medvfm.core.plurals import plural
 from medvfm.core.recipe import AdapterSettings, Recipe, Train
 from medvfm.engine import train
 from medvfm.engine.plan import LOSS, ModelPlan, Plan, StagePlan
+from medvfm.pipeline import planning
 
 FIRST = ("epochs", "steps", "batch_size")  # told in a sentence
 TOOLS = {"augment", "rates"}  # long, and in the recipe where they are used
@@ -26,10 +27,12 @@ def lines(planned: Plan) -> list[str]:
         f"select by: {'the training loss' if planned.select is LOSS else planned.select.name} on validation cases",
         f"metrics: {', '.join(spec.name for spec in planned.specs)}",
     ]
-    for settings, made in zip(recipe.baselines, planned.baselines.values(), strict=True):
-        if isinstance(made, ModelPlan) and made.stages:
-            stages = "; ".join(_stage(stage) for stage in made.stages)
-            found.append(f"baseline {settings.name}: {_model(settings, made)}; {stages}")
+    made = {name: m for entry in planned.tasks for name, m in entry.baselines.items()}
+    for name, settings in planning.named(recipe.baselines):
+        model = made[name]
+        if isinstance(model, ModelPlan) and model.stages:
+            stages = "; ".join(_stage(stage) for stage in model.stages)
+            found.append(f"baseline {settings.name}: {_model(settings, model)}; {stages}")
     confidence = recipe.evaluate.confidence
     found.append(f"intervals: {100 * confidence.level:g}%, {confidence.resamples} resamples, seed {recipe.seed}")
     return found
