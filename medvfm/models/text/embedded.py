@@ -24,7 +24,7 @@ def load_embedded_text(name: str = NAMES[0]) -> TextEncoder:
 
 
 def folder() -> Path:
-    """Where the package keeps the model. The package itself is not imported: its code would want more than its files."""
+    """Where the package keeps the model. It is not imported: its code would want more than its files."""
     found = importlib.util.find_spec(_MODULE)
     places = list(found.submodule_search_locations or []) if found else []
     model = Path(places[0]) / "model" if places else None

@@ -59,7 +59,7 @@ class TextEncoder(nn.Module):
         return int(weight.shape[1])
 
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """`input_ids` and `attention_mask`, (n, L) int64, padded as the model wants; longer texts are cut at the end."""
+        """`input_ids` and `attention_mask`, (n, L) int64, padded as the model wants; longer texts lose their end."""
         return self._padded(self.tokenizer.rows(texts, self.limit))
 
     def cut(self, texts: Sequence[str]) -> int:
@@ -86,6 +86,8 @@ class TextEncoder(nn.Module):
         vectors (m, token_width) stand between the token that begins a text and those of each text, which is cut so
         that all of it fits. Gradients flow to them.
         """
+        if not len(vectors):
+            return self(self.tokens(texts))
         count, room = len(vectors), self.limit - self.tokenizer.ends - len(vectors)
         if room < 1:
             raise RecipeError(
@@ -97,8 +99,10 @@ class TextEncoder(nn.Module):
             [*row[:begin], *[self.tokenizer.plain] * count, *row[begin:]]
             for row in self.tokenizer.rows(texts, self.limit - count)
         ]
-        with self._in_place(vectors, begin):
-            return self(self._padded(rows))
+        tokens = self._padded(rows)
+        starts = tokens["attention_mask"].argmax(1) + begin
+        with self._in_place(vectors, starts.to(self._device())):
+            return self(tokens)
 
     def blocks(self) -> list[nn.Module]:
         """The repeated blocks, first to last."""
@@ -125,20 +129,22 @@ class TextEncoder(nn.Module):
         ids = torch.full((len(rows), max(1, length)), self.tokenizer.pad, dtype=torch.int64)
         mask = torch.zeros_like(ids)
         for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row, dtype=torch.int64)
-            mask[i, : len(row)] = 1
+            place = slice(ids.shape[1] - len(row), None) if self.tokenizer.pads_left else slice(0, len(row))
+            ids[i, place], mask[i, place] = torch.tensor(row, dtype=torch.int64), 1
         return {"input_ids": ids, "attention_mask": mask}
 
     @contextmanager
-    def _in_place(self, vectors: Tensor, begin: int) -> Iterator[None]:
-        """While it lasts, `vectors` stand in place of the embeddings from position `begin` on.
+    def _in_place(self, vectors: Tensor, starts: Tensor) -> Iterator[None]:
+        """While it lasts, `vectors` stand in place of the embeddings from each row's start (n,) on.
 
         The model's own forward runs, so that positions, masks and pooling are those of a text of this length.
         """
 
         def put(_module: nn.Module, _inputs: object, embedded: Tensor) -> Tensor:
-            given = vectors.to(embedded).expand(len(embedded), -1, -1)
-            return torch.cat([embedded[:, :begin], given, embedded[:, begin + len(vectors) :]], dim=1)
+            order = torch.arange(embedded.shape[1], device=embedded.device) - starts[:, None]
+            inside = (order >= 0) & (order < len(vectors))
+            given = vectors.to(embedded)[order.clamp(0, len(vectors) - 1)]
+            return torch.where(inside[..., None], given, embedded)
 
         handle = self._table(self.backbone).register_forward_hook(put)
         try:

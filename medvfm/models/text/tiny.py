@@ -27,7 +27,7 @@ class HashedPieces:
     Japanese, Korean), which no spaces part, are a piece each.
     """
 
-    begin, ends, pad, plain = 1, 2, _PAD, _FIRST
+    begin, ends, pad, plain, pads_left = 1, 2, _PAD, _FIRST, False
 
     def rows(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
         return [[_BEGIN, *ids[: None if limit is None else limit - 2], _END] for ids in map(self._ids, texts)]

@@ -17,6 +17,7 @@ class Tokenizer(Protocol):
     ends   special tokens of a text in all, those at its beginning counted
     pad    the id that fills a row up to the length of its batch
     plain  the id of an ordinary token, which stands in places whose embeddings are given
+    pads_left  what fills a row stands before the text
     """
 
     @property
@@ -31,6 +32,9 @@ class Tokenizer(Protocol):
     @property
     def plain(self) -> int: ...
 
+    @property
+    def pads_left(self) -> bool: ...
+
     def rows(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
         """Ids of each text with its special tokens, not padded; cut at the end to `limit` tokens, special ones kept."""
         ...
@@ -41,6 +45,7 @@ class TransformersTokenizer:
 
     def __init__(self, tokenizer: Any, lower: bool = False) -> None:
         self.tokenizer, self.lower = tokenizer, lower
+        self.pads_left = tokenizer.padding_side == "left"
         special = set(tokenizer.all_special_ids)
         self.pad = int(tokenizer.pad_token_id) if tokenizer.pad_token_id is not None else 0
         self.plain = next(i for i in itertools.count() if i not in {*special, self.pad})
@@ -59,7 +64,7 @@ class TransformersTokenizer:
 
 
 def read_tokenizer(folder: Path, source: str) -> Any:
-    """The tokenizer that lies in a folder in transformers' format; it cuts and pads on the right."""
+    """The tokenizer that lies in a folder in transformers' format; it cuts at the end."""
     from transformers import AutoTokenizer  # a second that models without words need not wait
 
     from medvfm.models.encoders.from_transformers import quiet
@@ -67,7 +72,7 @@ def read_tokenizer(folder: Path, source: str) -> Any:
     try:
         with quiet():
             return AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, padding_side="right", truncation_side="right"
+                folder, local_files_only=True, trust_remote_code=False, truncation_side="right"
             )
     except Exception as error:  # transformers raises many kinds for absent and damaged files
         reason = str(error).strip().splitlines()
