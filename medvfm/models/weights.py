@@ -8,7 +8,7 @@ import pickle
 import re
 import socket
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,13 @@ from medvfm.core.errors import WeightsError
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _EXTRAS = ("preprocessor_config.json", "processor_config.json", "README.md")
+OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+TOKENIZERS = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
+)  # fmt: skip
+SENTENCES = ("modules.json", "sentence_bert_config.json", "1_Pooling/config.json")
+_OPTIONAL = (*_EXTRAS, *TOKENIZERS, *SENTENCES)  # what a repository may lack
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,16 @@ def _local(source: str, folder: Path) -> Weights:
             break
     else:
         raise WeightsError("the folder holds no weights", where=source, remedy=f"expected {' or '.join(_SINGLE)}")
-    return Weights(source, folder, files, licence=_licence(folder / "README.md"))
+    return Weights(source, folder, files, licence=licence_of(folder / "README.md"))
+
+
+def fetch_tokenizer(source: str) -> None:
+    """The files of a hub repository's tokenizer into the cache, beside its config.json; a folder has them or not."""
+    if Path(source).expanduser().is_dir():
+        return
+    repository, _, revision = source.partition("@")
+    for name in (*TOKENIZERS, *SENTENCES):
+        hub_file(repository, name, revision or None)
 
 
 def _from_hub(source: str) -> Weights:
@@ -107,7 +123,7 @@ def _from_hub(source: str) -> Weights:
     else:
         raise WeightsError(f"this hub repository holds neither {' nor '.join(_SINGLE)}", where=source)
     # Every file of one revision lies in a folder that is named after the commit.
-    return Weights(source, config.parent, files, config.parent.name, _licence(config.parent / "README.md"))
+    return Weights(source, config.parent, files, config.parent.name, licence_of(config.parent / "README.md"))
 
 
 def hub_file(repository: str, name: str, revision: str | None = None) -> Path | None:
@@ -123,7 +139,7 @@ def hub_file(repository: str, name: str, revision: str | None = None) -> Path | 
     try:
         return Path(hf_hub_download(repository, name, revision=revision, local_files_only=_no_network()))
     except errors.LocalEntryNotFoundError as error:
-        if name in _EXTRAS or _other_weights_cached(repository, revision):
+        if name in _OPTIONAL or _other_weights_cached(repository, revision):
             return None  # optional, or replaced by weights in another format that are cached
         raise WeightsError(
             f"{name} is not on this machine and the hub cannot be reached",
@@ -161,7 +177,7 @@ def _no_network() -> bool:
 def _other_weights_cached(repository: str, revision: str | None) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    names = [*_SINGLE, *(f"{name}.index.json" for name in _SINGLE)]
+    names = [*_SINGLE, *(f"{name}.index.json" for name in _SINGLE), *OPEN_CLIP]
     return any(isinstance(try_to_load_from_cache(repository, name, revision=revision), str) for name in names)
 
 
@@ -269,11 +285,21 @@ def sha256_of(files: Sequence[Path]) -> str:
     return hashlib.sha256("".join(f"{digest}  {name}\n" for digest, name in digests).encode()).hexdigest()
 
 
+def sha256_of_tensors(state: Mapping[str, torch.Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes in the order of the names: of a part of what one file holds."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _declared(key: str, patterns: Sequence[str]) -> bool:
     return any(re.match(pattern, key) for pattern in patterns)
 
 
-def _licence(model_card: Path) -> str | None:
+def licence_of(model_card: Path) -> str | None:
     """The licence in a model card's front matter."""
     try:
         text = model_card.read_text(encoding="utf-8", errors="replace")[:4000]

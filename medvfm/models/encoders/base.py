@@ -11,6 +11,7 @@ from torch import nn
 
 from medvfm.core.errors import RecipeError
 from medvfm.models import structure
+from medvfm.models.gradients import unread
 from medvfm.models.inputs.contract import InputContract
 
 
@@ -89,22 +90,9 @@ class Encoder(nn.Module):
         Found by a backward pass of one picture in evaluation mode. Modes, flags and gradients stay as they were.
         """
         named = list(self.backbone.named_parameters())
-        flags, modes = [p.requires_grad for _, p in named], [(m, m.training) for m in self.modules()]
         pixels = torch.zeros(1, self.contract.channels, *self.contract.size_px, device=named[0][1].device)
-        self.eval()
-        try:
-            with torch.enable_grad():
-                for _, parameter in named:
-                    parameter.requires_grad_(True)
-                outputs = self._all_features(pixels) if read is None else read(pixels)
-                total = torch.stack([o.float().sum() for o in outputs if o is not None]).sum()
-                gradients = torch.autograd.grad(total, [p for _, p in named], allow_unused=True)
-        finally:
-            for (_, parameter), flag in zip(named, flags, strict=True):
-                parameter.requires_grad_(flag)
-            for module, mode in modes:
-                module.training = mode
-        return [p for (name, p), g in zip(named, gradients, strict=True) if g is None or name in self._fixed]
+        lost = set(unread(self, named, lambda: self._all_features(pixels) if read is None else read(pixels)))
+        return [parameter for name, parameter in named if name in lost or name in self._fixed]
 
     def _all_features(self, pixels: torch.Tensor) -> list[torch.Tensor | None]:
         features = self(pixels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,13 @@ def load_transformers_encoder(weights: Weights, size_px: int | None) -> Encoder:
             remedy=nearest(name, FAMILIES),
         )  # fmt: skip
     backbone, left = _load(FAMILIES[name], weights)
+    return wrap_transformers(backbone, name, weights, size_px, left)
+
+
+def wrap_transformers(
+    backbone: Any, name: str, weights: Weights, size_px: int | None, keys_left: Sequence[str] = ()
+) -> Encoder:
+    """An encoder of a vision model of one of FAMILIES with its weights in place, and the contract of its folder."""
     config = backbone.config
     contract = contract_of(weights.folder, weights.source, name, _image_size(config), config.num_channels)
     contract = contract if size_px is None else contract.with_size(size_px)
@@ -85,7 +92,11 @@ def load_transformers_encoder(weights: Weights, size_px: int | None) -> Encoder:
         contract=contract,
         width=width,
         name=weights.source,
-        weights_record={**weights.as_record(), "model_type": model_type, "keys_left_unused": _prefixes(left)},
+        weights_record={
+            **weights.as_record(),
+            "model_type": str(weights.config().get("model_type")),
+            "keys_left_unused": _prefixes(keys_left),
+        },
     )
 
 
@@ -237,7 +248,7 @@ def _pair(value: Any) -> tuple[int, int]:
     return (int(value[0]), int(value[1])) if isinstance(value, (list, tuple)) else (int(value), int(value))
 
 
-def _prefixes(keys: list[str]) -> list[str]:
+def _prefixes(keys: Sequence[str]) -> list[str]:
     return sorted({key.partition(".")[0] for key in keys})
 
 
