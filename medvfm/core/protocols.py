@@ -236,11 +236,14 @@ class Reuse:
     at      `start`, `stage 1`, ... or `final`: the moment of training whose weights answer
     change  (item, rng) to the item that is answered, such as one without its image; None leaves it
     draws   how often `change` is applied with fresh randomness: the row is the mean, and its note says of how many
+    rearrange  (predictions of the model, rng) to those of one draw, such as with the texts dealt anew; nothing is
+            answered again
     """
 
     at: str = "final"
     change: Callable[[Item, np.random.Generator], Item] | None = None
     draws: int = 1
+    rearrange: Callable[[Any, np.random.Generator], Predictions] | None = None
 
 
 @dataclass(frozen=True)
