@@ -94,7 +94,7 @@ def of_cases(
     """images and texts (n, D), unit vectors of one space; `same` names a column, or SAME_TEXT."""
     for name, vectors in (("image", images), ("text", texts)):
         for row in [] if vectors is None else np.flatnonzero(~np.isfinite(vectors).all(axis=1)):
-            raise PredictionError(f"the vector of the {name} of a case is not finite", where=cases[row].case_id)
+            raise PredictionError(f"the vector of the {name} of a case is not finite", where=cases[int(row)].case_id)
     words = numbered([spelled(case.text) for case in cases])
     shared = {c: numbered([_value(case, c) for case in cases]) for c in within}
     alike = words if same in (None, SAME_TEXT) else numbered([_value(case, same) for case in cases])

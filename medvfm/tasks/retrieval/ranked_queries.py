@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +76,5 @@ def _of_column(predictions: PerCaseValues, ending: str) -> dict[str, Array]:
     return {name.removesuffix(ending): values for name, values in predictions.values.items() if name.endswith(ending)}
 
 
-def _fields(values: PerCaseValues) -> dict[str, object]:
-    names = ("ids", "patients", "fold", "targets", "values", "present", "table", "groups", "has_size")
-    return {name: getattr(values, name) for name in names}
+def _fields(values: PerCaseValues) -> dict[str, Any]:
+    return {entry.name: getattr(values, entry.name) for entry in fields(PerCaseValues)}

@@ -156,11 +156,7 @@ class RetrievalTask(PerCaseTask):
             for column in range(len(predictions.targets)):
                 if spec.metric.takes == "cosine" and (column or spec.name not in predictions.values):
                     continue
-                part = ranked_queries.of_target(predictions, column)
-                said = ranked_queries.notes(predictions, spec, column)
-                for estimand in per_case.estimands(part, [spec], lambda _: _why(part)):
-                    counted = tuple(n for n in estimand.notes if not n.endswith("cases have no value"))
-                    found.append(replace(estimand, notes=(*counted, *said)))
+                found.append(_estimand(predictions, spec, column))
         return found
 
     def baseline(self, settings: Baseline, context: BaselineContext) -> Callable[[], Adapter] | Reuse | None:
@@ -181,6 +177,13 @@ class RetrievalTask(PerCaseTask):
     def describe(self) -> Record:
         options: Record = {"within": list(self.within)} | ({"same": self.same} if self.same is not None else {})
         return super().describe() | {"targets": list(self.targets), "options": options}
+
+
+def _estimand(predictions: PerCaseValues, spec: MetricSpec, column: int) -> Estimand:
+    part = ranked_queries.of_target(predictions, column)
+    (found,) = per_case.estimands(part, [spec], lambda _: _why(part))
+    counted = [note for note in found.notes if not note.endswith("cases have no value")]  # they are told as queries
+    return replace(found, notes=(*counted, *ranked_queries.notes(predictions, spec, column)))
 
 
 def _why(part: PerCaseValues) -> str:
@@ -212,9 +215,9 @@ def build(settings: TaskSettings, where: Where, card: DataCard) -> RetrievalTask
     return RetrievalTask(given.within, given.same)
 
 
-def from_record(record: Mapping[str, object]) -> RetrievalTask:
+def from_record(record: Record) -> RetrievalTask:
     """The task of a finished run, from what `describe` said."""
-    options = checked(Options, record.get("options") or {}, "retrieval", "run.json")  # type: ignore[call-overload]
+    options = checked(Options, record.get("options") or {}, "retrieval", "run.json")
     return RetrievalTask(options.within, options.same)
 
 
