@@ -25,7 +25,9 @@ class Metric:
     instances    the objects of one case, `instances.Matches`; NaN as above
     features     (n, d) features of two sets of images
     answer       texts
-    ranks        the places of the right candidates among all candidates of one query
+    ranks        the candidates of q queries: which are right (q, n) of bool, similarity (q, n); gives (q,), NaN for a
+                 query without a right one; optional `among` (q, n) says which candidates a query has
+    cosine       cosines (n,) of the vectors of an image and of its own text; gives (n,)
     texts        a true and a given text of one case
     image_pair   a true and a given image of one case
 
@@ -56,6 +58,7 @@ class Metric:
         "features",
         "answer",
         "ranks",
+        "cosine",
         "texts",
         "image_pair",
     ]

@@ -92,8 +92,8 @@ class View:
         return next(iter([*whole, *first]), None)
 
     def subgroups(self, **wanted: Any) -> list[Row]:
-        """Rows of groups of cases."""
-        return [r for r in self.rows(group=..., **wanted) if r.get("group") and not is_variant(r)]
+        """Rows of groups of cases: `sex=F`. Those of all cases among fewer candidates (`within plane`) are none."""
+        return [r for r in self.rows(group=..., **wanted) if "=" in str(r.get("group") or "") and not is_variant(r)]
 
     def variants(self, **wanted: Any) -> list[Row]:
         """Rows of everyone under another prompt: `box_jitter_px=5`."""

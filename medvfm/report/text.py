@@ -45,6 +45,7 @@ METRICS = {
     "sq": "segmentation quality",
     "rq": "recognition quality",
     "count_error": "error in the number of objects",
+    "clip_score": "CLIPScore",
 }
 UNITS = {  # of metrics whose rows are numbers of a unit, as the table of the metrics has them
     "hd95": "mm",
@@ -95,6 +96,8 @@ def quantity(name: str) -> str:
         return f"surface Dice at {value} mm"
     if parameter == "iou":
         return f"{METRICS.get(base, base)} at IoU {value}"
+    if parameter == "k":
+        return f"{METRICS.get(base, base.replace('_', ' '))} at {value}"
     try:
         value = f"{100 * float(value):.4g}%"
     except ValueError:

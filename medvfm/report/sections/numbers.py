@@ -32,10 +32,11 @@ def build(view: View) -> Markup | None:
 
 def _heading(view: View, row: Row) -> str:
     split = {"test": "Test", "val": "Validation", "train": "Training"}.get(row["split"], row["split"])
+    of_group = f", {row['group'].replace('=', ' ').replace('_', ' ')}" if row.get("group") else ""
     if row.get("baseline") and row["metric"].endswith(text.DIFFERENCE):
-        return f"{split}: model minus {view.baseline(row['baseline'])}"
+        return f"{split}: model minus {view.baseline(row['baseline'])}{of_group}"
     if row.get("baseline"):
-        return f"{split}: {view.baseline(row['baseline'])}"
+        return f"{split}: {view.baseline(row['baseline'])}{of_group}"
     if is_variant(row):
         return f"{split}: other prompts from the truth"
     if row.get("group"):
