@@ -48,7 +48,7 @@ def said(record: Mapping[str, Any]) -> dict[str, Any]:
         "subject": subject[:1].upper() + subject[1:] if model == FROM_SCRATCH else subject,
         "input": [f"{DECODERS[record['decoder']]}, and masks were put back on the image's grid."] if dense else [],
         "prompts": [],
-        "volumes": [_slice_by_slice(record) if dense else _slices_pooled(record["volume"])],
+        "volumes": [_slice_by_slice(record) if dense else slices_pooled(record["volume"])],
     }
 
 
@@ -59,7 +59,7 @@ def _slice_by_slice(record: Mapping[str, Any]) -> str:
     return f"Volumes were read slice by slice ({plane}){beside}."
 
 
-def _slices_pooled(volume: Mapping[str, Any]) -> str:
+def slices_pooled(volume: Mapping[str, Any]) -> str:
     low, high = volume["span"]
     pooled = {"mean": "averaged", "max": "pooled by their maximum"}.get(volume["pool"], f"pooled by {volume['pool']}")
     return (

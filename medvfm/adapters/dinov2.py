@@ -309,7 +309,7 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
             where="prepare.slices.pool",
             remedy="take adapter.method lora, last_blocks or full, or pool mean or max",
         )
-    _side_px(prepare)
+    side_px(prepare)
 
 
 def build(
@@ -328,7 +328,7 @@ def build(
     features = options.features
     if features is None:  # of a CNN made for classification, the stage before its last, class-like layer is better
         features = "last_stage" if weights.startswith("embedded") else "final"
-    encoder = encoders.load_encoder(weights, size_px=_side_px(prepare), seed=seed, features=features)
+    encoder = encoders.load_encoder(weights, size_px=side_px(prepare), seed=seed, features=features)
     if task is not None and task.answers == "mask":
         return EncoderSegmenter(
             encoder,
@@ -361,7 +361,7 @@ def tuning(settings: AdapterSettings, seed: int) -> trainable.Tuning:
     return trainable.Tuning(settings.rank or 8, settings.alpha, settings.blocks or 2, seed)
 
 
-def _side_px(prepare: Prepare) -> int | None:
+def side_px(prepare: Prepare) -> int | None:
     if prepare.size is None or isinstance(prepare.size, int):
         return prepare.size
     if len(set(prepare.size)) != 1:

@@ -169,6 +169,15 @@ class DataCard(CardSection):
         """Columns that any layout offers for subgroups."""
         return {name for layout in self.layouts for name in layout.groups}
 
+    def synonyms(self) -> dict[str, tuple[str, ...]]:
+        """Class to what it is called in words, of the classes that say so."""
+        found = {}
+        for layout in self.layouts:
+            for name, how in layout.classes.items():
+                if not isinstance(how, str) and how.synonyms:
+                    found[name] = how.synonyms
+        return found
+
     def class_names(self) -> set[str]:
         """Classes that any layout offers; names of labels and of structures with a mask of their own too."""
         found = {name for layout in self.layouts for name in (*layout.classes, *layout.masks)} - {"mask"}

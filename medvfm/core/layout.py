@@ -80,6 +80,7 @@ class Class(CardSection):
     contains: str | Names | None = Field(None, description="positive if any of these is among the listed findings")
     separator: str = Field("|", description="between listed findings")
     description: str | None = None
+    synonyms: Names = Field((), description="what it is called where a model is asked in words")
 
 
 class Group(CardSection):

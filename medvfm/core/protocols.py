@@ -54,6 +54,7 @@ class Method:
                  `prepare.spacing`); a key that neither method nor task uses is refused
     needs_truth  False for objectives that train on unlabelled cases
     frozen       names of the towers that the method leaves as they are: what `embed` gives of them is computed once
+    never        dotted key that looks useful and is not, to the reason
     """
 
     summary: str
@@ -61,6 +62,7 @@ class Method:
     uses: Mapping[str, frozenset[str]]
     needs_truth: bool = True
     frozen: frozenset[str] = frozenset()
+    never: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tasks(self) -> frozenset[str]:

@@ -44,7 +44,9 @@ def plan(recipe: Recipe) -> Plan:
     _known_window(recipe, card)
     makers = [_Maker(recipe, entry.task, card, select) for entry in tasks]
     model = makers[0].model(recipe.adapter, recipe.train, module, ("adapter",), ("train",))
-    _refuse_unused(recipe, task, model)
+    for entry in tasks[1:]:
+        module.refuse(recipe.adapter, [s.method_name for s in model.stages], recipe.prepare, entry.task)
+    _refuse_unused(recipe, [entry.task for entry in tasks], model)
     _refuse_few_shot(recipe, task, model)
     baselines: list[dict[str, ModelPlan | Reuse]] = [{} for _ in tasks]
     for number, (name, settings) in enumerate(named(recipe.baselines)):
@@ -163,6 +165,10 @@ class _Maker:
             )
         at = (*keys, *more, "train") if more or keys[0] == "baselines" else ("train",)
         for key in stage.train.given():
+            if f"train.{key}" in method.never:
+                raise RecipeError(
+                    f"{name} takes no {key!r}: {method.never[f'train.{key}']}", where=recipe.where(*at, key)
+                )
             if f"train.{key}" not in method.uses[task]:
                 raise RecipeError(_no_use(name, f"train.{key}", method.uses[task], task), where=recipe.where(*at, key))
         if method.frozen and stage.train.augment:
@@ -292,16 +298,19 @@ def _table_of(recipe: Recipe, stage: Stage, card: DataCard, keys: Keys) -> Calla
 # every key must be used
 
 
-def _refuse_unused(recipe: Recipe, task: Task, model: ModelPlan) -> None:
-    """Every key of the recipe that neither the task nor a method of the model uses is refused by its name."""
-    used = set(task.uses).union(*(stage.method.uses[task.name] for stage in model.stages))
+def _refuse_unused(recipe: Recipe, tasks: Sequence[Task], model: ModelPlan) -> None:
+    """Every key of the recipe that neither a task nor a method of the model uses is refused by its name."""
     name = model.stages[-1].method_name
-    for keys in _set_keys(recipe):
+    for number, keys in _set_keys(recipe):
+        task = tasks[number]
+        used = set(task.uses).union(*(stage.method.uses.get(task.name, ()) for stage in model.stages))
         dotted = ".".join(k for k in keys if isinstance(k, str))
         if dotted in FREE:
             continue
         if not any(dotted == use or dotted.startswith(f"{use}.") for use in used):
             raise RecipeError(_no_use(f"{name} on {task.name}", dotted, used, task.name), where=recipe.where(*keys))
+    used = set[str]().union(*(task.uses for task in tasks))
+    task = tasks[0]
     for key, default in (("recalibrate", "none"), ("decide_at", "youden")):
         if getattr(recipe.evaluate, key) != default and f"evaluate.{key}" not in used:
             raise RecipeError(
@@ -326,11 +335,12 @@ def _no_use(who: str, key: str, used: set[str] | frozenset[str], task: str) -> s
     return said + (f"; here `{section}` may say {', '.join(near)}" if near else f"; here `{section}` says nothing")
 
 
-def _set_keys(recipe: Recipe) -> Iterator[Keys]:
-    """Keys that the recipe sets to something else than their default."""
-    yield from _walk(recipe.prepare, ("prepare",))
+def _set_keys(recipe: Recipe) -> Iterator[tuple[int, Keys]]:
+    """Keys that the recipe sets to something else than their default, and the number of the task that must use them."""
+    yield from ((0, keys) for keys in _walk(recipe.prepare, ("prepare",)))
     for number, task in enumerate(recipe.tasks):
-        yield from _walk(task, ("task", number) if len(recipe.tasks) > 1 else ("task",))
+        own: Keys = ("task", number) if len(recipe.tasks) > 1 else ("task",)
+        yield from ((number, keys) for keys in _walk(task, own))
 
 
 def _walk(section: Section, keys: Keys) -> Iterator[Keys]:

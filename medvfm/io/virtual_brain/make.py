@@ -163,6 +163,7 @@ def _row(patient: Patient, scan: Scan, paths: Mapping[str, str]) -> dict[str, ob
         "age": patient.age,
         "age_band": f"{low}-{high}",
         "scanner": patient.scanner,
+        "plane": scan.scanner.plane,
         "text": captions.caption(patient, scan.scanner.plane, scan.ventricles_ml),
         "lesion_count": len(patient.lesions),
         "largest_lesion_mm": largest,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -69,20 +69,22 @@ class ClassificationTask:
 
     Truth is (n, T) float: 0, 1, soft, or NaN for unknown; one column a class. For multi-class and ordinal questions
     a row holds a single 1 or is unknown altogether. An answer is (T,) scores, higher for more likely.
+    `synonyms`: class to what the card calls it, for models that are asked in words.
     """
 
     classes: tuple[str, ...]
     kind: str
     unit: str
     pool: str
+    synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     name: str = "classification"
     answers: ClassVar[Literal["scores"]] = "scores"
     uses: ClassVar[frozenset[str]] = USES
     metrics: ClassVar[Mapping[str, Metric]] = estimating.METRICS
     default_metrics: ClassVar[tuple[str, ...]] = ("auroc", "auprc", "brier", "ece")
     built_in_baselines: ClassVar[Mapping[str, str]] = baselines.BUILT_IN
-    variant_metrics: ClassVar[tuple[str, ...]] = ("auroc",)
-    variant_cases: ClassVar[int] = 32
+    variant_metrics: ClassVar[tuple[str, ...]] = ("auroc", "accuracy", "balanced_accuracy")
+    variant_cases: ClassVar[int] = 10_000
     formats: ClassVar[tuple[str, ...]] = ("csv",)
 
     @property
@@ -253,7 +255,8 @@ def build(settings: TaskSettings, where: Where, card: DataCard) -> Classificatio
         raise RecipeError(f"kind {kind!r} is not of classification; {nearest(kind, KINDS)}", where=where())
     if (kind == "binary") != (len(settings.classes) == 1):
         raise RecipeError(f"kind {kind} with {len(settings.classes)} classes", where=where())
-    return ClassificationTask(settings.classes, kind, settings.unit, settings.pool)
+    said = {c: words for c, words in card.synonyms().items() if c in settings.classes}
+    return ClassificationTask(settings.classes, kind, settings.unit, settings.pool, said)
 
 
 def from_record(task: Mapping[str, object]) -> ClassificationTask:

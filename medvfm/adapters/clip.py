@@ -1,0 +1,284 @@
+"""Image-text models (BiomedCLIP, CLIP, SigLIP, or any image encoder beside any text encoder): asked in words, searched,
+and tuned on pairs of images and reports.
+
+Images and texts become vectors of one space. A class is what its prompts say; a report is found by the image that it
+describes. What is trained is two linear heads on stored outputs of both encoders (contrastive), the encoders themselves
+(lora, full, locked_image, locked_text), or a few learned words (prompt_learning).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medvfm.adapters import _clip_pairs, _clip_towers, dinov2
+from medvfm.adapters._clip_pairs import CONTRASTIVE, PairAdapter, PairSettings
+from medvfm.adapters._clip_prompts import ClassPrompts, Words
+from medvfm.core.errors import RecipeError
+from medvfm.core.options import checked
+from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reuse, Task
+from medvfm.core.recipe import AdapterSettings, Baseline, Prepare, Train
+from medvfm.models.image_text.load import load_pair
+
+_IMAGES = frozenset(
+    {
+        "prepare.size",
+        "prepare.windows",
+        "prepare.invalid",
+        "prepare.slices.axis",
+        "prepare.slices.count",
+        "prepare.slices.span",
+        "prepare.slices.pool",
+    }
+)
+_LOOP = frozenset(f"train.{key}" for key in Train.model_fields) - {
+    "train.accumulate",
+    "train.class_weights",
+    "train.balanced_sampling",
+}
+_HEADS = _IMAGES | (_LOOP - {"train.augment", "train.rates"})
+_ENCODERS = _IMAGES | _LOOP | {"adapter.stages.data"}
+_LABELS = _IMAGES | (_LOOP - {"train.augment", "train.rates", "train.loss"}) | {"train.balanced_sampling"}
+_NOT_LARGER = {
+    "train.accumulate": "gradients of small batches do not add up to those of a large one, as each pair is compared "
+    "within its batch alone; raise batch_size, and adapter.options.chunk keeps memory small"
+}
+
+
+def _both(uses: frozenset[str], *more: str) -> dict[str, frozenset[str]]:
+    return {task: uses | set(more) for task in ("classification", "retrieval")}
+
+
+METHODS = {
+    "zero_shot": Method("asked in words, nothing is trained", "nothing", _both(_IMAGES)),
+    "linear_probe": Method(
+        "logistic regression on the frozen image encoder",
+        "features",
+        {"classification": _IMAGES | {"prepare.patches", "train.class_weights"}},
+    ),
+    "knn": Method(
+        "nearest neighbours among features of the frozen image encoder",
+        "features",
+        {"classification": _IMAGES | {"prepare.patches"}},
+    ),
+    "contrastive": Method(
+        "linear heads on both frozen encoders, trained on pairs of images and texts",
+        "weights",
+        _both(_HEADS, "adapter.stages.data"),
+        frozen=frozenset({"image", "text"}),
+        never=_NOT_LARGER,
+    ),
+    "lora": Method(
+        "low-rank updates of both encoders, on pairs of images and texts",
+        "weights",
+        _both(_ENCODERS, "adapter.rank", "adapter.alpha"),
+        never=_NOT_LARGER,
+    ),
+    "full": Method(
+        "every weight of both encoders, on pairs of images and texts", "weights", _both(_ENCODERS), never=_NOT_LARGER
+    ),
+    "locked_image": Method(
+        "the text encoder alone, to images that stay as they are",
+        "weights",
+        _both(_ENCODERS - {"train.augment"}),
+        frozen=frozenset({"image"}),
+        never=_NOT_LARGER,
+    ),
+    "locked_text": Method(
+        "the image encoder alone, to texts that stay as they are",
+        "weights",
+        _both(_ENCODERS),
+        frozen=frozenset({"text"}),
+        never=_NOT_LARGER,
+    ),
+    "prompt_learning": Method(
+        "a learned context before the names of the classes (CoOp), on labels",
+        "weights",
+        {"classification": _LABELS},
+        frozen=frozenset({"image"}),
+    ),
+}
+DEFAULT_METHOD = "zero_shot"
+DEFAULT_WEIGHTS = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
+ANSWERS_ALSO = frozenset({"classification", "retrieval"})
+STAGE_OPTIONS = frozenset[str]()
+BASELINES = {
+    "probe": "a linear probe on the same frozen image encoder: what labels reach without words",
+    "untuned": "the same model before training; of a pair with random heads the mean of five draws",
+}
+DRAWS = 5
+TRAINING = {
+    "contrastive": {"epochs": 30, "batch_size": 64, "learning_rate": 1e-4, "weight_decay": 0.05},
+    "lora": {"epochs": 5, "batch_size": 64, "learning_rate": 2e-4, "weight_decay": 0.05, "warmup": 0.1},
+    "full": {"epochs": 5, "batch_size": 64, "learning_rate": 1e-5, "weight_decay": 0.1, "warmup": 0.1},
+    "locked_image": {"epochs": 10, "batch_size": 64, "learning_rate": 1e-5, "weight_decay": 0.1, "warmup": 0.1},
+    "locked_text": {"epochs": 5, "batch_size": 64, "learning_rate": 1e-5, "weight_decay": 0.1, "warmup": 0.1},
+    "prompt_learning": {"epochs": 50, "batch_size": 32, "learning_rate": 2e-3, "weight_decay": 0.0},
+}
+FROM_SCRATCH = {  # of pairs whose heads begin at random
+    "contrastive": {"epochs": 60, "batch_size": 32, "learning_rate": 1e-3},
+}
+
+
+class Options(BaseModel):
+    """What `adapter.options` may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    image: str | None = Field(None, description="an image encoder of its own, as dinov2 takes `weights`")
+    text: str | None = Field(None, description="a text encoder of its own: a folder or hub id, `embedded` or `tiny`")
+    templates: str | tuple[str, ...] | None = Field(
+        None,
+        description="a shipped set (chest_xray, ct, mr, pathology, dermatology, retina, ultrasound, general) or "
+        "sentences with {} in the place of the class; null: general",
+    )
+    prompts: dict[str, Words] = Field(
+        default_factory=dict,
+        description="class to its name or synonyms, or to {positive: [...], negative: [...]} sentences",
+    )
+    paraphrases: dict[str, Words] = Field(
+        default_factory=dict, description="the same in other words: test rows `paraphrased`"
+    )
+    temperature: float | None = Field(None, gt=0, description="fixed; null: published, and learned in training")
+    width: int = Field(128, ge=2, description="of the shared space of an assembled pair")
+    sentences: bool | None = Field(
+        None,
+        description="texts by their sentences: one is drawn each time in training, their mean answers; null: yes where "
+        "something is trained",
+    )
+    image_weight: float = Field(0.5, ge=0, le=1, description="of the loss from images to texts; ConVIRT: 0.75")
+    chunk: int = Field(32, ge=1, description="pictures or texts that go through an encoder at once")
+    context: int = Field(16, ge=1, description="prompt_learning: how many words are learned")
+    start: str | None = Field(None, description="prompt_learning: the words to begin with, such as `a photo of`")
+
+
+def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, task: Task) -> None:
+    """What this adapter cannot do, said before data are read or weights are loaded."""
+    given = checked(Options, settings.options, "clip")
+    prompts_of(given)(task)
+    if methods[0] in ("linear_probe", "knn"):
+        dinov2.refuse(settings.model_copy(update={"options": {}}), methods, prepare, task)
+        return
+    _clip_towers.refuse_attention(prepare.slices.pool, methods)
+    if methods[0] in ("zero_shot", "prompt_learning") and is_unaligned(settings):
+        raise RecipeError(
+            _clip_pairs.unaligned(settings.weights or "an assembled pair", methods[0]),
+            where="adapter.method",
+            remedy=_clip_pairs.ALIGN,
+        )
+
+
+def is_unaligned(settings: AdapterSettings) -> bool:
+    """The two encoders were not trained together, as far as their names tell."""
+    given = checked(Options, settings.options, "clip")
+    return settings.weights in ("embedded", "tiny") or given.image is not None or given.text is not None
+
+
+def prompts_of(given: Options) -> Callable[[Task], ClassPrompts | None]:
+    """The prompts of a task's classes; None for a task that asks for none."""
+
+    def of(task: Task) -> ClassPrompts | None:
+        if task.answers != "scores":
+            return None
+        return ClassPrompts.of(
+            task.classes,
+            given.templates,
+            {**getattr(task, "synonyms", {}), **given.prompts},
+            given.paraphrases,
+            exclusive=task.kind in ("multi_class", "ordinal"),
+        )
+
+    return of
+
+
+def build(
+    settings: AdapterSettings,
+    task: Task | None,
+    method: str,
+    prepare: Prepare,
+    *,
+    windows: Mapping[str, tuple[float, float]],
+    read: Mapping[Any, Any],
+    train: Train,
+    seed: int,
+) -> Adapter:
+    """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
+    given = checked(Options, settings.options, "clip")
+    pair = load_pair(
+        settings.weights or DEFAULT_WEIGHTS, image=given.image, text=given.text, size_px=_side_px(prepare), seed=seed
+    )
+    if method in ("linear_probe", "knn"):
+        patches: Literal["cls", "mean"] = "cls" if pair.aligned else "mean"
+        return dinov2.EncoderClassifier(
+            pair.image,
+            task,
+            method,
+            prepare if prepare.patches else prepare.model_copy(update={"patches": patches}),
+            settings,
+            windows=windows,
+            read=read,
+            class_weights=train.class_weights == "balanced",
+            seed=seed,
+        )
+    if task is not None:
+        _clip_pairs.refuse_unaligned(pair, method)
+    return PairAdapter(
+        pair,
+        task,
+        method,
+        prepare,
+        PairSettings(
+            loss=_loss(train),
+            image_weight=given.image_weight,
+            temperature=given.temperature,
+            sentences=given.sentences,
+            chunk=given.chunk,
+            context=given.context,
+            start=given.start,
+            rank=settings.rank or 8,
+            alpha=settings.alpha,
+            seed=seed,
+        ),
+        prompts_of(given),
+        windows=windows,
+        read=read,
+        width=given.width,
+    )
+
+
+def _loss(train: Train) -> str | None:
+    if train.loss not in (None, "clip", "siglip"):
+        raise RecipeError(f"no loss {train.loss!r} of pairs; clip or siglip", where="train.loss")
+    return train.loss
+
+
+def _side_px(prepare: Prepare) -> int | None:
+    return dinov2.side_px(prepare)
+
+
+def training(method: str, weights: str | None, given: Train, task: str = "classification") -> Record:
+    """The settings of the training loop: the recipe's, over the method's own."""
+    scratch = FROM_SCRATCH.get(method, {}) if weights in ("embedded", "tiny") else {}
+    asked = {k: v for k, v in given.given().items() if k != "loss"}
+    return {**TRAINING[method], **scratch, **asked}
+
+
+def baseline(settings: Baseline, task: Task, context: BaselineContext) -> Callable[[], Adapter] | Reuse | None:
+    """See BASELINES."""
+    if settings.name == "probe" and task.answers == "scores":
+        return lambda: context.adapter("linear_probe")
+    if settings.name == "untuned":
+        own = context.recipe.adapter
+        methods = [s.method for s in own.stages or ()] or [own.method or DEFAULT_METHOD]
+        if methods[0] not in CONTRASTIVE:
+            raise RecipeError(f"{methods[0]} trains no pair, so there is nothing untuned", where=context.where)
+        random = is_unaligned(own)
+        return Reuse(at="start", redraw=random, draws=DRAWS if random else 1)
+    return None
+
+
+def load(weights: str | None, prepare: Prepare) -> Adapter:
+    """The pair without a task, for `encode` and `encode_texts`."""
+    settings = AdapterSettings(name="clip", weights=weights)
+    return build(settings, None, "zero_shot", prepare, windows={}, read={}, train=Train(), seed=0)
