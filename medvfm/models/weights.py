@@ -28,6 +28,9 @@ TOKENIZERS = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
 )  # fmt: skip
+VOCABULARIES = (
+    "tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
+)  # fmt: skip
 SENTENCES = ("modules.json", "sentence_bert_config.json", "1_Pooling/config.json")
 _OPTIONAL = (*_EXTRAS, *TOKENIZERS, *SENTENCES)  # what a repository may lack
 
