@@ -102,8 +102,10 @@ def fetch_tokenizer(source: str) -> None:
     if Path(source).expanduser().is_dir():
         return
     repository, _, revision = source.partition("@")
+    whole = hub_file(repository, VOCABULARIES[0], revision or None)  # which needs no other vocabulary
     for name in (*TOKENIZERS, *SENTENCES):
-        hub_file(repository, name, revision or None)
+        if whole is None or name not in VOCABULARIES:
+            hub_file(repository, name, revision or None)
 
 
 def _from_hub(source: str) -> Weights:

@@ -216,3 +216,66 @@ def test_what_is_not_read_is_refused(biomed, tmp_path):
     (folder / "open_clip_pytorch_model.bin").unlink()
     with pytest.raises(WeightsError, match="holds no weights"):
         load_pair(f"local-dir:{folder}")
+
+
+def test_siglip_in_open_clips_layout(tmp_path):
+    """Attention pooling of a timm trunk, the last token of a text without causal mask, a bias beside the scale."""
+    from open_clip.model import CustomTextCLIP
+
+    vision = {"timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": "none", "image_size": 160}
+    text = {**TINY_CLIP["text_cfg"], "no_causal_mask": True, "pool_type": "last", "proj_bias": True}
+    config = {"embed_dim": 64, "vision_cfg": vision, "text_cfg": text, "init_logit_bias": -10, "custom_text": True}
+    values = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash", "interpolation": "bicubic"}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": values}))
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = CustomTextCLIP(**{k: v for k, v in config.items() if k != "custom_text"}).eval()
+    torch.save(model.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    pair, pixels, texts = load_pair(str(tmp_path)), torch.randn(1, 3, 160, 160), ["a lesion", ""]
+    assert (pair.loss, pair.bias, pair.image.contract.resize) == ("siglip", -10, "squash")
+    with torch.no_grad():
+        wanted = model.encode_image(pixels)
+        torch.testing.assert_close(pair.image_vectors(pair.image(pixels)), wanted, atol=1e-5, rtol=0)
+        tokens = open_clip.SimpleTokenizer(context_length=20)(texts)
+        torch.testing.assert_close(pair.text(pair.text.tokens(texts)), model.encode_text(tokens), atol=1e-5, rtol=0)
+        trunk = model.visual.trunk
+        place = trunk.num_prefix_tokens + 12
+        alone = trunk.forward_features(pixels)[:, place : place + 1].expand(-1, 101, -1)
+        found = pair.dense(pixels)
+        torch.testing.assert_close(found[:, :, 1, 2], trunk.forward_head(alone), atol=1e-5, rtol=0)
+    assert pair.text.projection.bias is not None and pair.text.unused() == []
+
+
+def test_a_hub_repository_in_the_cache_loads_offline(biomed, pair, tmp_path, monkeypatch):
+    """As `hf download` lays it out, without the markers of files that the repository lacks."""
+    from huggingface_hub import constants
+
+    commit, repository = "0123456789abcdef0123456789abcdef01234567", tmp_path / "models--someone--biomed"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    snapshot = shutil.copytree(biomed, repository / "snapshots" / commit)
+    (snapshot / "README.md").write_text("---\nlicense: mit\n---\n")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("medvfm.models.weights._no_network", lambda: True)
+    image, text = load_pair("hf-hub:someone/biomed").towers()
+    assert image["sha256"] == pair.towers()[0]["sha256"] and text["sha256"] == pair.towers()[1]["sha256"]
+    assert (image["weights"], image["revision"], image["licence"]) == ("hf-hub:someone/biomed", commit, "mit")
+    (snapshot / "config.json").unlink()
+    with pytest.raises(WeightsError, match="BiomedNLP-BiomedBERT"):  # whose shape the text tower has
+        load_pair("hf-hub:someone/biomed")
+
+
+def test_low_rank_updates_of_the_text_tower(pair, biomed):
+    """tuning works on text encoders too, and a learned context passes through peft's wrapper."""
+    from medvfm.models.encoders.tuning import Tuning, set_trainable
+
+    text = load_pair(str(biomed)).text
+    before = text(text.tokens(["no lesion"])).detach()
+    set_trainable(text, "lora", Tuning(rank=2), None)
+    trained = [name for name, parameter in text.named_parameters() if parameter.requires_grad]
+    assert trained and all("lora_" in name for name in trained)
+    torch.testing.assert_close(text(text.tokens(["no lesion"])), before)
+    given = text.with_context(text.token_vectors("no"), ["lesion"])
+    torch.testing.assert_close(given, before)
+    given.sum().backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in text.parameters())
