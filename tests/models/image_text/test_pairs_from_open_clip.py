@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import open_clip
@@ -191,10 +192,11 @@ def test_the_contract_is_open_clips_transform(mode, interpolation, shape, photog
     picture = np.ascontiguousarray(photograph[: shape[0], : shape[1]])
     transform = open_clip.image_transform(64, is_train=False, **values)
     wanted = transform(Image.fromarray(picture))
-    found = open_clip_contract(values, 64, "test").apply(as_pictures(picture))[0]
+    contract = replace(open_clip_contract(values, 64, "test"), eight_bit=True)
+    found = contract.normalise(contract.fit(as_pictures(picture)).half())[0]
     levels = (found - wanted).abs() * torch.tensor(values["std"]).view(3, 1, 1) * 255
-    # PIL rounds to 8 bits after each of its two passes and clips between them
-    assert levels.max() < 3 and levels.mean() < 0.4
+    # PIL's weights are whole numbers, so that a value between two levels may fall to either
+    assert levels.max() < 2.01 and levels.mean() < 0.03
 
 
 def test_weights_that_are_not_here_name_the_repository():

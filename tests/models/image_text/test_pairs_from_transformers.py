@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_image_vectors_equal_the_librarys(name, pairs, theirs, photograph, as_pi
         found = pair.image_vectors(pair.image(pair.image.contract.apply(as_pictures(picture))))
     assert found.shape == wanted.pooler_output.shape == (1, pair.image_width)
     assert cosine_similarity(found, wanted.pooler_output).min() > 0.9999
-    assert (found - wanted.pooler_output).abs().max() < 0.05  # of vectors of length 5 to 20: their pixels are 8-bit
+    assert (found - wanted.pooler_output).abs().max() < 2e-3  # PIL's weights are whole numbers: a level may differ
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip"])
@@ -94,7 +95,7 @@ def test_the_image_encoder_is_that_of_load_encoder(name, pairs, folders):
     pixels = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(alone(pixels).cls, pairs[name].image(pixels).cls)
-    assert alone.contract == pairs[name].image.contract
+    assert replace(alone.contract, eight_bit=True) == pairs[name].image.contract
     assert alone.weights_record["sha256"] == pairs[name].image.weights_record["sha256"]
 
 
