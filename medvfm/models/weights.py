@@ -28,6 +28,9 @@ TOKENIZERS = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
 )  # fmt: skip
+VOCABULARIES = (
+    "tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
+)  # fmt: skip
 SENTENCES = ("modules.json", "sentence_bert_config.json", "1_Pooling/config.json")
 _OPTIONAL = (*_EXTRAS, *TOKENIZERS, *SENTENCES)  # what a repository may lack
 
@@ -99,8 +102,10 @@ def fetch_tokenizer(source: str) -> None:
     if Path(source).expanduser().is_dir():
         return
     repository, _, revision = source.partition("@")
+    whole = hub_file(repository, VOCABULARIES[0], revision or None)  # which needs no other vocabulary
     for name in (*TOKENIZERS, *SENTENCES):
-        hub_file(repository, name, revision or None)
+        if whole is None or name not in VOCABULARIES:
+            hub_file(repository, name, revision or None)
 
 
 def _from_hub(source: str) -> Weights:

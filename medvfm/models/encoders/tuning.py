@@ -1,4 +1,4 @@
-"""Which weights of an encoder a method trains, and those weights on disk."""
+"""Which weights of an encoder, of images or of texts, a method trains, and those weights on disk."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import nn
 
 from medvfm.models import structure
 from medvfm.models.encoders.base import Encoder
+from medvfm.models.text.encoder import TextEncoder
 from medvfm.nn import state
 
-Read = Callable[[torch.Tensor], Sequence[torch.Tensor | None]]  # pixels to the features that a head uses
+Read = Callable[[Any], Sequence[torch.Tensor | None]]  # pixels (or texts) to the features that a head uses
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Tuning:
     seed: int = 0
 
 
-def set_trainable(encoder: Encoder, method: str, tuning: Tuning, read: Read) -> None:
+def set_trainable(encoder: Encoder | TextEncoder, method: str, tuning: Tuning, read: Read | None) -> None:
     """lora, last_blocks and full train the parts that they name; any other method leaves the encoder frozen.
 
     Parameters that `read` does not depend on stay frozen too: a final norm or a classifier that no head uses.
@@ -52,7 +53,7 @@ def set_trainable(encoder: Encoder, method: str, tuning: Tuning, read: Read) -> 
             parameter.requires_grad_(False)
 
 
-def restage(encoder: Encoder, before: str, method: str, tuning: Tuning, read: Read) -> None:
+def restage(encoder: Encoder | TextEncoder, before: str, method: str, tuning: Tuning, read: Read | None) -> None:
     """Go on with another method from the weights that the last one left; low-rank updates are merged in."""
     if before == "lora":
         encoder.backbone = _peft(encoder).merge_and_unload()
@@ -60,7 +61,7 @@ def restage(encoder: Encoder, before: str, method: str, tuning: Tuning, read: Re
     set_trainable(encoder, method, tuning, read)
 
 
-def save(module: nn.Module, encoder: Encoder, method: str, folder: Path) -> None:
+def save(module: nn.Module, encoder: Encoder | TextEncoder, method: str, folder: Path) -> None:
     """`model.safetensors` holds head and trained blocks; `lora/` is peft's own format, for the plain model.
 
     After several stages it holds every weight: an earlier stage may have trained what the last one froze.
@@ -72,7 +73,7 @@ def save(module: nn.Module, encoder: Encoder, method: str, folder: Path) -> None
     state.write(folder / "model.safetensors", own)
 
 
-def load(module: nn.Module, encoder: Encoder, method: str, folder: Path) -> None:
+def load(module: nn.Module, encoder: Encoder | TextEncoder, method: str, folder: Path) -> None:
     """Put back what `save` wrote."""
     if method == "lora":
         from peft import set_peft_model_state_dict
@@ -82,6 +83,6 @@ def load(module: nn.Module, encoder: Encoder, method: str, folder: Path) -> None
     state.put_trained(module, state.read(folder / "model.safetensors"))
 
 
-def _peft(encoder: Encoder) -> Any:
+def _peft(encoder: Encoder | TextEncoder) -> Any:
     """The wrapper that LoRA put around the backbone."""
     return encoder.backbone

@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from medvfm.core.errors import WeightsError, nearest
-from medvfm.models.weights import OPEN_CLIP, TOKENIZERS, Weights, fetch_tokenizer, hub_file, licence_of, read_json
+from medvfm.models.weights import (
+    OPEN_CLIP,
+    TOKENIZERS,
+    VOCABULARIES,
+    Weights,
+    fetch_tokenizer,
+    hub_file,
+    licence_of,
+    read_json,
+)
 
 CONFIG = "open_clip_config.json"
 CHECKPOINTS = (*OPEN_CLIP, "open_clip_pytorch_model.pth", "model.safetensors", "pytorch_model.bin")
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
 
 
 @dataclass(frozen=True)
@@ -44,14 +52,14 @@ class Found:
     def tokenizer_folder(self, name: str) -> Path:
         """A folder with the tokenizer `name`, looked for as text_folder looks."""
         for folder in (self.weights.folder, Path(name).expanduser()):
-            if any((folder / file).is_file() for file in _VOCABULARIES):
+            if any((folder / file).is_file() for file in VOCABULARIES):
                 return folder
         fetch_tokenizer(name)
         found = [file for file in (hub_file(name, each) for each in TOKENIZERS) if file is not None]
         if not found:
             raise WeightsError(
                 f"the tokenizer {name!r} is not on this machine", where=self.weights.source,
-                remedy=f"copy its files beside {CONFIG}: {', '.join(_VOCABULARIES)}",
+                remedy=f"copy its files beside {CONFIG}: {', '.join(VOCABULARIES)}",
             )  # fmt: skip
         return found[0].parent
 

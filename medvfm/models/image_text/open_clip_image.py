@@ -39,7 +39,7 @@ def wrap_image(visual: nn.Module, contract: InputContract, name: str, record: di
         backbone, projection, read, levels = visual, visual.attnpool, _read_resnet, _resnet_levels
         visual.attnpool = nn.Identity()
     elif isinstance(visual, VisionTransformer):
-        backbone, projection, read, levels = visual, _linear(visual.proj), _read_vit, _vit_levels
+        backbone, projection, read, levels = visual, as_layer(visual.proj), _read_vit, _vit_levels
         visual.proj, visual.output_tokens = None, True
     else:
         raise WeightsError(f"no image tower of type {type(visual).__name__} is known", where=name)
@@ -73,7 +73,7 @@ def _dense_of(backbone: Any) -> Dense | None:
     return dense.of_timm if backbone.global_pool == "token" and hasattr(attention, "qkv") else None
 
 
-def _linear(matrix: Tensor) -> nn.Linear:
+def as_layer(matrix: Tensor) -> nn.Linear:
     """x @ matrix as a layer."""
     layer = nn.Linear(matrix.shape[0], matrix.shape[1], bias=False)
     layer.weight = nn.Parameter(matrix.detach().T.contiguous())

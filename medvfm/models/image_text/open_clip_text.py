@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from medvfm.core.errors import WeightsError
 from medvfm.models.image_text.open_clip_files import Found
+from medvfm.models.image_text.open_clip_image import as_layer
 from medvfm.models.text.encoder import TextEncoder
 from medvfm.models.text.tokens import Tokenizer, TransformersTokenizer, read_tokenizer
 
@@ -43,8 +44,14 @@ class CleanedTokenizer(TransformersTokenizer):
 
 
 def wrap_text(tower: Any, found: Found, config: dict[str, Any], width: int) -> TextEncoder:
-    """A text encoder of a tower with its weights in place; `config` is its text_cfg."""
+    """A text encoder of a tower with its weights in place, taken apart; `config` is its text_cfg."""
     hugging_face = isinstance(tower, HFTextEncoder)
+    if hugging_face:
+        projection, tower.proj = tower.proj, nn.Identity()
+    else:
+        projection, tower.text_projection = tower.text_projection, None
+        if isinstance(projection, nn.Parameter):
+            projection = as_layer(projection)
     return TextEncoder(
         tower,
         tokenizer=_tokenizer(found, config),
@@ -54,6 +61,7 @@ def wrap_text(tower: Any, found: Found, config: dict[str, Any], width: int) -> T
         limit=int(config.get("context_length", 77)),
         name=found.weights.source,
         weights_record=found.weights.as_record(),
+        projection=projection,
         fill=not hugging_face,  # which masks what pads a row; the own transformer is as long as its position table
     )
 

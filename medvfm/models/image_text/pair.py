@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -55,6 +56,8 @@ class ImageTextPair(nn.Module):
         dense: Dense | None = None,
     ) -> None:
         super().__init__()
+        if aligned:  # trained on 8-bit pictures, and compared with the texts as their own processors give them
+            image.contract = replace(image.contract, eight_bit=True)
         self.image, self.text = image, text
         self.projection = nn.Identity() if projection is None else projection
         self.name, self.image_width, self.text_width = name, image_width, text.width

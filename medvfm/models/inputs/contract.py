@@ -29,7 +29,9 @@ class InputContract:
     `antialias` low-passes before shrinking, as PIL always does. `crop_rounding`: libraries differ in where the
     central crop begins when an odd number of pixels is cut (half a pixel down, or half to even). `scale` multiplies
     pictures in [0, 1] before the normalisation: 1 for nearly every model, 255 for those trained on raw 8-bit values.
-    `fill` is the grey of borders, in [0, 1]. `origin` says where these values were read.
+    `fill` is the grey of borders, in [0, 1]. `eight_bit` clips and rounds to whole 8-bit values after each side is
+    resized, as PIL and torchvision do with 8-bit pictures: features then equal those of the model's own processor, also
+    where a model reacts to half a grey level. `origin` says where these values were read.
     """
 
     size_px: tuple[int, int]
@@ -43,11 +45,13 @@ class InputContract:
     channels: int = 3
     scale: float = 1.0
     fill: float = 0.0
+    eight_bit: bool = False
     origin: str = ""
 
     def as_record(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, for run.json and for cache keys."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        record = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return record if self.eight_bit else {k: v for k, v in record.items() if k != "eight_bit"}
 
     def with_size(self, size_px: int | tuple[int, int]) -> InputContract:
         """The same contract at another size; what is cropped away stays the same share of the picture."""
@@ -95,6 +99,8 @@ class InputContract:
         """What `fit` gave, (N, 1 or channels, *size_px), to model input (N, channels, *size_px)."""
         mean = torch.tensor(self.mean, device=fitted.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=fitted.device).view(1, -1, 1, 1)
+        if self.eight_bit:  # what a cache rounded to half precision
+            fitted = _eight_bit(fitted.float())
         scaled = fitted.float() if self.scale == 1 else fitted.float() * self.scale
         return (scaled - mean).div_(std).expand(-1, self.channels, -1, -1).contiguous()
 
@@ -117,6 +123,9 @@ class InputContract:
             return pictures
         if self.interpolation == "nearest":  # PIL samples at pixel centres, which torch calls nearest-exact
             return functional.interpolate(pictures, size_px, mode="nearest-exact")
+        if self.antialias and self.eight_bit:  # across first, as PIL and torchvision
+            across = lowpass_resized(pictures, (pictures.shape[-2], size_px[1]), self.interpolation)
+            return _eight_bit(lowpass_resized(_eight_bit(across), size_px, self.interpolation))
         if self.antialias:
             return lowpass_resized(pictures, size_px, self.interpolation)
         return functional.interpolate(pictures, size_px, mode=self.interpolation, align_corners=False)
@@ -132,6 +141,11 @@ class InputContract:
         half = round if self.crop_rounding == "even" else math.floor
         top, left = half((height - self.size_px[0]) / 2), half((width - self.size_px[1]) / 2)
         return pictures[..., top : top + self.size_px[0], left : left + self.size_px[1]]
+
+
+def _eight_bit(pictures: torch.Tensor) -> torch.Tensor:
+    """The nearest of 256 values in [0, 1]."""
+    return pictures.clamp(0, 1).mul(255).round().div(255)
 
 
 def shortest_side(height: int, width: int, short_px: int) -> tuple[int, int]:

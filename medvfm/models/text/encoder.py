@@ -118,10 +118,10 @@ class TextEncoder(nn.Module):
             )
         return [*found[-count:], *structure.tail(self.backbone), self.projection]
 
-    def unused(self) -> list[nn.Parameter]:
-        """Parameters of the backbone that the text vector does not depend on."""
-        named = list(self.backbone.named_parameters())
-        lost = set(unread(self, named, lambda: [self(self.tokens(["a"]))]))
+    def unused(self, read: Callable[[list[str]], Sequence[Tensor | None]] | None = None) -> list[nn.Parameter]:
+        """Parameters of the backbone that `read` of texts never looks at; the text vector where it is None."""
+        named, texts = list(self.backbone.named_parameters()), ["a text"]
+        lost = set(unread(self, named, lambda: [self(self.tokens(texts))] if read is None else read(texts)))
         return [parameter for name, parameter in named if name in lost]
 
     def _padded(self, rows: list[list[int]]) -> dict[str, Tensor]:

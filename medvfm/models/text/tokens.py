@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medvfm.core.errors import WeightsError
+from medvfm.models.weights import VOCABULARIES
 
 
 class Tokenizer(Protocol):
@@ -69,6 +70,11 @@ def read_tokenizer(folder: Path, source: str) -> Any:
 
     from medvfm.models.encoders.from_transformers import quiet
 
+    # Without a vocabulary transformers gives a tokenizer to which every word is unknown, and says nothing.
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise WeightsError(
+            "it has no tokenizer", where=source, remedy=f"copy the model's own beside its weights: {VOCABULARIES[0]}"
+        )
     try:
         with quiet():
             return AutoTokenizer.from_pretrained(

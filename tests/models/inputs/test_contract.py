@@ -75,3 +75,16 @@ def test_what_is_no_batch_of_pictures_is_refused():
         InputContract((8, 8)).apply(torch.rand(1, 8, 8))
     with pytest.raises(ValueError, match="H, W"):
         InputContract((8, 8)).apply(torch.rand(1, 2, 8, 8))
+
+
+def test_eight_bit_values_survive_a_cache_in_half_precision():
+    pictures = torch.rand(2, 1, 50, 70)
+    plain = InputContract((32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
+    rounded = InputContract((32, 32), mean=(0.5,) * 3, std=(0.5,) * 3, eight_bit=True)
+    fitted = rounded.fit(pictures)
+    assert torch.equal(fitted, (fitted * 255).round() / 255)
+    assert torch.equal(rounded.normalise(fitted), rounded.normalise(fitted.half()))
+    assert (fitted - plain.fit(pictures)).abs().max() < 8 / 255  # noise overshoots between the two sides
+    assert (
+        "eight_bit" not in plain.as_record() and rounded.as_record()["eight_bit"] is True
+    )  # old records stay as they are
