@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 WORDS = {
-    "action": "retrieved the matching case of every query",
+    "action": "searched for the matching case of each query",
     "holds": "Cases with a text",
     "convention": "Every case is a query, and its candidates are all cases of the split (with folds, of its own fold), "
     "ranked by the inner product of unit vectors. A candidate is right where its text is that of the query, apart from "
