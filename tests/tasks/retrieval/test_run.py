@@ -1,4 +1,4 @@
-"""A whole run of retrieval, by a trial adapter whose vectors say how bright a picture is and which level a text names."""
+"""A whole run of retrieval, by a trial adapter of pictures by their brightness and texts by the level they name."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def study(tmp_path):
 def recipe(study, options=None, method="pairs", **changes):
     adapter = {"name": "trial_pairs", "method": method}
     task = {"name": "retrieval", **({} if options is None else {"options": options})}
-    return study.recipe(**({"task": task, "adapter": adapter, "evaluate": {"confidence": {"resamples": 100}}} | changes))
+    return study.recipe(
+        **({"task": task, "adapter": adapter, "evaluate": {"confidence": {"resamples": 100}}} | changes)
+    )
 
 
 def run(study, out, **changes):

@@ -30,7 +30,9 @@ def build(view: View) -> Markup | None:
         edges = np.arange(n + 1) + 0.5
         shown = axes.pcolormesh(edges, edges, values, cmap=BLUES, rasterized=True)
         rows, columns = np.nonzero(right)
-        axes.plot(columns + 1, rows + 1, ls="none", marker="s", ms=max(2.5, 90 / n), mfc="none", mec=svg.ORANGE, mew=1.1)
+        axes.plot(
+            columns + 1, rows + 1, ls="none", marker="s", ms=max(2.5, 90 / n), mfc="none", mec=svg.ORANGE, mew=1.1
+        )
         ticks = [k for k in (1, *range(5, n + 1, 5)) if k <= n]
         axes.set(xlabel="Image", ylabel="Text", xticks=ticks, yticks=ticks, aspect="equal")
         axes.invert_yaxis()
