@@ -43,6 +43,8 @@ class Queries:
         if table is None:
             return None
         mine = table["baseline"].isna() if baseline is None else table["baseline"] == baseline
+        if "task" in table:
+            mine &= table["task"] == view.task.get("name")
         rows = table[mine & (table["split"] == view.split) & (table["target"] == target)]
         wide = _wide(rows)
         if wide is None or not len(wide):
