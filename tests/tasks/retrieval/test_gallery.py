@@ -183,3 +183,12 @@ def test_a_vector_that_is_not_finite_is_refused_by_its_case():
     images[1, 0] = np.nan
     with pytest.raises(PredictionError, match="c1: the vector of the image"):
         collected(cases("tuv"), images, vectors(3))
+
+
+def test_what_is_right_between_images_is_said_where_it_is_asked():
+    plain, asked = (RetrievalTask(same=same).describe() for same in (None, "body_part"))
+    assert "image to image" not in plain["words"]["convention"].lower()
+    assert "where body part is the same" in asked["words"]["convention"]
+    assert asked["targets"][-1] == "image_to_image" and "image_to_image" not in plain["targets"]
+    for said in (plain, asked):
+        assert "The gallery is held fixed when patients are resampled" in said["words"]["convention"]
