@@ -11,6 +11,8 @@ from medvfm.core.case import Case
 from medvfm.core.errors import PredictionError
 from medvfm.core.metric_spec import parse
 from medvfm.core.protocols import Points
+from medvfm.core.recipe import Baseline
+from medvfm.statistics.estimand import mean_of_draws
 from medvfm.tasks.per_case_task import ListedCases
 from medvfm.tasks.retrieval import gallery, ranked_queries
 from medvfm.tasks.retrieval.task import METRICS, RetrievalTask
@@ -126,7 +128,7 @@ def test_texts_dealt_anew_find_on_average_what_chance_gives():
     given, images = cases([f"text {i}" for i in range(n)], plane=plane), vectors(n)
     found = collected(given, images, images, RetrievalTask(within=("plane",)))
     rng = np.random.default_rng(0)
-    draws = [ranked_queries.permuted(found, rng) for _ in range(400)]
+    draws = [ranked_queries.permuted(found, rng) for _ in range(250)]
     for column in range(2):
         mean = {name: np.mean([d.values[name][:, column] for d in draws], axis=0) for name in found.values}
         assert mean["recall@k=1"].mean() == pytest.approx(1 / n, abs=0.02)
@@ -192,3 +194,20 @@ def test_what_is_right_between_images_is_said_where_it_is_asked():
     assert asked["targets"][-1] == "image_to_image" and "image_to_image" not in plain["targets"]
     for said in (plain, asked):
         assert "The gallery is held fixed when patients are resampled" in said["words"]["convention"]
+
+
+def test_the_model_less_the_mean_of_draws_is_paired():
+    """As the engine makes rows of a baseline that rearranges."""
+    task = RetrievalTask(within=("plane",))
+    given, images = cases([f"text {i}" for i in range(30)], plane=list("aab") * 10), vectors(30)
+    found = collected(given, images, images, task)
+    made = task.baseline(Baseline(name="texts_permuted"), None)
+    assert task.baseline(Baseline(name="blind"), None) is None
+    draws = [made.rearrange(found, np.random.default_rng([0, n])) for n in range(made.draws)]
+    for of in (lambda p: p, lambda p: task.views(p)["within plane"]):
+        each = [task.estimands(of(draw), SPECS, Points()) for draw in draws]
+        for mine, *theirs in zip(task.estimands(of(found), SPECS, Points()), *each, strict=True):
+            mean = mean_of_draws(theirs, found.patients)
+            assert mean.value == pytest.approx(np.mean([e.value for e in theirs]))
+            assert mean.notes[0] == "the mean of 20 draws"
+            assert mine.minus(mean).value == pytest.approx(mine.value - mean.value)
