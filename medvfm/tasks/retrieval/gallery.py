@@ -54,10 +54,10 @@ class Gallery:
         that it keeps the texts that it has.
         """
         whole = self if rng is None else self.dealt(rng.permutation(len(self.words)))
-        found = whole._of(specs, targets, None)
+        found = whole._of(specs, targets, [np.arange(len(self.words))])
         for column, groups in self.columns.items():
             part = self if rng is None else self.dealt(_within(groups, rng))
-            inner = part._of([s for s in specs if s.metric.takes == "ranks"], targets, groups)
+            inner = part._of([s for s in specs if s.metric.takes == "ranks"], targets, _parts(groups))
             found |= {f"{name}{WITHIN}{column}": values for name, values in inner.items()}
         return found
 
@@ -69,18 +69,21 @@ class Gallery:
             return None
         return self.by_text if target == TEXT_TO_IMAGE else self.by_text.T, equal(self.words)
 
-    def _of(self, specs: Sequence[MetricSpec], targets: Sequence[str], groups: Array | None) -> dict[str, Array]:
+    def _of(self, specs: Sequence[MetricSpec], targets: Sequence[str], parts: Sequence[Array]) -> dict[str, Array]:
+        """Name to (n, T), each of `parts` (rows of cases) searched alone; a case in no part has no candidates."""
         n = len(self.words)
         found = {name: np.full((n, len(targets)), np.nan) for name in (*(s.name for s in specs), *MEASURED)}
         for column, target in enumerate(targets):
             pair = self.similarity_and_right(target)
             if pair is None:
                 continue
-            among = np.ones((n, n), dtype=bool) if groups is None else equal(groups)
-            if target == IMAGE_TO_IMAGE:
-                np.fill_diagonal(among, False)
-            for name, values in measured(*pair, among, specs).items():
-                found[name][:, column] = values
+            for name in (RIGHT, CANDIDATES):
+                found[name][:, column] = 0
+            for rows in parts:
+                similarity, right = (matrix[np.ix_(rows, rows)] for matrix in pair)
+                among = np.ones_like(right) if target != IMAGE_TO_IMAGE else ~np.eye(len(rows), dtype=bool)
+                for name, values in measured(similarity, right, among, specs).items():
+                    found[name][rows, column] = values
             for spec in specs:
                 if spec.metric.takes == "cosine" and target == TEXT_TO_IMAGE:
                     pairs = torch.from_numpy(np.diagonal(pair[0]).copy())
@@ -134,10 +137,14 @@ def numbered(values: Sequence[str]) -> Array:
 def _within(groups: Array, rng: np.random.Generator) -> Array:
     """(n,) an order by chance in which every row stays with those that share its value; rows without one stay."""
     order = np.arange(len(groups))
-    for value in np.unique(groups[groups >= 0]):
-        rows = np.flatnonzero(groups == value)
+    for rows in _parts(groups):
         order[rows] = rng.permutation(rows)
     return order
+
+
+def _parts(groups: Array) -> list[Array]:
+    """The rows of each known value."""
+    return [np.flatnonzero(groups == value) for value in np.unique(groups[groups >= 0])]
 
 
 def equal(numbers: Array) -> Array:

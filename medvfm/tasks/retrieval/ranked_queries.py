@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,7 +27,10 @@ def joined(parts: Sequence[RankedQueries]) -> RankedQueries:
     """Several folds' queries, each with the gallery of its fold."""
     whole = per_case.joined(parts)
     galleries = tuple(gallery for part in parts for gallery in part.galleries)
-    return RankedQueries(**_fields(whole), galleries=galleries, specs=parts[0].specs)
+    return RankedQueries(
+        whole.ids, whole.patients, whole.fold, whole.targets, whole.values, whole.present, whole.table, whole.groups,
+        whole.has_size, galleries, parts[0].specs,
+    )  # fmt: skip
 
 
 def permuted(predictions: RankedQueries, rng: np.random.Generator) -> RankedQueries:
@@ -74,7 +76,3 @@ def notes(predictions: PerCaseValues, spec: MetricSpec, column: int) -> list[str
 
 def _of_column(predictions: PerCaseValues, ending: str) -> dict[str, Array]:
     return {name.removesuffix(ending): values for name, values in predictions.values.items() if name.endswith(ending)}
-
-
-def _fields(values: PerCaseValues) -> dict[str, Any]:
-    return {entry.name: getattr(values, entry.name) for entry in fields(PerCaseValues)}

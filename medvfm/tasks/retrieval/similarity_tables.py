@@ -128,7 +128,7 @@ def _numbers(rows: GivenTable, queries: Sequence[str], candidates: Sequence[str]
         if len(bad):
             query = rows.frame["case_id"].iloc[bad[0]]
             empty = bool(is_unknown(cells.iloc[bad[0]]))
-            what = "there is no similarity" if empty else f"{cells.iloc[bad[0]]!r} is no similarity"
+            what = "there is no similarity" if empty else f"{cells.iloc[bad[0]]} is no similarity"
             row = int(str(rows.frame.index[bad[0]]))
             raise PredictionError(f"{what} of query {query!r} and candidate {column!r}", where=rows.place(row))
         found[:, place] = numbers

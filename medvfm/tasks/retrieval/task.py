@@ -38,7 +38,7 @@ from medvfm.tasks.per_case_task import PerCaseTask
 from medvfm.tasks.retrieval import gallery, gallery_pictures, ranked_queries, similarity_tables
 from medvfm.tasks.retrieval.gallery import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, SAME_TEXT, TEXT_TO_IMAGE
 from medvfm.tasks.retrieval.ranked_queries import RankedQueries
-from medvfm.tasks.retrieval.words import WORDS
+from medvfm.tasks.retrieval.words import SAME, WORDS
 
 USES: frozenset[str] = frozenset()
 METRICS = retrieval.METRICS
@@ -175,8 +175,12 @@ class RetrievalTask(PerCaseTask):
         return gallery_pictures.write(predictions, seen) if isinstance(predictions, RankedQueries) else {}
 
     def describe(self) -> Record:
-        options: Record = {"within": list(self.within)} | ({"same": self.same} if self.same is not None else {})
-        return super().describe() | {"targets": list(self.targets), "options": options}
+        found = super().describe() | {"targets": list(self.targets), "options": {"within": list(self.within)}}
+        if self.same is not None:
+            found["options"]["same"] = self.same
+            column = "their text" if self.same == SAME_TEXT else self.same.replace("_", " ")
+            found["words"]["convention"] += f" {SAME.format(column)}"
+        return found
 
 
 def _estimand(predictions: PerCaseValues, spec: MetricSpec, column: int) -> Estimand:

@@ -43,6 +43,8 @@ class Queries:
         if table is None:
             return None
         mine = table["baseline"].isna() if baseline is None else table["baseline"] == baseline
+        if "task" in table:
+            mine &= table["task"] == view.task.get("name")
         rows = table[mine & (table["split"] == view.split) & (table["target"] == target)]
         wide = _wide(rows)
         if wide is None or not len(wide):
@@ -57,7 +59,7 @@ class Queries:
 
     def chance(self, k: np.ndarray) -> np.ndarray:
         """(m,) the same for candidates in an order by chance."""
-        counts = (torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in (self.right, self.candidates, k))
+        counts = (torch.tensor(np.array(a, dtype=np.float64)) for a in (self.right, self.candidates, k))
         return self._mean(np.ones((1, len(self.rank))), retrieval.chance(*counts).numpy())[0]
 
     def band(self, k: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray] | None:
