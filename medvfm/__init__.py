@@ -24,6 +24,7 @@ _PUBLIC = {
     "load_recipe": "core.recipe",
     "run": "pipeline",
     "predict": "pipeline.predicting",
+    "search": "pipeline.searching",
     "evaluate": "pipeline",
     "load_adapter": "pipeline",
 }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medvfm.adapters import _clip_towers as towers
-from medvfm.adapters import _clip_words
+from medvfm.adapters import _clip_words, dinov2
 from medvfm.adapters._clip_prompts import Asked, ClassPrompts
 from medvfm.adapters._clip_towers import IMAGE, TEXT, SharedSpace
 from medvfm.core.case import Case
@@ -156,6 +156,13 @@ class PairAdapter:
         whole, rest = flat[: len(texts)], flat[len(texts) :].split([len(each) for each in parts])
         padded = nn.utils.rnn.pad_sequence(list(rest), batch_first=True)
         return {"whole": whole, "parts": padded, "count": torch.tensor([[float(len(each))] for each in parts])}
+
+    def tower_features(self, tower: str) -> tuple[str, str] | None:
+        """Those of `linear_probe` and `knn`, where the encoder has no summary but the mean; see core.capabilities."""
+        image = self.pair.image
+        if tower != IMAGE or image.staged or not image.name.startswith(("embedded", "tiny")):
+            return None
+        return dinov2.features_key(image, self.preparer, "mean"), "slices"
 
     def tower_key(self, tower: str) -> str:
         return towers.tower_key(self.module, tower, {"version": 1})
@@ -417,7 +424,7 @@ class PairAdapter:
             },
             "aligned": pair.aligned,
             "loss": self._loss if self.method in CONTRASTIVE else None,
-            "scale": float(self.module.scale),
+            "scale": float(self.module.scale.detach()),
             "parameters": state.count(self.module),
         }
         if self._prompts is not None:

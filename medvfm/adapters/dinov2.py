@@ -128,6 +128,18 @@ def padded(vectors: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, t
     return nn.utils.rnn.pad_sequence(list(parts), batch_first=True), mask
 
 
+def features_key(encoder: Encoder, preparer: SliceStackPreparer, patches: str) -> str:
+    """Names what features of pictures depend on: weights, input contract, preparation and pooling of patches."""
+    parts = [
+        encoder.weights_record["sha256"],
+        encoder.weights_record.get("features"),
+        encoder.contract.as_record(),
+        preparer.key(),
+        patches,
+    ]
+    return f"{encoder.name}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]}"
+
+
 class EncoderClassifier:
     """An encoder adapted to one question by one method. See core.protocols.Adapter."""
 
@@ -192,15 +204,7 @@ class EncoderClassifier:
     # features of the frozen encoder
 
     def features_key(self) -> str:
-        encoder = self.module.encoder
-        parts = [
-            encoder.weights_record["sha256"],
-            encoder.weights_record.get("features"),
-            encoder.contract.as_record(),
-            self.preparer.key(),
-            self.module.patches,
-        ]
-        return f"{encoder.name}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]}"
+        return features_key(self.module.encoder, self.preparer, self.module.patches)
 
     @torch.inference_mode()
     def embed(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -105,8 +105,13 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="folder for the answers")],
     format: Annotated[
-        str | None, typer.Option(help="csv for scores; nifti (default), dicom-seg or png for masks")
+        str | None,
+        typer.Option(
+            help="csv for scores; nifti (default), dicom-seg or png for masks; parquet, safetensors for vectors"
+        ),
     ] = None,
+    query: Annotated[str | None, typer.Option(help="rank the images by these words")] = None,
+    like: Annotated[Path | None, typer.Option(help="rank the images by how alike they are to this one")] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="table of boxes or points, or folder of masks, for a prompted model")
     ] = None,
@@ -114,20 +119,30 @@ def predict(
     device: Device = None,
     strict: Strict = False,
 ) -> None:
-    """Ask a finished run about new images: medvfm predict runs/lesion scans/series1 --out answers"""
-    from medvfm.pipeline import predicting
+    """Ask a finished run about new images: medvfm predict runs/lesion scans/series1 --out answers
 
-    found = predicting.predict(
-        run, inputs, out, form=format, prompts=prompts, overwrite=overwrite, device=device, strict=strict
-    )
-    left_out, unlike = found.attrs["left_out"], found.attrs["unlike"]
+    A run of image and text searches: medvfm predict runs/reports scans --query "pleural effusion" --out found
+    """
+    from medvfm.pipeline import predicting, searching
+
+    how: dict[str, Any] = {"overwrite": overwrite, "device": device, "strict": strict}
+    written = out / "predictions.csv"
+    if query is not None or like is not None:
+        table = searching.search(run, inputs, out, query=query, like=like, **how)
+        left_out, unlike = table.attrs["left_out"], table.attrs["unlike"]
+    elif format in searching.EXPORTS:
+        vectors = searching.export(run, inputs, out, format, **how)
+        left_out, unlike, written = vectors.left_out, vectors.unlike, out / f"embeddings.{format}"
+    else:
+        table = predicting.predict(run, inputs, out, form=format, prompts=prompts, **how)
+        left_out, unlike = table.attrs["left_out"], table.attrs["unlike"]
     for name, reason in unlike:
         print(f"unlike the training images: {name}: {reason}", file=sys.stderr)
     for name, reason in left_out:
         print(f"left out: {name}: {reason}", file=sys.stderr)
     ends = [f"{len(left_out)} inputs left out"] * bool(left_out)
     ends += [f"{len(unlike)} unlike the training images"] * bool(unlike)
-    print("; ".join([str(out / "predictions.csv"), *ends]))
+    print("; ".join([str(written), *ends]))
 
 
 @app.command()

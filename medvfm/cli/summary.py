@@ -61,12 +61,18 @@ def _write(console: Console, directory: Path) -> None:
         marked("warning", warning, "yellow")
     if len(found.warnings) > MOST_WARNINGS:
         marked("warning", f"{len(found.warnings) - MOST_WARNINGS} more in the report", "yellow")
-    numbers = headline.main_numbers(view, found)
-    if numbers.rows:
-        notes = list(dict.fromkeys(part for note in numbers.notes for part in _parts(note)))
-        console.print(_table(numbers, notes))
-        for number, note in enumerate(notes, 1):
-            marked(_mark(number), note, "dim")
+    for one in (view, *view.further):
+        said = found if one is view else headline.build(one)
+        if one is not view:
+            console.print(Text(f"{said.before} ").append(said.number, style="bold").append(said.after))
+            if said.comparison:
+                paragraph(said.comparison)
+        numbers = headline.main_numbers(one, said)
+        if numbers.rows:
+            notes = list(dict.fromkeys(part for note in numbers.notes for part in _parts(note)))
+            console.print(_table(numbers, notes))
+            for number, note in enumerate(notes, 1):
+                marked(_mark(number), note, "dim")
     console.print(Text(f"report: {directory / 'report.html'}"), soft_wrap=True)
 
 

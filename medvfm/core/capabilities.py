@@ -81,6 +81,16 @@ class TowerAdapter(Protocol):
 
 
 @runtime_checkable
+class FeatureSharingAdapter(Protocol):
+    """What an adapter has besides whose tower gives what a method on features stores, so that nothing is encoded
+    twice."""
+
+    def tower_features(self, tower: str) -> tuple[str, str] | None:
+        """`features_key` of that method, and which of the tower's outputs it stores; None where they differ."""
+        ...
+
+
+@runtime_checkable
 class GroupedAdapter(Protocol):
     """What an adapter has besides whose parts may learn at different rates (`train.rates`)."""
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import TowerAdapter
+from medvfm.core.capabilities import FeatureSharingAdapter, TowerAdapter
 from medvfm.core.case import Case
 from medvfm.core.item import Item
 from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import RunContext
-from medvfm.io.cache import ArrayCache
+from medvfm.io.cache import ArrayCache, FeatureStore
 
 BATCH_CASES = 8
 
@@ -37,13 +37,16 @@ class TowerOutputs:
         for tower in self._frozen:
             keys = [self._key(tower, store, case, files) for case, files in store.keyed]
             missing = {key: row for row, key in enumerate(keys) if key and self._listed(key) is None}
-            rows = list(missing.items())
+            shared = self._shared(tower, store, missing)
+            rows = [(key, row) for key, row in missing.items() if key not in shared]
             starts = range(0, len(rows), BATCH_CASES)
             for start in context.console.track(starts, len(starts), f"{tower} tower: outputs computed"):
                 part = rows[start : start + BATCH_CASES]
                 items = [store.item(row, for_training=True, with_truth=False) for _, row in part]
-                for (key, _), arrays in zip(part, self._computed(tower, items), strict=True):
+                computed = self._computed(tower, items)
+                for (key, _), arrays in zip(part, computed, strict=True):
                     self._put(key, arrays)
+                self._share(tower, store, [row for _, row in part], computed)
 
     def added(self, item: Item, store: CaseStore, row: int) -> Item:
         """The item of a row with the outputs of the frozen towers, and without the arrays that these were made of."""
@@ -67,6 +70,33 @@ class TowerOutputs:
         if key:
             self._put(key, arrays)
         return arrays
+
+    def _shared(self, tower: str, store: CaseStore, missing: Mapping[str, int]) -> set[str]:
+        """Keys whose outputs are there already as features of the same encoder, which are taken over."""
+        place = self._features_of(tower)
+        if place is None:
+            return set()
+        features_key, name = place
+        files = {key: store.keyed[row][1] for key, row in missing.items()}
+        found = FeatureStore(features_key).get([content for content in files.values() if content])
+        taken = {key: found[content] for key, content in files.items() if content in found}
+        for key, row in taken.items():
+            self._put(key, {name: row})
+        return set(taken)
+
+    def _share(
+        self, tower: str, store: CaseStore, rows: Sequence[int], computed: Sequence[Mapping[str, Array]]
+    ) -> None:
+        """Outputs as features, for a probe on the same encoder."""
+        place = self._features_of(tower)
+        if place is not None:
+            contents = [store.keyed[row][1] for row in rows]
+            values = [arrays[place[1]] for arrays in computed]
+            FeatureStore(place[0]).put({c: v for c, v in zip(contents, values, strict=True) if c})
+
+    def _features_of(self, tower: str) -> tuple[str, str] | None:
+        sharing = isinstance(self._adapter, FeatureSharingAdapter)
+        return self._adapter.tower_features(tower) if sharing else None  # type: ignore[attr-defined]
 
     def _computed(self, tower: str, items: Sequence[Item]) -> list[dict[str, Array]]:
         with torch.inference_mode():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -59,6 +61,13 @@ def write(path: Path, weights: dict[str, torch.Tensor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     save_file({n: w.contiguous() for n, w in weights.items()}, beside)
+    beside.replace(path)
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """The same of NumPy arrays, with words about them."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    save_arrays({n: np.ascontiguousarray(a) for n, a in arrays.items()}, beside, metadata)
     beside.replace(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from medvfm import lookup
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError, RunError, nearest
 from medvfm.core.image import Image
+from medvfm.core.protocols import Record
 from medvfm.engine import predict as engine_predict
 from medvfm.engine import saved_model
 from medvfm.engine.plan import Plan
@@ -45,46 +47,70 @@ def predict(
 
     `attrs` of the table holds what else is to be known: `left_out` and `unlike`, both (input, reason).
     """
-    directory = run.directory if isinstance(run, Run) else Path(run)
-    weights, record = directory / "weights", run_directory.read_record(directory)
-    found = saved_model.describe(weights)
-    planned = planning.plan(saved_model.recipe_of(found, directory, None if prompts is None else Path(prompts)))
-    task, chosen = planned.task, _form(form, planned.task.formats)
-    path = _free_table(None if out is None else Path(out), chosen, overwrite=overwrite)
-    inputs, ready = _inputs(images, planned, console or Console())
-    if not inputs.cases:
-        name, reason = (inputs.left_out or [("images", "nothing was given")])[0]
-        raise DataError(reason, where=name)
-    if strict and inputs.left_out:
-        raise DataError(inputs.left_out[0][1], where=inputs.left_out[0][0])
-    adapters = saved_model.restore(weights, found, planned.model.make)
-    model = engine_predict.Model(
-        adapters,
-        task,
-        saved_model.points_of(found),
-        saved_model.name_of(found),
-        record.get("data", {}).get("inputs") or {},
-    )
+    finished = Finished.of(run, prompts)
+    chosen = _form(form, finished.planned.task.formats)
+    path = free_table(None if out is None else Path(out), overwrite=overwrite, needed=chosen != "csv")
+    inputs, ready = finished.inputs(images, console or Console(), strict=strict)
+    model = finished.model()
     folder = path.parent if path is not None else Path()
     answered = engine_predict.predict(
         model,
         inputs.cases,
-        engine_predict.InputReader(adapters[0].preparer, ready),
+        engine_predict.InputReader(model.adapters[0].preparer, ready),
         folder,
         chosen,
         where.context(folder, device, strict, console or Console()),
     )
     if path is not None:
-        run_directory.write_table(path, _readable(answered.table))
+        run_directory.write_table(path, readable(answered.table))
     answered.table.attrs |= {"left_out": [*inputs.left_out, *answered.left_out], "unlike": answered.unlike}
     return answered.table
 
 
-def _free_table(out: Path | None, form: str, *, overwrite: bool) -> Path | None:
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A finished run that is asked about new images: its plan, its weights' folder with what adapter.json says, and
+    its record."""
+
+    planned: Plan
+    weights: Path
+    found: Record
+    record: Record
+
+    @classmethod
+    def of(cls, run: str | Path | Run, prompts: str | Path | None = None) -> Finished:
+        directory = run.directory if isinstance(run, Run) else Path(run)
+        weights, record = directory / "weights", run_directory.read_record(directory)
+        found = saved_model.describe(weights)
+        recipe = saved_model.recipe_of(found, directory, None if prompts is None else Path(prompts))
+        return cls(planning.plan(recipe), weights, found, record)
+
+    def model(self) -> engine_predict.Model:
+        """The trained model, loaded."""
+        return engine_predict.Model(
+            saved_model.restore(self.weights, self.found, self.planned.model.make),
+            self.planned.task,
+            saved_model.points_of(self.found),
+            saved_model.name_of(self.found),
+            self.record.get("data", {}).get("inputs") or {},
+        )
+
+    def inputs(self, images: object, console: Console, *, strict: bool) -> tuple[input_cases.Inputs, dict[str, Image]]:
+        """Cases of what a user hands in, and the images that are in memory already, by case_id."""
+        inputs, ready = _inputs(images, self.planned, console)
+        if not inputs.cases:
+            name, reason = (inputs.left_out or [("images", "nothing was given")])[0]
+            raise DataError(reason, where=name)
+        if strict and inputs.left_out:
+            raise DataError(inputs.left_out[0][1], where=inputs.left_out[0][0])
+        return inputs, ready
+
+
+def free_table(out: Path | None, *, overwrite: bool, needed: bool = False) -> Path | None:
     """Where predictions.csv goes; answers that lie there are never overwritten unasked."""
     if out is None:
-        if form != "csv":
-            raise RecipeError("masks are files, and there is no folder for them", where="out", remedy="give `out`")
+        if needed:
+            raise RecipeError("these answers are files, and there is no folder for them", where="out", remedy="give it")
         return None
     path = out / "predictions.csv"
     if path.exists() and not overwrite:
@@ -107,7 +133,7 @@ def _inputs(given: object, planned: Plan, console: Console) -> tuple[input_cases
     return input_cases.given([path for path in paths if path not in cards], named, roles), images
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Numbers with six significant digits: what lies beyond is noise of the machine. Decisions were made before."""
     numbers = table.select_dtypes("float").columns
     return table.assign(**{name: table[name].map(lambda v: float(f"{v:.6g}")) for name in numbers})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from medvfm.io.run_directory import write_text
 from medvfm.report import headline, markup, run_view, sections, text
@@ -22,6 +23,7 @@ COMMON = (
     PageSection(140, numbers.TITLE, numbers.build, of_model=True),
     PageSection(150, record.TITLE, record.build),
 )
+AFTER_TASKS = 110  # sections from here on are about the data and the model, whatever was asked
 PAGES = {"card": "dataset"}  # folders of records that have a page of their own, by their kind
 
 
@@ -35,17 +37,9 @@ def render(directory: Path) -> Path:
 
 def page(found: run_view.View) -> str:
     """The whole document."""
-    built = [(section, section.build(found)) for section in _sections(found)]
-    shown = [
-        {
-            "id": section.id,
-            "title": section.title,
-            "body": body,
-            "oracle": found.oracle is not None and section.of_model,
-        }
-        for section, body in built
-        if body is not None
-    ]
+    shown = _built(found, _sections(found))
+    last = next((n for n, part in enumerate(shown) if part["order"] >= AFTER_TASKS), len(shown))
+    shown[last:last] = [part for other in found.further for part in _further(other)]
     record, head = found.record, headline.build(found)
     return (
         markup.fragment(
@@ -67,6 +61,34 @@ def page(found: run_view.View) -> str:
         )
         + "\n"
     )
+
+
+def _built(found: run_view.View, of: Sequence[PageSection]) -> list[dict[str, Any]]:
+    """What the template shows of each section that has something to show."""
+    built = [(section, section.build(found)) for section in of]
+    return [
+        {
+            "id": section.id,
+            "order": section.order,
+            "title": section.title,
+            "body": body,
+            "oracle": found.oracle is not None and section.of_model,
+        }
+        for section, body in built
+        if body is not None
+    ]
+
+
+def _further(found: run_view.View) -> list[dict[str, Any]]:
+    """A further task that the same model answered: its answer and numbers, then its own sections."""
+    name = str(found.task.get("name"))
+    called = text.title(name.replace("_", " "))
+    head = headline.build(found)
+    numbers = headline.main_numbers(found, head)
+    first = {"id": name, "title": called, "body": markup.fragment("further_task", head=head, table=numbers)}
+    own = [section for section in COMMON if section.of_model]
+    parts = _built(found, sorted([*own, *_in_folder(name)], key=lambda section: section.order))
+    return [first, *(part | {"id": f"{name}-{part['id']}", "title": f"{called}: {part['title']}"} for part in parts)]
 
 
 def _sections(found: run_view.View) -> list[PageSection]:

@@ -21,6 +21,7 @@ MACRO, MEAN = "macro", "mean"
 VOLUMES = {"MR", "CT", "PT", "NM"}  # modalities
 WHOLE = (None, MACRO, MEAN)  # targets of rows that stand for all classes or structures
 ORACLE = "oracle prompt: "
+OTHERWISE = {"shots", "wording", "paraphrased"}  # groups of the same cases, answered after other training or words
 Row = Mapping[str, Any]
 EMPTY: dict[str, Any] = dict.fromkeys(
     ("target", "split", "group", "baseline", "value", "low", "high", "method", "positives", "better", "note")
@@ -93,7 +94,8 @@ class View:
 
     def subgroups(self, **wanted: Any) -> list[Row]:
         """Rows of groups of cases: `sex=F`. Those of all cases among fewer candidates (`within plane`) are none."""
-        return [r for r in self.rows(group=..., **wanted) if "=" in str(r.get("group") or "") and not is_variant(r)]
+        found = [r for r in self.rows(group=..., **wanted) if "=" in str(r.get("group") or "")]
+        return [r for r in found if not is_variant(r) and group_name(r) not in OTHERWISE]
 
     def variants(self, **wanted: Any) -> list[Row]:
         """Rows of everyone under another prompt: `box_jitter_px=5`."""
@@ -104,6 +106,17 @@ class View:
         """The task's section of the record; of several tasks the first."""
         several = self.record.get("tasks") or [{}]
         return self.part("task") or several[0]
+
+    @cached_property
+    def further(self) -> list[View]:
+        """This run as each of its further tasks sees it: its words, pictures and thresholds, its rows and tables."""
+        listed = (self.record.get("tasks") or [])[1:]
+        return [self._of(task) for task in listed]
+
+    def _of(self, task: Mapping[str, Any]) -> View:
+        record = {k: v for k, v in self.record.items() if k not in ("tasks", "answer")} | dict(task) | {"task": task}
+        tables = load_tables(self.directory, str(task.get("name")))
+        return View(self.directory, record, *tables)
 
     def word(self, name: str) -> str | None:
         """What the task calls something, by `NAME_KIND` or else `NAME` of its words; None where it has no word."""
@@ -184,9 +197,14 @@ class View:
         return next((r.get("value") for r in self.rows(metric=metric, **wanted)), None)
 
 
+def group_name(row: Row) -> str:
+    """`shots` of `shots=4`."""
+    return str(row.get("group") or "").partition("=")[0]
+
+
 def is_variant(row: Row) -> bool:
     """The row is of other prompts, and not of a group of cases."""
-    return str(row.get("group") or "").partition("=")[0] in text.VARIANTS
+    return group_name(row) in text.VARIANTS
 
 
 def is_reference(baseline: str) -> bool:
@@ -201,17 +219,26 @@ def is_oracle(note: Any) -> bool:
 
 def load(directory: Path) -> View:
     """Read a run directory; predictions that are no scores, such as masks, are left to the sections of their task."""
-    model, baselines = _scores(directory)
-    measures = _table(directory / "measures.parquet", MEASURES)
-    view = View(directory, _without_nulls(read_record(directory)), model, baselines, measures)
+    record = _without_nulls(read_record(directory))
+    listed = record.get("tasks") or []
+    view = View(directory, record, *load_tables(directory, str(listed[0].get("name")) if listed else None))
     return view if view.names_patients else replace(view, record=_without_patients(view.record, view.unit))
 
 
-def _scores(directory: Path) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+Tables = tuple[pd.DataFrame | None, pd.DataFrame | None, pd.DataFrame | None]
+
+
+def load_tables(directory: Path, task: str | None) -> Tables:
+    """Scores of the model, those of baselines, and values of cases; of one task where a run has several."""
+    model, baselines = _scores(directory, task)
+    return model, baselines, _table(directory / "measures.parquet", MEASURES, task)
+
+
+def _scores(directory: Path, task: str | None) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
     """The model's scores, and those of baselines: in one table, by `baseline`, or in a table of their own."""
-    table = _table(directory / "predictions.parquet", SCORES)
+    table = _table(directory / "predictions.parquet", SCORES, task)
     if table is None or "baseline" not in table:
-        return table, _table(directory / "baselines.parquet", SCORES | {"baseline"})
+        return table, _table(directory / "baselines.parquet", SCORES | {"baseline"}, task)
     table = table[table["score"].notna()]
     parts = (table[table["baseline"].isna()], table[table["baseline"].notna()])
     model, baselines = (part.reset_index(drop=True) if len(part) else None for part in parts)
@@ -241,8 +268,10 @@ def _without_patients(record: Mapping[str, Any], unit: str) -> Mapping[str, Any]
     return {**record, "data": data, "metrics": rows, "warnings": said}
 
 
-def _table(path: Path, columns: set[str]) -> pd.DataFrame | None:
+def _table(path: Path, columns: set[str], task: str | None) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     table = pd.read_parquet(path)
-    return table if columns <= set(table.columns) else None
+    if task is not None and "task" in table:
+        table = table[table["task"] == task].reset_index(drop=True)
+    return table if columns <= set(table.columns) and len(table) else None
