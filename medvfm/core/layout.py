@@ -192,7 +192,7 @@ class Layout(CardSection):
     repeated: Literal["refuse", "any", "majority"] = Field(
         "refuse",
         description="several rows with one case_id: any: a class is positive if it is so in one of them; majority: "
-        "in more than half, and a tie is uncertain",
+        "in more than half, and a tie is uncertain; texts stand one after the other",
     )
     case_id: Template = "{case_id}"
     patient_id: Template = Field("{patient_id}", description="also what stands in for a patient; see `patients`")

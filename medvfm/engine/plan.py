@@ -72,8 +72,8 @@ class Plan:
     further: bool = False
 
     def of(self, entry: TaskPlan) -> Plan:
-        """This plan with a further task alone, whose rows bear its name."""
-        return replace(self, tasks=[entry], further=True)
+        """This plan with a further task alone: its rows bear its name, baselines are selected by its first metric."""
+        return replace(self, tasks=[entry], select=entry.specs[0], further=True)
 
     @property
     def named(self) -> str | None:

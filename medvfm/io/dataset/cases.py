@@ -240,8 +240,11 @@ class _CaseReader:
         return None if is_unknown(value) else value
 
     def _shared_word(self, rows: Sequence[LayoutRow], name: str) -> str | None:
-        """A field of the case; one that the card does not mention is taken only where all its rows agree."""
-        found = {self._word(row, name) for row in rows}
+        """A field of the case; one that the card does not mention is taken only where all its rows agree. A text that
+        the card mentions is that of every row, each once, in their order."""
+        found = dict.fromkeys(self._word(row, name) for row in rows)
+        if name == "text" and self.layout.text is not None:
+            return " ".join(text for text in found if text is not None) or None
         return self._word(rows[0], name) if len(found) == 1 or getattr(self.layout, name) else None
 
     def _split(self, case_id: str, row: LayoutRow) -> str | None:
