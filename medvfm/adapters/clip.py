@@ -118,7 +118,7 @@ TRAINING = {
     "prompt_learning": {"epochs": 50, "batch_size": 32, "learning_rate": 2e-3, "weight_decay": 0.0},
 }
 FROM_SCRATCH = {  # of pairs whose heads begin at random
-    "contrastive": {"epochs": 60, "batch_size": 32, "learning_rate": 1e-3},
+    "contrastive": {"epochs": 60, "batch_size": 32, "learning_rate": 2e-3},
 }
 
 

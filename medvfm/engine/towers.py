@@ -18,6 +18,7 @@ from medvfm.engine.context import RunContext
 from medvfm.io.cache import ArrayCache, FeatureStore
 
 BATCH_CASES = 8
+MOST_BYTES = 2**29  # of outputs in memory
 
 
 class TowerOutputs:
@@ -31,6 +32,8 @@ class TowerOutputs:
     def __init__(self, adapter: TowerAdapter, frozen: frozenset[str]) -> None:
         self._adapter, self._frozen, self._arrays = adapter, sorted(frozen), ArrayCache("towers")
         self._names: dict[str, list[str]] = {}
+        self._held: dict[str, Mapping[str, Array]] = {}  # what was read, as long as it is small: epochs read it again
+        self._bytes = 0
 
     def fill(self, store: CaseStore, context: RunContext) -> None:
         """Compute what the cache lacks, in batches, before loader workers ask for it."""
@@ -54,6 +57,15 @@ class TowerOutputs:
         of_images = any(self._adapter.tower_text(tower, item.case) is None for tower in self._frozen)
         return replace(item, towers=towers, arrays={} if of_images else item.arrays)
 
+    def held(self, store: CaseStore, row: int) -> Item | None:
+        """The same for training, where every output is in memory, without a look at the arrays."""
+        case, files = store.keyed[row]
+        keys = {tower: self._key(tower, store, case, files) for tower in self._frozen}
+        of_images = any(self._adapter.tower_text(tower, case) is None for tower in self._frozen)
+        if not of_images or any(key not in self._held for key in keys.values()):
+            return None
+        return Item(case, towers={tower: self._held[key] for tower, key in keys.items() if key is not None})
+
     def offered(self, item: Item, store: CaseStore, row: int) -> Item:
         """The item of a row that is to be answered: it keeps its arrays, and outputs are there for who asks for
         them. What is hidden from the item is hidden from its towers."""
@@ -61,15 +73,26 @@ class TowerOutputs:
 
     def _of(self, tower: str, item: Item, store: CaseStore, row: int) -> Mapping[str, Array]:
         key = self._key(tower, store, item.case, store.keyed[row][1])
+        if key in self._held:
+            return self._held[key]
         names = self._listed(key) if key else None
-        if names is not None:
+        if key and names is not None:
             found = {name: self._arrays.get(f"{key}-{name}") for name in names}
             if all(array is not None for array in found.values()):
-                return {name: array for name, array in found.items() if array is not None}
+                return self._hold(key, {name: array for name, array in found.items() if array is not None})
         (arrays,) = self._computed(tower, [item])
         if key:
             self._put(key, arrays)
         return arrays
+
+    def _hold(self, key: str, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The arrays, in memory where there is room."""
+        size = sum(array.nbytes for array in arrays.values())
+        if self._bytes + size > MOST_BYTES:
+            return arrays
+        self._bytes += size
+        self._held[key] = {name: np.array(array) for name, array in arrays.items()}
+        return self._held[key]
 
     def _shared(self, tower: str, store: CaseStore, missing: Mapping[str, int]) -> set[str]:
         """Keys whose outputs are there already as features of the same encoder, which are taken over."""

@@ -58,6 +58,9 @@ def loaded(examples: Examples, batch_size: int, adapter: Adapter, context: RunCo
 
 
 def training_item(store: CaseStore, row: int, towers: TowerOutputs | None) -> Item:
+    held = None if towers is None or store.reader.truth is not None else towers.held(store, row)
+    if held is not None:
+        return held
     item = store.item(row, for_training=True, with_truth=True)
     return item if towers is None else towers.added(item, store, row)
 
