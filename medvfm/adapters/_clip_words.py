@@ -10,11 +10,11 @@ from medvfm.core.plurals import in_number
 
 SUBJECTS = {  # by method
     "zero_shot": "{model}, asked in words without any training,",
-    "contrastive": "{model}, its projections trained on pairs of images and texts,",
+    "contrastive": "{model}, {their} projections trained on pairs of images and texts,",
     "lora": "{model}, adapted with LoRA on pairs of images and texts,",
     "full": "{model}, fine-tuned in full on pairs of images and texts,",
-    "locked_image": "{model}, its text encoder tuned to images that stay as they are,",
-    "locked_text": "{model}, its image encoder tuned to texts that stay as they are,",
+    "locked_image": "{model}, {their} text encoder tuned to images that stay as they are,",
+    "locked_text": "{model}, {their} image encoder tuned to texts that stay as they are,",
     "prompt_learning": "{model}, asked with a learned context,",
 }
 LABELS = {
@@ -36,10 +36,11 @@ def said(record: Mapping[str, Any]) -> dict[str, Any]:
     """From the record of the adapter and its `method` and `volume`."""
     model = NAMES.get(str(record["weights"]), str(record["weights"]))
     method, texts = str(record["method"]), record["texts"]
+    their = "their" if record["weights"] == "embedded" else "its"
     return {
         "title": model,
         "label": LABELS[method].replace("{model}", model[:1].lower() + model[1:] if model in NAMES.values() else model),
-        "subject": SUBJECTS[method].replace("{model}", model),
+        "subject": SUBJECTS[method].replace("{model}", model).replace("{their}", their),
         "input": [_texts(texts)],
         "prompts": [],
         "volumes": [slices_pooled(record["volume"])],

@@ -21,6 +21,7 @@ def build(view: View) -> Markup | None:
     return markup.fragment(
         "wordings",
         table=_ranked(view, worded) if worded else None,
+        notes=list(dict.fromkeys(str(r["note"]) for r in worded if r.get("note"))),
         prompts=[(name, asked) for name, asked in prompts.items()] if isinstance(prompts, dict) else [],
         paraphrased=_paraphrased(view, other),
     )
@@ -33,8 +34,9 @@ def _ranked(view: View, worded: list[Row]) -> Markup:
     target = next((t for t in targets if t in ("macro", None)), targets[0])
     shown = [r for r in worded if r["target"] == target and r["metric"] == metric]
     asked = next(iter(view.rows(split="val", metric=metric, target=target)), None)
-    lines = [forest.Line("All together, as asked", asked, mark="diamond")] if asked else []
-    lines += [forest.Line(str(r["group"]).removeprefix(GROUP), r) for r in shown]
+    bare = {"note": None}  # the same validation cases: what is said of one is said of all, below
+    lines = [forest.Line("All together, as asked", {**asked, **bare}, mark="diamond")] if asked else []
+    lines += [forest.Line(str(r["group"]).removeprefix(GROUP), {**r, **bare}) for r in shown]
     named = text.title(text.metric(metric))
     return forest.table(
         f"{named} of each template or sentence alone, on validation cases.",
