@@ -66,7 +66,11 @@ def _prompts(record: Mapping[str, Any]) -> list[str]:
             f"Prompts were derived from the reference masks (oracle prompt: {which}), so all numbers of the model are "
             "those of a user who gives such prompts without error."
         ]
-    given = record["prompts"] or {}
+    given, words = record["prompts"] or {}, record.get("prompted_by")
+    if words:
+        kind = {"mask": "masks", "point": "points", "points": "points"}.get(str(given.get("kind")), "boxes")
+        said = words["said"]
+        return [f"Prompts were {kind} of what {words['weights']} found by words.", *said["prompts"], *said["input"]]
     source = SOURCES.get(str(given.get("from")))
     weights = (given.get("adapter") or {}).get("weights")
     return [source.replace("{weights}", f" ({weights})" if weights else "")] if source else []
