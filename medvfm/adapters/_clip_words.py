@@ -67,7 +67,7 @@ def _asked(name: str, said: Mapping[str, Any]) -> str:
     """`Words for polyp: "polyp", "a polyp". Words against it: "no polyp".`"""
     listed = {key: ", ".join(f'"{words.rstrip(".")}"' for words in said[key]) for key in ("positive", "negative")}
     against = f" Words against it: {listed['negative']}." if listed["negative"] else ""
-    return f"Words for {name}: {listed['positive']}.{against}"
+    return f"Words for {name.replace('_', ' ')}: {listed['positive']}.{against}"
 
 
 def _texts(texts: Mapping[str, Any]) -> str:

@@ -70,7 +70,8 @@ def _prompts(record: Mapping[str, Any]) -> list[str]:
     if words:
         kind = {"mask": "masks", "point": "points", "points": "points"}.get(str(given.get("kind")), "boxes")
         said = words["said"]
-        return [f"Prompts were {kind} of what {words['weights']} found by words.", *said["prompts"], *said["input"]]
+        how = [f"For this, {sentence[:1].lower()}{sentence[1:]}" for sentence in said["input"]]
+        return [f"Prompts were {kind} of what {words['weights']} found by words.", *said["prompts"], *how]
     source = SOURCES.get(str(given.get("from")))
     weights = (given.get("adapter") or {}).get("weights")
     return [source.replace("{weights}", f" ({weights})" if weights else "")] if source else []

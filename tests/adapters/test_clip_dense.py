@@ -11,6 +11,7 @@ import torch
 import transformers as T
 
 from medvfm.adapters import clip, sam
+from medvfm.core import recipe as recipes
 from medvfm.core.case import Case
 from medvfm.core.errors import RecipeError
 from medvfm.core.item import Item
@@ -18,6 +19,7 @@ from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.models.inputs.contract import InputContract
 from medvfm.models.inputs.padded_maps import unpadded
+from medvfm.pipeline import planning
 from medvfm.tasks.segmentation.task import SegmentationTask
 from tests.samples.image_text_checkpoints import write_transformers
 from tests.samples.items import answer_to, prepared
@@ -348,6 +350,21 @@ def test_sam_answers_prompts_of_each_kind(folder, sam_folder, kind):
 def test_the_prompting_model_sees_pictures_of_its_own_size(folder, sam_folder):
     adapter = prompted(sam_folder, by_words(folder, options={"background": "a photo"}), size=64)
     assert adapter._prompting.source.segmenter.contract.size_px == (64, 64)
+
+
+def test_weights_of_the_prompting_model_lie_beside_the_recipe(folder, sam_folder, tmp_path):
+    """The plan that `medvfm run` follows, with paths relative to the recipe."""
+    (tmp_path / "words").symlink_to(folder)
+    (tmp_path / "sam").symlink_to(sam_folder)
+    (tmp_path / "r.yaml").write_text(
+        "title: t\ndata: {card: virtual_brain}\n"
+        "task: {name: segmentation, classes: [lesion], kind: semantic}\n"
+        "adapter:\n  {name: sam, weights: sam, method: zero_shot, options: {contract: medsam}, prompts: "
+        "{from: adapter, adapter: {name: clip, weights: words, method: dense}}}\n"
+    )
+    adapter = planning.plan(recipes.load(tmp_path / "r.yaml")).model.make()
+    assert adapter.record()["prompted_by"]["weights"] == str(tmp_path / "words")
+    assert not answer_to(adapter, blocks()).shape[3:]
 
 
 @pytest.mark.parametrize(
