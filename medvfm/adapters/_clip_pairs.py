@@ -348,8 +348,7 @@ class PairAdapter:
         new = [p for p in prompts if tuned or p not in self._outputs]
         if new:
             self._outputs |= dict(zip(new, self.module.text_outputs(new), strict=True))
-        vectors = self.module.of_texts(torch.stack([self._outputs[p] for p in prompts]))
-        return functional.normalize(vectors.mean(0), dim=0)
+        return self.module.of_prompts(torch.stack([self._outputs[p] for p in prompts]))
 
     def variants(self) -> list[str]:
         if self._prompts is None or self.question.answers != "scores":
@@ -428,22 +427,27 @@ class PairAdapter:
             "parameters": state.count(self.module),
         }
         if self._prompts is not None:
-            found["prompts"] = {c: _plain(a) for c, a in self._prompts.asked().items()}
+            found["prompts"] = {c: as_record(a) for c, a in self._prompts.asked().items()}
         own = {"method": self.method, "volume": self.preparer.prepare.slices.model_dump(mode="json")}
         return found | {"said": _clip_words.said(found | own)}
 
 
-def _plain(asked: Asked) -> Record:
+def as_record(asked: Asked) -> Record:
     return {"positive": list(asked.positive), "negative": list(asked.negative)}
 
 
 def refuse_unaligned(pair: ImageTextPair, method: str) -> None:
     """An untuned pair with random projections gives scores that are luck."""
-    if not pair.aligned and method in ("zero_shot", "prompt_learning"):
-        raise RecipeError(unaligned(pair.name, method), where="adapter.method", remedy=ALIGN)
+    if not pair.aligned and method in ASKED:
+        raise RecipeError(unaligned(pair.name, method), where="adapter.method", remedy=ALIGN[method])
 
 
-ALIGN = "align it first: adapter.method contrastive, or a stage of it before"
+ALIGN = {  # by method
+    "zero_shot": "align it first: adapter.method contrastive, or a stage of it before",
+    "prompt_learning": "align it first: adapter.method contrastive, or a stage of it before",
+    "dense": "take a pair that was trained together, such as BiomedCLIP",
+}
+ASKED = tuple(ALIGN)  # methods whose answers rest on the space of images and texts as it was loaded
 
 
 def unaligned(name: str, method: str) -> str:

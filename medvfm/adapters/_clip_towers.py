@@ -100,6 +100,10 @@ class SharedSpace(nn.Module):
         """(n, D) unit vectors of what the text encoder gave."""
         return functional.normalize(self.text_head(outputs.to(self.device).float()), dim=-1)
 
+    def of_prompts(self, outputs: Tensor) -> Tensor:
+        """(D,): the mean of several texts' unit vectors, as a unit vector."""
+        return functional.normalize(self.of_texts(outputs).mean(0), dim=0)
+
 
 def parts_of(text: str, *, by_sentence: bool) -> list[str]:
     """What is encoded of a text: its sentences, or all of it."""

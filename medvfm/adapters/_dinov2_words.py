@@ -48,11 +48,11 @@ def said(record: Mapping[str, Any]) -> dict[str, Any]:
         "subject": subject[:1].upper() + subject[1:] if model == FROM_SCRATCH else subject,
         "input": [f"{DECODERS[record['decoder']]}, and masks were put back on the image's grid."] if dense else [],
         "prompts": [],
-        "volumes": [_slice_by_slice(record) if dense else slices_pooled(record["volume"])],
+        "volumes": [slice_by_slice(record) if dense else slices_pooled(record["volume"])],
     }
 
 
-def _slice_by_slice(record: Mapping[str, Any]) -> str:
+def slice_by_slice(record: Mapping[str, Any]) -> str:
     plane = PLANES.get(record["slices"], f"{record['slices']} plane")
     reach = record["neighbours"]
     beside = f", with {reach} {in_number(reach, 'neighbour')} on either side as channels" if reach else ""

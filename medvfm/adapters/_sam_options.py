@@ -54,7 +54,8 @@ class Options(BaseModel):
 class PromptOptions(BaseModel):
     """What `adapter.prompts.options` may say.
 
-    per           class: all of a structure in a slice is one object; component: each connected part (from: truth)
+    per           class: all of a structure in a slice is one object; component: each connected part (from: truth,
+                  file where that is a folder of masks, or adapter where that is clip)
     extent        slice: a box a slice; volume: one box for all slices that a structure lies in (from: truth)
     jitter_px     how far the sides of true boxes are off
     clicks        of kind points: the first in the middle, the others where the mask is most wrong (from: truth)
@@ -62,8 +63,9 @@ class PromptOptions(BaseModel):
                   memory: the same with SAM 2's memory of the slices before (zero_shot, weights for video)
     robustness    measure the masks of jittered boxes and of 1 to 10 clicks too (from: truth)
     points, iou, stability, nms, largest  of automatic masks (from: grid); see models.sam.automatic_masks.PointGrid
-    threshold     least score of a detection (from: adapter)
-    names         what the detector calls each class (from: adapter)
+    threshold     least score of a detection (from: adapter, a detector)
+    names         what the detector calls each class (from: adapter, a detector)
+    size          side of the pictures that clip sees (from: adapter); null: that of its weights
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -80,6 +82,7 @@ class PromptOptions(BaseModel):
     largest: float = Field(0.9, gt=0, le=1)
     threshold: float = Field(0.5, ge=0, le=1)
     names: dict[str, str] = Field(default_factory=dict)
+    size: int | None = Field(None, ge=SMALLEST_PX)
 
 
 def options(settings: AdapterSettings) -> Options:
@@ -173,9 +176,17 @@ def _refuse_prompts(prompts: PromptSettings, tiny: bool, question: Any) -> None:
             "a grid finds objects without saying what they are", where=where, remedy="set task.kind to instances"
         )
     if prompts.origin == "adapter":
-        if prompts.adapter is None or prompts.adapter.name != "detector" or prompts.adapter.weights is None:
+        by_words = prompts.adapter is not None and prompts.adapter.name == "clip"
+        for key in ("threshold", "names") if by_words else ("size",):
+            if key in given.model_fields_set:
+                who = "clip finds structures by words" if by_words else "a detector takes pictures as they are"
+                raise RecipeError(f"{who} and has no use for {key!r}", where=f"{where}.options.{key}")
+        if not by_words and (
+            prompts.adapter is None or prompts.adapter.name != "detector" or prompts.adapter.weights is None
+        ):
             raise RecipeError(
-                "prompts come from a detector: adapter.prompts.adapter: {name: detector, weights: ...}",
+                "prompts come from a detector, adapter.prompts.adapter: {name: detector, weights: ...}, or from words: "
+                "{name: clip, method: dense}",
                 where=f"{where}.adapter",
                 remedy="run another adapter by itself, and give its masks folder as {from: file, file: ...}",
             )

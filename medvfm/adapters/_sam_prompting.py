@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from medvfm.adapters import _sam_text_to_mask
 from medvfm.adapters._sam_options import PromptOptions, prompt_options
 from medvfm.core.errors import DataError
 from medvfm.core.item import Item
-from medvfm.core.recipe import AdapterSettings
+from medvfm.core.protocols import Record
+from medvfm.core.recipe import AdapterSettings, Prepare
 from medvfm.io.dataset.prompt_masks import PromptMasks
 from medvfm.models.sam.automatic_masks import PointGrid, automatic_masks
 from medvfm.models.sam.model import ImageEmbeddings, SamModel
@@ -26,6 +28,7 @@ from medvfm.models.sam.prompt_sources import (
     PromptSource,
     as_prompts,
 )
+from medvfm.models.sam.segmenter_prompts import FromSegmenter
 from medvfm.nn import prompts
 
 Embed = Callable[..., ImageEmbeddings]  # (item, slice, remember) -> embeddings
@@ -48,8 +51,31 @@ class Prompting:
     _clicks: dict[tuple[str, int], list[np.ndarray]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: AdapterSettings, question: Any, seed: int) -> Prompting:
-        found = cls._without_memory(settings, question, seed)
+    def of(
+        cls,
+        settings: AdapterSettings,
+        question: Any,
+        seed: int,
+        *,
+        prepare: Prepare,
+        windows: Mapping[str, tuple[float, float]],
+        read: Mapping[Any, Any],
+    ) -> Prompting:
+        given = settings.prompts
+        if (
+            given is not None
+            and given.origin == "adapter"
+            and given.adapter is not None
+            and given.adapter.name == "clip"
+        ):
+            options = prompt_options(given)
+            words = _sam_text_to_mask.source(
+                given.adapter, options.size, prepare, question, given.kind or "box", options.per,
+                windows=windows, read=read, seed=seed,
+            )  # fmt: skip
+            found = cls(words, options)
+        else:
+            found = cls._without_memory(settings, question, seed)
         if found.options.propagate != "memory":
             return found
         from medvfm.models.sam.video_memory import load_video_memory
@@ -95,9 +121,13 @@ class Prompting:
         return self.truth.oracle
 
     @property
-    def given(self) -> FromTable | FromMasks | None:
-        """The source, where it is a file or a folder."""
-        return self.source if isinstance(self.source, FromTable | FromMasks) else None
+    def given(self) -> FromTable | FromMasks | FromSegmenter | None:
+        """The source, where it is a file, a folder or another model's masks."""
+        return self.source if isinstance(self.source, FromTable | FromMasks | FromSegmenter) else None
+
+    def record(self) -> Record | None:
+        """What the model says of itself that prompts by its masks; None where none does."""
+        return self.source.segmenter.record() if isinstance(self.source, FromSegmenter) else None
 
     def variants(self) -> list[str]:
         if not self.options.robustness:
@@ -109,6 +139,8 @@ class Prompting:
         if self.source is None:
             yield from self._automatic(item, segmenter, embed)
             return
+        if isinstance(self.source, FromSegmenter):
+            self.source.to(segmenter.device)
         source, clicks = self._of_variant(variant)
         if self.options.propagate and item.pixels.shape[1] > 1 and variant is None:
             if self.memory is not None:

@@ -66,7 +66,12 @@ def _prompts(record: Mapping[str, Any]) -> list[str]:
             f"Prompts were derived from the reference masks (oracle prompt: {which}), so all numbers of the model are "
             "those of a user who gives such prompts without error."
         ]
-    given = record["prompts"] or {}
+    given, words = record["prompts"] or {}, record.get("prompted_by")
+    if words:
+        kind = {"mask": "masks", "point": "points", "points": "points"}.get(str(given.get("kind")), "boxes")
+        said = words["said"]
+        how = [f"For this, {sentence[:1].lower()}{sentence[1:]}" for sentence in said["input"]]
+        return [f"Prompts were {kind} of what {words['weights']} found by words.", *said["prompts"], *how]
     source = SOURCES.get(str(given.get("from")))
     weights = (given.get("adapter") or {}).get("weights")
     return [source.replace("{weights}", f" ({weights})" if weights else "")] if source else []

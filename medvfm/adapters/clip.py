@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medvfm.adapters import _clip_pairs, _clip_towers, dinov2
+from medvfm.adapters import _clip_dense, _clip_pairs, _clip_towers, dinov2
+from medvfm.adapters._clip_dense import DenseSettings, PatchSegmenter
 from medvfm.adapters._clip_pairs import CONTRASTIVE, PairAdapter, PairSettings
 from medvfm.adapters._clip_prompts import ClassPrompts, Words
 from medvfm.core.errors import RecipeError
@@ -33,6 +34,7 @@ _IMAGES = frozenset(
         "prepare.slices.pool",
     }
 )
+_VOLUMES = frozenset({"prepare.size", "prepare.windows", "prepare.invalid", "prepare.spacing", "prepare.slices.axis"})
 _LOOP = frozenset(f"train.{key}" for key in Train.model_fields) - {
     "train.accumulate",
     "train.class_weights",
@@ -99,6 +101,11 @@ METHODS = {
         {"classification": _LABELS},
         frozen=frozenset({"image"}),
     ),
+    "dense": Method(
+        "each patch of a slice compared with what the structures are called, nothing is trained",
+        "nothing",
+        {"segmentation": _VOLUMES},
+    ),
 }
 DEFAULT_METHOD = "zero_shot"
 DEFAULT_WEIGHTS = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
@@ -151,22 +158,52 @@ class Options(BaseModel):
     chunk: int = Field(32, ge=1, description="pictures or texts that go through an encoder at once")
     context: int = Field(16, ge=1, description="prompt_learning: how many words are learned")
     start: str | None = Field(None, description="prompt_learning: the words to begin with, such as `a photo of`")
+    background: Words | None = Field(
+        None,
+        description="dense, semantic: names of what is no structure, or {positive: [...]} sentences; null: background "
+        "and normal tissue",
+    )
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="dense, multi_label: least share against the class's absence; null: 0.5"
+    )
+    roles: tuple[str, ...] | None = Field(
+        None, description="dense: which images of a case are the channels, in order; null takes all"
+    )
 
 
 def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, task: Task) -> None:
     """What this adapter cannot do, said before data are read or weights are loaded."""
     given = checked(Options, settings.options, "clip")
-    prompts_of(given)(task)
+    if methods[0] == "dense":
+        _clip_dense.prompts_of(_dense(settings, 0), task)
+        _side_px(prepare)
+    else:
+        _refuse_of_dense(given, methods[0])
+        prompts_of(given)(task)
     if methods[0] in ("linear_probe", "knn"):
         dinov2.refuse(settings.model_copy(update={"options": {}}), methods, prepare, task)
         return
     _clip_towers.refuse_attention(prepare.slices.pool, methods)
-    if methods[0] in ("zero_shot", "prompt_learning") and is_unaligned(settings):
+    if methods[0] in _clip_pairs.ASKED and is_unaligned(settings):
         raise RecipeError(
             _clip_pairs.unaligned(settings.weights or "an assembled pair", methods[0]),
             where="adapter.method",
-            remedy=_clip_pairs.ALIGN,
+            remedy=_clip_pairs.ALIGN[methods[0]],
         )
+
+
+def _refuse_of_dense(given: Options, method: str) -> None:
+    for key in ("background", "threshold", "roles"):
+        if getattr(given, key) is not None:
+            raise RecipeError(f"{method} has no use for {key!r}, which dense has", where=f"adapter.options.{key}")
+
+
+def _dense(settings: AdapterSettings, seed: int) -> DenseSettings:
+    given = checked(Options, settings.options, "clip")
+    return DenseSettings(
+        given.templates, given.prompts, given.paraphrases, given.background, given.threshold, given.temperature,
+        given.roles, given.chunk, seed,
+    )  # fmt: skip
 
 
 def is_unaligned(settings: AdapterSettings) -> bool:
@@ -223,6 +260,8 @@ def build(
         )
     if task is not None:
         _clip_pairs.refuse_unaligned(pair, method)
+    if task is not None and method == "dense":
+        return PatchSegmenter(pair, task, prepare, _dense(settings, seed), windows=windows, read=read)
     return PairAdapter(
         pair,
         task,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from medvfm.adapters import _sam_examples, _sam_options, _sam_words
+from medvfm.adapters import _sam_examples, _sam_options, _sam_text_to_mask, _sam_words
 from medvfm.adapters._sam_examples import ExampleSettings
 from medvfm.adapters._sam_options import Options
 from medvfm.adapters._sam_prompting import Prompting
@@ -110,7 +110,9 @@ class SamAdapter:
         self._embed = EmbeddingCache(segmenter)
         small = segmenter.name == "tiny" and segmenter.frame.longest_px is None
         self._examples = _example_settings(self._options, settings, question, promptless, small)
-        self._prompting = None if promptless else Prompting.of(settings, question, seed)
+        self._prompting = (
+            None if promptless else Prompting.of(settings, question, seed, prepare=prepare, windows=windows, read=read)
+        )
         self.oracle: str | None = None if self._prompting is None else self._prompting.oracle
         self._encoder_as_loaded = True
         self._set_trainable(method)
@@ -235,10 +237,15 @@ class SamAdapter:
             **segmenter.weights_record,
             "contract": segmenter.frame.as_record(),
             "prompts": None if given is None else given.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "prompted_by": None if self._prompting is None else self._prompting.record(),
             "oracle": self.oracle,
             "options": self._options.model_dump(mode="json"),
             "parameters": state.count(self.module),
         }
+        if found["prompted_by"]:
+            own = {"role": "model", **{key: found.get(key) for key in ("weights", "sha256", "licence")}}
+            others = found["prompted_by"]["towers"]
+            found["towers"] = [own, *({**tower, "role": f"prompting {tower['role']}"} for tower in others)]
         return found | {"said": _sam_words.said(found | {"method": self.method})}
 
 
@@ -288,6 +295,9 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
         settings = settings.model_copy(update={"weights": DEFAULT_WEIGHTS})
     _sam_options.refuse(settings, methods, task)
     _sam_options.refuse_size(settings, prepare)
+    given = settings.prompts
+    if given is not None and given.origin == "adapter" and given.adapter is not None and given.adapter.name == "clip":
+        _sam_text_to_mask.refuse(given.adapter, _sam_options.prompt_options(given).size, prepare, task)
 
 
 def build(

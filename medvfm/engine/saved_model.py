@@ -28,6 +28,10 @@ def save(folder: Path, recipe: Recipe, task: Task, adapters: Sequence[Adapter], 
     plain = recipe.as_data()
     if recipe.adapter.weights is not None:  # a path beside the recipe is found from any folder
         plain["adapter"]["weights"] = recipe.located("adapter", "weights", must_be_path=False)
+    given = recipe.adapter.prompts
+    if given is not None and given.adapter is not None and given.adapter.weights is not None:
+        place = recipe.located("adapter", "prompts", "adapter", "weights", must_be_path=False)
+        plain["adapter"]["prompts"]["adapter"]["weights"] = place
     decisions = {target: values for (metric, target), values in points.thresholds.items() if metric == "decision"}
     platt = points.recalibration
     run_directory.write_json(

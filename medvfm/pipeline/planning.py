@@ -222,9 +222,15 @@ class _Maker:
         changes: dict[str, object] = {}
         if settings.weights is not None:
             changes["weights"] = self.recipe.located(*keys, "weights", must_be_path=False)
-        if settings.prompts is not None and settings.prompts.file is not None:
+        given = settings.prompts
+        if given is not None and given.file is not None:
             place = self.recipe.located(*keys, "prompts", "file")
-            changes["prompts"] = settings.prompts.model_copy(update={"file": place})
+            changes["prompts"] = given.model_copy(update={"file": place})
+        elif given is not None and given.adapter is not None and given.adapter.weights is not None:
+            place = self.recipe.located(*keys, "prompts", "adapter", "weights", must_be_path=False)
+            changes["prompts"] = given.model_copy(
+                update={"adapter": given.adapter.model_copy(update={"weights": place})}
+            )
         return settings.model_copy(update=changes) if changes else settings
 
     def answers(self, settings: Baseline, keys: Keys, model: ModuleType) -> bool:

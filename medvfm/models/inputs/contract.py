@@ -79,6 +79,14 @@ class InputContract:
             return height, width
         return 1.0, 1.0
 
+    def padded_place(self, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+        """(top, left, height, width) of a picture of `shape` (H, W) in the model's size_px, where `resize` is `pad`
+        without a crop."""
+        height, width = shape
+        ratio = min(self.size_px[0] / height, self.size_px[1] / width)
+        inside = max(1, round(height * ratio)), max(1, round(width * ratio))
+        return (self.size_px[0] - inside[0]) // 2, (self.size_px[1] - inside[1]) // 2, *inside
+
     def apply(self, pictures: torch.Tensor) -> torch.Tensor:
         """Pictures (N, C, H, W) in [0, 1], C 1 or 3, to model input (N, channels, *size_px), on the same device."""
         return self.normalise(self.fit(pictures))

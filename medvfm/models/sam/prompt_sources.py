@@ -109,6 +109,20 @@ def structures(truth: np.ndarray, kind: str, per: str) -> list[tuple[int, np.nda
     return parts
 
 
+def around(labels: np.ndarray, prompt: Kind, kind: str, per: str) -> list[ObjectPrompt]:
+    """A prompt around, in or of every object in a slice of labels; see `structures`."""
+    found = []
+    for value, mask in structures(labels, kind, per):
+        if prompt == "box":
+            found.append(ObjectPrompt(value, box_px=prompts.box_of(mask)))
+        elif prompt == "mask":
+            found.append(ObjectPrompt(value, box_px=prompts.box_of(mask), mask=mask))
+        else:
+            point = np.array([[*prompts.centre_of(mask), prompts.POSITIVE]], np.float32)
+            found.append(ObjectPrompt(value, points=point))
+    return found
+
+
 @dataclass(frozen=True)
 class FromTruth:
     """Prompts that are derived from the truth: results are labelled as an oracle's.
@@ -263,7 +277,7 @@ class FromTable:
             remedy = "case_id in the table of prompts is that of the cases"
             raise DataError(f"no prompt in {self.name}: {whose}", remedy=remedy)
         found = [f"Prompts in {self.name} for no case: {some(strangers)}."]
-        return found[: len(strangers)] + _without(without, self.name)
+        return found[: len(strangers)] + have_none(without, self.name)
 
     def remarks(self, shown: Shown) -> list[str]:
         if not self._cut:
@@ -275,7 +289,7 @@ class FromTable:
 _COUNTED = "x counts columns and y rows from 0, slices from 0 in the order in which they are shown"
 
 
-def _without(case_ids: Sequence[str], where: str) -> list[str]:
+def have_none(case_ids: Sequence[str], where: str) -> list[str]:
     if not case_ids:
         return []
     have = "has" if len(case_ids) == 1 else "have"
@@ -320,18 +334,7 @@ class FromMasks:
     _empty: dict[str, None] = field(default_factory=dict)
 
     def objects(self, item: Item, s: int) -> list[ObjectPrompt]:
-        labels = self._labels(item)[s]
-        found = []
-        for value, mask in structures(labels, self.kind, self.per):
-            if self.prompt == "box":
-                found.append(ObjectPrompt(value, box_px=prompts.box_of(mask)))
-            elif self.prompt == "mask":
-                found.append(ObjectPrompt(value, box_px=prompts.box_of(mask), mask=mask))
-            else:
-                found.append(
-                    ObjectPrompt(value, points=np.array([[*prompts.centre_of(mask), prompts.POSITIVE]], np.float32))
-                )
-        return found
+        return around(self._labels(item)[s], self.prompt, self.kind, self.per)
 
     def _labels(self, item: Item) -> np.ndarray:
         """(S, H, W) on the model's grid; the last case's are kept, since slices of a case come one after the other."""
@@ -356,7 +359,7 @@ class FromMasks:
         return [f"Masks in {folder} for no case: {some(strangers)}."] if strangers else []
 
     def remarks(self, shown: Shown) -> list[str]:
-        return _without(sorted(map(shown, self._empty)), f"the masks of {self.masks.folder.name}")
+        return have_none(sorted(map(shown, self._empty)), f"the masks of {self.masks.folder.name}")
 
 
 class DetectorPrompts(Protocol):
