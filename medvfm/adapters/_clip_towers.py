@@ -16,6 +16,7 @@ from torch.nn import functional
 from medvfm.core.errors import RecipeError
 from medvfm.models import structure
 from medvfm.models.image_text.pair import ImageTextPair
+from medvfm.models.text.encoder import TextEncoder
 from medvfm.models.text.sentences import sentences
 from medvfm.models.weights import sha256_of_tensors
 from medvfm.nn import contrastive, heads
@@ -27,7 +28,7 @@ TUNES = {  # by method: which encoders it changes, besides the heads
     "locked_image": (TEXT,),
     "locked_text": (IMAGE,),
 }
-STEEPEST = 100.0  # of the learned scale, as in CLIP
+STEEPEST = 100.0  # of the learned scale, as in CLIP; published ones and those that a user gives stand as they are
 
 
 class SharedSpace(nn.Module):
@@ -51,6 +52,7 @@ class SharedSpace(nn.Module):
                 nn.init.eye_(head.weight)
                 nn.init.zeros_(head.bias)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(pair.scale)))
+        self.steepest = max(STEEPEST, pair.scale)
         self.logit_bias = nn.Parameter(torch.tensor(-10.0 if pair.bias is None else pair.bias))
         self.context = nn.Parameter(torch.zeros(0, pair.text.token_width))
 
@@ -60,7 +62,7 @@ class SharedSpace(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        return self.logit_scale.exp().clamp(max=STEEPEST)
+        return self.logit_scale.exp().clamp(max=self.steepest)
 
     def redraw(self, rng: np.random.Generator) -> None:
         """The heads as another seed would have begun them; an aligned pair has nothing that began at random."""
@@ -170,9 +172,25 @@ def tower_key(space: SharedSpace, tower: str, more: Mapping[str, object]) -> str
 def refuse_attention(pool: str, methods: Sequence[str]) -> None:
     """Attention over slices is trained with the image encoder's vectors of single slices."""
     able = [m for m in methods if m in ("lora", "full", "locked_text")]
-    if pool == "attention" and not able:
+    unable = [m for m in methods if m in ("contrastive", "locked_image", "prompt_learning")]
+    if pool == "attention" and (unable or not able):
         raise RecipeError(
-            f"attention pooling is trained, and {methods[0]} reads stored vectors of whole volumes",
+            f"attention pooling is trained, and {(unable or methods)[0]} reads stored vectors of whole volumes",
             where="prepare.slices.pool",
             remedy="take lora, full or locked_text, or pool mean or max",
+        )
+
+
+def refuse_context(text: TextEncoder, count: int, start: str | None) -> None:
+    """A learned context that leaves no room for the name of a class, said before anything is trained."""
+    learned = count if start is None else len(text.token_vectors(start))
+    room = text.limit - text.tokenizer.ends - 1
+    if not 1 <= learned <= room:
+        key = "context" if start is None else "start"
+        raise RecipeError(
+            f"{learned} learned tokens leave no room for a word within the {text.limit} of {text.name}"
+            if learned
+            else f"no word of {start!r} is known to {text.name}",
+            where=f"adapter.options.{key}",
+            remedy=f"take 1 to {room}",
         )
