@@ -310,7 +310,7 @@ class PairAdapter:
             if TEXT in item.towers:
                 stored = item.towers[TEXT]
                 count = int(stored["count"][0])
-                outputs = torch.from_numpy(stored["parts"][:count] if self._by_sentence else stored["whole"][None])
+                outputs = torch.tensor(stored["parts"][:count] if self._by_sentence else stored["whole"][None])
             else:
                 outputs = self.module.text_outputs(parts)
             found.append(self._mean(self.module.of_texts(outputs)).astype(np.float64))
@@ -419,7 +419,7 @@ class PairAdapter:
             },
             "aligned": pair.aligned,
             "loss": self._loss if self.method in CONTRASTIVE else None,
-            "scale": float(self.module.scale),
+            "scale": float(self.module.scale.detach()),
             "parameters": state.count(self.module),
         }
         if self._prompts is not None:

@@ -55,6 +55,7 @@ class SharedSpace(nn.Module):
         self.steepest = max(STEEPEST, pair.scale)
         self.logit_bias = nn.Parameter(torch.tensor(-10.0 if pair.bias is None else pair.bias))
         self.context = nn.Parameter(torch.zeros(0, pair.text.token_width))
+        self._hashed: dict[str, tuple[object, str]] = {}  # tower to when its weights were hashed, and the hash
 
     @property
     def device(self) -> torch.device:
@@ -72,6 +73,16 @@ class SharedSpace(nn.Module):
             torch.manual_seed(int(rng.integers(2**62)))
             for head in (self.image_head, self.text_head):
                 head.reset_parameters()
+
+    def sha256_now(self, tower: str) -> str:
+        """Of a tower's weights as they are, hashed again only after something wrote to them."""
+        pair = self.pair
+        parts = (pair.image, pair.projection) if tower == IMAGE else (pair.text, pair.text.projection)
+        tensors = {f"{n}.{k}": v for n, m in zip("ep", parts, strict=True) for k, v in m.state_dict().items()}
+        written = tuple((v.data_ptr(), v._version) for v in tensors.values())
+        if self._hashed.get(tower, (None, ""))[0] != written:
+            self._hashed[tower] = (written, sha256_of_tensors(tensors))
+        return self._hashed[tower][1]
 
     # images
 
@@ -160,10 +171,8 @@ def tower_key(space: SharedSpace, tower: str, more: Mapping[str, object]) -> str
     """Names the weights of a tower as they are now, and what else its outputs depend on."""
     pair = space.pair
     known = {t["role"]: t["sha256"] for t in pair.towers()}[tower]
-    encoder, projection = (pair.image, pair.projection) if tower == IMAGE else (pair.text, pair.text.projection)
-    if getattr(encoder, "staged", False):
-        tensors = {f"{n}.{k}": v for n, m in (("e", encoder), ("p", projection)) for k, v in m.state_dict().items()}
-        known = sha256_of_tensors(tensors)
+    if (pair.image if tower == IMAGE else pair.text).staged:
+        known = space.sha256_now(tower)
     contract = pair.image.contract.as_record() if tower == IMAGE else {"limit": pair.text.limit}
     text = json.dumps([known, contract, dict(more)], sort_keys=True, default=str)
     return f"clip-{tower}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"

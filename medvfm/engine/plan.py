@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from medvfm.core.data_card import DataCard
-from medvfm.core.metric_spec import Metric, MetricSpec
+from medvfm.core.metric_spec import Metric, MetricSpec, parse
 from medvfm.core.protocols import Adapter, Method, Record, Reuse, Task
 from medvfm.core.recipe import Recipe
 from medvfm.io.dataset import case_names
@@ -72,8 +72,10 @@ class Plan:
     further: bool = False
 
     def of(self, entry: TaskPlan) -> Plan:
-        """This plan with a further task alone, whose rows bear its name."""
-        return replace(self, tasks=[entry], further=True)
+        """This plan with a further task alone, whose rows bear its name, and whose baselines are selected by its own
+        first metric: that of the recipe belongs to the first task."""
+        select = parse(entry.task.default_metrics[0], entry.task.metrics)
+        return replace(self, tasks=[entry], select=select, further=True)
 
     @property
     def named(self) -> str | None:
