@@ -110,6 +110,7 @@ class PairAdapter:
         if s.temperature is not None:
             with torch.no_grad():
                 self.module.logit_scale.fill_(math.log(1 / s.temperature))
+            self.module.steepest = max(towers.STEEPEST, 1.001 / s.temperature)
             self.module.logit_scale.requires_grad_(False)
         if self._loss == "siglip" and self.module.logit_scale.requires_grad:
             self.module.logit_bias.requires_grad_(True)
@@ -260,10 +261,10 @@ class PairAdapter:
                 vectors = torch.randn(s.context, text.token_width) * 0.02
         self.module.context = nn.Parameter(vectors.to(self.module.device).float())
 
-    def _context_logits(self, images: Tensor) -> Tensor:
+    def _context_logits(self, images: Tensor, variant: str | None = None) -> Tensor:
         """(B, T), or (B, T, 2) against and for each class where classes do not exclude each other."""
         assert self._prompts is not None
-        names = list(self._prompts.names().values())
+        names = list(self._prompts.names(variant).values())
         exclusive = self._prompts.exclusive
         asked = names if exclusive else [said for name in names for said in (f"no {name}", name)]
         texts = self.module.of_texts(self.pair.text.with_context(self.module.context, asked))
@@ -316,7 +317,7 @@ class PairAdapter:
             if TEXT in item.towers:
                 stored = item.towers[TEXT]
                 count = int(stored["count"][0])
-                outputs = torch.from_numpy(stored["parts"][:count] if self._by_sentence else stored["whole"][None])
+                outputs = torch.tensor(stored["parts"][:count] if self._by_sentence else stored["whole"][None])
             else:
                 outputs = self.module.text_outputs(parts)
             found.append(self._mean(self.module.of_texts(outputs)).astype(np.float64))
@@ -329,8 +330,8 @@ class PairAdapter:
 
     def _scores(self, images: Tensor, variant: str | None) -> Tensor:
         assert self._prompts is not None
-        if self.method == "prompt_learning" and variant is None:
-            logits = self._context_logits(images)
+        if self.method == "prompt_learning":
+            logits = self._context_logits(images, variant)
         else:
             asked = self._prompts.asked(variant)
             exclusive = self._prompts.exclusive
@@ -344,9 +345,10 @@ class PairAdapter:
 
     def _class_vector(self, prompts: Sequence[str]) -> Tensor:
         """(D,): the mean of the prompts' unit vectors, as a unit vector."""
-        tuned = TEXT in towers.TUNES.get(self.method, ())
+        tuned = TEXT in towers.TUNES.get(self.method, ()) or self.pair.text.staged
         new = [p for p in prompts if tuned or p not in self._outputs]
         if new:
+            self._count_cut(new)
             self._outputs |= dict(zip(new, self.module.text_outputs(new), strict=True))
         return self.module.of_prompts(torch.stack([self._outputs[p] for p in prompts]))
 

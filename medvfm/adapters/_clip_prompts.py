@@ -73,19 +73,26 @@ class ClassPrompts:
                     raise RecipeError(
                         f"the task has no class {name!r}; {nearest(name, classes)}", where=f"adapter.options.{key}"
                     )
-                if not all(map(str.strip, _listed(said))) or not _listed(said):
+                if not _positive(said) or not all(map(str.strip, _listed(said))):
                     raise RecipeError(f"an empty prompt for {name}", where=f"adapter.options.{key}.{name}")
+        for key, variant in (("prompts", None), *([("paraphrases", PARAPHRASED)] if paraphrases else [])):
+            found._refuse_same_words(variant, f"adapter.options.{key}")
+        return found
+
+    def _refuse_same_words(self, variant: str | None, where: str) -> None:
         taken: dict[str, str] = {}
-        for name, asked in found.asked().items():
+        for name, asked in self.asked(variant).items():
+            against = set(map(spelled, asked.negative))
             for prompt in asked.positive:
                 other = taken.setdefault(spelled(prompt), name)
                 if other != name:
                     raise RecipeError(
                         f"the classes {other} and {name} are asked in the same words: {prompt!r}",
-                        where="adapter.options.prompts",
+                        where=where,
                         remedy="give each its own",
                     )
-        return found
+                if spelled(prompt) in against:
+                    raise RecipeError(f"{name} is asked for and against in the same words: {prompt!r}", where=where)
 
     def asked(self, variant: str | None = None) -> dict[str, Asked]:
         """Class to its prompts; of the variant `paraphrased`, or of one wording alone."""
@@ -107,13 +114,10 @@ class ClassPrompts:
     def variants(self) -> list[str]:
         return [PARAPHRASED] if self.paraphrases else []
 
-    def names(self) -> dict[str, str]:
+    def names(self, variant: str | None = None) -> dict[str, str]:
         """Class to the one name that a learned context stands before, and `no NAME` against it."""
-        found = {}
-        for name in self.classes:
-            words = self.words.get(name, name)
-            found[name] = words.positive[0] if isinstance(words, Sentences) else _plain(_listed(words)[0])
-        return found
+        said = {**self.words, **(self.paraphrases if variant == PARAPHRASED else {})}
+        return {c: _plain(_positive(said.get(c, c))[0]) for c in self.classes}
 
     def _of(self, name: str, words: Words, templates: Sequence[str]) -> Asked:
         if isinstance(words, Sentences):
@@ -145,6 +149,10 @@ def _listed(words: Words) -> tuple[str, ...]:
     if isinstance(words, Sentences):
         return (*words.positive, *words.negative)
     return (words,) if isinstance(words, str) else tuple(words)
+
+
+def _positive(words: Words) -> tuple[str, ...]:
+    return words.positive if isinstance(words, Sentences) else _listed(words)
 
 
 def _plain(name: str) -> str:

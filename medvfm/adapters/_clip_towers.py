@@ -16,6 +16,7 @@ from torch.nn import functional
 from medvfm.core.errors import RecipeError
 from medvfm.models import structure
 from medvfm.models.image_text.pair import ImageTextPair
+from medvfm.models.text.encoder import TextEncoder
 from medvfm.models.text.sentences import sentences
 from medvfm.models.weights import sha256_of_tensors
 from medvfm.nn import contrastive, heads
@@ -27,7 +28,7 @@ TUNES = {  # by method: which encoders it changes, besides the heads
     "locked_image": (TEXT,),
     "locked_text": (IMAGE,),
 }
-STEEPEST = 100.0  # of the learned scale, as in CLIP
+STEEPEST = 100.0  # of the learned scale, as in CLIP; published ones and those that a user gives stand as they are
 
 
 class SharedSpace(nn.Module):
@@ -51,8 +52,10 @@ class SharedSpace(nn.Module):
                 nn.init.eye_(head.weight)
                 nn.init.zeros_(head.bias)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(pair.scale)))
+        self.steepest = max(STEEPEST, pair.scale)
         self.logit_bias = nn.Parameter(torch.tensor(-10.0 if pair.bias is None else pair.bias))
         self.context = nn.Parameter(torch.zeros(0, pair.text.token_width))
+        self._hashed: dict[str, tuple[object, str]] = {}  # tower to when its weights were hashed, and the hash
 
     @property
     def device(self) -> torch.device:
@@ -60,7 +63,7 @@ class SharedSpace(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        return self.logit_scale.exp().clamp(max=STEEPEST)
+        return self.logit_scale.exp().clamp(max=self.steepest)
 
     def redraw(self, rng: np.random.Generator) -> None:
         """The heads as another seed would have begun them; an aligned pair has nothing that began at random."""
@@ -70,6 +73,16 @@ class SharedSpace(nn.Module):
             torch.manual_seed(int(rng.integers(2**62)))
             for head in (self.image_head, self.text_head):
                 head.reset_parameters()
+
+    def sha256_now(self, tower: str) -> str:
+        """Of a tower's weights as they are, hashed again only after something wrote to them."""
+        pair = self.pair
+        parts = (pair.image, pair.projection) if tower == IMAGE else (pair.text, pair.text.projection)
+        tensors = {f"{n}.{k}": v for n, m in zip("ep", parts, strict=True) for k, v in m.state_dict().items()}
+        written = tuple((v.data_ptr(), v._version) for v in tensors.values())
+        if self._hashed.get(tower, (None, ""))[0] != written:
+            self._hashed[tower] = (written, sha256_of_tensors(tensors))
+        return self._hashed[tower][1]
 
     # images
 
@@ -162,10 +175,8 @@ def tower_key(space: SharedSpace, tower: str, more: Mapping[str, object]) -> str
     """Names the weights of a tower as they are now, and what else its outputs depend on."""
     pair = space.pair
     known = {t["role"]: t["sha256"] for t in pair.towers()}[tower]
-    encoder, projection = (pair.image, pair.projection) if tower == IMAGE else (pair.text, pair.text.projection)
-    if getattr(encoder, "staged", False):
-        tensors = {f"{n}.{k}": v for n, m in (("e", encoder), ("p", projection)) for k, v in m.state_dict().items()}
-        known = sha256_of_tensors(tensors)
+    if (pair.image if tower == IMAGE else pair.text).staged:
+        known = space.sha256_now(tower)
     contract = pair.image.contract.as_record() if tower == IMAGE else {"limit": pair.text.limit}
     text = json.dumps([known, contract, dict(more)], sort_keys=True, default=str)
     return f"clip-{tower}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
@@ -174,9 +185,25 @@ def tower_key(space: SharedSpace, tower: str, more: Mapping[str, object]) -> str
 def refuse_attention(pool: str, methods: Sequence[str]) -> None:
     """Attention over slices is trained with the image encoder's vectors of single slices."""
     able = [m for m in methods if m in ("lora", "full", "locked_text")]
-    if pool == "attention" and not able:
+    unable = [m for m in methods if m in ("contrastive", "locked_image", "prompt_learning")]
+    if pool == "attention" and (unable or not able):
         raise RecipeError(
-            f"attention pooling is trained, and {methods[0]} reads stored vectors of whole volumes",
+            f"attention pooling is trained, and {(unable or methods)[0]} reads stored vectors of whole volumes",
             where="prepare.slices.pool",
             remedy="take lora, full or locked_text, or pool mean or max",
+        )
+
+
+def refuse_context(text: TextEncoder, count: int, start: str | None) -> None:
+    """A learned context that leaves no room for the name of a class, said before anything is trained."""
+    learned = count if start is None else len(text.token_vectors(start))
+    room = text.limit - text.tokenizer.ends - 1
+    if not 1 <= learned <= room:
+        key = "context" if start is None else "start"
+        raise RecipeError(
+            f"{learned} learned tokens leave no room for a word within the {text.limit} of {text.name}"
+            if learned
+            else f"no word of {start!r} is known to {text.name}",
+            where=f"adapter.options.{key}",
+            remedy=f"take 1 to {room}",
         )

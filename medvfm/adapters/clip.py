@@ -184,6 +184,13 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
         dinov2.refuse(settings.model_copy(update={"options": {}}), methods, prepare, task)
         return
     _clip_towers.refuse_attention(prepare.slices.pool, methods)
+    for number, method in enumerate(methods):
+        if METHODS[method].fits == "features":
+            raise RecipeError(
+                f"{method} cannot follow {methods[number - 1]}: it is fitted on the encoder as it was published",
+                where=f"adapter.stages.{number}.method",
+                remedy="ask for it as a run or as the baseline `probe`",
+            )
     if methods[0] in _clip_pairs.ASKED and is_unaligned(settings):
         raise RecipeError(
             _clip_pairs.unaligned(settings.weights or "an assembled pair", methods[0]),
@@ -246,7 +253,7 @@ def build(
         settings.weights or DEFAULT_WEIGHTS, image=given.image, text=given.text, size_px=_side_px(prepare), seed=seed
     )
     if method in ("linear_probe", "knn"):
-        patches: Literal["cls", "mean"] = "cls" if pair.aligned else "mean"
+        patches: Literal["cls", "mean"] = "cls" if pair.aligned and pair.has_summary else "mean"
         return dinov2.EncoderClassifier(
             pair.image,
             task,
@@ -262,6 +269,8 @@ def build(
         _clip_pairs.refuse_unaligned(pair, method)
     if task is not None and method == "dense":
         return PatchSegmenter(pair, task, prepare, _dense(settings, seed), windows=windows, read=read)
+    if "prompt_learning" in (method, *(stage.method for stage in settings.stages or ())):
+        _clip_towers.refuse_context(pair.text, given.context, given.start)
     return PairAdapter(
         pair,
         task,

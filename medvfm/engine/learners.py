@@ -221,6 +221,7 @@ class LoopLearner:
         for number, stage in enumerate(self._stages):
             if number:
                 self.adapter.start_stage(stage.method_name, stage.options)
+                self._complete_moments()
             self.towers = self._towers_of(stage)
             if stage.method.fits == "weights":
                 histories.append(self._train(number, stage, rows, choose))
@@ -240,15 +241,22 @@ class LoopLearner:
         if moment in moments:
             self._moments[moment] = state.trained(self.adapter.module)
 
+    def _complete_moments(self) -> None:
+        """What a later stage trains was, at every earlier moment, as it is before that stage."""
+        if self._moments:
+            now = state.trained(self.adapter.module)
+            self._moments = {moment: {**now, **then} for moment, then in self._moments.items()}
+
     @contextmanager
     def at(self, moment: str) -> Iterator[None]:
-        """Weights of an earlier stage go back where the last stage has tensors of the same name."""
+        """Weights of an earlier stage go back where the last stage has tensors of the same name, and then those that
+        were there, of every stage."""
         if moment == FINAL:
             yield
             return
-        now = state.trained(self.adapter.module)
         known = self.adapter.module.state_dict()
         then = {n: w for n, w in self._moments[moment].items() if n in known}
+        now = {n: known[n].detach().to("cpu", copy=True) for n in then} | state.trained(self.adapter.module)
         state.put_trained(self.adapter.module, then)
         try:
             yield

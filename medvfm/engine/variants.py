@@ -66,6 +66,7 @@ def sway(worded: Sequence[ResultRow], test: Sequence[ResultRow]) -> list[str]:
     metric = worded[0].metric
     main = next((r for r in test if r.metric == metric and r.low is not None and r.high is not None), None)
     values = [_mean([r for r in worded if r.group == group]) for group in dict.fromkeys(r.group for r in worded)]
+    values = [value for value in values if np.isfinite(value)] or [0.0]
     apart = max(values) - min(values)
     if main is None or main.low is None or main.high is None or not apart > main.high - main.low:
         return []

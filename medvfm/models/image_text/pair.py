@@ -65,6 +65,11 @@ class ImageTextPair(nn.Module):
         self._pick, self._dense = pick, dense
         self._towers = _towers(self)
 
+    @property
+    def has_summary(self) -> bool:
+        """The image encoder sums a picture up itself, rather than by a pooling of its whole map."""
+        return self._pick is summary
+
     def image_vectors(self, features: Features) -> Tensor:
         """(N, image_width) of what `image(pixels)` gave: the model's own image embedding, not normalised."""
         return self.projection(self._pick(features)).float()
