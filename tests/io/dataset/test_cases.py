@@ -251,3 +251,15 @@ def test_a_card_with_an_unknown_key_names_file_line_and_key():
         DataCardError, match=r"card\.yaml, line 8, layouts\.0\.tabel: unknown key 'tabel'; did you mean 'table'"
     ):
         card("layouts: [{name: a, tabel: x}]\n")
+
+
+def test_texts_of_several_rows_of_a_case_stand_one_after_the_other_each_once(root):
+    rows = ["1,p,a.png,left lobe", "1,p,a.png,axial", "1,p,a.png,left lobe", "2,q,b.png,", "3,r,c.png,lungs"]
+    (root / "cases.csv").write_text("case_id,patient_id,image,said\n" + "\n".join(rows) + "\n")
+    found = cases.read_cases(card("layouts: [{name: table, table: cases.csv, repeated: any, text: '{said}'}]\n"), root)
+    assert [c.text for c in found.cases] == ["left lobe axial", None, "lungs"]
+
+
+def test_a_card_says_what_a_class_is_called():
+    found = card("layouts: [{name: t, table: c.csv, classes: {ci: {column: ci, synonyms: [effusion, fluid]}, b: b}}]\n")
+    assert found.synonyms() == {"ci": ("effusion", "fluid")}
