@@ -157,6 +157,14 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
     """What this adapter cannot do, said before data are read or weights are loaded."""
     given = checked(Options, settings.options, "clip")
     prompts_of(given)(task)
+    last = METHODS[methods[-1]]
+    if task.name not in last.tasks:  # a further task, which the method that fits the first must answer too
+        able = ", ".join(name for name, entry in METHODS.items() if task.name in entry.tasks)
+        raise RecipeError(
+            f"{methods[-1]} answers {', '.join(sorted(last.tasks))}, and {task.name} is a further task",
+            where="task",
+            remedy=f"{task.name} is answered by {able}",
+        )
     if methods[0] in ("linear_probe", "knn"):
         dinov2.refuse(settings.model_copy(update={"options": {}}), methods, prepare, task)
         return
