@@ -131,6 +131,7 @@ def pooled_stack(vectors: Tensor) -> Tensor:
 
 def set_trainable(space: SharedSpace, method: str, rank: int, alpha: float | None, seed: int) -> None:
     """What a method trains, and nothing else."""
+    _make_trainable_again(space)
     space.requires_grad_(False)
     if method == "prompt_learning":
         space.context.requires_grad_(True)
@@ -154,6 +155,15 @@ def set_trainable(space: SharedSpace, method: str, rank: int, alpha: float | Non
         unused = encoder.unused(lambda p: [space.pair.image_vectors(space.pair.image(p))]) if tower == IMAGE else []  # type: ignore[operator]
         for parameter in [*unused, *(space.pair.text.unused() if tower == TEXT else [])]:
             parameter.requires_grad_(False)
+
+
+def _make_trainable_again(space: SharedSpace) -> None:
+    """peft's multi-head attention makes its frozen weights anew in every pass; after a validation they are tensors of
+    inference mode, which no later stage can train."""
+    for part in list(space.modules()):
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            if parameter.is_inference():
+                setattr(part, name, nn.Parameter(parameter.clone(), requires_grad=False))
 
 
 def _inject(encoder: nn.Module, rank: int, alpha: float | None, seed: int) -> None:
@@ -205,5 +215,5 @@ def refuse_context(text: TextEncoder, count: int, start: str | None) -> None:
             if learned
             else f"no word of {start!r} is known to {text.name}",
             where=f"adapter.options.{key}",
-            remedy=f"take 1 to {room}",
+            remedy=f"take 1 to {room}" if learned else "give words that it knows, or none",
         )

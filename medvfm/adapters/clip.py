@@ -174,6 +174,14 @@ class Options(BaseModel):
 def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, task: Task) -> None:
     """What this adapter cannot do, said before data are read or weights are loaded."""
     given = checked(Options, settings.options, "clip")
+    last = METHODS[methods[-1]]
+    if task.name not in last.tasks:  # a further task, which the method that fits the first must answer too
+        able = ", ".join(name for name, entry in METHODS.items() if task.name in entry.tasks)
+        raise RecipeError(
+            f"{methods[-1]} answers {', '.join(sorted(last.tasks))}, and {task.name} is a further task",
+            where="task",
+            remedy=f"{task.name} is answered by {able}",
+        )
     if methods[0] == "dense":
         _clip_dense.prompts_of(_dense(settings, 0), task)
         _side_px(prepare)

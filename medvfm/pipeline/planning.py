@@ -44,8 +44,7 @@ def plan(recipe: Recipe) -> Plan:
     _known_window(recipe, card)
     makers = [_Maker(recipe, entry.task, card, select) for entry in tasks]
     model = makers[0].model(recipe.adapter, recipe.train, module, ("adapter",), ("train",))
-    for number, entry in enumerate(tasks[1:], 1):
-        _refuse_unanswered(recipe, number, entry.task.name, model.stages[-1], module)
+    for entry in tasks[1:]:
         module.refuse(recipe.adapter, [s.method_name for s in model.stages], recipe.prepare, entry.task)
     _refuse_unused(recipe, [entry.task for entry in tasks], model)
     _refuse_few_shot(recipe, task, model)
@@ -83,17 +82,6 @@ def _refuse_tasks(recipe: Recipe, module: ModuleType, tasks: Sequence[TaskPlan])
                 where=recipe.where("task", number),
                 remedy="write a recipe for each task",
             )
-
-
-def _refuse_unanswered(recipe: Recipe, number: int, task: str, last: StagePlan, module: ModuleType) -> None:
-    """The method that fits the first task must answer the further ones too."""
-    if task not in last.method.tasks:
-        able = [name for name, entry in module.METHODS.items() if task in entry.tasks]
-        raise RecipeError(
-            f"{last.method_name} answers {', '.join(sorted(last.method.tasks))}, and {task} is a further task",
-            where=recipe.where("task", number),
-            remedy=f"{task} is answered by {', '.join(able)}" if able else None,
-        )
 
 
 def _select(recipe: Recipe, task: Task) -> MetricSpec:

@@ -71,9 +71,7 @@ def scores(found):
 def predicted_again(found, study):
     """The greatest difference of scores that `predict` gives for the test pictures, and those of the run."""
     known = scores(found)
-    new = medvfm.predict(
-        found.directory, [study.root / f"{c}.png" for c in known.index], device="cpu", console=SILENT
-    )
+    new = medvfm.predict(found.directory, [study.root / f"{c}.png" for c in known.index], device="cpu", console=SILENT)
     assert new.attrs["left_out"] == []
     by_class = new.assign(case_id=known.index.repeat(len(known.columns)))
     column = next(c for c in ("target", "class") if c in by_class) if len(known.columns) > 1 else None
@@ -94,7 +92,7 @@ def test_a_trained_pair_answers_again_as_in_its_run(study, tmp_path, method):
     assert audit["frozen_moved"] == 0 and audit["still_tensors"] == 0
     assert audit["moved_tensors"] == audit["trained_tensors"]
     pair = load_pair("tiny", seed=1, size_px=32)
-    of_image = [n for n in kept if n.startswith("pair.image.") or n.startswith("pair.projection.")]
+    of_image = [n for n in kept if n.startswith(("pair.image.", "pair.projection."))]
     of_text = [n for n in kept if n.startswith("pair.text.")]
     assert bool(of_image) == (method in ("lora", "full", "locked_text"))
     assert bool(of_text) == (method in ("lora", "full", "locked_image"))
@@ -114,7 +112,13 @@ def test_a_trained_pair_answers_again_as_in_its_run(study, tmp_path, method):
 
 @pytest.mark.parametrize(
     ("method", "task"),
-    [("zero_shot", None), ("prompt_learning", MULTI), ("prompt_learning", None), ("linear_probe", None), ("knn", MULTI)],
+    [
+        ("zero_shot", None),
+        ("prompt_learning", MULTI),
+        ("prompt_learning", None),
+        ("linear_probe", None),
+        ("knn", MULTI),
+    ],
 )
 def test_a_published_pair_answers_again_as_in_its_run(study, tmp_path, small_clip, method, task):
     options = {"context": 4} if method == "prompt_learning" else {}
@@ -138,7 +142,9 @@ def test_a_published_pair_answers_again_as_in_its_run(study, tmp_path, small_cli
 def test_a_published_pair_with_its_images_locked_trains_its_text_side_alone(study, tmp_path, small_clip):
     found = run(study.recipe("locked_image", str(small_clip), train=QUICK), tmp_path / "run")
     kept = weights_of(found)
-    assert torch.equal(kept["image_head.weight"], torch.eye(24)) and torch.equal(kept["text_head.weight"], torch.eye(24))
+    assert torch.equal(kept["image_head.weight"], torch.eye(24)) and torch.equal(
+        kept["text_head.weight"], torch.eye(24)
+    )
     assert {n.split(".")[1] for n in kept if n.startswith("pair.")} == {"text"}
     assert predicted_again(found, study) < 1e-5
 
@@ -195,6 +201,27 @@ def test_the_untuned_pair_of_stages_is_untuned_in_all_of_them(study, tmp_path, s
     assert brier(staged, "untuned") == pytest.approx(brier(plain, None), abs=1e-6)
     assert brier(staged, None) != pytest.approx(brier(plain, None), abs=1e-4)
     assert predicted_again(staged, study) < 1e-5
+
+
+def test_every_weight_is_trained_after_low_rank_updates(study, tmp_path):
+    """peft leaves frozen weights of multi-head attention as tensors that cannot be trained."""
+    stages = [{"method": "lora", "train": {**QUICK, "epochs": 1}}, {"method": "full", "train": {**QUICK, "epochs": 1}}]
+    found = run(study.recipe(None, adapter={"stages": stages}), tmp_path / "run")
+    first, last = (s["audit"] for s in found.record["training"]["stages"])
+    assert first["trained_tensors"] < last["trained_tensors"] == last["moved_tensors"]
+    assert predicted_again(found, study) < 1e-5
+
+
+def test_the_model_of_an_earlier_moment_and_the_trained_one_are_told_apart_by_their_hash():
+    space = clip.load("tiny", Prepare(size=32)).module
+    before = {tower: space.sha256_now(tower) for tower in ("image", "text")}
+    assert {tower: space.sha256_now(tower) for tower in before} == before
+    with torch.no_grad():
+        next(space.pair.text.backbone.parameters()).add_(1e-3)
+    assert space.sha256_now("image") == before["image"] and space.sha256_now("text") != before["text"]
+    with torch.no_grad():
+        next(space.pair.image.parameters()).mul_(1.001)
+    assert space.sha256_now("image") != before["image"]
 
 
 # beside other programs
@@ -352,8 +379,8 @@ def test_a_context_that_leaves_no_room_is_refused_before_anything_is_trained(stu
 @pytest.mark.parametrize("method", ["contrastive", "locked_image", "prompt_learning"])
 def test_scrambled_test_cases_change_nothing_that_is_fitted_or_chosen(study, tmp_path, small_clip, method):
     learned = method == "prompt_learning"
-    recipe = dict(method=method, weights=str(small_clip) if learned else "tiny",
-                  adapter={"options": {"context": 3} if learned else {"width": 16}})  # fmt: skip
+    recipe = {"method": method, "weights": str(small_clip) if learned else "tiny",
+                  "adapter": {"options": {"context": 3} if learned else {"width": 16}}}  # fmt: skip
 
     def fitted(found):
         kept = (found.directory / "weights" / "model.safetensors").read_bytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import itertools
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_each_class_has_as_many_cases_and_more_shots_hold_the_fewer():
     for seed in range(5):
         draws = [drawn(labels, shots, seed) for shots in (1, 2, 4, 8)]
         assert [labels[d].sum(0).tolist() for d in draws] == [[n] * 3 for n in (1, 2, 4, 8)]
-        assert all(set(fewer) <= set(more) for fewer, more in zip(draws, draws[1:], strict=False))
+        assert all(set(fewer) <= set(more) for fewer, more in itertools.pairwise(draws))
         assert all((np.diff(d) > 0).all() for d in draws)
     assert len({tuple(drawn(labels, 2, seed)) for seed in range(8)}) > 4
 
@@ -104,8 +104,8 @@ def test_few_cases_leave_the_model_and_its_own_rows_as_they_are(study, tmp_path)
     options = {"options": {"width": 16, "prompts": PROMPTS}}
     quick = {**QUICK, "epochs": 1}
     one = recipe(study, [2], draws=1, method="contrastive", adapter=options, train=quick)
-    plain = run(study.recipe("contrastive", adapter=options, train=quick,
-                             evaluate={"metrics": ["auroc"], "confidence": {"resamples": 100}}), tmp_path / "a")  # fmt: skip
+    alone = {"metrics": ["auroc"], "confidence": {"resamples": 100}}
+    plain = run(study.recipe("contrastive", adapter=options, train=quick, evaluate=alone), tmp_path / "a")
     found = run(one, tmp_path / "b")
     kept = [(r.directory / "weights" / "model.safetensors").read_bytes() for r in (plain, found)]
     assert kept[0] == kept[1]

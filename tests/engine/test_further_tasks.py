@@ -109,7 +109,10 @@ def test_the_probe_is_the_linear_probe_of_the_same_encoder(done, tmp_path):
     found, _ = done
     study = PairStudy(tmp_path / "study")
     alone = pipeline.run(
-        study.recipe("linear_probe", task=TASKS[1], adapter={"options": {}}), tmp_path / "a", device="cpu", console=SILENT
+        study.recipe("linear_probe", task=TASKS[1], adapter={"options": {}}),
+        tmp_path / "a",
+        device="cpu",
+        console=SILENT,
     )
     probe = {r["metric"]: r["value"] for r in rows(found, "classification", baseline="probe")}
     own = {r["metric"]: r["value"] for r in alone.record["metrics"] if r["split"] == "test" and r["group"] is None}

@@ -66,7 +66,9 @@ def test_a_batch_of_one_text_has_the_least_loss_where_all_are_alike():
     (gradient,) = torch.autograd.grad(loss, same)
     assert float(gradient.abs().max()) < 1e-6
     apart = contrastive.clip_loss(same, same.detach(), torch.tensor(10.0), torch.eye(5, dtype=torch.bool))
-    assert float(apart.detach()) == pytest.approx(math.log(5), rel=1e-6)  # as identity the same value, with false negatives
+    assert float(apart.detach()) == pytest.approx(
+        math.log(5), rel=1e-6
+    )  # as identity the same value, with false negatives
 
 
 def test_the_sigmoid_loss_counts_every_right_pair_once(pairs):
@@ -113,7 +115,9 @@ def test_loss_and_gradients_in_chunks_are_those_of_the_plain_batch(training, kin
 
     def found(join, chunk):
         torch.manual_seed(3)
-        vectors = [functional.normalize(join(t, list(x.split(chunk))), dim=1) for t, x in zip(towers, given, strict=True)]
+        vectors = [
+            functional.normalize(join(t, list(x.split(chunk))), dim=1) for t, x in zip(towers, given, strict=True)
+        ]
         if kind == "siglip":
             loss = contrastive.siglip_loss(*vectors, scale, bias, right)
         else:
