@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvfm.adapters import _clip_pairs, _clip_words
+from medvfm.adapters import _clip_classes, _clip_words
 from medvfm.adapters._clip_prompts import ClassPrompts, Sentences, Words
 from medvfm.adapters._clip_towers import SharedSpace
 from medvfm.core.errors import RecipeError
@@ -250,7 +250,7 @@ class PatchSegmenter:
             "threshold": None if self._prompts.exclusive else self.threshold,
             "slices": self.preparer.prepare.slices.axis or "native",
             "neighbours": 0,
-            "prompts": {name: _clip_pairs.as_record(a) for name, a in asked.items()},
+            "prompts": {name: _clip_classes.as_record(a) for name, a in asked.items()},
             "parameters": state.count(self.module),
         }
         return found | {"said": _clip_words.said(found | {"method": self.method})}

@@ -16,10 +16,12 @@ from torch.nn import functional
 
 from medvfm.adapters import _clip_towers as towers
 from medvfm.adapters import _clip_words, dinov2
-from medvfm.adapters._clip_prompts import Asked, ClassPrompts
+from medvfm.adapters._clip_classes import LEARNED, ClassScores, begin_context
+from medvfm.adapters._clip_prompts import ClassPrompts
+from medvfm.adapters._clip_texts import ReadTexts, has_text, parts_of
 from medvfm.adapters._clip_towers import IMAGE, TEXT, SharedSpace
 from medvfm.core.case import Case
-from medvfm.core.errors import DataError, RecipeError
+from medvfm.core.errors import DataError
 from medvfm.core.item import Item
 from medvfm.core.protocols import Adapter, Augment, Record, Task
 from medvfm.core.recipe import Prepare
@@ -27,7 +29,7 @@ from medvfm.models.image_text.pair import ImageTextPair
 from medvfm.models.inputs.given_images import images_of
 from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch
 from medvfm.models.text.sentences import spelled
-from medvfm.nn import contrastive, losses, state
+from medvfm.nn import contrastive, state
 
 CONTRASTIVE = ("contrastive", "lora", "full", "locked_image", "locked_text")
 
@@ -78,14 +80,28 @@ class PairAdapter:
         width: int,
     ) -> None:
         self._task, self.method, self._settings, self._prompts_of = question, method, settings, prompts
-        self._prompts = None if question is None else prompts(question)
         self.preparer = SliceStackPreparer(pair.image.contract, prepare, windows, read)
         self._pool = prepare.slices.pool
         self.module = SharedSpace(pair, self._pool, width, settings.seed)
-        self._texts: dict[str, bool] = {}  # every text that was read, and whether it was cut
-        self._outputs: dict[str, Tensor] = {}  # of prompts, by a text encoder that stays as it is
-        if method == "prompt_learning":
-            self._begin_context()
+        self._texts = ReadTexts(pair.text, by_sentence=self._by_sentence)
+        self._classes = None if question is None else self._classes_of(question)
+        self._begin()
+
+    def _classes_of(self, question: Task) -> ClassScores | None:
+        prompts = self._prompts_of(question)
+        return None if prompts is None else ClassScores(self.module, prompts, self._texts)
+
+    @property
+    def classes(self) -> ClassScores:
+        """Of a task that asks for scores."""
+        assert self._classes is not None
+        return self._classes
+
+    def _begin(self) -> None:
+        """Stand ready for the method."""
+        s = self._settings
+        if self.method == LEARNED:
+            begin_context(self.module, s.context, s.start, s.seed)
         self._set_trainable()
 
     @property
@@ -123,10 +139,11 @@ class PairAdapter:
         """Go on with another method from the weights that the last stage left."""
         for tower in towers.TUNES.get(self.method, ()):
             (self.pair.image if tower == IMAGE else self.pair.text).staged = True
-        self.method, self._outputs = method, {}
-        if method == "prompt_learning":
-            self._begin_context()
-        self._set_trainable()
+        self.method = method
+        self._texts.by_sentence = self._by_sentence
+        if self._classes is not None:
+            self._classes.outputs.clear()
+        self._begin()
 
     def redraw(self, rng: np.random.Generator) -> None:
         """See core.capabilities.RedrawnAdapter."""
@@ -152,7 +169,7 @@ class PairAdapter:
             vectors = torch.cat([self.module.slice_vectors(p) for p in batch["pictures"].split(self._settings.chunk)])
             return {"slices": torch.stack([towers.pooled_stack(v) for v in vectors.split(batch["counts"].tolist())])}
         texts = [item.case.text or "" for item in items]
-        parts = [towers.parts_of(text, by_sentence=True) for text in texts]
+        parts = [parts_of(text, by_sentence=True) for text in texts]
         flat = self.module.text_outputs([*texts, *(part for each in parts for part in each)])
         whole, rest = flat[: len(texts)], flat[len(texts) :].split([len(each) for each in parts])
         padded = nn.utils.rnn.pad_sequence(list(rest), batch_first=True)
@@ -170,30 +187,22 @@ class PairAdapter:
 
     def tower_text(self, tower: str, case: Case) -> str | None:
         if tower == TEXT:
-            self._count_cut(self._parts(case))
+            self._texts.note(self._texts.parts(case))
             return case.text or ""
         return None
-
-    def _parts(self, case: Case) -> list[str]:
-        return towers.parts_of(case.text or "", by_sentence=self._by_sentence)
-
-    def _count_cut(self, texts: Sequence[str]) -> None:
-        for text in texts:
-            if text not in self._texts:
-                self._texts[text] = bool(self.pair.text.cut([text]))
 
     # training
 
     def example(self, item: Item, rng: np.random.Generator, augment: Augment) -> Example:
         """A case with one of its sentences, drawn anew each time, or with its whole text."""
-        if self.method == "prompt_learning":
+        if self.method == LEARNED:
             return Example(self._augmented(item, augment), "", 0)
-        if not (item.case.text or "").strip():
+        if not has_text(item.case):
             raise DataError(
                 f"{item.case_id} has no text, and {self.method} trains on pairs of an image and a text",
                 remedy="leave such cases out of the table, or take linear_probe",
             )
-        parts = self._parts(item.case)
+        parts = self._texts.parts(item.case)
         place = int(rng.integers(len(parts)))
         return Example(self._augmented(item, augment), parts[place], place)
 
@@ -209,9 +218,9 @@ class PairAdapter:
         text_width) or captions; `right` (B, B): the caption of column j stands in the text of case i."""
         items = [e.item for e in examples]
         batch: dict[str, Any] = self._images(items)
-        if self.method == "prompt_learning":
+        if self.method == LEARNED:
             return batch | {"truth": torch.as_tensor(self.question.labels([i.case for i in items]))}
-        said = [{spelled(part) for part in self._parts(i.case)} for i in items]
+        said = [{spelled(part) for part in self._texts.parts(i.case)} for i in items]
         captions = [spelled(e.caption) for e in examples]
         batch["right"] = torch.tensor([[c in each for c in captions] for each in said])
         if all(TEXT in i.towers for i in items):
@@ -220,7 +229,7 @@ class PairAdapter:
                 for e in examples
             ]
             return batch | {"texts": torch.from_numpy(np.stack(given))}
-        self._count_cut([e.caption for e in examples])
+        self._texts.note([e.caption for e in examples])
         return batch | {"captions": [e.caption for e in examples]}
 
     def _images(self, items: Sequence[Item]) -> dict[str, Any]:
@@ -239,44 +248,14 @@ class PairAdapter:
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Of pairs, or of labels where a context is learned."""
         images = self.module.of_images(self._pooled(batch))
-        if self.method == "prompt_learning":
-            return self._prompt_loss(images, batch["truth"])
+        if self.method == LEARNED:
+            return self.classes.loss(images, batch["truth"])
         chunk = self._settings.chunk
         outputs = batch["texts"] if "texts" in batch else self.module.text_outputs(batch["captions"], chunk)
         texts, right = self.module.of_texts(outputs), batch["right"].to(images.device)
         if self._loss == "siglip":
             return contrastive.siglip_loss(images, texts, self.module.scale, self.module.logit_bias, right)
         return contrastive.clip_loss(images, texts, self.module.scale, right, self._settings.image_weight)
-
-    # a learned context
-
-    def _begin_context(self) -> None:
-        """From the words that a user gives, else at random (Zhou et al. 2022, section 3.2)."""
-        s, text = self._settings, self.pair.text
-        if s.start is not None:
-            vectors = text.token_vectors(s.start)
-        else:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(s.seed)
-                vectors = torch.randn(s.context, text.token_width) * 0.02
-        self.module.context = nn.Parameter(vectors.to(self.module.device).float())
-
-    def _context_logits(self, images: Tensor, variant: str | None = None) -> Tensor:
-        """(B, T), or (B, T, 2) against and for each class where classes do not exclude each other."""
-        assert self._prompts is not None
-        names = list(self._prompts.names(variant).values())
-        exclusive = self._prompts.exclusive
-        asked = names if exclusive else [said for name in names for said in (f"no {name}", name)]
-        texts = self.module.of_texts(self.pair.text.with_context(self.module.context, asked))
-        logits = self.module.scale * images @ texts.T
-        return logits if exclusive else logits.unflatten(1, (-1, 2))
-
-    def _prompt_loss(self, images: Tensor, truth: Tensor) -> Tensor:
-        logits = self._context_logits(images)
-        assert self._prompts is not None
-        if self._prompts.exclusive:
-            return losses.classification(logits, truth, "multi_class")
-        return losses.classification(logits[..., 1] - logits[..., 0], truth, "multi_label")
 
     # answers
 
@@ -290,7 +269,7 @@ class PairAdapter:
             return [
                 {IMAGE: image, TEXT: text} for image, text in zip(images.double().cpu().numpy(), texts, strict=True)
             ]
-        return self._scores(images, variant).double().cpu().numpy()
+        return self.classes.scores(images, self.method, variant).double().cpu().numpy()
 
     def image_vectors(self, items: Sequence[Item]) -> np.ndarray:
         """(n, D) unit vectors of the images of cases; see core.capabilities.SearchingAdapter."""
@@ -302,18 +281,18 @@ class PairAdapter:
         """(n, D) unit vectors of texts, each the mean of its sentences where the model was trained so."""
         self.module.eval()
         with torch.inference_mode():
-            parts = [towers.parts_of(text, by_sentence=self._by_sentence) for text in texts]
+            parts = [self._texts.parts_of(text) for text in texts]
             outputs = self.module.text_outputs([part for each in parts for part in each])
             return np.stack([self._mean(self.module.of_texts(o)) for o in outputs.split(list(map(len, parts)))])
 
     def _own_texts(self, items: Sequence[Item]) -> list[np.ndarray | None]:
         found: list[np.ndarray | None] = []
         for item in items:
-            if not (item.case.text or "").strip():
+            if not has_text(item.case):
                 found.append(None)
                 continue
-            parts = self._parts(item.case)
-            self._count_cut(parts)
+            parts = self._texts.parts(item.case)
+            self._texts.note(parts)
             if TEXT in item.towers:
                 stored = item.towers[TEXT]
                 count = int(stored["count"][0])
@@ -328,46 +307,17 @@ class PairAdapter:
         """One unit vector of several: the mean in the shared space."""
         return functional.normalize(vectors.mean(0), dim=0).cpu().numpy()
 
-    def _scores(self, images: Tensor, variant: str | None) -> Tensor:
-        assert self._prompts is not None
-        if self.method == "prompt_learning":
-            logits = self._context_logits(images, variant)
-        else:
-            asked = self._prompts.asked(variant)
-            exclusive = self._prompts.exclusive
-            rows = [v for a in asked.values() for v in ([a.positive] if exclusive else [a.negative, a.positive])]
-            texts = torch.stack([self._class_vector(prompts) for prompts in rows])
-            logits = self.module.scale * images @ texts.T
-            logits = logits if exclusive else logits.unflatten(1, (-1, 2))
-        if self._prompts.exclusive:
-            return logits.softmax(1)
-        return logits.softmax(2)[..., 1]
-
-    def _class_vector(self, prompts: Sequence[str]) -> Tensor:
-        """(D,): the mean of the prompts' unit vectors, as a unit vector."""
-        tuned = TEXT in towers.TUNES.get(self.method, ()) or self.pair.text.staged
-        new = [p for p in prompts if tuned or p not in self._outputs]
-        if new:
-            self._count_cut(new)
-            self._outputs |= dict(zip(new, self.module.text_outputs(new), strict=True))
-        return self.module.of_prompts(torch.stack([self._outputs[p] for p in prompts]))
-
     def variants(self) -> list[str]:
-        if self._prompts is None or self.question.answers != "scores":
-            return []
-        return self._prompts.variants()
+        return [] if self._classes is None else self._classes.prompts.variants()
 
     def wordings(self) -> list[str]:
-        """See core.capabilities.WordedAdapter."""
-        learned = self.method == "prompt_learning"
-        if self._prompts is None or self.question.answers != "scores" or learned:
-            return []
-        return self._prompts.wordings()
+        """See core.capabilities.WordedAdapter; a learned context is no wording that a user chose."""
+        return [] if self._classes is None or self.method == LEARNED else self._classes.prompts.wordings()
 
     def answering(self, task: Task) -> Adapter:
         """The same weights asked another question; see core.capabilities.ManyTaskAdapter."""
         other = copy.copy(self)
-        other._task, other._prompts = task, self._prompts_of(task)
+        other._task, other._classes = task, self._classes_of(task)
         return other
 
     def encode(self, images: Any) -> np.ndarray:
@@ -407,7 +357,8 @@ class PairAdapter:
             self.module.context = nn.Parameter(torch.zeros_like(weights["context"]))
             self._set_trainable()
         state.put_trained(self.module, weights)
-        self._outputs = {}
+        if self._classes is not None:
+            self._classes.outputs.clear()
 
     def record(self) -> Record:
         pair = self.pair
@@ -417,43 +368,13 @@ class PairAdapter:
             "sha256": pair.towers()[0]["sha256"],
             "towers": [tower | {"trained": tower["role"] in tuned} for tower in pair.towers()],
             "contract": pair.image.contract.as_record(),
-            "texts": {
-                "limit": pair.text.limit,
-                "read": len(self._texts),
-                "cut": sum(self._texts.values()),
-                "by": "sentence" if self._by_sentence else "whole text",
-            },
+            "texts": self._texts.record(),
             "aligned": pair.aligned,
             "loss": self._loss if self.method in CONTRASTIVE else None,
             "scale": float(self.module.scale.detach()),
             "parameters": state.count(self.module),
         }
-        if self._prompts is not None:
-            found["prompts"] = {c: as_record(a) for c, a in self._prompts.asked().items()}
+        if self._classes is not None:
+            found["prompts"] = self._classes.record()
         own = {"method": self.method, "volume": self.preparer.prepare.slices.model_dump(mode="json")}
         return found | {"said": _clip_words.said(found | own)}
-
-
-def as_record(asked: Asked) -> Record:
-    return {"positive": list(asked.positive), "negative": list(asked.negative)}
-
-
-def refuse_unaligned(pair: ImageTextPair, method: str) -> None:
-    """An untuned pair with random projections gives scores that are luck."""
-    if not pair.aligned and method in ASKED:
-        raise RecipeError(unaligned(pair.name, method), where="adapter.method", remedy=ALIGN[method])
-
-
-ALIGN = {  # by method
-    "zero_shot": "align it first: adapter.method contrastive, or a stage of it before",
-    "prompt_learning": "align it first: adapter.method contrastive, or a stage of it before",
-    "dense": "take a pair that was trained together, such as BiomedCLIP",
-}
-ASKED = tuple(ALIGN)  # methods whose answers rest on the space of images and texts as it was loaded
-
-
-def unaligned(name: str, method: str) -> str:
-    return (
-        f"{method} with {name}: the projections of this pair are random, and its answers would be luck (a draw reached "
-        "an AUROC of 0.88)"
-    )

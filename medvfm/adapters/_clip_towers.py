@@ -17,7 +17,6 @@ from medvfm.core.errors import RecipeError
 from medvfm.models import structure
 from medvfm.models.image_text.pair import ImageTextPair
 from medvfm.models.text.encoder import TextEncoder
-from medvfm.models.text.sentences import sentences
 from medvfm.models.weights import sha256_of_tensors
 from medvfm.nn import contrastive, heads
 
@@ -116,12 +115,6 @@ class SharedSpace(nn.Module):
     def of_prompts(self, outputs: Tensor) -> Tensor:
         """(D,): the mean of several texts' unit vectors, as a unit vector."""
         return functional.normalize(self.of_texts(outputs).mean(0), dim=0)
-
-
-def parts_of(text: str, *, by_sentence: bool) -> list[str]:
-    """What is encoded of a text: its sentences, or all of it."""
-    found = sentences(text) if by_sentence else []
-    return found or [text]
 
 
 def pooled_stack(vectors: Tensor) -> Tensor:

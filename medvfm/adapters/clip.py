@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medvfm.adapters import _clip_dense, _clip_pairs, _clip_towers, dinov2
+from medvfm.adapters import _clip_dense, _clip_towers, _clip_unaligned, dinov2
 from medvfm.adapters._clip_dense import DenseSettings, PatchSegmenter
 from medvfm.adapters._clip_pairs import CONTRASTIVE, PairAdapter, PairSettings
 from medvfm.adapters._clip_prompts import ClassPrompts, Words
@@ -174,6 +174,12 @@ class Options(BaseModel):
 def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, task: Task) -> None:
     """What this adapter cannot do, said before data are read or weights are loaded."""
     given = checked(Options, settings.options, "clip")
+    if methods[0] == "dense":
+        _clip_dense.prompts_of(_dense(settings, 0), task)
+        _side_px(prepare)
+    else:
+        _refuse_of_dense(given, methods[0])
+        prompts_of(given)(task)
     last = METHODS[methods[-1]]
     if task.name not in last.tasks:  # a further task, which the method that fits the first must answer too
         able = ", ".join(name for name, entry in METHODS.items() if task.name in entry.tasks)
@@ -182,12 +188,6 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
             where="task",
             remedy=f"{task.name} is answered by {able}",
         )
-    if methods[0] == "dense":
-        _clip_dense.prompts_of(_dense(settings, 0), task)
-        _side_px(prepare)
-    else:
-        _refuse_of_dense(given, methods[0])
-        prompts_of(given)(task)
     if methods[0] in ("linear_probe", "knn"):
         dinov2.refuse(settings.model_copy(update={"options": {}}), methods, prepare, task)
         return
@@ -199,11 +199,11 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
                 where=f"adapter.stages.{number}.method",
                 remedy="ask for it as a run or as the baseline `probe`",
             )
-    if methods[0] in _clip_pairs.ASKED and is_unaligned(settings):
+    if methods[0] in _clip_unaligned.ASKED and is_unaligned(settings):
         raise RecipeError(
-            _clip_pairs.unaligned(settings.weights or "an assembled pair", methods[0]),
+            _clip_unaligned.unaligned(settings.weights or "an assembled pair", methods[0]),
             where="adapter.method",
-            remedy=_clip_pairs.ALIGN[methods[0]],
+            remedy=_clip_unaligned.ALIGN[methods[0]],
         )
 
 
@@ -274,7 +274,7 @@ def build(
             seed=seed,
         )
     if task is not None:
-        _clip_pairs.refuse_unaligned(pair, method)
+        _clip_unaligned.refuse_unaligned(pair, method)
     if task is not None and method == "dense":
         return PatchSegmenter(pair, task, prepare, _dense(settings, seed), windows=windows, read=read)
     if "prompt_learning" in (method, *(stage.method for stage in settings.stages or ())):

@@ -1,4 +1,4 @@
-"""The page of a run of two tasks: each with its answer, numbers and sections; templates ranked, few cases as a curve."""
+"""The page of a run of two tasks: each with its answer and sections; templates ranked, few cases as a curve."""
 
 from __future__ import annotations
 
