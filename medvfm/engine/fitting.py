@@ -86,14 +86,14 @@ def fit_all(
 
 
 def _chooser(plan: Plan, learner: Learner, rows: Array) -> Choose:
-    """Values answers to the validation cases by the metric that is selected by."""
+    """Values answers to the validation cases by the metric that is selected by; where that is the model's loss, a
+    baseline without one is selected by the first metric."""
     true = StoredCases(learner.store, rows)
+    spec = plan.specs[0] if plan.select.name == LOSS.name else plan.select
 
     def choose(answers: Answers) -> float:
-        if plan.select.name == LOSS.name:
-            return float("nan")
-        found = collect(plan.task, learner, true, iter(answers), None, [plan.select])
-        return evaluate.value(plan.task, found, plan.select)
+        found = collect(plan.task, learner, true, iter(answers), None, [spec])
+        return evaluate.value(plan.task, found, spec)
 
     return choose
 

@@ -249,7 +249,8 @@ class _Maker:
             uses = model.METHODS[method].uses.get(self.task.name, frozenset())
             unused = {key: None for key in ADAPTER_KEYS if f"adapter.{key}" not in uses}
             frozen = recipe.adapter.model_copy(update={"method": method, "stages": None, **unused})
-            return self.model(frozen, Train(), model, ("adapter",), ("train",)).make()
+            by_metric = replace(self, select=parse(self.task.default_metrics[0], self.task.metrics))
+            return by_metric.model(frozen, Train(), model, ("adapter",), ("train",)).make()
 
         context = BaselineContext(recipe, self.card, recipe.where(*keys), own)
         found: Callable[[], Adapter] | Reuse | None

@@ -131,3 +131,12 @@ def test_texts_permuted_are_chance(done):
     (row,) = rows(found, "retrieval", baseline="texts_permuted", metric="recall@k=5", target="text_to_image")
     assert 0 < row["value"] <= 1 and np.isfinite(row["low"])
     assert "the mean of 20 draws" in row["note"]
+
+
+def test_a_probe_beside_a_model_that_is_selected_by_its_loss_is_selected_by_a_metric(tmp_path):
+    study = PairStudy(tmp_path / "study")
+    recipe = study.recipe(baselines=[{"name": "probe"}], select={"metric": "loss"})
+    found = pipeline.run(recipe, tmp_path / "a", device="cpu", console=SILENT)
+    assert list(found.record["training"]["epochs"][0]["val"]) == ["loss"]
+    probe = [r for r in found.record["metrics"] if r["baseline"] == "probe" and r["metric"] == "auroc"]
+    assert len(probe) == 1 and probe[0]["value"] is not None
