@@ -77,7 +77,7 @@ class PairAdapter:
         *,
         windows: Mapping[str, tuple[float, float]],
         read: Mapping[Any, Any],
-        width: int,
+        width: int | None,
     ) -> None:
         self._task, self.method, self._settings, self._prompts_of = question, method, settings, prompts
         self.preparer = SliceStackPreparer(pair.image.contract, prepare, windows, read)

@@ -33,21 +33,24 @@ STEEPEST = 100.0  # of the learned scale, as in CLIP; published ones and those t
 class SharedSpace(nn.Module):
     """A pair of encoders, pooling over slices, and heads into one space.
 
-    Heads of an aligned pair begin as the identity, so that before any training the space is the published one; those
-    of a pair that was assembled begin at random.
+    The heads of an aligned pair begin as the identity, so that before any training the space is the published one. Of
+    a pair that was assembled the image head begins at random, and the text head as the identity: the space is that of
+    the texts, in which what means the same lies close whether or not it was trained on. With a `width` both begin at
+    random.
     """
 
-    def __init__(self, pair: ImageTextPair, pool: str, width: int, seed: int) -> None:
+    def __init__(self, pair: ImageTextPair, pool: str, width: int | None, seed: int) -> None:
         super().__init__()
         self.pair = pair
-        size = pair.image_width if pair.aligned else width
+        size = pair.image_width if pair.aligned else width or pair.text_width
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.pool = heads.SlicePool(pool, pair.image_width)
             self.image_head = nn.Linear(pair.image_width, size)
             self.text_head = nn.Linear(pair.text_width, size)
-        if pair.aligned:
-            for head in (self.image_head, self.text_head):
+        self._random = [] if pair.aligned else [self.image_head] if width is None else [self.image_head, self.text_head]
+        for head in (self.image_head, self.text_head):
+            if head not in self._random:
                 nn.init.eye_(head.weight)
                 nn.init.zeros_(head.bias)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(pair.scale)))
@@ -66,11 +69,11 @@ class SharedSpace(nn.Module):
 
     def redraw(self, rng: np.random.Generator) -> None:
         """The heads as another seed would have begun them; an aligned pair has nothing that began at random."""
-        if self.pair.aligned:
+        if not self._random:
             return
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(int(rng.integers(2**62)))
-            for head in (self.image_head, self.text_head):
+            for head in self._random:
                 head.reset_parameters()
 
     def sha256_now(self, tower: str) -> str:

@@ -125,7 +125,7 @@ TRAINING = {
     "prompt_learning": {"epochs": 50, "batch_size": 32, "learning_rate": 2e-3, "weight_decay": 0.0},
 }
 FROM_SCRATCH = {  # of pairs whose heads begin at random
-    "contrastive": {"epochs": 60, "batch_size": 32, "learning_rate": 2e-3},
+    "contrastive": {"epochs": 60, "batch_size": 32, "learning_rate": 1e-3},
 }
 
 
@@ -148,7 +148,9 @@ class Options(BaseModel):
         default_factory=dict, description="the same in other words: test rows `paraphrased`"
     )
     temperature: float | None = Field(None, gt=0, description="fixed; null: published, and learned in training")
-    width: int = Field(128, ge=2, description="of the shared space of an assembled pair")
+    width: int | None = Field(
+        None, ge=2, description="of the shared space of an assembled pair; null: the space of its text encoder"
+    )
     sentences: bool | None = Field(
         None,
         description="texts by their sentences: one is drawn each time in training, their mean answers; null: yes where "

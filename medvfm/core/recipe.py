@@ -206,7 +206,7 @@ class Confidence(Section):
 
 class FewShot(Section):
     per_class: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=1)] = Field(
-        (1, 2, 4, 8, 16), description="training cases of each class, and as many validation cases"
+        (1, 2, 4, 8, 16), description="training cases of each class; as many validation cases fix thresholds alone"
     )
     draws: int = Field(5, ge=1, le=100, description="random draws of those cases; the row is their mean")
 

@@ -36,7 +36,7 @@ def rows(
         learner = fitting.learner_of(plan, plan.model)
         learner.read(cases, quiet)
         chosen = _chooser(plan, learner.store.cases, shots, draw)
-        fitted = fitting.fit_all(plan, plan.model, learner, folds, frozenset(), quiet, chosen)
+        fitted = fitting.fit_all(plan, plan.model, learner, folds, frozenset(), quiet, chosen, selecting=False)
         answered = fitting.collected(plan, fitted, None, quiet)
         draws.setdefault(shots, []).append(list(plan.task.estimands(answered.test, plan.specs, answered.points)))
         if len(draws[shots]) == wanted.draws:

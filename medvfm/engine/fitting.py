@@ -66,10 +66,12 @@ def fit_all(
     moments: frozenset[str],
     context: RunContext,
     chosen: Callable[[Rows], Rows] = dict,
+    selecting: bool = True,
 ) -> list[FittedFold]:
     """Fit on each fold's training cases. `first` has read the cases; later folds start from weights of their own.
 
-    chosen  from the rows of each split to those that are used, such as few training cases
+    chosen     from the rows of each split to those that are used, such as few training cases
+    selecting  on validation cases; where not, the last epoch stands and nothing is swept
     """
     fitted, cases = [], first.store.cases
     for number, fold in enumerate(folds):
@@ -79,8 +81,9 @@ def fit_all(
             learner.read(cases, replace(context, checkpoint=context.checkpoint / f"fold{number}"))
         rows = chosen(cohort.rows_of(cases, fold, plan.task))
         notes = cohort.keep_stages_apart(plan, learner, fold, context)
-        choose = _chooser(plan, learner, rows["val"]) if len(rows["val"]) else None
-        record = learner.fit(FoldRows(rows["train"], rows["val"]), choose, moments)
+        held = rows["val"] if selecting else rows["val"][:0]
+        choose = _chooser(plan, learner, held) if len(held) else None
+        record = learner.fit(FoldRows(rows["train"], held), choose, moments)
         fitted.append(FittedFold(learner, {**record, **({"notes": notes} if notes else {})}, rows))
     return fitted
 

@@ -41,7 +41,18 @@ def vqa_rad() -> dict[str, Known]:
             for r in rows
         )
 
-    def laid(table: str, folder: str) -> dict[str, Any]:
+    open_rows = [
+        rows[0],
+        rows[1] | {"question": "Which plane?", "answer": "axial", "answer_type": "OPEN"},
+        rows[1] | {"qid": 4, "question": "Where is the mass?", "answer": "left lobe", "answer_type": "OPEN "},
+        rows[2] | {"question": "What is seen?", "answer": "Lungs", "answer_type": "OPEN"},
+    ]
+    said = {
+        "synpic54610.jpg": "Which plane?: axial. Where is the mass?: left lobe.",
+        "synpic29265.jpg": "What is seen?: Lungs.",
+    }
+
+    def laid(table: str, folder: str, rows: list[dict[str, Any]] = rows) -> dict[str, Any]:
         return {table: rows, f"{folder}/synpic54610.jpg": None, f"{folder}/synpic29265.jpg": None}
 
     organs = tuple(
@@ -58,6 +69,10 @@ def vqa_rad() -> dict[str, Known]:
         "official": Known(laid("VQA_RAD Dataset Public.json", "VQA_RAD Image Folder"), asked("VQA_RAD Image Folder")),
         "questions_and_images": Known(laid("questions.json", "images"), asked("images")),
         "organs": Known(laid("questions.json", "images"), organs),
+        "answers": Known(
+            laid("questions.json", "images", open_rows),
+            tuple(Made(n, n, f"images/{n}", more={"text": text}) for n, text in said.items()),
+        ),
     }
 
 

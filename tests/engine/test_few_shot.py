@@ -69,8 +69,8 @@ def test_rows_are_the_mean_of_draws_that_were_fitted_on_those_cases_alone(study,
         seen.append(found.test)
         return found
 
-    def fit_all(*given):
-        found = real_fit(*given)
+    def fit_all(*given, **named):
+        found = real_fit(*given, **named)
         fits.append({s: [found[0].learner.store.cases[int(r)] for r in found[0].rows[s]] for s in found[0].rows})
         return found
 
