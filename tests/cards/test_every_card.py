@@ -26,6 +26,7 @@ LAYOUTS = [(name, layout.name) for name, card in COLLECTED.items() for layout in
 NAMED = {
     ("nih_chestxray14", "official_sex"),
     ("vqa_rad", "organs"),
+    ("vqa_rad", "answers"),
 }  # others of the same files; data.layout asks for them
 
 
