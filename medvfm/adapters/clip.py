@@ -1,5 +1,4 @@
-"""Image-text models (BiomedCLIP, CLIP, SigLIP, or any image encoder beside any text encoder): asked in words, searched,
-and tuned on pairs of images and reports.
+"""Image-text models (BiomedCLIP, CLIP, SigLIP, any assembled pair): asked in words, searched, tuned on pairs.
 
 Images and texts become vectors of one space. A class is what its prompts say; a report is found by the image that it
 describes. What is trained is two linear heads on stored outputs of both encoders (contrastive), the encoders themselves

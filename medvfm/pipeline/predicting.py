@@ -48,6 +48,12 @@ def predict(
     `attrs` of the table holds what else is to be known: `left_out` and `unlike`, both (input, reason).
     """
     finished = Finished.of(run, prompts)
+    if finished.planned.task.answers == "embedding":
+        raise RunError(
+            "this run puts images and texts into one space, and has no answer to an image alone",
+            remedy="--query TEXT or --like IMAGE ranks images (medvfm.search), --format parquet or safetensors exports "
+            "their vectors",
+        )
     chosen = _form(form, finished.planned.task.formats)
     path = free_table(None if out is None else Path(out), overwrite=overwrite, needed=chosen != "csv")
     inputs, ready = finished.inputs(images, console or Console(), strict=strict)

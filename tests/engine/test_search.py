@@ -101,3 +101,12 @@ def test_the_command_line_searches_and_a_probe_is_no_space(finished, study, pict
     probe = pipeline.run(study.recipe("knn", baselines=[]), tmp_path / "probe", device="cpu", console=SILENT)
     with pytest.raises(RunError, match="one space"):
         medvfm.search(probe, pictures, query=DISC, console=SILENT)
+
+
+def test_a_run_of_retrieval_asks_what_is_to_be_searched(study, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "render", lambda directory: None)
+    recipe = study.recipe(task={"name": "retrieval"}, baselines=[], evaluate={"confidence": {"resamples": 100}})
+    found = pipeline.run(recipe, tmp_path / "run", device="cpu", console=SILENT)
+    with pytest.raises(RunError, match="--query TEXT or --like IMAGE"):
+        medvfm.predict(found, pictures, device="cpu", console=SILENT)
+    assert len(medvfm.search(found, pictures, query=DISC, device="cpu", console=SILENT)) == 6
