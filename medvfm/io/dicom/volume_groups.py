@@ -46,20 +46,20 @@ _PLACE_MM = 1e-2
 
 
 @dataclass(frozen=True)
-class Part:
+class VolumePart:
     """The planes of one volume, and what distinguishes it from the others of its series (empty for a single one)."""
 
     planes: tuple[Plane, ...]
     label: str = ""
 
 
-def split(planes: Sequence[Plane]) -> list[Part]:
+def split(planes: Sequence[Plane]) -> list[VolumePart]:
     """The volumes among the planes of one series, the order of their first planes kept."""
     grids = _clusters(planes, _same_grid)
-    parts: list[Part] = []
+    parts: list[VolumePart] = []
     for number, grid in enumerate(grids, 1):
         label = "" if len(grids) == 1 else f"orientation {number}" if grid[0].is_placed else "without place or spacing"
-        parts += [Part(p.planes, ", ".join(filter(None, (label, p.label)))) for p in _split_grid(grid)]
+        parts += [VolumePart(p.planes, ", ".join(filter(None, (label, p.label)))) for p in _split_grid(grid)]
     return parts
 
 
@@ -82,23 +82,23 @@ def _same_grid(a: Plane, b: Plane) -> bool:
     return geometry.same_orientation(a, b) and a.frame_of_reference == b.frame_of_reference
 
 
-def _split_grid(planes: list[Plane]) -> list[Part]:
+def _split_grid(planes: list[Plane]) -> list[VolumePart]:
     if len(planes) < 2 or not all(p.is_placed for p in planes):
-        return [Part(tuple(planes))]
+        return [VolumePart(tuple(planes))]
     places = _places(planes)
     doubled = len(set(places)) < len(planes)
     if not doubled:
-        return _by_contrast(planes) or [Part(tuple(planes))]
+        return _by_contrast(planes) or [VolumePart(tuple(planes))]
     varying = [name for name in ATTRIBUTES if len({_key(p, name) for p in planes}) > 1]
     for count in (1, 2, 3):
         for names in combinations(varying, count):
             groups = _grouped(planes, places, names)
             if groups is not None:
                 return groups
-    return _by_kind_and_time(planes, places) or _by_time(planes, places) or [Part(tuple(planes))]
+    return _by_kind_and_time(planes, places) or _by_time(planes, places) or [VolumePart(tuple(planes))]
 
 
-def _by_contrast(planes: list[Plane]) -> list[Part] | None:
+def _by_contrast(planes: list[Plane]) -> list[VolumePart] | None:
     """Planes at places of their own, by what makes another contrast; None where it is one throughout."""
     names = []
     for name in _CONTRASTS:
@@ -108,18 +108,18 @@ def _by_contrast(planes: list[Plane]) -> list[Part] | None:
     return _sorted_parts(planes, _by_key(planes, tuple(names)), tuple(names)) if names else None
 
 
-def _by_kind_and_time(planes: list[Plane], places: list[int]) -> list[Part] | None:
+def _by_kind_and_time(planes: list[Plane], places: list[int]) -> list[VolumePart] | None:
     """Time points of several kinds of planes (magnitude and phase), the clocks differing from slice to slice."""
     for name in _KINDS:
         groups = _by_key(planes, (name,))
         if len(groups) == 1 or any({places[m] for m in members} != set(places) for members in groups.values()):
             continue
-        found: list[Part] = []
+        found: list[VolumePart] = []
         for key, members in sorted(groups.items(), key=lambda item: _sortable(item[0])):
             timed = _by_time([planes[m] for m in members], [places[m] for m in members])
             if timed is None:
                 break
-            found += [Part(p.planes, f"{_label((name,), key)}, {p.label}") for p in timed]
+            found += [VolumePart(p.planes, f"{_label((name,), key)}, {p.label}") for p in timed]
         else:
             return found
     return None
@@ -140,7 +140,7 @@ def _key(plane: Plane, name: str) -> Hashable:
     return value if isinstance(value, Hashable) else str(value)
 
 
-def _grouped(planes: list[Plane], places: list[int], names: tuple[str, ...]) -> list[Part] | None:
+def _grouped(planes: list[Plane], places: list[int], names: tuple[str, ...]) -> list[VolumePart] | None:
     """The groups by these attributes, None unless each has one plane at a place and they share their places."""
     groups = _by_key(planes, names)
     all_places = set(places)
@@ -162,9 +162,9 @@ def _by_key(planes: list[Plane], names: tuple[str, ...]) -> dict[Hashable, list[
     return groups
 
 
-def _sorted_parts(planes: list[Plane], groups: dict[Hashable, list[int]], names: tuple[str, ...]) -> list[Part]:
+def _sorted_parts(planes: list[Plane], groups: dict[Hashable, list[int]], names: tuple[str, ...]) -> list[VolumePart]:
     ordered = sorted(groups.items(), key=lambda item: _sortable(item[0]))
-    return [Part(tuple(planes[m] for m in members), _label(names, key)) for key, members in ordered]
+    return [VolumePart(tuple(planes[m] for m in members), _label(names, key)) for key, members in ordered]
 
 
 def _sortable(key: Hashable) -> tuple:
@@ -180,7 +180,7 @@ def _label(names: tuple[str, ...], key: Hashable) -> str:
     )
 
 
-def _by_time(planes: list[Plane], places: list[int]) -> list[Part] | None:
+def _by_time(planes: list[Plane], places: list[int]) -> list[VolumePart] | None:
     """Time points whose clock differs from slice to slice: the first at every place, the second, and so on."""
     at_place: dict[int, list[Plane]] = {}
     for plane, place in zip(planes, places, strict=True):
@@ -194,7 +194,9 @@ def _by_time(planes: list[Plane], places: list[int]) -> list[Part] | None:
             continue
         ranked = [sorted(members, key=lambda p: p.attributes[name]) for members in at_place.values()]  # type: ignore[arg-type, return-value]
         return [
-            Part(tuple(members[n] for members in ranked), f"{name.replace('_', ' ')} {n + 1} of {counts.copy().pop()}")
+            VolumePart(
+                tuple(members[n] for members in ranked), f"{name.replace('_', ' ')} {n + 1} of {counts.copy().pop()}"
+            )
             for n in range(len(ranked[0]))
         ]
     return None

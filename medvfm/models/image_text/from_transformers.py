@@ -21,7 +21,7 @@ from medvfm.models.weights import Weights, account, fetch_tokenizer
 
 
 @dataclass(frozen=True)
-class Family:
+class PairFamily:
     """Its class in transformers and its objective; whether texts are always padded to the limit."""
 
     class_name: str
@@ -32,9 +32,9 @@ class Family:
 
 # SigLIP reads the last token of a row, which may be padding: rows must have the length of its training.
 FAMILIES = {
-    "clip": Family("CLIPModel", "clip", False, dense.of_clip),
-    "siglip": Family("SiglipModel", "siglip", True, dense.of_siglip),
-    "siglip2": Family("Siglip2Model", "siglip", True, dense.of_siglip),
+    "clip": PairFamily("CLIPModel", "clip", False, dense.of_clip),
+    "siglip": PairFamily("SiglipModel", "siglip", True, dense.of_siglip),
+    "siglip2": PairFamily("Siglip2Model", "siglip", True, dense.of_siglip),
 }
 
 
@@ -66,7 +66,7 @@ def load_transformers_pair(weights: Weights, size_px: int | None) -> ImageTextPa
     )
 
 
-def _text(model: Any, family: Family, weights: Weights) -> TextEncoder:
+def _text(model: Any, family: PairFamily, weights: Weights) -> TextEncoder:
     tokenizer = read_tokenizer(weights.folder, weights.source)
     config = model.text_model.config
     projection = getattr(model, "text_projection", None)
@@ -89,7 +89,7 @@ def _pooled(backbone: nn.Module, tokens: Mapping[str, Tensor]) -> Tensor:
     return backbone(**tokens).pooler_output
 
 
-def _load(family: Family, weights: Weights) -> Any:
+def _load(family: PairFamily, weights: Weights) -> Any:
     kind = getattr(transformers, family.class_name)
     try:
         with quiet():

@@ -28,7 +28,7 @@ _HEADS = (
 
 
 @dataclass(frozen=True)
-class Family:
+class TextFamily:
     """Its class in transformers; whether that takes add_pooling_layer; whether its positions begin after pad's id."""
 
     class_name: str
@@ -37,15 +37,15 @@ class Family:
 
 
 FAMILIES = {
-    "bert": Family("BertModel"),
-    "roberta": Family("RobertaModel", offset=True),
-    "xlm-roberta": Family("XLMRobertaModel", offset=True),
-    "camembert": Family("CamembertModel", offset=True),
-    "mpnet": Family("MPNetModel", offset=True),
-    "distilbert": Family("DistilBertModel", pooler=False),
-    "electra": Family("ElectraModel", pooler=False),
-    "deberta-v2": Family("DebertaV2Model", pooler=False),
-    "modernbert": Family("ModernBertModel", pooler=False),
+    "bert": TextFamily("BertModel"),
+    "roberta": TextFamily("RobertaModel", offset=True),
+    "xlm-roberta": TextFamily("XLMRobertaModel", offset=True),
+    "camembert": TextFamily("CamembertModel", offset=True),
+    "mpnet": TextFamily("MPNetModel", offset=True),
+    "distilbert": TextFamily("DistilBertModel", pooler=False),
+    "electra": TextFamily("ElectraModel", pooler=False),
+    "deberta-v2": TextFamily("DebertaV2Model", pooler=False),
+    "modernbert": TextFamily("ModernBertModel", pooler=False),
 }
 
 
@@ -79,7 +79,7 @@ def text_of_folder(weights: Weights, pooling: Pooling | None = None) -> TextEnco
     return TextEncoder(
         backbone,
         tokenizer=TransformersTokenizer(tokenizer, lower=bool(stated.get("do_lower_case"))),
-        read=Reader(chosen),
+        read=TextReader(chosen),
         table=input_table,
         width=backbone.config.hidden_size,
         limit=min(int(limit) for limit in limits if limit),
@@ -89,7 +89,7 @@ def text_of_folder(weights: Weights, pooling: Pooling | None = None) -> TextEnco
 
 
 @dataclass(frozen=True)
-class Reader:
+class TextReader:
     """Calls a backbone and pools its last hidden states (n, L, d) to (n, d)."""
 
     pooling: Pooling
@@ -103,7 +103,7 @@ def input_table(backbone: nn.Module) -> nn.Module:
     return backbone.get_input_embeddings()  # type: ignore[operator]
 
 
-def _load(family: Family, weights: Weights) -> Any:
+def _load(family: TextFamily, weights: Weights) -> Any:
     kind = getattr(transformers, family.class_name)
     options = {"add_pooling_layer": False} if family.pooler else {}
     try:

@@ -27,7 +27,7 @@ FRAME = (255, 255, 255)
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class CasePicture:
     """What is shown of a case: pixels (S, C, H, W) in [0, 1].
 
     seen   share of (height, width) that the model saw
@@ -43,7 +43,7 @@ def write(
     folder: Path,
     test: ScoreTable,
     points: Points,
-    look: Callable[[str], Look],
+    look: Callable[[str], CasePicture],
 ) -> list[Record]:
     """Pictures of the most confident mistakes, and what the report says about each; names hold no patient data.
 
@@ -77,15 +77,15 @@ def write(
     return found
 
 
-def whole(image: Image, intensity: windowing.Rule, seen: tuple[float, float]) -> Look:
+def whole(image: Image, intensity: windowing.Rule, seen: tuple[float, float]) -> CasePicture:
     """A picture as it is stored, whole; R and L where its file says which sides are the patient's."""
     toward = image.header.get("patient_orientation")
     across = str(toward[0])[:1] if isinstance(toward, list | tuple) and toward else ""
     sides = {"L": ("R", "L"), "R": ("L", "R")}.get(across)
-    return Look(windowing.slice_pictures(image, intensity=intensity), seen, sides)
+    return CasePicture(windowing.slice_pictures(image, intensity=intensity), seen, sides)
 
 
-def _whole_png(look: Look) -> bytes:
+def _whole_png(look: CasePicture) -> bytes:
     """Its aspect ratio is kept; a dashed frame shows what the model saw where it did not see all."""
     channels, height, width = look.pixels.shape[1:]
     scale = WHOLE_PX / max(height, width)
@@ -116,7 +116,7 @@ def _dashed(brush: ImageDraw.ImageDraw, box: tuple[float, float, float, float]) 
             brush.line([(x, y), (x, min(y + DASH_PX, bottom))], fill=FRAME, width=1)
 
 
-def _png(look: Look) -> bytes:
+def _png(look: CasePicture) -> bytes:
     """(S, C, H, W) in [0, 1] as one picture; a volume shows slices spread over the stack, side by side."""
     stack = look.pixels
     if len(stack) == 1:

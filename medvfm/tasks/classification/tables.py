@@ -36,7 +36,7 @@ PREDICTIONS = "predictions are wide (case_id and a column a class with its score
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedOfScores:
     """What the user says of the question: the kind and the classes in order, where he or she does."""
 
     kind: str | None
@@ -45,7 +45,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class Matched:
+class MatchedScores:
     """The settled kind, truth and scores of each split, test first, and what a reader must know."""
 
     kind: str
@@ -53,7 +53,7 @@ class Matched:
     notes: list[str]
 
 
-def match(truth_given: Table, predictions_given: Table, asked: Asked) -> Matched:
+def match(truth_given: Table, predictions_given: Table, asked: AskedOfScores) -> MatchedScores:
     """Truth and scores of the same cases, in the truth's order; what does not match is named."""
     exclusive = False
     if not (is_table(truth_given) and is_table(predictions_given)):
@@ -73,7 +73,7 @@ def match(truth_given: Table, predictions_given: Table, asked: Asked) -> Matched
         notes += found
     if asked.kind is None and kind == "multi_label" and all(_one_hot(table.truth) for table in tables.values()):
         notes.append("Every case has exactly one of the classes: --kind multi_class scores them as exclusive.")
-    return Matched(kind, tables, list(dict.fromkeys(notes)))
+    return MatchedScores(kind, tables, list(dict.fromkeys(notes)))
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _labels(truth: GivenTable, scores: _Scores) -> _Labels:
     return _Labels("wide", tuple(c for c in truth.frame.columns if c not in KNOWN), truth.where)
 
 
-def _targets(labels: _Labels, scores: _Scores, asked: Asked) -> tuple[tuple[str, ...], list[str]]:
+def _targets(labels: _Labels, scores: _Scores, asked: AskedOfScores) -> tuple[tuple[str, ...], list[str]]:
     """The classes in the order of the user, else of the truth, and what is left out of them."""
     if asked.classes:
         for name in asked.classes:
@@ -150,7 +150,7 @@ def _kind(kind: str | None, targets: int) -> str:
     return found
 
 
-def _refuse_unordered(kind: str, labels: _Labels, asked: Asked) -> None:
+def _refuse_unordered(kind: str, labels: _Labels, asked: AskedOfScores) -> None:
     if kind == "ordinal" and labels.form != "wide" and not asked.classes:
         listed = ",".join(labels.candidates)
         raise PredictionError(
@@ -161,7 +161,7 @@ def _refuse_unordered(kind: str, labels: _Labels, asked: Asked) -> None:
 
 
 def _matched(
-    part: Part, labels: _Labels, scores: _Scores, targets: tuple[str, ...], kind: str, asked: Asked
+    part: Part, labels: _Labels, scores: _Scores, targets: tuple[str, ...], kind: str, asked: AskedOfScores
 ) -> tuple[ScoreTable, list[str]]:
     refuse_doubled(part.predictions, ["case_id", "target"] if scores.long else ["case_id"])
     refuse_doubled(part.truth, ["case_id", "target"] if labels.form == "long" else ["case_id"])
@@ -253,7 +253,7 @@ def _refuse_not_one(
     part: Part,
     labels: _Labels,
     kind: str,
-    asked: Asked,
+    asked: AskedOfScores,
 ) -> None:
     """Each case has exactly one class, or nothing is known of it; and no class of the truth is without scores."""
     listed, none = ", ".join(targets), np.isnan(truth).all(axis=1)

@@ -223,14 +223,14 @@ class ClassificationTask:
         units = gather(cases, self.unit)
         place_of = {unit: int(first) for unit, first in zip(units.ids, units.first, strict=True)}
 
-        def look(unit: str) -> mistake_pictures.Look:
+        def look(unit: str) -> mistake_pictures.CasePicture:
             case, preparer = cases[place_of[unit]], seen.preparer
             images = preparer.images(case)
             if len(images) == 1 and not images[0].is_volume:
                 contract = getattr(preparer, "contract", None)
                 share = (1.0, 1.0) if contract is None else contract.seen_share(images[0].shape_vox[1::-1])
                 return mistake_pictures.whole(images[0], intensity_rule(preparer.prepare, preparer.windows), share)
-            return mistake_pictures.Look(preparer.arrays(images, case)["pixels"])
+            return mistake_pictures.CasePicture(preparer.arrays(images, case)["pixels"])
 
         return {"previews": mistake_pictures.write(seen.folder / "previews", predictions, points, look)}
 
@@ -273,7 +273,7 @@ def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, option
         raise PredictionError(
             f"kind {given.kind!r} is not of classification; {nearest(given.kind, KINDS)}", where="--kind"
         )
-    asked = tables.Asked(given.kind, given.classes, given.allow_missing)
+    asked = tables.AskedOfScores(given.kind, given.classes, given.allow_missing)
     matched = tables.match(truth, predictions, asked)
     scored = matched.tables["test"]
     for column in given.subgroups:

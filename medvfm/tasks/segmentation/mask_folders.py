@@ -27,7 +27,7 @@ LeftOut = list[tuple[str, str]]  # (case_id, reason) of cases that cannot be sco
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedOfMasks:
     """What is measured, and what the user says of the masks.
 
     named  without names every value of the truth is `label N`; see given_masks.settle
@@ -41,7 +41,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class Matched:
+class MatchedMasks:
     """Measurements of each split, test first; notes on what does not match, and who is left out."""
 
     values: dict[str, PerCaseValues]
@@ -49,7 +49,7 @@ class Matched:
     left_out: LeftOut
 
 
-def match(truth: Table, predictions: Table, asked: Asked) -> Matched:
+def match(truth: Table, predictions: Table, asked: AskedOfMasks) -> MatchedMasks:
     """Measurements of the masks of the same cases.
 
     truth and predictions  a table with case_id and mask (a file, relative to the table), or a folder of masks named
@@ -79,7 +79,7 @@ def match(truth: Table, predictions: Table, asked: Asked) -> Matched:
         values[part.split], out, more = _of_part(part, mine, theirs, meaning, asked)
         left_out += out
         notes += more
-    return Matched(values, list(dict.fromkeys(notes)), left_out)
+    return MatchedMasks(values, list(dict.fromkeys(notes)), left_out)
 
 
 def _once_a_case(table: GivenTable) -> GivenTable:
@@ -91,7 +91,7 @@ def _once_a_case(table: GivenTable) -> GivenTable:
 
 
 def _of_part(
-    part: Part, true: Mapping[str, Path], given: Mapping[str, Path], meaning: Meaning, asked: Asked
+    part: Part, true: Mapping[str, Path], given: Mapping[str, Path], meaning: Meaning, asked: AskedOfMasks
 ) -> tuple[PerCaseValues, LeftOut, list[str]]:
     left_out, measured = LeftOut(), []
     for case_id, truth, prediction in _pairs(true, given, left_out):

@@ -289,7 +289,7 @@ def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, option
     if kind == "instances" and (given.labels or given.predicted_labels or given.background):
         raise PredictionError("values of instances are numbers of objects, and have no names", where="--labels")
     matched = mask_folders.match(
-        truth, predictions, mask_folders.Asked(specs, kind, named, given.subgroups, given.allow_missing)
+        truth, predictions, mask_folders.AskedOfMasks(specs, kind, named, given.subgroups, given.allow_missing)
     )
     test = matched.values["test"]
     task = SegmentationTask(test.targets, kind)
