@@ -267,6 +267,10 @@ class _Maker:
             raise RecipeError(
                 f"no baseline {settings.name!r}; {nearest(settings.name, choices)}", where=recipe.where(*keys, "name")
             )
+        if found is None and settings.name in built_in and settings.name not in lookup.modules("adapters"):
+            raise RecipeError(
+                f"the baseline {settings.name} does not answer {self.task.name}", where=recipe.where(*keys, "name")
+            )
         if settings.columns and (found is None or "columns" not in built_in.get(settings.name, "")):
             raise RecipeError(f"{settings.name} takes no columns", where=recipe.where(*keys, "columns"))
         if found is not None:

@@ -49,7 +49,6 @@ def search(
     finished = Finished.of(run)
     model = finished.model()
     adapter = engine_search.searching(model)
-    found = _embedded(finished, model, images, device, strict, console)
     if query is not None:
         assert isinstance(adapter, SearchingAdapter)
         vector = adapter.text_vectors([query])[0]
@@ -58,6 +57,7 @@ def search(
         if len(asked.cases) != 1:
             raise RecipeError(f"{len(asked.cases)} images to be alike, and one is taken", where="--like")
         vector = asked.values[0]
+    found = _embedded(finished, model, images, device, strict, console)
     order, scores = engine_search.nearest(found.values, vector)
     unlike = dict(found.unlike)
     table = pd.DataFrame(

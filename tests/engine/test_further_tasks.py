@@ -9,6 +9,7 @@ import torch
 
 from medvfm import pipeline
 from medvfm.adapters import _clip_pairs
+from medvfm.core.errors import RecipeError
 from medvfm.core.metric_spec import parse
 from medvfm.io.console import SILENT
 from medvfm.nn import state
@@ -140,3 +141,10 @@ def test_a_probe_beside_a_model_that_is_selected_by_its_loss_is_selected_by_a_me
     assert list(found.record["training"]["epochs"][0]["val"]) == ["loss"]
     probe = [r for r in found.record["metrics"] if r["baseline"] == "probe" and r["metric"] == "auroc"]
     assert len(probe) == 1 and probe[0]["value"] is not None
+
+
+def test_a_baseline_of_another_task_is_refused_by_the_task_that_it_does_not_answer(tmp_path):
+    study = PairStudy(tmp_path / "study")
+    recipe = study.recipe(task={"name": "retrieval"}, baselines=[{"name": "probe"}], evaluate={})
+    with pytest.raises(RecipeError, match="the baseline probe does not answer retrieval"):
+        pipeline.check(recipe, ready=False)

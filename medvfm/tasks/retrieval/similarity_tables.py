@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError, nearest
 from medvfm.core.metric_spec import MetricSpec
-from medvfm.core.plurals import some
+from medvfm.core.plurals import plural, some
 from medvfm.io.dataset import prediction_splits, prediction_tables
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
 from medvfm.io.dataset.prediction_splits import Part
@@ -82,7 +82,7 @@ def _of_part(
     candidates = [c for c in everyone if c in set(named)]
     without = [c for c in everyone if c not in set(named)]
     if without:
-        said = f"{len(without)} cases are no candidate, they have no column: {some(without)}"
+        said = f"{plural(len(without), 'case')} without a column of similarities, and so no candidate: {some(without)}"
         if not given.allow_missing or not candidates:
             raise PredictionError(said, where=rows.where, remedy="--allow-missing ranks the others and says so")
         notes.append(said)

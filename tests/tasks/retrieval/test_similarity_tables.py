@@ -109,7 +109,7 @@ def test_missing_queries_and_candidates_are_left_out_where_that_is_allowed(truth
     [
         (lambda t, s: (t.rename(columns={"text": "texts"}), s), "no column 'text'; did you mean 'texts'"),
         (lambda t, s: (t, s.drop(index=2)), "1 cases have no prediction: c2"),
-        (lambda t, s: (t, s.drop(columns="c3")), "1 cases are no candidate, they have no column: c3"),
+        (lambda t, s: (t, s.drop(columns="c3")), "1 case without a column of similarities, and so no candidate: c3"),
         (lambda t, s: (t, s.assign(c9=0.1)), "1 columns name no case of the truth: c9"),
         (lambda t, s: (t, pd.concat([s, s.iloc[[1]]])), "c1; again"),
         (lambda t, s: (pd.concat([t, t.iloc[[1]]]), s), "c1; again"),
