@@ -209,7 +209,7 @@ def _forward_naflex(backbone: nn.Module, pixels: torch.Tensor) -> Any:
     patches = cells.permute(0, 2, 4, 3, 5, 1).reshape(len(pixels), rows * columns, -1)
     mask = torch.ones(len(pixels), rows * columns, dtype=torch.int32, device=pixels.device)
     shapes = torch.tensor([[rows, columns]] * len(pixels), device=pixels.device)
-    return backbone(patches, pixel_attention_mask=mask, spatial_shapes=shapes)
+    return backbone(patches, mask, shapes)  # by place: releases call them differently
 
 
 def _fix_windows(backbone: Any, size_px: tuple[int, int]) -> None:

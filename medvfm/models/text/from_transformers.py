@@ -26,6 +26,8 @@ _HEADS = (
     r"vocab_(transform|layer_norm|projector)\.", r"head\.", r"decoder\.", r"qa_outputs\.",
 )  # fmt: skip
 
+_TABLES = ("token_embedding", "word_embeddings")
+
 
 @dataclass(frozen=True)
 class TextFamily:
@@ -100,7 +102,9 @@ class TextReader:
 
 
 def input_table(backbone: nn.Module) -> nn.Module:
-    return backbone.get_input_embeddings()  # type: ignore[operator]
+    """The embeddings of tokens, by their name: older releases of transformers tell them of whole models alone."""
+    found = [m for n, m in backbone.named_modules() if isinstance(m, nn.Embedding) and n.endswith(_TABLES)]
+    return found[0] if len(found) == 1 else backbone.get_input_embeddings()  # type: ignore[operator]
 
 
 def _load(family: TextFamily, weights: Weights) -> Any:
