@@ -140,15 +140,15 @@ def _refuse_mixed(planes: Sequence[Plane], where: object) -> None:
 
 def same_spacing(a: Plane, b: Plane) -> bool:
     """Equal but for rounding."""
-    if a.spacing_mm is None or b.spacing_mm is None:
-        return a.spacing_mm is b.spacing_mm
+    if a.spacing_mm is None or b.spacing_mm is None or a.spacing_mm == b.spacing_mm:
+        return a.spacing_mm == b.spacing_mm
     return all(abs(x - y) <= 1e-4 * y for x, y in zip(a.spacing_mm, b.spacing_mm, strict=True))
 
 
 def same_orientation(a: Plane, b: Plane) -> bool:
     """Equal but for rounding."""
-    if a.orientation is None or b.orientation is None:
-        return a.orientation is b.orientation
+    if a.orientation is None or b.orientation is None or a.orientation == b.orientation:
+        return a.orientation == b.orientation
     return all(abs(x - y) <= 1e-3 for x, y in zip(a.orientation, b.orientation, strict=True))
 
 

@@ -8,6 +8,7 @@ makes a header of a hundred elements cost a tenth of what a general parser takes
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from collections.abc import Iterator
@@ -88,7 +89,11 @@ class DataSet:
 
     def text(self, keyword: str, default: str = "") -> str:
         """A string without its padding."""
-        return self.raw(keyword).decode("latin-1").strip(" \0") or default
+        element = self.elements.get(TAGS[keyword][0])
+        if element is None:
+            return default
+        _, at, length = element
+        return self.source.data[at : at + length].decode("latin-1").strip(" \0") or default
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """The values of a multi-valued string."""
@@ -115,14 +120,10 @@ class DataSet:
             values = struct.unpack(f"{self.order}{count}{code}", raw)
             if code not in "fd":
                 return values
-        elif b"_" in raw:  # which Python would take for a separator of thousands
-            raise UnreadableImage(f"{keyword} is no number", where=self.path)
         else:
             try:
-                values = tuple(map(float, raw.strip(b" \0").split(b"\\")))
+                values = _decimals(raw) if len(raw) > _REPEATED_BYTES else _repeated_decimals(raw)
             except ValueError as error:
-                if not raw.strip(b" \0"):
-                    return ()
                 raise UnreadableImage(f"{keyword} is no number", where=self.path) from error
         if not all(map(math.isfinite, values)):
             raise UnreadableImage(f"{keyword} is no finite number", where=self.path)
@@ -207,6 +208,18 @@ class DataSet:
     def signed(self) -> bool:
         """Whether stored values are signed (PixelRepresentation)."""
         return self.integer("PixelRepresentation", 0) == 1
+
+
+def _decimals(raw: bytes) -> tuple[float, ...]:
+    """The numbers of a decimal string, none of one that is blank; ValueError where one is no number."""
+    if b"_" in raw:  # which Python would take for a separator of thousands
+        raise ValueError
+    stripped = raw.strip(b" \0")
+    return tuple(map(float, stripped.split(b"\\"))) if stripped else ()
+
+
+_REPEATED_BYTES = 128  # longer values are seldom those of another file, and would fill the memory
+_repeated_decimals = functools.lru_cache(maxsize=1024)(_decimals)  # the files of a series have most of theirs in common
 
 
 class Header(DataSet):
@@ -340,6 +353,7 @@ def _level(
     data, have, size = source.data, len(source.data), source.size
     elements: dict[int, Element] = {}
     short: frozenset[bytes] = _SHORT if explicit else frozenset()
+    pixel_group = _PIXEL_GROUP
     while end is None or at < end:
         if at + 12 > have:
             source.need(at + 12)
@@ -348,11 +362,12 @@ def _level(
                 if nested or any(data[at:have]):
                     raise UnreadableImage("the file ends early, inside its header", where=source.path)
                 break
+        last = have - 12 if end is None else min(have - 12, end - 1)  # where an element can begin that is there
         group, element, vr, length = unpack(data, at)
-        if vr in short and group < _PIXEL_GROUP and at + 8 + length <= have:  # nearly all: the way that costs least
+        while vr in short and group < pixel_group and (stop := at + 8 + length) <= last:  # nearly all: what costs least
             elements[group << 16 | element] = (vr, at + 8, length)
-            at += 8 + length
-            continue
+            at = stop
+            group, element, vr, length = unpack(data, at)
         tag = group << 16 | element
         if tag == _ITEM_END:
             at += 8

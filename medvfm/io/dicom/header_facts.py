@@ -6,6 +6,7 @@ from typing import Any
 
 from medvfm.core.errors import UnreadableImage
 from medvfm.io.dicom import rescale
+from medvfm.io.dicom.dictionary import TAGS
 from medvfm.io.dicom.geometry import Plane, numbers_or_none, pixel_spacing
 from medvfm.io.dicom.header import DataSet, Header
 from medvfm.io.dicom.pixel_format import PixelFormat
@@ -90,32 +91,41 @@ def plane_of(header: Header, form: PixelFormat, number: int = 0) -> Plane:
 def attributes(header: DataSet) -> dict[str, object]:
     """Attributes that may distinguish the volumes of a series."""
     found: dict[str, object] = {}
-    for name, keyword in _NUMERIC_ATTRIBUTES:
-        if keyword in header and (values := _tolerant(header, keyword)):
+    elements = header.elements
+    for name, keyword, tag in _NUMERIC_ATTRIBUTES:
+        if tag in elements and (values := _tolerant(header, keyword)):
             found[name] = values[0] if len(values) == 1 else values
-    for name, keyword in _CLOCKS:
-        if keyword in header and (seconds := clock_seconds(header.text(keyword))) is not None:
+    for name, keyword, tag in _CLOCKS:
+        if tag in elements and (seconds := clock_seconds(header.text(keyword))) is not None:
             found[name] = seconds
     found["image_type"] = "\\".join(header.texts("ImageType"))
     found["kernel"] = header.text("ConvolutionKernel")
     return found
 
 
-_NUMERIC_ATTRIBUTES = (
-    ("echo", "EchoNumbers"),
-    ("echo_time", "EchoTime"),
-    ("b_value", "DiffusionBValue"),
-    ("gradient", "DiffusionGradientOrientation"),
-    ("inversion_time", "InversionTime"),
-    ("flip_angle", "FlipAngle"),
-    ("repetition_time", "RepetitionTime"),
-    ("kvp", "KVP"),
-    ("temporal_position", "TemporalPositionIdentifier"),
-    ("acquisition", "AcquisitionNumber"),
-    ("phase_time", "FrameReferenceTime"),
-    ("trigger_time", "TriggerTime"),
+def _with_tags(pairs: dict[str, str]) -> tuple[tuple[str, str, int], ...]:
+    return tuple((name, keyword, TAGS[keyword][0]) for name, keyword in pairs.items())
+
+
+_NUMERIC_ATTRIBUTES = _with_tags(
+    {
+        "echo": "EchoNumbers",
+        "echo_time": "EchoTime",
+        "b_value": "DiffusionBValue",
+        "gradient": "DiffusionGradientOrientation",
+        "inversion_time": "InversionTime",
+        "flip_angle": "FlipAngle",
+        "repetition_time": "RepetitionTime",
+        "kvp": "KVP",
+        "temporal_position": "TemporalPositionIdentifier",
+        "acquisition": "AcquisitionNumber",
+        "phase_time": "FrameReferenceTime",
+        "trigger_time": "TriggerTime",
+    }
 )
-_CLOCKS = (("content_time", "ContentTime"), ("acquisition_time", "AcquisitionTime"), ("series_time", "SeriesTime"))
+_CLOCKS = _with_tags(
+    {"content_time": "ContentTime", "acquisition_time": "AcquisitionTime", "series_time": "SeriesTime"}
+)
 
 
 def _tolerant(header: DataSet, keyword: str) -> tuple[float, ...]:

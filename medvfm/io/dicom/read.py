@@ -9,7 +9,6 @@ left and its rows to posterior, from the origin.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,10 +195,10 @@ def read_series(
         part = chosen.label if chosen.is_part else None
         return read_file(chosen.paths[0], limit_gib=limit_gib, unit=unit, volume=part)
     slices = []
-    for number, path in enumerate(chosen.paths):
+    for path in chosen.paths:
         file, header, form = scanned[path]
         assert header is not None and form is not None, "a volume of several files has no damaged one"
-        slices.append(Slice(header, form, replace(file.planes[0], number=number)))
+        slices.append(Slice(header, form, file.planes[0]))
     where = where or chosen.paths[0].parent
     with dicom_header.damage_named(where):
         return read_stack(slices, where, limit_gib=limit_gib, unit=unit)

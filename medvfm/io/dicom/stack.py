@@ -44,10 +44,10 @@ def read_stack(slices: Sequence[Slice], where: Path, *, limit_gib: float, unit: 
     _refuse_mixed(slices, where)
     first = _with_bits_of_all(slices)
     grid = (len(slices), *first.form.shape[1:])
-    fractions = 4 if any(not float(v).is_integer() for s in slices for v in _scale(s, [])) else 0
+    scales = [_scale(s, repairs) for s in slices]
+    fractions = 4 if any(not float(v).is_integer() for scale in scales for v in scale) else 0
     bounded_read.refuse_larger(int(np.prod(grid)) * max(first.form.dtype.itemsize, fractions), limit_gib, where)
     stored = np.empty(grid, first.form.dtype)
-    scales = [_scale(s, repairs) for s in slices]
     has_table = "ModalityLUTSequence" in first.header
     done = unit is None and not has_table and rescale.is_shift(first.form, scales)
     for number, one in enumerate(slices):
@@ -82,6 +82,8 @@ def _refuse_mixed(slices: Sequence[Slice], where: Path) -> None:
     first = slices[0].form
     for other in slices[1:]:
         form = other.form
+        if form == first:
+            continue
         if (form.dtype, form.samples, form.photometric) != (first.dtype, first.samples, first.photometric):
             raise UnreadableImage("its slices store their pixels in several formats", where=where)
         if first.photometric == "MONOCHROME1" and form.stored_range != first.stored_range:
