@@ -86,7 +86,7 @@ def files_of(folder: str | Path | Sequence[str | Path]) -> list[Path]:
         folders.sort()
         for name in sorted(names):
             path = Path(directory, name)
-            if os.path.islink(path) and not path.resolve().is_relative_to(real):
+            if path.is_symlink() and not path.resolve().is_relative_to(real):
                 raise UnreadableImage("a link that leads out of the folder", where=path)
             found.append(path)
     return found
@@ -100,7 +100,7 @@ def describe(path: Path, *, limit_gib: float = 4.0) -> FileFacts | None:
 
 def scan(path: Path, limit_gib: float) -> tuple[FileFacts, Header | None, PixelFormat | None] | None:
     """Facts, header and pixel format of one file; the header can be opened again for its pixels."""
-    if not os.path.isfile(path):
+    if not path.is_file():
         return None
     try:
         with dicom_header.opened(path, limit_gib=limit_gib) as header:

@@ -213,3 +213,13 @@ def test_planes_spans_and_counts_that_cannot_be():
         slice_plan(volume(), span=(0.8, 0.2))
     with pytest.raises(RecipeError, match="0 slices"):
         slice_plan(volume(), count=0)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16])
+@pytest.mark.parametrize("ends", [(0, 100), (-100, 27), (-150, 250), (20, 61), (-1350, 150), (-0.5, 80.5), (0, 41)])
+def test_whole_numbers_are_windowed_as_their_float_copies(dtype: type, ends: tuple[float, float]) -> None:
+    held = np.iinfo(dtype)
+    values = np.arange(held.min, held.max + 1, dtype=dtype).reshape(2, -1, 4).transpose(2, 0, 1)
+    found = window(values, *ends)
+    assert np.array_equal(found, window(values.astype(np.float64), *ends))
+    assert (found.min(), found.max()) == (0, 1) or held.min > ends[0] or held.max < ends[1]

@@ -1,4 +1,4 @@
-"""Resizing by sparse products beside torch's kernel, by which models were trained, in double precision.
+"""Resizing by weighted sums of rows beside torch's kernel, by which models were trained, in double precision.
 
 In single precision torch rounds where each weight's centre lies, which costs it up to 2e-5.
 """
@@ -52,11 +52,22 @@ def test_gradients_pass_through_a_resize() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_what_mkl_cannot_do_is_left_to_torch(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
-    monkeypatch.setattr(torch, "mm", None)
-    pictures = torch.rand(1, 1, 20, 30, dtype=dtype)
+def test_other_types_and_gradients_are_left_to_torch(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functional, "embedding_bag", None)
+    pictures = torch.rand(1, 1, 20, 30, dtype=dtype, requires_grad=dtype == torch.float32)
     assert lowpass_resized(pictures, (8, 8), "bilinear").dtype == dtype
+
+
+def test_no_picture_wider_than_a_tile_reaches_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths, plain = set(), functional.embedding_bag
+
+    def seen(sources: torch.Tensor, rows: torch.Tensor, *given: object, **more: object) -> torch.Tensor:
+        widths.add(rows.shape[1])
+        return plain(sources, rows, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(functional, "embedding_bag", seen)
+    lowpass_resized(torch.rand(1, 1, 20, 1100), (600, 8), "bilinear")
+    assert widths == {512, 1100 - 2 * 512, 600 - 512}
 
 
 def test_autocast_keeps_the_precision_of_pictures() -> None:
