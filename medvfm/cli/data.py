@@ -45,7 +45,7 @@ def data_make(
 
     found = lookup.card(card)
     given = yaml_source.overridden(yaml_source.YamlSource({}, "command line", {}), options or [], RecipeError).data
-    print(roots.make(found, out, found.options_with(given), Console()))
+    print(roots.make(found, out, roots.options_of(found, given, "command line"), Console()))
 
 
 @app.command("check")

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from medvfm.core import yaml_source
 from medvfm.core.errors import DataCardError, RecipeError, nearest
 from medvfm.core.image import UNITS
-from medvfm.core.layout import CardSection, Lax, Layout, Names, Number, Scalar
+from medvfm.core.layout import CardSection, Lax, Layout, Names, Number, OptionValue, Scalar
 
 Checked = Literal["verified", "unverified"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -80,7 +80,7 @@ class Generator(CardSection):
     """A data set that is made, not collected."""
 
     name: str
-    options: dict[str, Scalar] = Field(default_factory=dict, description="each with its default")
+    options: dict[str, OptionValue] = Field(default_factory=dict, description="each with its default")
 
 
 class DataCard(CardSection):
@@ -148,18 +148,19 @@ class DataCard(CardSection):
                 raise ValueError(f"the window {organ} must go from a lower to a higher value")
         return self
 
-    def options_with(self, given: Mapping[str, Scalar], where: str | None = None) -> dict[str, Scalar]:
+    def options_with(self, given: Mapping[str, OptionValue], where: str | None = None) -> dict[str, OptionValue]:
         """The generator's options with the recipe's laid over them; refuses those that the card does not declare."""
         known = dict(self.generator.options) if self.generator else {}
         for key, value in given.items():
             if key not in known:
                 raise RecipeError(f"the card {self.name} has no option {key!r}; {nearest(key, known)}", where=where)
-            wanted = type(known[key])
-            if known[key] is not None and not (
-                isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)
-            ):
-                raise RecipeError(f"the option {key!r} is a {wanted.__name__}, not {value!r}", where=where)
-        return {**known, **given}
+            wanted = known[key]
+            if wanted is not None and not _is_like(value, wanted):
+                kind = f"list of {len(wanted)} numbers" if isinstance(wanted, tuple) else type(wanted).__name__
+                shown = list(value) if isinstance(value, tuple) else value
+                raise RecipeError(f"the option {key!r} is a {kind}, not {shown!r}", where=where)
+        laid = {**known, **given}
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in laid.items()}
 
     def as_data(self) -> dict[str, Any]:
         """Plain data with every default, as a finished run carries it."""
@@ -182,6 +183,15 @@ class DataCard(CardSection):
         """Classes that any layout offers; names of labels and of structures with a mask of their own too."""
         found = {name for layout in self.layouts for name in (*layout.classes, *layout.masks)} - {"mask"}
         return found | {label.name for label in self.labels.values()}
+
+
+def _is_like(value: object, wanted: OptionValue) -> bool:
+    """Whether a value is of the type of an option's default; a list of as many numbers, where that is a tuple."""
+    if not isinstance(wanted, tuple):
+        return isinstance(value, type(wanted)) and isinstance(value, bool) == isinstance(wanted, bool)
+    if not isinstance(value, tuple | list) or len(value) != len(wanted):
+        return False
+    return all(isinstance(number, int | float) and not isinstance(number, bool) for number in value)
 
 
 def _check_reading(reading: Mapping[Any, Scalar]) -> None:

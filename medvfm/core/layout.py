@@ -18,6 +18,7 @@ Names = Annotated[tuple[str, ...], Lax]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Scalar = str | int | float | bool | None
 Values = Annotated[tuple[Scalar, ...], Lax]
+OptionValue = Scalar | Annotated[tuple[Number, ...], Lax]  # of a generated data set: a word, a number, several numbers
 SplitName = Literal["train", "val", "test"]
 
 _FIELD = re.compile(r"\{([^{}:]+)(?::([^{}]*))?\}")

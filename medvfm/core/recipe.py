@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 
 from medvfm.core import yaml_source
 from medvfm.core.errors import RecipeError
+from medvfm.core.layout import OptionValue
 
 Lax = Field(strict=False)  # YAML has lists where these models have tuples; what is in them stays strict
 Names = Annotated[tuple[str, ...], Lax]
@@ -35,7 +36,7 @@ class Data(Section):
     card: str = Field(description="name of a data card, or path of one")
     root: str | None = Field(None, description="folder that holds the data; null asks roots.yaml, then the cache")
     layout: str | None = Field(None, description="which of the card's layouts; null takes the one that is found")
-    options: dict[str, Scalar] = Field(default_factory=dict, description="options that the card declares")
+    options: dict[str, OptionValue] = Field(default_factory=dict, description="options that the card declares")
 
 
 class Slices(Section):

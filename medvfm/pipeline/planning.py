@@ -39,7 +39,7 @@ def plan(recipe: Recipe) -> Plan:
         _refuse_tasks(recipe, module, tasks)
     task = tasks[0].task
     select = _select(recipe, task)
-    card.options_with(recipe.data.options, recipe.where("data", "options"))
+    roots.options_of(card, recipe.data.options, recipe.where("data", "options"))
     _known_columns(recipe, card)
     _known_window(recipe, card)
     makers = [_Maker(recipe, entry.task, card, select) for entry in tasks]
@@ -297,7 +297,7 @@ def _same_data(recipe: Recipe, own: Data, place: str) -> bool:
 def _table_of(recipe: Recipe, stage: Stage, card: DataCard, keys: Keys) -> Callable[[], CaseTable]:
     data = stage.data
     assert data is not None
-    card.options_with(data.options, recipe.where(*keys, "options"))
+    roots.options_of(card, data.options, recipe.where(*keys, "options"))
 
     def table() -> CaseTable:
         root = recipe.located(*keys, "root") if data.root is not None else None

@@ -12,9 +12,11 @@ import yaml
 
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError
+from medvfm.core.layout import OptionValue
 from medvfm.io import cache, run_directory, user_folders
 from medvfm.io.console import Console
 from medvfm.io.dataset import cases, download
+from medvfm.io.virtual_brain import options as virtual_brain_options
 
 
 def _file() -> Path:
@@ -67,7 +69,7 @@ def locate(
     if beside is not None and _holds(beside, card):
         return beside
     if card.generator is not None:
-        return generated(card, card.options_with(options), console)
+        return generated(card, options_of(card, options), console)
     downloaded = cache.folder("downloads") / card.name
     if card.download:
         return download.fetch(card, downloaded, console, layout=layout)
@@ -119,6 +121,17 @@ def make(card: DataCard, folder: Path, options: Mapping[str, Any], console: Cons
     console.say(f"generating {card.title} (once)")
     _generator(card.generator.name)(folder, progress=_progress(console), **options)
     return folder
+
+
+def options_of(card: DataCard, given: Mapping[str, OptionValue], where: str | None = None) -> dict[str, OptionValue]:
+    """The options of a generated data set, with the card's defaults; MedvfmError for what its generator cannot take.
+
+    where  the file and key that they stand in
+    """
+    options = card.options_with(given, where)
+    if card.generator is not None and card.generator.name == "virtual_brain":
+        virtual_brain_options.refuse(options, given, where)
+    return options
 
 
 def _generator(name: str) -> Callable[..., Path]:

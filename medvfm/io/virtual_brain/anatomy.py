@@ -54,6 +54,7 @@ class Head:
     fractions  (3, n) CSF, grey and white matter there, before lesions
     sites      (m, 3) voxel indices where the lesions' centres lie
     shell_mm   (i, j, k) distance from the surface of the brain
+    ventricles (n,) bool: whether a voxel there lies in the lateral ventricles
     ventricles_ml  volume of the lateral ventricles
     """
 
@@ -61,6 +62,7 @@ class Head:
     fractions: np.ndarray
     sites: np.ndarray
     shell_mm: np.ndarray
+    ventricles: np.ndarray
     ventricles_ml: float
 
     def tissues(self) -> np.ndarray:
@@ -68,6 +70,12 @@ class Head:
         labels = np.zeros(self.shell_mm.shape, np.uint8)
         labels.reshape(-1)[self.inside] = np.where(self._within(), self.fractions.argmax(0) + 1, 0)
         return labels
+
+    def ventricle_mask(self) -> np.ndarray:
+        """(i, j, k) bool: the lateral ventricles."""
+        mask = np.zeros(self.shell_mm.shape, bool)
+        mask.reshape(-1)[self.inside] = self.ventricles
+        return mask
 
     def _within(self) -> np.ndarray:
         return self.shell_mm.reshape(-1)[self.inside] < 0
@@ -154,6 +162,7 @@ def grow(patient: Patient, shape_vox: tuple[int, int, int], affine: np.ndarray, 
         fractions=fractions,
         sites=_sites(places(patient), voxels, inside, shape_vox),
         shell_mm=fields[3],
+        ventricles=ventricle,
         ventricles_ml=float(ventricle.sum() * spacing.prod() / 1000),
     )
 

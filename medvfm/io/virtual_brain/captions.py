@@ -50,6 +50,11 @@ def caption(patient: Patient, plane: str, ventricles_ml: float) -> str:
     )
 
 
+def slice_caption(shows_lesion: bool, are_large: bool) -> str:
+    """What one slice shows: `a lesion, large ventricles`, `no lesion, small ventricles`."""
+    return f"{'a' if shows_lesion else 'no'} lesion, {'large' if are_large else 'small'} ventricles"
+
+
 def questions(case: int, patient: Patient, plane: str, ventricles_ml: float) -> list[Question]:
     """The questions about one scan; those about the kind of lesion only where there is one."""
     asked = [

@@ -13,25 +13,29 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from medvfm.core import cpu_count
-from medvfm.core.errors import DataError, nearest
+from medvfm.core.errors import DataError
 from medvfm.core.image import Image
-from medvfm.io.virtual_brain import captions, dicom_series
+from medvfm.io.virtual_brain import axial_slices, captions, dicom_series
+from medvfm.io.virtual_brain import options as virtual_options
 from medvfm.io.virtual_brain import scanner as virtual_scanner
+from medvfm.io.virtual_brain.axial_slices import AxialSlice
 from medvfm.io.virtual_brain.patients import OLDEST, Patient, draw
 from medvfm.io.virtual_brain.scanner import Scan
 from medvfm.io.writers.nifti import write_nifti
 
 Format = Literal["dicom", "nifti"]
-FORMATS = ("dicom", "nifti")
 LESION = 4  # in the label map, above 1 CSF, 2 grey matter, 3 white matter
 _AGE_BANDS = ((20, 39), (40, 59), (60, OLDEST))
 _PATIENTS_A_WORKER = 8  # fewer are not worth the start of a process
+_Job = tuple[Path, int, int, Format, tuple[float, ...]]  # folder, seed, number, format; heights of slices, () for all
+_Examined = tuple[list[dict[str, object]], list[captions.Question]]
 _QUESTION_COLUMNS = ("case_id", "patient_id", "image", "question", "answer", "question_type", "image_id")
 _NOTICE = """virtual_brain: SIMULATED brain MRI. Nobody was examined; no image belongs to a person.
 
@@ -45,6 +49,16 @@ tissues/       0 background, 1 CSF, 2 grey matter, 3 white matter
 lesions/       0 no, 1 lesion
 labels/        tissues, with 4 for lesion
 """
+_NOTICE_OF_SLICES = """virtual_brain: SIMULATED slices of brain MRI. Nobody was examined; no image belongs to a person.
+
+The heads are grown from the MNI152 T1 template (ICBM 2009a nonlinear symmetric), as the package nilearn carries it.
+{patients} virtual patients, seed {seed}, images as {format}.
+
+cases.csv  one row a slice: image, mask, whether a lesion is seen in it, whether the lateral ventricles are large in it,
+           both in words, groups
+slices/    one T1-weighted axial slice each, pixels as in the whole scan of the same patient
+labels/    0 background, 1 CSF, 2 grey matter, 3 white matter, 4 lesion
+"""
 
 
 def make(
@@ -53,25 +67,32 @@ def make(
     patients: int = 200,
     seed: int = 0,
     format: Format = "dicom",
+    slices: int = 0,
+    slice_span: Sequence[float] = virtual_options.SPAN,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the cohort to a new folder; returns the path of its cases table.
 
+    With `slices` a case is an axial slice in place of a whole scan: as many of each patient, evenly spread over
+    `slice_span`, (low, high) in shares of the height of the scan from the foot.
     The folder appears when it is complete. Of two processes that make the same one, the second finds that of the first.
     Where `workers` is above 1, they are started anew (spawn): a script calls this under `if __name__ == "__main__"`.
     """
     folder = Path(folder)
-    if patients < 1 or seed < 0:
-        raise DataError(f"{patients} patients with seed {seed}", remedy="at least 1 patient, and a seed from 0")
-    if format not in FORMATS:
-        raise DataError(f"no format {format!r}; {nearest(format, FORMATS)}")
+    virtual_options.refuse(
+        {"patients": patients, "seed": seed, "format": format, "slices": slices, "slice_span": tuple(slice_span)}
+    )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError("there is something already", where=folder, remedy="name a folder that does not exist yet")
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
-        _fill(part, patients, seed, format, workers, progress)
+        heights = tuple(axial_slices.heights(slices, slice_span))
+        _fill(part, [(part, seed, number, format, heights) for number in range(1, patients + 1)], workers, progress)
+        notice = _NOTICE_OF_SLICES if slices else _NOTICE
+        text = notice.format(patients=patients, seed=seed, format=format)
+        (part / "README.txt").write_text(text, encoding="utf-8")
         part.chmod(0o755)
         try:
             part.replace(folder)
@@ -83,29 +104,22 @@ def make(
     return folder / "cases.csv"
 
 
-def _fill(
-    folder: Path,
-    patients: int,
-    seed: int,
-    format: Format,
-    workers: int | None,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    for name in ("images", "tissues", "lesions", "labels"):
+def _fill(folder: Path, jobs: Sequence[_Job], workers: int | None, progress: Callable[[int, int], None] | None) -> None:
+    of_slices = bool(jobs[0][-1])
+    for name in ("slices", "labels") if of_slices else ("images", "tissues", "lesions", "labels"):
         (folder / name).mkdir()
     rows, asked = [], []
-    jobs = [(folder, seed, number, format) for number in range(1, patients + 1)]
-    for row, questions in _in_order(jobs, workers):
-        rows.append(row)
+    for done, (own, questions) in enumerate(_in_order(jobs, workers), 1):
+        rows += own
         asked += questions
         if progress is not None:
-            progress(len(rows), patients)
-    (folder / "README.txt").write_text(_NOTICE.format(patients=patients, seed=seed, format=format), encoding="utf-8")
-    _write_csv(folder / "questions.csv", _QUESTION_COLUMNS, _question_rows(rows, asked))
+            progress(done, len(jobs))
+    if not of_slices:
+        _write_csv(folder / "questions.csv", _QUESTION_COLUMNS, _question_rows(rows, asked))
     _write_csv(folder / "cases.csv", tuple(rows[0]), rows)
 
 
-def _in_order(jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[dict, list[captions.Question]]]:
+def _in_order(jobs: Sequence[_Job], workers: int | None) -> Iterator[_Examined]:
     if workers is None:
         workers = min(cpu_count.available(), len(jobs) // _PATIENTS_A_WORKER)
     if workers <= 1:
@@ -121,11 +135,19 @@ def _in_order(jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[dict
             ) from broken
 
 
-def _examine(job: tuple[Path, int, int, Format]) -> tuple[dict[str, object], list[captions.Question]]:
-    """Write the files of one patient; his or her row of the cases table and all questions."""
-    folder, seed, number, format = job
+def _examine(job: _Job) -> _Examined:
+    """Write the files of one patient; his or her rows of the cases table and all questions."""
+    folder, seed, number, format, heights = job
     patient = draw(seed, number)
     scan = virtual_scanner.scan(patient)
+    if heights:
+        return [_slice(folder, patient, scan, one, format) for one in axial_slices.cut(scan, heights)], []
+    asked = captions.questions(number - 1, patient, scan.scanner.plane, scan.ventricles_ml)
+    return [_volume(folder, patient, scan, format)], asked
+
+
+def _volume(folder: Path, patient: Patient, scan: Scan, format: Format) -> dict[str, object]:
+    """Write the whole scan; its row of the cases table."""
     name = patient.name
     paths = {what: f"{what}/{name}.nii.gz" for what in ("tissues", "lesions", "labels")}
     image = f"images/{name}" if format == "dicom" else f"images/{name}.nii.gz"
@@ -141,28 +163,65 @@ def _examine(job: tuple[Path, int, int, Format]) -> tuple[dict[str, object], lis
         )
     else:
         write_nifti(Image(scan.stored, affine), folder / image)
-    labels = np.where(scan.lesions > 0, np.uint8(LESION), scan.tissues)
+    labels = _labelled(scan.tissues, scan.lesions)
     for what, mask in (("tissues", scan.tissues), ("lesions", scan.lesions), ("labels", labels)):
         write_nifti(Image(mask, affine, "label"), folder / paths[what])
-    return _row(patient, scan, {"image": image, **paths}), captions.questions(
-        number - 1, patient, scan.scanner.plane, scan.ventricles_ml
-    )
+    return _row(patient, scan, {"image": image, **paths})
 
 
-def _row(patient: Patient, scan: Scan, paths: Mapping[str, str]) -> dict[str, object]:
-    low, high = next(band for band in _AGE_BANDS if patient.age <= band[1])
-    largest = f"{patient.lesions[0].diameter_mm:.1f}" if patient.lesions else ""
+def _slice(folder: Path, patient: Patient, scan: Scan, one: AxialSlice, format: Format) -> dict[str, object]:
+    """Write one slice; its row of the cases table."""
+    name = f"{patient.name}-slice{one.level:02d}"
+    image = f"slices/{name}" if format == "dicom" else f"slices/{name}.nii.gz"
+    affine = one.affine
+    if format == "dicom":
+        header = _slice_series(patient, scan, one)
+        affine = dicom_series.write_mr_series(folder / image, one.stored, affine, header, codec=scan.scanner.codec)
+    else:
+        write_nifti(Image(one.stored, affine), folder / image)
+    labels = f"labels/{name}.nii.gz"
+    write_nifti(Image(_labelled(one.tissues, one.lesions), affine, "label"), folder / labels)
+    are_large = one.ventricles_mm2 > axial_slices.median_mm2(patient.scanner, one.height)
     return {
-        "case_id": patient.name,
+        "case_id": name,
         "patient_id": patient.name,
-        **paths,
-        "lesion": int(bool(patient.lesions)),
+        "image": image,
+        "labels": labels,
+        "lesion": int(one.shows_lesion),
+        "ventricles": int(are_large),
+        "text": captions.slice_caption(one.shows_lesion, are_large),
+        "level": one.level,
+        **_person(patient),
+        "lesion_mm2": f"{one.lesion_mm2:.1f}",
+        "ventricles_mm2": f"{one.ventricles_mm2:.1f}",
+    }
+
+
+def _labelled(tissues: np.ndarray, lesions: np.ndarray) -> np.ndarray:
+    return np.where(lesions > 0, np.uint8(LESION), tissues)
+
+
+def _person(patient: Patient) -> dict[str, object]:
+    """The columns that every image of a patient shares."""
+    low, high = next(band for band in _AGE_BANDS if patient.age <= band[1])
+    return {
         "study_id": _study_id(patient),
         "study_date": patient.study_date.isoformat(),
         "sex": patient.sex,
         "age": patient.age,
         "age_band": f"{low}-{high}",
         "scanner": patient.scanner,
+    }
+
+
+def _row(patient: Patient, scan: Scan, paths: Mapping[str, str]) -> dict[str, object]:
+    largest = f"{patient.lesions[0].diameter_mm:.1f}" if patient.lesions else ""
+    return {
+        "case_id": patient.name,
+        "patient_id": patient.name,
+        **paths,
+        "lesion": int(bool(patient.lesions)),
+        **_person(patient),
         "plane": scan.scanner.plane,
         "text": captions.caption(patient, scan.scanner.plane, scan.ventricles_ml),
         "lesion_count": len(patient.lesions),
@@ -200,6 +259,23 @@ def _series(patient: Patient, scan: Scan) -> dicom_series.SeriesHeader:
             "NumberOfAverages": 1,
             "MagneticFieldStrength": scanner.field_tesla,
         },
+    )
+
+
+def _slice_series(patient: Patient, scan: Scan, one: AxialSlice) -> dicom_series.SeriesHeader:
+    """A series of its own in the study and the frame of reference of the whole scan."""
+    whole = _series(patient, scan)
+    shared = {
+        "StudyInstanceUID": dicom_series.uid(f"{whole.key}/study"),
+        "FrameOfReferenceUID": dicom_series.uid(f"{whole.key}/frame"),
+        "SeriesNumber": one.index + 2,  # the whole scan is the first
+    }
+    return replace(
+        whole,
+        key=f"{whole.key}/axial/{one.index}",
+        description="SIMULATED T1 axial slice",
+        thickness_mm=one.thickness_mm,
+        more={**whole.more, **shared},
     )
 
 

@@ -68,6 +68,7 @@ class Scan:
     """What one examination gives, all on one grid (i column, j row, k slice along the normal of the slices).
 
     stored  (i, j, k) uint16; affine (4, 4) voxel index to RAS+ mm; tissues and lesions (i, j, k) uint8 truth
+    ventricles (i, j, k) bool: the lateral ventricles, which are CSF among the tissues
     """
 
     scanner: Scanner
@@ -75,6 +76,7 @@ class Scan:
     affine: np.ndarray
     tissues: np.ndarray
     lesions: np.ndarray
+    ventricles: np.ndarray
     ventricles_ml: float
 
 
@@ -92,6 +94,7 @@ def scan(patient: Patient) -> Scan:
         affine=affine,
         tissues=head.tissues(),
         lesions=lesions,
+        ventricles=head.ventricle_mask(),
         ventricles_ml=head.ventricles_ml,
     )
 
