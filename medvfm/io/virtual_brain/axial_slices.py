@@ -12,13 +12,14 @@ from medvfm.io.virtual_brain.scanner import Scan
 
 VISIBLE_MM2 = 20.0  # of lesion in a slice: a disc of 5 mm, below which a reader takes it for noise
 AXES = "LPS"  # columns to the patient's left, rows to the back: as a radiologist looks at an axial slice
-# Median area in mm2 of the lateral ventricles in a slice at these shares of the height of a scan, over 480 patients of
-# seed 20261129, by scanner: their slices differ in thickness and tilt, and the area that is seen with them.
-_HEIGHTS = (0.40, 0.42, 0.44, 0.46, 0.48, 0.50, 0.52, 0.54, 0.56)
-_MEDIAN_MM2 = {
-    "A": (365, 494, 602, 675, 737, 796, 764, 580, 242),
-    "B": (479, 613, 718, 772, 866, 979, 921, 669, 335),
-    "C": (340, 398, 503, 616, 744, 845, 849, 743, 399),
+# Median area in mm2 of the lateral ventricles in each slice within SPAN, by scanner: the first slice, counted from the
+# foot, and its area and those above. From the first 240 patients of seed 20261129, each on all three, so that no
+# scanner has the older ones. Scanners differ in thickness and tilt, and the area that is seen with them; between
+# slices it changes too fast to be interpolated.
+_MEDIAN_MM2: dict[str, tuple[int, tuple[float, ...]]] = {
+    "A": (13, (518, 645, 758, 870, 817, 309)),
+    "B": (36, (499, 557, 613, 654, 683, 723, 755, 838, 910, 952, 925, 781, 683, 538, 341)),
+    "C": (11, (315, 411, 606, 806, 858, 240)),
 }
 
 
@@ -28,7 +29,6 @@ class AxialSlice:
 
     level         its place among the slices of the patient, from 1, the lowest
     index         its place in the whole scan, from the foot, from 0
-    height        middle of the slice as a share of the height of the scan
     stored        (i, j, 1) uint16; tissues and lesions (i, j, 1) uint8 truth
     affine        (4, 4) voxel index to RAS+ mm; the third edge of a voxel is the slice's thickness
     thickness_mm  as acquired; where the scanner's own slices lie otherwise, the voxel's edge
@@ -37,7 +37,6 @@ class AxialSlice:
 
     level: int
     index: int
-    height: float
     stored: np.ndarray
     tissues: np.ndarray
     lesions: np.ndarray
@@ -77,7 +76,6 @@ def cut(scan: Scan, wanted: Sequence[float]) -> Iterator[AxialSlice]:
         yield AxialSlice(
             level=level,
             index=k,
-            height=(k + 0.5) / count,
             stored=of["stored"],
             tissues=of["tissues"],
             lesions=of["lesions"],
@@ -88,6 +86,7 @@ def cut(scan: Scan, wanted: Sequence[float]) -> Iterator[AxialSlice]:
         )
 
 
-def median_mm2(scanner: str, height: float) -> float:
-    """The usual area of the lateral ventricles in a slice at a height: a constant of the generator, not of a cohort."""
-    return float(np.interp(height, _HEIGHTS, _MEDIAN_MM2[scanner]))
+def median_mm2(scanner: str, index: int) -> float:
+    """The usual area of the lateral ventricles in a slice of a scanner: a constant, of no cohort."""
+    first, areas = _MEDIAN_MM2[scanner]
+    return areas[index - first]

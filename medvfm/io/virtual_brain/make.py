@@ -181,7 +181,7 @@ def _slice(folder: Path, patient: Patient, scan: Scan, one: AxialSlice, format: 
         write_nifti(Image(one.stored, affine), folder / image)
     labels = f"labels/{name}.nii.gz"
     write_nifti(Image(_labelled(one.tissues, one.lesions), affine, "label"), folder / labels)
-    are_large = one.ventricles_mm2 > axial_slices.median_mm2(patient.scanner, one.height)
+    are_large = one.ventricles_mm2 > axial_slices.median_mm2(patient.scanner, one.index)
     return {
         "case_id": name,
         "patient_id": patient.name,

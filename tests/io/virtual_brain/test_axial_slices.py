@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,18 +100,29 @@ def test_the_area_of_ventricles_in_all_slices_is_their_volume(scans):
         assert sum(one.ventricles_mm2 for one in slices) * between / 1000 == pytest.approx(scan.ventricles_ml, rel=1e-6)
 
 
+def test_every_slice_that_can_be_asked_for_has_its_median():
+    for name, made in scanner.SCANNERS.items():
+        count = made.shape_vox[1 if name == "B" else 2]  # sagittal rows run from head to foot
+        for share in np.linspace(*SPAN, 200):
+            assert axial_slices.median_mm2(name, int(share * count)) > 0
+        first, areas = axial_slices._MEDIAN_MM2[name]
+        assert (first, first + len(areas) - 1) == (int(SPAN[0] * count), int(SPAN[1] * count))
+
+
 @pytest.mark.slow
 def test_ventricles_are_large_in_half_of_the_slices_of_every_scanner_and_level():
-    """A cohort that the constants do not come from: shares within 3.3 deviations of a half (48 patients a scanner)."""
-    heights = axial_slices.heights(SLICES, SPAN)
+    """Patients that the constants do not come from, each on all scanners: four whole blocks, whose ages are even.
+    Shares lie within 2.8 deviations of a half (48 patients)."""
+    wanted = axial_slices.heights(SLICES, SPAN)
     large: dict[tuple[str, int], list[bool]] = {}
-    for patient in (virtual_cohort.draw(7, n) for n in range(1, 145)):
-        for one in axial_slices.cut(scanner.scan(patient), heights):
-            above = one.ventricles_mm2 > axial_slices.median_mm2(patient.scanner, one.height)
-            large.setdefault((patient.scanner, one.level), []).append(above)
+    for patient in (virtual_cohort.draw(7, n) for n in range(1, 49)):
+        for name in scanner.SCANNERS:
+            for one in axial_slices.cut(scanner.scan(replace(patient, scanner=name)), wanted):
+                above = one.ventricles_mm2 > axial_slices.median_mm2(name, one.index)
+                large.setdefault((name, one.level), []).append(above)
     assert len(large) == 3 * SLICES
     for where, found in large.items():
-        assert 0.5 - 0.24 < np.mean(found) < 0.5 + 0.24, where
+        assert 0.3 < np.mean(found) < 0.7, where
 
 
 def test_the_seed_alone_decides(cohorts, tmp_path):
