@@ -23,13 +23,16 @@ class Metric:
     overlap      the voxel counts of one case, `overlap.Counts`; gives (T,), NaN where a label's value does not exist
     surface      the distances between the surfaces of one label of one case, `surface.Surfaces`; NaN as above
     instances    the objects of one case, `instances.Matches`; NaN as above
-    features     (n, d) features of two sets of images
+    features     (n, d) features of true and (m, d) of made images, two sets that need not pair up; gives one number
+    images       (m, c, h, w) made images alone, in [0, 1]; gives one number
+    distances    (n,) distances of real test images to their nearest training image, and (m,) of made images to theirs
+    embeddings   (n, d) vectors of images and of their own texts; gives (n,)
     answer       texts
     ranks        the candidates of q queries: which are right (q, n) of bool, similarity (q, n); gives (q,), NaN for a
                  query without a right one; optional `among` (q, n) says which candidates a query has
     cosine       cosines (n,) of the vectors of an image and of its own text; gives (n,)
     texts        a true and a given text of one case
-    image_pair   a true and a given image of one case
+    image_pair   (n, c, h, w) true and given images of the same cases, in [0, 1]; gives (n,)
 
     A metric with a `parameter` is written `name@parameter=value` in a recipe: `sensitivity@specificity=0.9`; `whole`
     parameters are whole numbers from 1 on: `recall@k=10`. A value that does not exist raises Undefined with the reason;
@@ -38,7 +41,8 @@ class Metric:
 
     within     the least and the greatest value that there can be
     interval   how chance moves it (statistics/): `ranks` as AUROC; `share` of cases; `f1`; `mean` over cases;
-               `smooth` in the cases' weights; `steps`, where it jumps; `none`, where an interval would mislead
+               `smooth` in the cases' weights; `steps`, where it jumps; `groups`, where groups of patients are left
+               out of two sets; `none`, where an interval would mislead
     rests_on   whose patients are counted before an interval is believed
     per_case   for share and f1: (truth, prediction) to (hits, among), each (n, K) of bool, one column for each class
                that is averaged; for mean: (truth, prediction) to (n,) losses
@@ -56,6 +60,9 @@ class Metric:
         "surface",
         "instances",
         "features",
+        "images",
+        "distances",
+        "embeddings",
         "answer",
         "ranks",
         "cosine",
@@ -69,7 +76,7 @@ class Metric:
     summary: str = ""
     over_cases: Literal["mean", "median", "sum"] = "mean"
     within: tuple[float, float] = (float("-inf"), float("inf"))
-    interval: Literal["ranks", "share", "f1", "mean", "smooth", "steps", "none"] = "smooth"
+    interval: Literal["ranks", "share", "f1", "mean", "smooth", "steps", "groups", "none"] = "smooth"
     rests_on: Literal["cases", "classes", "positives", "negatives"] = "cases"
     per_case: Callable[..., Any] | None = None
     by_chance: Callable[..., Any] | None = None

@@ -18,6 +18,7 @@ KINDS = ("score", "probability", "decision", "class_score", "class")
 # What happens where the truth holds one class only: a reason, or a number for those that are defined.
 ONE_CLASS = {
     **dict.fromkeys(["auroc", "auprc", "roc_sensitivity@specificity", "roc_specificity@sensitivity"], "one class only"),
+    "condition_auroc": "one class only",
     **dict.fromkeys(["macro_auroc", "macro_auprc"], "class 0: one class only"),
     **dict.fromkeys(["sensitivity", "f1", "sensitivity@specificity"], "no positives"),
     **dict.fromkeys(["specificity", "npv", "specificity@sensitivity", "accuracy", "macro_f1", "kappa"], None),
