@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks.measure import Row
 
-NAMES = ("dicom_series", "nifti_gz", "header_index", "index_cores", "inputs_224", "linear_probe")
+NAMES = ("dicom_series", "nifti_gz", "header_index", "index_cores", "inputs_224", "linear_probe", "set_distances")
 
 
 def main() -> int:

@@ -19,6 +19,8 @@ from scipy.stats import binom, norm
 
 from medvfm.core.metric_spec import MetricSpec, parse
 from medvfm.core.protocols import Points
+from medvfm.metrics import fidelity, fidelity_left_out
+from medvfm.statistics import group_jackknife
 from medvfm.statistics.interval import APPROXIMATE, Drawing, Interval
 from medvfm.statistics.proportion import score_interval
 from medvfm.statistics.shares import FEW_OF_A_KIND, FEW_PATIENTS
@@ -316,7 +318,38 @@ def folds(repeats: int, seed: int) -> Iterator[Line]:
             yield summed("accuracy over 5 folds", f"{true}", patients, made, true)
 
 
-SECTIONS = {f.__name__: f for f in (auroc, shares, decisions, means, smooth, differences, folds)}
+def sets(repeats: int, seed: int) -> Iterator[Line]:
+    """Two normal distributions in 4 dimensions, images of a patient alike. The true value is the mean over sets of that
+    size: what they would give without the noise of drawing them, bias by few images and all."""
+    names = [name for name in fidelity_left_out.METRICS if name != "nearest_ratio"]
+    for patients, cases in ((12, 5), (20, 1), (40, 4), (60, 1), (100, 1), (200, 1)):
+        rng = np.random.default_rng(seed)
+        whose = np.repeat(np.arange(patients), cases)
+        grouping = group_jackknife.groups_of_both(whose, 1000 + whose, seed)
+        of_truth, of_made = torch.from_numpy(grouping.truth), torch.from_numpy(grouping.made)
+        values: dict[str, list[float]] = {name: [] for name in names}
+        made: dict[str, list[Interval | None]] = {name: [] for name in names}
+        for _ in range(repeats):
+            both = []
+            for scale, shift in ((1.0, 0.0), (1.2, 0.5)):
+                drawn = rng.normal(size=(patients, 4))[whose] + rng.normal(size=(len(whose), 4))
+                both.append(torch.from_numpy(drawn * scale / 2**0.5 + shift))
+            left = fidelity_left_out.leave_out_each(names, *both, of_truth, of_made)
+            for name in names:
+                spec = parse(name, fidelity.METRICS)
+                values[name].append(float(spec.metric.function(*both)))
+                wide = group_jackknife.WIDE if name in fidelity_left_out.NEIGHBOURHOODS else None
+                known = np.ones(len(whose), dtype=bool)
+                found = group_jackknife.estimand(
+                    spec, None, values[name][-1], left[name].numpy(), grouping, known, found=wide
+                )
+                made[name].append(None if found.spread is None else found.spread.interval(DRAWING))
+        for name in names:
+            world = f"{cases} image{'s' * (cases > 1)} a patient"
+            yield summed(name, world, patients, made[name], float(np.mean(values[name])))
+
+
+SECTIONS = {f.__name__: f for f in (auroc, shares, decisions, means, smooth, differences, folds, sets)}
 
 
 def main() -> None:
