@@ -17,7 +17,7 @@ from medvfm.metrics.kernel_distance import distance, kernel_sums, own_sums
 from medvfm.metrics.neighbourhoods import NEIGHBOURS, NEIGHBOURS_OF_DENSITY, distance_blocks, without_itself
 
 NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")
-METRICS = ("fid", "kid", *NEIGHBOURHOODS, "nearest_ratio")
+BY_GROUP = ("fid", "kid", *NEIGHBOURHOODS, "nearest_ratio")
 _LISTED = 16  # nearest neighbours that are kept beyond those that are asked for
 _WIDE = 4  # images for each feature up to which products of all pairs are small beside the features
 
@@ -25,7 +25,7 @@ _WIDE = 4  # images for each feature up to which products of all pairs are small
 def leave_out(
     metric: str, truth: Tensor, made: Tensor, truth_groups: Tensor, made_groups: Tensor, *, groups: int | None = None
 ) -> Tensor:
-    """(G,) float64 values of one of METRICS without each group. truth (n, d) and made (m, d) features; for
+    """(G,) float64 values of one of BY_GROUP without each group. truth (n, d) and made (m, d) features; for
     nearest_ratio (n,) and (m,) distances.
 
     groups  G, where the last of them may be without images
@@ -43,9 +43,9 @@ def leave_out_each(
     groups: int | None = None,
 ) -> dict[str, Tensor]:
     """`leave_out` of several at once: those of neighbourhoods share their distances."""
-    unknown = sorted(set(metrics) - set(METRICS))
+    unknown = sorted(set(metrics) - set(BY_GROUP))
     if unknown:
-        raise ValueError(f"{unknown[0]} is not left out of by group; one of: {', '.join(METRICS)}")
+        raise ValueError(f"{unknown[0]} is not left out of by group; one of: {', '.join(BY_GROUP)}")
     of_truth, of_made = (torch.as_tensor(g, device=truth.device).long() for g in (truth_groups, made_groups))
     if len(of_truth) != len(truth) or len(of_made) != len(made):
         raise ValueError(f"groups of {len(of_truth)} and {len(of_made)} for {len(truth)} and {len(made)} images")

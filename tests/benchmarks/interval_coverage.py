@@ -321,7 +321,7 @@ def folds(repeats: int, seed: int) -> Iterator[Line]:
 def sets(repeats: int, seed: int) -> Iterator[Line]:
     """Two normal distributions in 4 dimensions, images of a patient alike. The true value is the mean over sets of that
     size: what they would give without the noise of drawing them, bias by few images and all."""
-    names = [name for name in fidelity_left_out.METRICS if name != "nearest_ratio"]
+    names = [name for name in fidelity_left_out.BY_GROUP if name != "nearest_ratio"]
     for patients, cases in ((12, 5), (20, 1), (40, 4), (60, 1), (100, 1), (200, 1)):
         rng = np.random.default_rng(seed)
         whose = np.repeat(np.arange(patients), cases)

@@ -11,7 +11,7 @@ from medvfm.metrics import fidelity, fidelity_left_out, neighbourhoods
 from medvfm.metrics.fidelity_left_out import leave_out, leave_out_each, leave_out_pairs
 from medvfm.metrics.image_pairs import pair_similarities
 
-FEATURES = [name for name in fidelity_left_out.METRICS if name != "nearest_ratio"]
+FEATURES = [name for name in fidelity_left_out.BY_GROUP if name != "nearest_ratio"]
 
 
 def dealt(n: int, m: int, d: int, groups: int = 6, seed: int = 0, gather: bool = False):
