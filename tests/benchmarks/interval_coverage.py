@@ -338,10 +338,12 @@ def sets(repeats: int, seed: int) -> Iterator[Line]:
             for name in names:
                 spec = parse(name, fidelity.METRICS)
                 values[name].append(float(spec.metric.function(*both)))
-                wide = group_jackknife.WIDE if name in fidelity_left_out.NEIGHBOURHOODS else None
+                marks = {"kid": group_jackknife.SHORT} | dict.fromkeys(
+                    fidelity_left_out.NEIGHBOURHOODS, group_jackknife.WIDE
+                )
                 known = np.ones(len(whose), dtype=bool)
                 found = group_jackknife.estimand(
-                    spec, None, values[name][-1], left[name].numpy(), grouping, known, found=wide
+                    spec, None, values[name][-1], left[name].numpy(), grouping, known, found=marks.get(name)
                 )
                 made[name].append(None if found.spread is None else found.spread.interval(DRAWING))
         for name in names:
