@@ -97,17 +97,18 @@ def check(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="a finished run")],
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="INPUT...", help="image files, DICOM series, folders, tables with a column image, cards"
-        ),
-    ],
     out: Annotated[Path, typer.Option(help="folder for the answers")],
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[INPUT]...", help="image files, DICOM series, folders, tables with a column image, cards"
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option(
-            help="csv for scores; nifti (default), dicom-seg or png for masks; parquet, safetensors for vectors"
+            help="csv for scores; nifti (default), dicom-seg or png for masks; png or png16 for made images; parquet, "
+            "safetensors for vectors"
         ),
     ] = None,
     query: Annotated[str | None, typer.Option(help="rank the images by these words")] = None,
@@ -115,6 +116,10 @@ def predict(
     prompts: Annotated[
         Path | None, typer.Option(help="table of boxes or points, or folder of masks, for a prompted model")
     ] = None,
+    prompt: Annotated[str | None, typer.Option(help="make images of what these words say")] = None,
+    case: Annotated[str | None, typer.Option(help="make images for the condition of this case of the run")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of made images: the same seed gives the same image")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="how many images are made, from the seed on")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace answers that lie in --out")] = False,
     device: Device = None,
     strict: Strict = False,
@@ -122,9 +127,21 @@ def predict(
     """Ask a finished run about new images: medvfm predict runs/lesion scans/series1 --out answers
 
     A run of image and text searches: medvfm predict runs/reports scans --query "pleural effusion" --out found
-    """
-    from medvfm.pipeline import predicting, searching
 
+    A run of generation makes images: medvfm predict runs/synthesis --prompt "pleural effusion" --seed 1 --out made
+    """
+    from medvfm.core.errors import RecipeError
+    from medvfm.pipeline import making, predicting, searching
+
+    if prompt is not None or case is not None:
+        making.refuse_inputs(inputs)
+        made = making.make(
+            run, out, prompt=prompt, case=case, seed=seed, count=count, form=format, overwrite=overwrite, device=device
+        )
+        print(f"{len(made)} image{'s' * (len(made) > 1)}: {', '.join(str(out / file) for file in made['file'][:3])}")
+        return
+    if not inputs:
+        raise RecipeError("no images were given", where="INPUT", remedy="name files, or --prompt TEXT to make images")
     how: dict[str, Any] = {"overwrite": overwrite, "device": device, "strict": strict}
     written = out / "predictions.csv"
     if query is not None or like is not None:
@@ -169,12 +186,17 @@ def evaluate(
     background: Annotated[str, typer.Option(help="values of masks that are no structure, separated by commas")] = "",
     threshold: Annotated[float | None, typer.Option(help="a decision is score >= threshold")] = None,
     subgroups: Annotated[str, typer.Option(help="columns of the truth, separated by commas")] = "",
+    extractor: Annotated[
+        str | None, typer.Option(help="of features of images: embedded, inception:FILE, dinov2:WEIGHTS, clip:WEIGHTS")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="score the cases that match")] = False,
 ) -> None:
     """Score any model's output: medvfm evaluate classification --truth t.csv --predictions p.csv --out eval
 
     Masks likewise: medvfm evaluate segmentation --truth labels --predictions masks --metrics dice,hd95 --out eval
+
+    Sets of images: medvfm evaluate generation --truth real --predictions made --metrics fid,kid --out eval
     """
     from medvfm import pipeline
 
@@ -187,6 +209,7 @@ def evaluate(
         "threshold": threshold,
         "subgroups": _list(subgroups),
         "allow_missing": allow_missing,
+        "extractor": extractor,
     }
     pipeline.evaluate(
         task,

@@ -13,7 +13,8 @@ import numpy as np
 
 from medvfm.core.case import Case
 from medvfm.core.item import Item
-from medvfm.core.protocols import Adapter, Answers, Batch, Predictions, Preparer, Record, Task
+from medvfm.core.made_images import MadeImages
+from medvfm.core.protocols import Adapter, Answers, Batch, Predictions, Preparer, Record, Task, TrueCases
 
 if TYPE_CHECKING:  # core imports no torch when it runs
     import torch
@@ -176,4 +177,56 @@ class ViewingTask(Protocol):
 
     def views(self, predictions: Any) -> Mapping[str, Predictions]:
         """Group, such as `within plane`, to what is judged there."""
+        ...
+
+
+@runtime_checkable
+class StartingAdapter(Protocol):
+    """What an adapter has besides parts of which are fitted in closed form on training cases, before it is trained."""
+
+    def start_from(self, items: Iterable[Item]) -> None: ...
+
+
+@runtime_checkable
+class MakingAdapter(Protocol):
+    """What an adapter has besides that makes images from conditions alone."""
+
+    def make(self, items: Sequence[Item], seeds: Sequence[Sequence[int]]) -> list[MadeImages]:
+        """An image for each seed of each item; a condition and a seed give the same image in any batch."""
+        ...
+
+    def asked(self, prompt: str) -> Case:
+        """A case that asks for what the words say; raises RecipeError for words that the model does not know."""
+        ...
+
+
+@runtime_checkable
+class MakingTask(Protocol):
+    """What a task has besides whose answers are images, which are judged as a set beside the training images.
+
+    hidden_arrays  names of prepared arrays that are the truth: an item that is answered comes without them
+    never_selects  why none of its metrics may choose between weights: the training loss does
+    """
+
+    @property
+    def hidden_arrays(self) -> frozenset[str]: ...
+
+    @property
+    def never_selects(self) -> str: ...
+
+    def learns_from(self, case: Case) -> bool:
+        """Whether a training case may train the model: none of those that show what it shall put together itself."""
+        ...
+
+    def beside(self, train: TrueCases, device: str) -> Task:
+        """The task with the training images that answers are judged beside."""
+        ...
+
+
+@runtime_checkable
+class ArrayPredictions(Protocol):
+    """What predictions have besides whose numbers are computed from arrays that fit no table."""
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """Name to array, as features.safetensors of a run holds them."""
         ...

@@ -10,6 +10,8 @@ import numpy as np
 from medvfm.core.case import Case
 from medvfm.core.slice_grid import SliceGrid
 
+PIXELS = "pixels"  # the array that nearly every preparer makes
+
 
 @dataclass(frozen=True, eq=False)
 class Item:
@@ -41,5 +43,5 @@ class Item:
 
     @property
     def pixels(self) -> np.ndarray:
-        """The array that nearly every preparer makes."""
-        return self.arrays["pixels"]
+        """The array PIXELS."""
+        return self.arrays[PIXELS]

@@ -288,6 +288,10 @@ class TrueCases(Protocol):
 
     def grid(self, place: int) -> SliceGrid | None: ...
 
+    def pixels(self, place: int) -> np.ndarray:
+        """The prepared image, where that is the truth: (C, H, W) in [0, 1]."""
+        ...
+
 
 class Task(Protocol):
     """The question. A folder in `tasks/` with a file `task.py` that holds `build(settings, where, card) -> Task`,

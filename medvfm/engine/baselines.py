@@ -54,9 +54,13 @@ def evaluated(
     rows: list[ResultRow] = []
     views = [judging.views(d.test) for d in draws]
     for group, ours in judging.views(model.test).items():
-        each = [plan.task.estimands(v[group], plan.specs, d.points) for v, d in zip(views, draws, strict=True)]
-        estimands = [mean_of_draws(same, ours.patients) for same in zip(*each, strict=True)]
-        rows += judging.as_rows(estimands, ours, group=group, baseline=name, note=oracle)
+        theirs = views[0].get(group)  # the model's own units, unless the baseline is a set of others
+        if theirs is None:
+            continue
+        known = [(v[group], d) for v, d in zip(views, draws, strict=True) if group in v]
+        each = [plan.task.estimands(v, plan.specs, d.points) for v, d in known]
+        estimands = [mean_of_draws(same, theirs.patients) for same in zip(*each, strict=True)]
+        rows += judging.as_rows(estimands, theirs, group=group, baseline=name, note=oracle)
         if not name.startswith(REFERENCE):
             rows += judging.differences(ours, model.points, estimands, name, group=group)
     return draws[0], rows, record

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvfm.core.array import Array
+from medvfm.core.capabilities import MakingTask
 from medvfm.core.case import Case
-from medvfm.core.item import Item
+from medvfm.core.item import PIXELS, Item
 from medvfm.core.protocols import Preparer, Task, TruthReader
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.engine import case_reading
@@ -30,6 +31,7 @@ class CaseStore:
         self._reader, self._arrays = PreparedReader(preparer, truth), cache.ArrayCache("cases")
         self._keyed: list[tuple[Case, str]] = []
         self._parts: dict[str, list[str]] = {}
+        self._hidden = task.hidden_arrays if isinstance(task, MakingTask) else frozenset[str]()
 
     @property
     def cases(self) -> list[Case]:
@@ -68,7 +70,8 @@ class CaseStore:
     def item(self, row: int, *, for_training: bool, with_truth: bool) -> Item:
         """A case as the model sees it. Truth is hidden from an item that is to be answered, unless it is a prompt."""
         case, _ = self._keyed[row]
-        arrays = {name: self._array(row, name) for name in self._names(row) if name not in ("truth", "model_truth")}
+        left_out = {"truth", "model_truth", *(() if for_training else self._hidden)}
+        arrays = {name: self._array(row, name) for name in self._names(row) if name not in left_out}
         grid = self.preparer.grid(arrays)
         truth = self._model_truth(row, grid) if with_truth and self._reader.truth is not None else None
         return Item(case if for_training else self.task.hide(case), arrays, grid, truth)
@@ -80,6 +83,10 @@ class CaseStore:
     def truth(self, row: int) -> Array:
         """Truth that lies in files, on the grid of the image."""
         return self._array(row, "truth")
+
+    def pixels(self, row: int) -> Array:
+        """The prepared image."""
+        return self._array(row, PIXELS)
 
     def _model_truth(self, row: int, grid: SliceGrid | None) -> Array:
         if grid is None:
@@ -134,6 +141,9 @@ class StoredCases:
     def grid(self, place: int) -> SliceGrid | None:
         return self.store.grid(int(self.rows[place]))
 
+    def pixels(self, place: int) -> Array:
+        return self.store.pixels(int(self.rows[place]))
+
 
 @dataclass(frozen=True, eq=False)
 class JoinedCases:
@@ -162,3 +172,7 @@ class JoinedCases:
     def grid(self, place: int) -> SliceGrid | None:
         part, own = self._of(place)
         return part.grid(own)
+
+    def pixels(self, place: int) -> Array:
+        part, own = self._of(place)
+        return part.pixels(own)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.array import Array
+from medvfm.core.capabilities import MakingTask
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.errors import DataError
 from medvfm.core.plurals import plural, some
@@ -112,12 +113,26 @@ def rows_of(cases: Sequence[Case], fold: splits.Fold, task: Task) -> dict[str, A
         s: np.array([r for r, c in enumerate(cases) if fold.assigned.get(c.case_id) == s and task.has_truth(c)], int)
         for s in SPLITS
     }
+    if isinstance(task, MakingTask):
+        rows |= {s: np.array([r for r in rows[s] if task.learns_from(cases[r])], int) for s in ("train", "val")}
     for split in ("train", "test"):
         if not len(rows[split]):
             raise DataError(
                 f"no case is left in {split}", remedy="look at `split`, and at the cases that were left out"
             )
     return rows
+
+
+def held_out(cases: Sequence[Case], fold: splits.Fold, task: Task) -> list[str]:
+    """A note on training cases that a task of making images keeps from the model."""
+    if not isinstance(task, MakingTask):
+        return []
+    kept = [c for c in cases if fold.assigned.get(c.case_id) in ("train", "val") and not task.learns_from(c)]
+    if not kept:
+        return []
+    return [
+        f"{plural(len(kept), 'case')} of training and validation were held out, as the model shall make their like."
+    ]
 
 
 def _lost(step: str, before: Sequence[Case], after: Sequence[Case]) -> Record:

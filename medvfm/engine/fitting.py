@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import Choose, FeatureAdapter
+from medvfm.core.capabilities import Choose, FeatureAdapter, MakingTask
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Answer, Answers, Points, Predictions, Record, Seen, Task
 from medvfm.engine import cohort, evaluate
@@ -23,11 +23,13 @@ from medvfm.io.dataset import splits
 
 @dataclass(frozen=True, eq=False)
 class FittedFold:
-    """One fold: the learner that was fitted, what is known of it, and its rows of each split."""
+    """One fold: the learner that was fitted, what is known of it, its rows of each split, and the task that judges its
+    answers."""
 
     learner: Learner
     record: Record
     rows: Mapping[str, Array]
+    task: Task
 
     def true(self, split: str) -> StoredCases:
         return StoredCases(self.learner.store, self.rows[split])
@@ -80,12 +82,18 @@ def fit_all(
             learner = learner_of(plan, model)
             learner.read(cases, replace(context, checkpoint=context.checkpoint / f"fold{number}"))
         rows = chosen(cohort.rows_of(cases, fold, plan.task))
-        notes = cohort.keep_stages_apart(plan, learner, fold, context)
+        notes = [*cohort.keep_stages_apart(plan, learner, fold, context), *cohort.held_out(cases, fold, plan.task)]
         held = rows["val"] if selecting else rows["val"][:0]
-        choose = _chooser(plan, learner, held) if len(held) else None
+        choose = _chooser(plan, learner, held) if len(held) and not isinstance(plan.task, MakingTask) else None
         record = learner.fit(FoldRows(rows["train"], held), choose, moments)
-        fitted.append(FittedFold(learner, {**record, **({"notes": notes} if notes else {})}, rows))
+        judging = judging_task(plan.task, StoredCases(learner.store, rows["train"]), context)
+        fitted.append(FittedFold(learner, {**record, **({"notes": notes} if notes else {})}, rows, judging))
     return fitted
+
+
+def judging_task(task: Task, train: StoredCases, context: RunContext) -> Task:
+    """The task as answers are judged by it: beside the training images, where it judges images."""
+    return task.beside(train, context.device) if isinstance(task, MakingTask) else task
 
 
 def _chooser(plan: Plan, learner: Learner, rows: Array) -> Choose:
@@ -126,12 +134,14 @@ def collected(
     ask = answering or (lambda fold, rows: fold.learner.answer(rows))
     parts: dict[str, list[Predictions]] = {"val": [], "test": []}
     for split, folders in (("val", None), ("test", folder)):
+        if split == "val" and isinstance(plan.task, MakingTask):
+            continue  # nothing is fixed on images that are made for validation cases
         for fold in fitted:
             rows = fold.rows[split]
             if not len(rows):
                 continue
             answers = iter(context.console.track(ask(fold, rows), len(rows), f"{split} cases answered"))
-            parts[split].append(collect(plan.task, fold.learner, fold.true(split), answers, folders, plan.specs))
+            parts[split].append(collect(fold.task, fold.learner, fold.true(split), answers, folders, plan.specs))
     test: Predictions = plan.task.join(parts["test"])
     val: Predictions | None = plan.task.join(parts["val"]) if parts["val"] else None
     wanted = plan.recipe.evaluate

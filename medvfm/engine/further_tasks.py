@@ -15,7 +15,7 @@ from medvfm.core.case import SPLITS
 from medvfm.core.protocols import Answer, Record
 from medvfm.engine import fitting, judged, learners
 from medvfm.engine import record as records
-from medvfm.engine.case_store import JoinedCases
+from medvfm.engine.case_store import JoinedCases, StoredCases
 from medvfm.engine.context import RunContext
 from medvfm.engine.fitting import FittedFold
 from medvfm.engine.judged import Judged
@@ -69,7 +69,8 @@ def evaluated(
             s: np.array([r for r, c in enumerate(learner.store.cases) if split.assigned.get(c.case_id) == s], int)
             for s in SPLITS
         }
-        again.append(FittedFold(learner, {}, rows))
+        judging = fitting.judging_task(other.task, StoredCases(learner.store, rows["train"]), context)
+        again.append(FittedFold(learner, {}, rows, judging))
     found = fitting.collected(own, again, None, context)
     numbers = judged.judged(own, again, found, folds, tables, context)
     with context.console.working("pictures"):

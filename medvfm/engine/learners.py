@@ -23,6 +23,7 @@ from medvfm.core.capabilities import (
     Embedded,
     FeatureAdapter,
     SettlingAdapter,
+    StartingAdapter,
     TowerAdapter,
 )
 from medvfm.core.case import Case
@@ -217,6 +218,8 @@ class LoopLearner:
 
     def fit(self, rows: FoldRows, choose: Choose | None, moments: frozenset[str] = frozenset()) -> Record:
         histories, choice = [], {}
+        if isinstance(self.adapter, StartingAdapter):
+            self.adapter.start_from(self.store.item(int(r), for_training=True, with_truth=False) for r in rows.train)
         self._remember(START, moments)
         for number, stage in enumerate(self._stages):
             if number:

@@ -1,4 +1,5 @@
-"""predictions.parquet and measures.parquet of a run, from which every row of run.json can be computed again."""
+"""predictions.parquet, measures.parquet and features.safetensors of a run, from which every row of run.json can be
+computed again."""
 
 from __future__ import annotations
 
@@ -8,10 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medvfm.core.array import Array
+from medvfm.core.capabilities import ArrayPredictions
 from medvfm.core.protocols import Points
 from medvfm.engine.fitting import Collected
 from medvfm.io import patient_hashes, run_directory
 from medvfm.io.dataset import case_names
+from medvfm.nn import state
+
+MODEL = "model"  # its arrays, beside those of baselines, which bear their own names
 
 
 class ResultTables:
@@ -27,6 +33,7 @@ class ResultTables:
         self._hashed = patient_hashes.hashes(self._owners.values())
         self._predictions: list[pd.DataFrame] = []
         self._measures: list[pd.DataFrame] = []
+        self._arrays: dict[str, Array] = {}
 
     def add(self, found: Collected, baseline: str | None, task: str | None = None) -> None:
         for split, predictions in (("test", found.test), ("val", found.val)):
@@ -41,6 +48,8 @@ class ResultTables:
                 frame[f"group_{column}"] = np.repeat([str(v) for v in predictions.groups[column]], targets)
             measures = predictions.measures(split, self._hashed, baseline)
             self._owners |= dict(zip(predictions.ids, map(str, predictions.patients), strict=True))
+            if isinstance(predictions, ArrayPredictions):
+                self._arrays |= {f"{split}/{baseline or MODEL}/{n}": a for n, a in predictions.arrays().items()}
             for table, part in ((self._predictions, frame), (self._measures, measures)):
                 if part is not None:
                     table.append(part if task is None else part.assign(task=task))
@@ -51,6 +60,8 @@ class ResultTables:
             if parts:
                 table = _stacked(parts)
                 run_directory.write_table(out / name, table.assign(case_id=table["case_id"].map(named)))
+        if self._arrays:
+            state.write_arrays(out / run_directory.FEATURES, self._arrays, {})
         case_names.write(out, self._owners, named, self._hashed)
 
 

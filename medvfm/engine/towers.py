@@ -34,11 +34,15 @@ class TowerOutputs:
         self._names: dict[str, list[str]] = {}
         self._held: dict[str, Mapping[str, Array]] = {}  # what was read, as long as it is small: epochs read it again
         self._bytes = 0
+        self._in_training: dict[tuple[int, int], dict[str, str]] = {}  # store and row to the keys of its outputs
 
     def fill(self, store: CaseStore, context: RunContext) -> None:
         """Compute what the cache lacks, in batches, before loader workers ask for it."""
         for tower in self._frozen:
             keys = [self._key(tower, store, case, files) for case, files in store.keyed]
+            for row, key in enumerate(keys):
+                if key:
+                    self._in_training.setdefault((id(store), row), {})[tower] = key
             missing = {key: row for row, key in enumerate(keys) if key and self._listed(key) is None}
             shared = self._shared(tower, store, missing)
             rows = [(key, row) for key, row in missing.items() if key not in shared]
@@ -58,13 +62,15 @@ class TowerOutputs:
         return replace(item, towers=towers, arrays={} if of_images else item.arrays)
 
     def held(self, store: CaseStore, row: int) -> Item | None:
-        """The same for training, where every output is in memory, without a look at the arrays."""
-        case, files = store.keyed[row]
-        keys = {tower: self._key(tower, store, case, files) for tower in self._frozen}
+        """The same for training, where every output is in memory, without a look at the arrays.
+
+        Keys are those of `fill`: what is frozen does not change while it trains the rest.
+        """
+        case, keys = store.keyed[row][0], self._in_training.get((id(store), row), {})
         of_images = any(self._adapter.tower_text(tower, case) is None for tower in self._frozen)
-        if not of_images or any(key not in self._held for key in keys.values()):
+        if not of_images or any(keys.get(tower) not in self._held for tower in self._frozen):
             return None
-        return Item(case, towers={tower: self._held[key] for tower, key in keys.items() if key is not None})
+        return Item(case, towers={tower: self._held[keys[tower]] for tower in self._frozen})
 
     def offered(self, item: Item, store: CaseStore, row: int) -> Item:
         """The item of a row that is to be answered: it keeps its arrays, and outputs are there for who asks for

@@ -90,7 +90,7 @@ def _asked(
     task = plan.task
     parts = [
         fitting.collect(
-            task, f.learner, StoredCases(f.learner.store, part), f.learner.answer(part, variant), None, specs
+            f.task, f.learner, StoredCases(f.learner.store, part), f.learner.answer(part, variant), None, specs
         )
         for f, part in zip(fitted, chosen, strict=True)
     ]

@@ -22,6 +22,7 @@ RECIPE = "recipe.yaml"
 CARD = "card.yaml"  # as the run read it
 PREDICTIONS = "predictions.parquet"
 MEASURES = "measures.parquet"  # values of single cases
+FEATURES = "features.safetensors"  # arrays that numbers of sets of images are computed from
 
 
 @dataclass(frozen=True)

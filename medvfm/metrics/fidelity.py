@@ -151,4 +151,13 @@ METRICS: dict[str, Metric] = {
         interval="ranks",
         rests_on="classes",
     ),
+    "usefulness_auroc": Metric(
+        auroc,
+        "score",
+        "higher",
+        summary="how well a classifier trained on made images alone does on real test images",
+        within=UNIT,
+        interval="ranks",
+        rests_on="classes",
+    ),
 }

@@ -56,11 +56,11 @@ def put_trained(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     module.load_state_dict(weights, strict=False)
 
 
-def write(path: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Write safetensors under a temporary name, then move into place."""
+def write(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write safetensors under a temporary name, then move into place; `metadata` are words about them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({n: w.contiguous() for n, w in weights.items()}, beside)
+    save_file({n: w.contiguous() for n, w in weights.items()}, beside, metadata)
     beside.replace(path)
 
 

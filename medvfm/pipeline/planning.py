@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 
 from medvfm import lookup
+from medvfm.core.capabilities import MakingTask
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.metric_spec import MetricSpec, parse
@@ -48,6 +49,12 @@ def plan(recipe: Recipe) -> Plan:
         module.refuse(recipe.adapter, [s.method_name for s in model.stages], recipe.prepare, entry.task)
     _refuse_unused(recipe, [entry.task for entry in tasks], model)
     _refuse_few_shot(recipe, task, model)
+    if recipe.split.folds is not None and any(isinstance(entry.task, MakingTask) for entry in tasks):
+        raise RecipeError(
+            "made images are judged as one set beside one test set, and folds have several",
+            where=recipe.where("split", "folds"),
+            remedy="split.fractions",
+        )
     baselines: list[dict[str, ModelPlan | Reuse]] = [{} for _ in tasks]
     for number, (name, settings) in enumerate(named(recipe.baselines)):
         keys = ("baselines", number)
@@ -85,9 +92,16 @@ def _refuse_tasks(recipe: Recipe, module: ModuleType, tasks: Sequence[TaskPlan])
 
 
 def _select(recipe: Recipe, task: Task) -> MetricSpec:
-    name = recipe.select.metric or task.default_metrics[0]
+    name = recipe.select.metric or (LOSS.name if isinstance(task, MakingTask) else task.default_metrics[0])
     if name == LOSS.name:
         return LOSS
+    if isinstance(task, MakingTask):
+        parse(name, task.metrics, where=recipe.where("select", "metric"))
+        raise RecipeError(
+            f"{name} cannot select: {task.never_selects}",
+            where=recipe.where("select", "metric"),
+            remedy="leave it out, or say loss: the training loss of validation cases selects",
+        )
     return parse(name, task.metrics, where=recipe.where("select", "metric"))
 
 
@@ -117,7 +131,8 @@ class _Maker:
                     f"{stage.method_name} trains no weights, so no stage can follow it",
                     where=recipe.where(*keys, "stages", number, "method"),
                 )
-        if self.select is LOSS and keys[0] == "adapter" and any(s.method.fits != "weights" for s in stages):
+        asked = self.select is LOSS and not isinstance(self.task, MakingTask)
+        if asked and keys[0] == "adapter" and any(s.method.fits != "weights" for s in stages):
             raise RecipeError(
                 f"{stages[-1].method_name} has no training loss to select by",
                 where=recipe.where("select", "metric"),

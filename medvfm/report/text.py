@@ -46,6 +46,14 @@ METRICS = {
     "rq": "recognition quality",
     "count_error": "error in the number of objects",
     "clip_score": "CLIPScore",
+    "fid": "FID",
+    "kid": "KID",
+    "ms_ssim": "MS-SSIM between made images",
+    "nearest_ratio": "nearest ratio",
+    "condition_auroc": "condition AUROC",
+    "usefulness_auroc": "usefulness AUROC",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
 }
 UNITS = {  # of metrics whose rows are numbers of a unit, as the table of the metrics has them
     "hd95": "mm",
@@ -54,6 +62,7 @@ UNITS = {  # of metrics whose rows are numbers of a unit, as the table of the me
     "assd_detected": "mm",
     "volume_difference_ml": "ml",
     "false_positive_volume": "ml",
+    "psnr": "dB",
 }
 INTERVALS = {
     "delong": "the method of DeLong on the logit scale with quantiles of Student's t",
@@ -65,11 +74,17 @@ INTERVALS = {
     "bootstrap_t": "a studentised bootstrap over patients",
     "t": "Student's t over patients",
     "jackknife": "leaving out one patient at a time (jackknife)",
+    "jackknife_groups": "leaving out one group of patients at a time (delete-a-group jackknife)",
     "bootstrap": "percentiles of a bootstrap over patients",
     "bootstrap_bca": "a bias-corrected and accelerated bootstrap over patients",
     "clopper_pearson": "Clopper and Pearson",
 }
-VARIANTS = {"box_jitter_px": "box jitter of {} px", "clicks": "{} clicks"}  # of prompts, by what a group is named for
+VARIANTS = {  # of prompts and of sampling, by what a group is named for
+    "box_jitter_px": "box jitter of {} px",
+    "clicks": "{} clicks",
+    "guidance": "guidance of {}",
+    "steps": "{} steps",
+}
 
 
 MONTHS = (

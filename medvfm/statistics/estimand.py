@@ -10,7 +10,7 @@ import numpy as np
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.statistics.jackknife import Jackknifed
 from medvfm.statistics.patients import Patients
-from medvfm.statistics.spread import Spread
+from medvfm.statistics.spread import Mixture, Spread
 
 FEW = 15  # patients of a kind; see tests/benchmarks/COVERAGE.md
 Statistic = Callable[[np.ndarray], np.ndarray]  # counts of units in resamples (R, n) to values (R,)
@@ -69,16 +69,25 @@ def mean_of_draws(draws: Sequence[Estimand], patients: np.ndarray) -> Estimand:
 
     complete, value = len(statistics) == len(defined), float(np.mean([d.value for d in defined]))
     smooth = complete and first.metric.metric.interval not in ("steps", "none")
+    spread = jackknifed(statistic, value, first, patients) if smooth else _mean_spread(defined)
     return replace(
         first,
         value=value,
         statistic=statistic if complete else None,
         reason=None,
         notes=(f"the mean of {len(defined)} draws", *defined[0].notes),
-        spread=jackknifed(statistic, value, first, patients) if smooth else None,
+        spread=spread,
         minus=None,
         values=None,
     )
+
+
+def _mean_spread(draws: Sequence[Estimand]) -> Spread | None:
+    """Of the mean of numbers that are not resampled, each with an interval of its own on the same patients."""
+    spreads = [d.spread for d in draws if d.spread is not None and d.statistic is None]
+    if len(spreads) < len(draws) or len({len(s.influence) for s in spreads}) > 1:
+        return None
+    return Mixture(spreads, [1 / len(spreads)] * len(spreads), draws[0].metric.metric.within)
 
 
 def jackknifed(statistic: Statistic, value: float, of: Estimand, patients: np.ndarray) -> Jackknifed:

@@ -263,6 +263,9 @@ class ListedCases:
     def grid(self, place: int) -> SliceGrid | None:
         return None
 
+    def pixels(self, place: int) -> Array:
+        raise AssertionError("a listed case has no prepared image")
+
 
 def as_text(value: object) -> str:
     """A truth or an answer as a table holds it; numbers of a vector are separated by spaces."""

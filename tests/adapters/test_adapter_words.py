@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from medvfm.adapters import _dinov2_words, _monai_words, _sam_words, dinov2, monai, sam
+from medvfm.adapters import _dinov2_words, _monai_words, _sam_words, dinov2, latent_diffusion, monai, sam
+from medvfm.adapters._diffusion import words as _diffusion_words
 
 ENCODER = {"weights": "facebook/dinov2-base", "volume": {"axis": None, "count": 13, "span": [0.2, 0.8], "pool": "mean"}}
 DENSE = {"weights": "embedded:net", "decoder": "conv", "slices": "native", "neighbours": 1}
 SAM = {"weights": "org/sam", "contract": {"contract": "medsam", "side_px": 1024}, "oracle": None, "prompts": None}
 NETWORK = {"network": "unet", "dims": 3, "patch": [48, 48, 48], "width": 16, "overlap": 0.5}
 MONAI = {"weights": "scratch", "network": NETWORK}
+DIFFUSION = {
+    "weights": "org/diffusion", "size_px": [512, 512], "channels": 1, "latent_shape": [4, 64, 64],
+    "prediction": "epsilon", "condition": {"by": "text", "classes": [], "attributes": []}, "sampler": "ddim",
+    "steps": 50, "guidance": 4.0, "negative": "", "texts": {"read": 9, "cut": 1},
+}  # fmt: skip
 
 
 def methods(module, task):
@@ -23,6 +29,7 @@ def methods(module, task):
         *((_dinov2_words, ENCODER, m) for m in methods(dinov2, "classification")),
         *((_dinov2_words, DENSE, m) for m in methods(dinov2, "segmentation")),
         *((_sam_words, SAM, m) for m in methods(sam, "segmentation")),
+        *((_diffusion_words, DIFFUSION, m) for m in methods(latent_diffusion, "generation")),
         *((_monai_words, MONAI | {"weights": "bundle:spleen"}, m) for m in methods(monai, "segmentation")),
     ],
 )
@@ -45,6 +52,15 @@ def test_every_method_has_its_words(words, record, method):
         (_sam_words, SAM | {"method": "lora", "prompts": {"from": "file"}}, "Prompts came from a file."),
         (_sam_words, SAM | {"method": "full", "weights": "tiny"}, "A small promptable segmentation network, trained"),
         (_sam_words, SAM | {"method": "full", "oracle": "oracle prompt: a box an object"}, "(oracle prompt: a box an"),
+        (_diffusion_words, DIFFUSION | {"method": "lora"}, "org/diffusion, adapted with LoRA,"),
+        (_diffusion_words, DIFFUSION | {"method": "lora"}, "predicts the noise."),
+        (_diffusion_words, DIFFUSION | {"method": "lora"}, "Of 9 texts, 1 was longer than its reader takes and"),
+        (_diffusion_words, DIFFUSION | {"method": "inpaint"}, "everything outside it is the image itself."),
+        (
+            _diffusion_words,
+            DIFFUSION | {"method": "full", "weights": "tiny"},
+            "A small latent diffusion model, trained",
+        ),
         (_monai_words, MONAI | {"method": "full"}, "A 3D U-Net of MONAI, trained from scratch,"),
         (_monai_words, MONAI | {"method": "full"}, "Training patches had 48 × 48 × 48 voxels, two of three around"),
         (_monai_words, MONAI | {"method": "zero_shot", "weights": "bundle:spleen"}, "spleen (MONAI bundle), without"),

@@ -19,6 +19,7 @@ KINDS = ("score", "probability", "decision", "class_score", "class")
 ONE_CLASS = {
     **dict.fromkeys(["auroc", "auprc", "roc_sensitivity@specificity", "roc_specificity@sensitivity"], "one class only"),
     "condition_auroc": "one class only",
+    "usefulness_auroc": "one class only",
     **dict.fromkeys(["macro_auroc", "macro_auprc"], "class 0: one class only"),
     **dict.fromkeys(["sensitivity", "f1", "sensitivity@specificity"], "no positives"),
     **dict.fromkeys(["specificity", "npv", "specificity@sensitivity", "accuracy", "macro_f1", "kappa"], None),

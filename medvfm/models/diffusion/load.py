@@ -1,0 +1,33 @@
+"""Generators by name: from a recipe's text to a model."""
+
+from __future__ import annotations
+
+from medvfm.models.diffusion.generator import ImageGenerator
+
+TINY_PX = (64, 64)
+SCRATCH = ("tiny", "tiny-spatial", "pixels")  # begin with random weights
+
+
+def load_generator(weights: str, size_px: tuple[int, int] | None, *, width: int = 128, seed: int = 0) -> ImageGenerator:
+    """A generator in evaluation mode, in float32 on the CPU.
+
+    tiny                        principal components and a perceptron from scratch, still to be fitted to images
+    tiny-spatial                components of patches and a small U-Net from scratch, for GPUs
+    pixels                      a small U-Net from scratch on pixels, for GPUs
+    owner/name, owner/name@REV  a Stable Diffusion of the family 1.x or 2.x on the hub, in diffusers' format
+    a folder                    the same on disk
+    """
+    if weights == "tiny":
+        from medvfm.models.diffusion.tiny import PrincipalComponents, TinyGenerator
+
+        size = size_px or TINY_PX
+        components = PrincipalComponents(1, size[0] * size[1])
+        return TinyGenerator(components, 1, size, values=0, words=False, seed=seed).eval()
+    if weights in SCRATCH:
+        from medvfm.models.diffusion.scratch_unet import unfitted
+
+        return unfitted(weights, size_px or TINY_PX, width, seed).eval()
+    from medvfm.models.diffusion import diffusers_folder
+    from medvfm.models.diffusion.from_diffusers import load_diffusers  # diffusers takes seconds
+
+    return load_diffusers(diffusers_folder.located(weights), size_px).eval()

@@ -1,0 +1,93 @@
+"""Images from words: a finished run of generation asked for what a prompt says, or again for a case's condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from medvfm.core.capabilities import MakingAdapter
+from medvfm.core.errors import RecipeError, RunError, nearest
+from medvfm.core.item import Item
+from medvfm.io import run_directory
+from medvfm.io.console import Console
+from medvfm.io.run_directory import Run
+from medvfm.pipeline import where
+from medvfm.pipeline.predicting import Finished, free_table
+
+FORMS = ("png", "png16")
+SEED_LIMIT = 2**63
+
+
+def make(
+    run: str | Path | Run,
+    out: str | Path,
+    *,
+    prompt: str | None = None,
+    case: str | None = None,
+    seed: int = 0,
+    count: int = 1,
+    form: str | None = None,
+    overwrite: bool = False,
+    device: str | None = None,
+    console: Console | None = None,
+) -> pd.DataFrame:
+    """Images that a finished run makes, as PNG files in `out` and a row each in predictions.csv: file, prompt, seed.
+
+    prompt  what is asked for, in words; or case: a case_id of the run, whose condition is asked for again
+    seed    of the first image; the others follow. The same seed and words give the same image
+    form    png with 8 bits, or png16
+    """
+    if (prompt is None) == (case is None):
+        raise RecipeError("images are made for a prompt or for a case, one of the two", where="--prompt")
+    chosen = form or FORMS[0]
+    if chosen not in FORMS:
+        raise RecipeError(f"no format {chosen!r} of made images; {nearest(chosen, FORMS)}", where="--format")
+    if count < 1 or not 0 <= seed < SEED_LIMIT - count:
+        raise RecipeError(
+            f"{count} images from seed {seed} on: both are whole numbers, at least 1 and 0", where="--seed"
+        )
+    folder = Path(out)
+    path = free_table(folder, overwrite=overwrite, needed=True)
+    assert path is not None
+    finished = Finished.of(run)
+    model = finished.model()
+    adapter = model.adapters[0]
+    if not isinstance(adapter, MakingAdapter):
+        raise RunError(
+            f"this run answers {finished.planned.task.name} and makes no images", where="--prompt", remedy="give images"
+        )
+    directory = run.directory if isinstance(run, Run) else Path(run)
+    words = prompt if prompt is not None else _condition(directory, str(case))
+    name = "prompt" if case is None else str(case)
+    asked = replace(adapter.asked(words), case_id=name)
+    adapter.module.to(where.context(folder, device, False, console or Console()).device).eval()
+    with torch.inference_mode():
+        answer = adapter.make([Item(asked)], [list(range(seed, seed + count))])[0]
+    task = model.task
+    files = task.write_answer(answer, asked, None, adapter.preparer, folder, chosen, model.name)
+    rows = task.rows(asked, answer, None, model.points, [file.relative_to(folder) for file in files])
+    table = pd.DataFrame([{**row, "case_id": name, "model": model.name} for row in rows])
+    run_directory.write_table(path, table)
+    return table
+
+
+def refuse_inputs(inputs: Sequence[Path] | None) -> None:
+    """Images are made from words alone."""
+    if inputs:
+        raise RecipeError("images are made from words, and files were given too", where=str(inputs[0]))
+
+
+def _condition(directory: Path, case_id: str) -> str:
+    """What a case of the run was asked for, in words, by its name in predictions.parquet."""
+    table = pd.read_parquet(directory / run_directory.PREDICTIONS)
+    own = table[table["baseline"].isna()]
+    found = own[own["case_id"] == case_id]
+    if not len(found):
+        raise RecipeError(
+            f"the run has no case {case_id!r}; {nearest(case_id, own['case_id'].unique())}", where="--case"
+        )
+    return str(found["truth"].iloc[0] or "")

@@ -1,0 +1,177 @@
+"""The judge of made images: the training images, an extractor, and classifiers of real images.
+
+Nothing here is seen by the model. Real test images are judged against training images, and made ones against both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from medvfm.core.array import Array
+from medvfm.core.case import Case
+from medvfm.core.errors import Undefined
+from medvfm.core.protocols import TrueCases
+from medvfm.metrics import image_pairs, neighbourhoods, pixel_copies
+from medvfm.models.extractors.base import Extractor
+from medvfm.nn import probe
+from medvfm.nn.probe import Probe
+from medvfm.tasks.generation.image_set import ImageSet
+
+BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Images with what is known of them: pixels (n, C, H, W) float32 in [0, 1], labels (n, T) with NaN."""
+
+    ids: tuple[str, ...]
+    patients: Array
+    pixels: Array
+    labels: Array
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, rows: Array) -> Pictures:
+        ids = tuple(self.ids[int(r)] for r in rows)
+        return Pictures(ids, self.patients[rows], self.pixels[rows], self.labels[rows])
+
+
+def pictures_of(true: TrueCases, classes: Sequence[str]) -> Pictures:
+    """The prepared images of cases; grey ones become colour where some are."""
+    cases = [true.case(place) for place in range(len(true))]
+    planes = [_plane(np.asarray(true.pixels(place), dtype=np.float32)) for place in range(len(true))]
+    channels = max((p.shape[0] for p in planes), default=1)
+    pixels = np.stack([np.repeat(p, channels // p.shape[0], axis=0) for p in planes])
+    owners = np.array([case.owner for case in cases], dtype=object)
+    return Pictures(tuple(case.case_id for case in cases), owners, pixels, labels_of(cases, classes))
+
+
+def labels_of(cases: Sequence[Case], classes: Sequence[str]) -> Array:
+    """(n, T); NaN where a label is unknown."""
+    return np.array([[case.target(name) for name in classes] for case in cases], float).reshape(
+        len(cases), len(classes)
+    )
+
+
+def _plane(pixels: Array) -> Array:
+    """(C, H, W) of an image that was prepared as one slice of a stack, or as it is."""
+    return pixels[0] if pixels.ndim == 4 else pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """See the module's docstring. What was measured of real test images is kept: every baseline is compared with
+    them."""
+
+    classes: tuple[str, ...]
+    extractor: Extractor
+    train: Pictures
+    features: Array
+    classifier: Classifier
+    _kept: dict[tuple[str, ...], tuple[Pictures, ImageSet]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, true: TrueCases, classes: tuple[str, ...], extractor: Extractor) -> Judge:
+        """Look at the training images, and fit the classifier of each class."""
+        train = pictures_of(true, classes)
+        features = features_of(extractor, train.pixels)
+        return cls(classes, extractor, train, features, Classifier.fitted(features, train.labels))
+
+    def real(self, true: TrueCases) -> tuple[Pictures, ImageSet]:
+        """Real images of cases, and what is measured of them."""
+        ids = tuple(true.case(place).case_id for place in range(len(true)))
+        if ids not in self._kept:
+            shown = pictures_of(true, self.classes)
+            self._kept[ids] = shown, self._measured(shown, new=True)
+        return self._kept[ids]
+
+    def made(self, shown: Pictures, real: ImageSet, *, new: bool = True) -> ImageSet:
+        """What is measured of images beside the real test images. `new`: they are no training images, so that their
+        distance to these says something."""
+        found = self._measured(shown, new=new)
+        given = torch.from_numpy(np.ascontiguousarray(shown.pixels)).to(self.extractor.device)
+        pairs, likeness = pairs_of(given)
+        learned = Classifier.fitted(found.features, shown.labels).scores(real.features)
+        return ImageSet(
+            found.ids, found.patients, found.features, found.labels, found.scores, found.nearest, found.alike, learned,
+            pairs, likeness,
+        )  # fmt: skip
+
+    def nearest_training(self, features: Array) -> Array:
+        """(n,) rows of the training image nearest to each."""
+        rows = neighbourhoods.nearest(_tensor(features, self.extractor), _tensor(self.features, self.extractor))[1]
+        return np.asarray(rows.cpu().numpy())
+
+    def most_alike_training(self, pixels: Array) -> Array:
+        """(n,) rows of the training image whose pixels correlate best with those of each."""
+        return self._alike(pixels)[1]
+
+    def _measured(self, shown: Pictures, *, new: bool) -> ImageSet:
+        features = features_of(self.extractor, shown.pixels)
+        nearest = alike = None
+        if new:
+            distances = neighbourhoods.nearest(
+                _tensor(features, self.extractor), _tensor(self.features, self.extractor)
+            )[0]
+            nearest, alike = distances.double().cpu().numpy(), self._alike(shown.pixels)[0]
+        scores = self.classifier.scores(features)
+        return ImageSet(shown.ids, shown.patients, features, shown.labels, scores, nearest, alike)
+
+    def _alike(self, pixels: Array) -> tuple[Array, Array]:
+        device = self.extractor.device
+        given, among = (torch.from_numpy(np.ascontiguousarray(p)).to(device) for p in (pixels, self.train.pixels))
+        values, places = pixel_copies.greatest_correlation(given, among)
+        return values.double().cpu().numpy(), places.cpu().numpy()
+
+
+def pairs_of(pixels: torch.Tensor) -> tuple[Array, Array]:
+    """Pairs (p, 2) of images (n, C, H, W), and how alike they are (p,); none of a single one, or of very small ones."""
+    try:
+        pairs, likeness = image_pairs.pair_similarities(pixels)
+    except Undefined:
+        return np.zeros((0, 2), int), np.zeros(0)
+    return pairs.cpu().numpy(), likeness.cpu().numpy()
+
+
+def features_of(extractor: Extractor, pixels: Array) -> Array:
+    """(n, d) float32."""
+    parts = [
+        extractor.features(torch.from_numpy(np.ascontiguousarray(pixels[s : s + BATCH])))
+        for s in range(0, len(pixels), BATCH)
+    ]
+    return np.asarray(torch.cat([p.float().cpu() for p in parts]).numpy())
+
+
+def _tensor(features: Array, extractor: Extractor) -> torch.Tensor:
+    return torch.from_numpy(features).to(extractor.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Logistic regression for the classes `columns` of T, those that have both positives and negatives."""
+
+    probe: Probe | None
+    columns: Array
+    classes: int
+
+    @classmethod
+    def fitted(cls, features: Array, labels: Array) -> Classifier:
+        """On features (n, d) and labels (n, T) with NaN, with one penalty, as there is nothing to choose it by."""
+        columns = np.flatnonzero((labels == 0).any(axis=0) & (labels == 1).any(axis=0))
+        if not len(columns):
+            return cls(None, columns, labels.shape[1])
+        pair = torch.from_numpy(features), torch.from_numpy(labels[:, columns])
+        return cls(probe.sweep(pair, pair, None, kind="multi_label")[0], columns, labels.shape[1])
+
+    def scores(self, features: Array) -> Array:
+        """(n, T) logits, NaN for the classes that could not be fitted."""
+        found = np.full((len(features), self.classes), np.nan)
+        if self.probe is not None:
+            with torch.inference_mode():
+                found[:, self.columns] = self.probe(torch.from_numpy(features)).double().numpy()
+        return found

@@ -1,0 +1,137 @@
+"""Pictures of a run of generation: sheets of made images beside real ones, and pairs that look like copies."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image as Picture
+
+from medvfm.core.array import Array
+from medvfm.core.protocols import Record, Seen
+from medvfm.io.run_directory import write_bytes, write_text
+from medvfm.tasks.generation.judge import Judge, Pictures
+from medvfm.tasks.generation.made_set import MadeSet
+
+COLUMNS, ROWS, CONDITIONS, PAIRS, BLINDED = 6, 2, 8, 6, 24
+SIDE_PX, GAP_PX = 112, 3
+LIKE = 0.99  # share of real test images that are less like a training image than what is called a suspicion
+LETTERS = 90
+STUDY = "reader_study"
+
+
+def write(found: MadeSet, classes: Sequence[str], seen: Seen, *, blinded: bool) -> Record:
+    """Files below `seen.folder`/previews, and what run.json says of them."""
+    if found.judge is None or found.pictures is None:
+        return {}
+    shown = found.judge.real(seen.true)[0]
+    record: Record = {
+        "made": len(found.made),
+        "real": len(found.real),
+        "sheets": _sheets(found, shown, seen),
+        "copies": _copies(found, found.judge, found.pictures),
+        "nearest": _nearest(found, found.judge, found.pictures, shown, seen),
+    }
+    if blinded:
+        record["blinded"] = _blinded(found, found.pictures, shown, seen)
+    return {"generation": record, "extractor": found.judge.extractor.record}
+
+
+def _sheets(found: MadeSet, shown: Pictures, seen: Seen) -> list[Record]:
+    """For the conditions that occur most: made images, and the real ones of the same cases."""
+    assert found.pictures is not None
+    words, counts = np.unique([str(w) for w in found.asked], return_counts=True)
+    place = {case_id: row for row, case_id in enumerate(shown.ids)}
+    sheets: list[Record] = []
+    for word in words[np.argsort(-counts, kind="stable")][:CONDITIONS]:
+        rows = np.flatnonzero(found.asked == word)[: COLUMNS * ROWS]
+        real = list(dict.fromkeys(place[found.ids[int(r)]] for r in rows))
+        number = len(sheets)
+        entry: Record = {"condition": _short(word), "images": int((found.asked == word).sum())}
+        for name, pixels in (("made", found.pictures[rows]), ("real", shown.pixels[real])):
+            file = f"previews/sheet_{number}_{name}.png"
+            write_bytes(seen.folder / file, sheet(pixels))
+            entry[name] = file
+        sheets.append(entry)
+    return sheets
+
+
+def _copies(found: MadeSet, judge: Judge, pictures: Array) -> Record:
+    """How many made images are more like a training image than nearly all real test images are."""
+    made, real = found.made.alike, found.real.alike
+    if made is None or real is None or not len(real):
+        return {}
+    limit = float(np.quantile(real, LIKE))
+    near, usual = found.made.nearest, found.real.nearest
+    closer = 0 if near is None or usual is None else int((near < np.quantile(usual, 1 - LIKE)).sum())
+    return {
+        "suspected": int((made > limit).sum()),
+        "of": len(made),
+        "limit": limit,
+        "share": LIKE,
+        "closer": closer,
+        "made_median": float(np.median(made)),
+        "real_median": float(np.median(real)),
+        "verified_by": None,
+        "verified_by_reason": "no verification model was named, so whether two images are of one patient was not asked",
+    }
+
+
+def _nearest(found: MadeSet, judge: Judge, pictures: Array, shown: Pictures, seen: Seen) -> list[Record]:
+    """The made images that are most like a training image, beside it; then the same of real test images."""
+    made, real = found.made.alike, found.real.alike
+    if made is None or real is None:
+        return []
+    entries: list[Record] = []
+    for kind, values, pixels in (("made", made, pictures), ("test", real, shown.pixels)):
+        rows = np.argsort(-values, kind="stable")[:PAIRS]
+        twins = judge.train.pixels[judge.most_alike_training(pixels[rows])]
+        for row, twin in zip(rows, twins, strict=True):
+            name = f"previews/nearest_{len(entries):02d}.png"
+            write_bytes(seen.folder / name, sheet(np.stack([pixels[row], twin]), columns=2))
+            entries.append({"kind": kind, "file": name, "alike": float(values[row])})
+    return entries
+
+
+def _blinded(found: MadeSet, pictures: Array, shown: Pictures, seen: Seen) -> Record:
+    """Made and real images in an order by chance, numbered from left to right, and which is which."""
+    rng = np.random.default_rng([len(found.made), 7])
+    count = min(BLINDED, len(pictures), len(shown))
+    picked = [("made", int(r)) for r in rng.permutation(len(pictures))[:count]]
+    picked += [("real", int(r)) for r in rng.permutation(len(shown))[:count]]
+    order = [picked[int(i)] for i in rng.permutation(len(picked))]
+    tiles = np.stack([pictures[row] if kind == "made" else shown.pixels[row] for kind, row in order])
+    write_bytes(seen.folder / STUDY / "sheet.png", sheet(tiles, columns=8))
+    key = io.StringIO()
+    table = csv.writer(key)
+    table.writerow(["number", "image", "condition"])
+    for number, (kind, row) in enumerate(order, 1):
+        table.writerow([number, kind, found.asked[row] if kind == "made" else ""])
+    write_text(seen.folder / STUDY / "key.csv", key.getvalue())
+    return {"sheet": f"{STUDY}/sheet.png", "key": f"{STUDY}/key.csv", "images": len(order)}
+
+
+def sheet(pixels: Array, *, columns: int = COLUMNS) -> bytes:
+    """Images (n, C, H, W) in [0, 1] in rows on a black sheet, as PNG."""
+    n, height, width = len(pixels), pixels.shape[2], pixels.shape[3]
+    scale = SIDE_PX / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    columns = min(columns, max(n, 1))
+    rows = -(-n // columns)
+    across, down = size[0] + GAP_PX, size[1] + GAP_PX
+    colour = pixels.shape[1] >= 3
+    whole = Picture.new("RGB" if colour else "L", (columns * across - GAP_PX, max(rows, 1) * down - GAP_PX))
+    for number, image in enumerate(pixels):
+        levels = (image.transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8)
+        tile = Picture.fromarray(levels[..., :3] if colour else levels[..., 0]).resize(size, Picture.Resampling.BICUBIC)
+        whole.paste(tile, (number % columns * across, number // columns * down))
+    out = io.BytesIO()
+    whole.save(out, format="PNG", optimize=True)
+    return out.getvalue()
+
+
+def _short(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= LETTERS else f"{plain[: LETTERS - 1].rstrip()}…"

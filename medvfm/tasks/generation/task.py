@@ -1,0 +1,392 @@
+"""Generation: images made for conditions, judged as a set beside real ones and beside the training images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from medvfm.core.array import Array
+from medvfm.core.case import Case
+from medvfm.core.data_card import DataCard
+from medvfm.core.errors import RecipeError, nearest
+from medvfm.core.item import PIXELS
+from medvfm.core.made_images import MadeImages
+from medvfm.core.metric_spec import Metric, MetricSpec, parse
+from medvfm.core.options import checked
+from medvfm.core.protocols import (
+    Adapter,
+    Answer,
+    BaselineContext,
+    Outside,
+    Points,
+    Preparer,
+    Record,
+    Reuse,
+    Seen,
+    TrueCases,
+    TruthReader,
+    Where,
+)
+from medvfm.core.recipe import Baseline, TaskSettings
+from medvfm.core.slice_grid import SliceGrid
+from medvfm.io.dataset.prediction_tables import Table
+from medvfm.io.run_directory import write_bytes
+from medvfm.io.writers import file_names
+from medvfm.metrics import fidelity
+from medvfm.models.extractors import load as extractors
+from medvfm.statistics.estimand import Estimand
+from medvfm.tasks.generation import estimands, given_sets, image_files, judge, made_set, rivals, sheets
+from medvfm.tasks.generation.image_set import ImageSet
+from medvfm.tasks.generation.judge import Judge, Pictures
+from medvfm.tasks.generation.made_set import MadeSet
+from medvfm.tasks.generation.words import WORDS
+
+USES: frozenset[str] = frozenset({"task.classes"})
+METRICS = {
+    name: metric
+    for name, metric in fidelity.METRICS.items()
+    if metric.takes in ("features", "images", "distances", "score")
+}
+TABLES: dict[str, Mapping[str, Metric]] = {"": METRICS}  # for `medvfm list metrics`
+BUILT_IN = {**rivals.RIVALS, **rivals.REFERENCES}  # for `medvfm list baselines`
+OF_SETS = ("fid", "kid", "precision", "recall", "density", "coverage")
+DEFAULT_METRICS = (*OF_SETS, "ms_ssim", "nearest_ratio", "condition_auroc", "usefulness_auroc")
+DRAWS = {"real": 1, "real_augmented": 3, "real_and_made": 3, "noise": 1}
+NEVER_SELECTS = (
+    "made images are judged as a set, and such numbers can rise while the images get better (FID does), or fall by "
+    "copying"
+)
+
+
+class Options(BaseModel):
+    """What `task.options` may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    extractor: str = Field(
+        "embedded",
+        description="whose features sets are compared in: embedded, inception:FILE, dinov2:WEIGHTS or clip:WEIGHTS",
+    )
+    extractor_px: int | None = Field(None, ge=32, description="side that images are resized to; null: the extractor's")
+    images: int = Field(1, ge=1, le=1000, description="how many are made for each condition")
+    per_condition: bool = Field(True, description="numbers also of the images of each class alone")
+    held_out: tuple[str, ...] = Field(
+        (), description="classes that never occur together in training: images of all of them are asked for and scored"
+    )
+    blinded: bool = Field(False, description="also sheets of real and made images in random order, with their key")
+
+
+@dataclass(frozen=True)
+class GenerationTask:
+    """Made images for the conditions of cases. See core.protocols.Task.
+
+    An answer is MadeImages. classes are what a condition says besides words, and what a classifier looks for in made
+    images. judge: what answers are judged beside, once there are training images. extractor: its record, where the sets
+    came from elsewhere.
+    """
+
+    classes: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
+    judge: Judge | None = None
+    extractor: Record | None = None
+    name: str = "generation"
+    kind: str = "images"
+    unit: str = "image"
+    uses: ClassVar[frozenset[str]] = USES
+    built_in_baselines: ClassVar[Mapping[str, str]] = BUILT_IN
+    variant_metrics: ClassVar[tuple[str, ...]] = ("fid", "kid", "precision", "recall", "condition_auroc")
+    variant_cases: ClassVar[int] = 1000
+    formats: ClassVar[tuple[str, ...]] = image_files.FORMATS
+    hidden_arrays: ClassVar[frozenset[str]] = frozenset({PIXELS})
+    never_selects: ClassVar[str] = NEVER_SELECTS
+
+    @property
+    def images(self) -> int:
+        """Made for each condition."""
+        return self.options.images
+
+    @property
+    def answers(self) -> Literal["images"]:
+        return "images"
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        return METRICS
+
+    @property
+    def default_metrics(self) -> tuple[str, ...]:
+        return tuple(m for m in DEFAULT_METRICS if self.classes or METRICS[m].takes != "score")
+
+    def has_truth(self, case: Case) -> bool:
+        """Every image is its own truth; a class that is asked for must be known."""
+        return not self.classes or not np.isnan([case.target(name) for name in self.classes]).all()
+
+    def hide(self, case: Case) -> Case:
+        """Conditions are what is asked; the image itself is hidden by `hidden_arrays`."""
+        return replace(case, answer=None)
+
+    def stratify(self) -> tuple[str, ...]:
+        return self.classes
+
+    def labels(self, cases: Sequence[Case]) -> Array | None:
+        return None
+
+    def truth_reader(self, card: DataCard) -> TruthReader | None:
+        return None
+
+    def presence(self, true: TrueCases) -> Array:
+        return judge.labels_of([true.case(place) for place in range(len(true))], self.classes)
+
+    def learns_from(self, case: Case) -> bool:
+        held = self.options.held_out
+        return not held or not all(case.target(name) == 1 for name in held)
+
+    def beside(self, train: TrueCases, device: str) -> GenerationTask:
+        """The task with a judge of its own: the extractor is loaded, and looks at the training images."""
+        extractor = extractors.load_extractor(self.options.extractor, device, self.options.extractor_px)
+        return replace(self, judge=Judge.of(train, self.classes, extractor))
+
+    def settled(self, answer: Answer, grid: SliceGrid | None) -> Answer:
+        return answer
+
+    def collect(
+        self,
+        true: TrueCases,
+        answers: Iterable[Answer],
+        folder: Path | None,
+        specs: Sequence[MetricSpec],
+        probabilities: bool = True,
+    ) -> MadeSet:
+        """The images of all conditions as one set; with a folder, each as images/CASE-NUMBER.png."""
+        assert self.judge is not None
+        shown, real = self.judge.real(true)
+        channels = self.judge.train.pixels.shape[1]
+        places, planes, asked, files = [], [], [], []
+        for place, answer in enumerate(answers):
+            for number, pixels in enumerate(answer.planes(channels)):
+                places.append(place)
+                planes.append(pixels)
+                asked.append(answer.asked)
+                files.append("" if folder is None else _written(folder, true.case(place), answer, number))
+        rows = np.array(places, int)
+        cases = [true.case(place) for place in places]
+        pictures = _fitting(np.stack(planes), shown.pixels.shape[2:])
+        made = Pictures(tuple(case.case_id for case in cases), shown.patients[rows], pictures, shown.labels[rows])
+        columns = sorted({name for case in cases for name in case.groups})
+        return MadeSet(
+            self.judge.made(made, real),
+            real,
+            np.array(asked, dtype=object),
+            np.zeros(len(rows), dtype=int),
+            np.array(files, dtype=object),
+            {c: np.array([case.groups.get(c, "") for case in cases], dtype=object) for c in columns},
+            pictures=pictures,
+            judge=self.judge,
+        )
+
+    def join(self, parts: Sequence[MadeSet]) -> MadeSet:
+        """There is one part: folds are refused before anything is read."""
+        assert len(parts) == 1
+        return parts[0]
+
+    def operating_points(
+        self, val: MadeSet | None, specs: Sequence[MetricSpec], recalibrate: bool, decide_at: str | float = "youden"
+    ) -> Points:
+        """Nothing is fixed on validation data."""
+        return Points()
+
+    def adjusted(self, predictions: MadeSet, points: Points) -> MadeSet:
+        return predictions
+
+    def estimands(self, predictions: MadeSet, specs: Sequence[MetricSpec], points: Points) -> list[Estimand]:
+        return estimands.estimands(predictions, specs, self.classes)
+
+    def views(self, predictions: MadeSet) -> dict[str, MadeSet]:
+        """`lesion=1` to the images that were made for it, beside the real ones that show it."""
+        found = {}
+        for column, name in enumerate(self.classes if self.options.per_condition else ()):
+            for value in (0, 1):
+                made, real = (
+                    np.flatnonzero(s.labels[:, column] == value) for s in (predictions.made, predictions.real)
+                )
+                if len(made) and len(real):
+                    found[f"{name}={value}"] = predictions.beside(made, real)
+        held = [self.classes.index(name) for name in self.options.held_out]
+        if held:
+            made, real = (
+                np.flatnonzero((s.labels[:, held] == 1).all(axis=1)) for s in (predictions.made, predictions.real)
+            )
+            if len(made) and len(real):
+                found[f"held_out={'+'.join(self.options.held_out)}"] = predictions.beside(made, real)
+        return found
+
+    def baseline(self, settings: Baseline, context: BaselineContext) -> Callable[[], Adapter] | Reuse | None:
+        if settings.name not in BUILT_IN:
+            return None
+        name = settings.name
+        return Reuse(rearrange=lambda predictions, rng: _rival(name, predictions, rng), draws=DRAWS.get(name, 1))
+
+    def read_run(self, directory: Path) -> dict[tuple[str, str | None], MadeSet]:
+        return made_set.read_run(directory)
+
+    def combine(self, answers: Sequence[Answer], points: Points) -> Answer:
+        return answers[0]
+
+    def rows(
+        self, case: Case, answer: Answer, grid: SliceGrid | None, points: Points, files: Sequence[Path]
+    ) -> list[Record]:
+        return [
+            {"file": str(file), "prompt": answer.asked, "seed": seed}
+            for file, seed in zip(files, answer.seeds, strict=True)
+        ]
+
+    def write_answer(
+        self, answer: Answer, case: Case, grid: SliceGrid | None, preparer: Preparer, folder: Path, form: str,
+        model: str,
+    ) -> list[Path]:  # fmt: skip
+        """A PNG for each image, which says what made it."""
+        stem = file_names.stem(case.case_id)
+        paths = [folder / f"{stem}-{number + 1}.png" for number in range(len(answer.pixels))]
+        for number, path in enumerate(paths):
+            write_bytes(path, _png(answer, number, {"recipe": model}, 16 if form == "png16" else 8))
+        return paths
+
+    def pictures(self, predictions: MadeSet, points: Points, specs: Sequence[MetricSpec], seen: Seen) -> Record:
+        """Sheets of made images beside real ones for each condition, and the pairs that look most like copies."""
+        return sheets.write(predictions, self.classes, seen, blinded=self.options.blinded)
+
+    def describe(self) -> Record:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "unit": self.unit,
+            "options": self.options.model_dump(mode="json"),
+            "extractor": self.extractor or {"name": self.options.extractor},
+            "words": dict(WORDS),
+        }
+
+
+def _written(folder: Path, case: Case, answer: MadeImages, number: int) -> str:
+    name = f"images/{case.stem or file_names.stem(case.case_id)}-{number + 1}.png"
+    write_bytes(folder / name, _png(answer, number, {}, 8))
+    return name
+
+
+def _png(answer: MadeImages, number: int, more: Mapping[str, str], bits: int) -> bytes:
+    said = {"prompt": answer.asked, "seed": str(answer.seeds[number]), "how": answer.how, **more, "made": "by a model"}
+    return image_files.png(answer.pixels[number], {name: words for name, words in said.items() if words}, bits=bits)
+
+
+def _fitting(pictures: Array, size: tuple[int, ...]) -> Array:
+    """Made images at the size of the real ones that they are compared with."""
+    if pictures.shape[2:] == size:
+        return pictures.astype(np.float32)
+    given = torch.from_numpy(pictures).float()
+    found = torch.nn.functional.interpolate(given, size=tuple(size), mode="bilinear", antialias=True)
+    return np.asarray(found.clamp(0, 1).numpy())
+
+
+def _rival(name: str, predictions: MadeSet, rng: np.random.Generator) -> MadeSet:
+    """The images of a rival or a reference in place of the made ones, as many as these."""
+    found, own = predictions.judge, predictions.pictures
+    assert found is not None and own is not None
+    count, train = len(predictions.made), found.train
+    if name in rivals.RIVALS:
+        made = rivals.MAKERS[name](train.pixels, count, rng)
+        shown = Pictures(predictions.ids, predictions.patients, made, predictions.made.labels)
+        return _replaced(predictions, found.made(shown, predictions.real), made, reference=False)
+    rows = rng.permutation(len(train))[:count]
+    drawn = train.rows(np.sort(rows))
+    pixels, labels = drawn.pixels, drawn.labels
+    if name.startswith("real_blur_"):
+        pixels = rivals.blurred(pixels, float(name.rpartition("_")[2]))
+    elif name == "real_augmented":
+        pixels = rivals.augmented(pixels, rng)
+    elif name == "real_and_made":
+        half = np.arange(len(drawn)) % 2 == 1
+        pixels = np.where(half[:, None, None, None], own[: len(drawn)], pixels)
+        labels = np.where(half[:, None], predictions.made.labels[: len(drawn)], labels)
+    shown = Pictures(drawn.ids, drawn.patients, pixels, labels)
+    return _replaced(predictions, found.made(shown, predictions.real, new=False), pixels, reference=True)
+
+
+def _replaced(predictions: MadeSet, made: ImageSet, pictures: Array, *, reference: bool) -> MadeSet:
+    count = len(made)
+    return replace(
+        predictions,
+        made=made,
+        asked=np.array([""] * count, dtype=object) if reference else predictions.asked,
+        fold=predictions.fold[:count],
+        files=np.array([""] * count, dtype=object),
+        groups={name: values[:count] for name, values in predictions.groups.items()},
+        reference=reference,
+        pictures=pictures,
+    )
+
+
+def build(settings: TaskSettings, where: Where, card: DataCard) -> GenerationTask:
+    """Settle the question; classes are those of the card."""
+    if settings.kind is not None:
+        raise RecipeError(f"generation has one kind, and none is named; not {settings.kind!r}", where=where("kind"))
+    if settings.unit != "image":
+        raise RecipeError(f"images are made one by one, not by {settings.unit}", where=where("unit"))
+    options = checked(Options, settings.options, "generation", where("options"))
+    extractors.check_name(options.extractor, where=where("options", "extractor"))
+    for number, name in enumerate(settings.classes):
+        if name not in card.class_names():
+            raise RecipeError(
+                f"the card {card.name} has no class {name!r}; {nearest(name, card.class_names())}",
+                where=where("classes", number),
+            )
+    strange = [name for name in options.held_out if name not in settings.classes]
+    if strange or len(options.held_out) == 1:
+        raise RecipeError(
+            f"no class {strange[0]!r} of this task; {nearest(strange[0], settings.classes)}"
+            if strange
+            else "two classes or more are held out together",
+            where=where("options", "held_out"),
+        )
+    return GenerationTask(tuple(settings.classes), options)
+
+
+def from_record(record: Record) -> GenerationTask:
+    """The task of a finished run, from what `describe` said."""
+    options = checked(Options, record.get("options") or {}, "generation", "run.json")
+    return GenerationTask(tuple(record["classes"]), options)
+
+
+class GivenOptions(BaseModel):
+    """What `medvfm evaluate generation` takes besides two folders of pictures, or two tables of features."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    extractor: str = "embedded"
+    extractor_px: int | None = None
+
+
+def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, options: Mapping[str, object]) -> Outside:
+    """Any program's images: two folders of pictures, or two tables of features, a column each."""
+    given = checked(GivenOptions, options, "evaluate generation", "evaluate")
+    specs = [parse(name, METRICS, "metrics") for name in (metrics or OF_SETS)]
+    extractors.check_name(given.extractor, where="--extractor")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = given_sets.read(truth, predictions, given.extractor, device, size_px=given.extractor_px)
+    shown = Options(extractor=given.extractor, extractor_px=given.extractor_px)
+    task = GenerationTask(options=shown, extractor=None if found.extractor is None else dict(found.extractor))
+    pictures = found.predictions.images() if any(spec.metric.takes == "images" for spec in specs) else None
+    made, real = _given(found.predictions, pictures), _given(found.truth)
+    nothing = np.array([""] * len(made), dtype=object)
+    sets = MadeSet(made, real, nothing, np.zeros(len(made), dtype=int), nothing)
+    return Outside(task, sets, specs, Points(), (), list(found.notes), [], len(made))
+
+
+def _given(side: given_sets.GivenSet, pictures: torch.Tensor | None = None) -> ImageSet:
+    features = side.features.cpu().numpy()
+    pairs, likeness = (None, None) if pictures is None else judge.pairs_of(pictures)
+    unlabelled = np.zeros((len(features), 0))
+    return ImageSet(side.case_ids, side.patients, features, unlabelled, pairs=pairs, likeness=likeness)

@@ -1,0 +1,33 @@
+"""What a report says of generation."""
+
+from __future__ import annotations
+
+WORDS = {
+    "action": "made images",
+    "holds": "Cases with a condition",
+    "convention": "The set of made images was compared with the set of real test images, at equal "
+    "numbers of images, in the "
+    "features of the extractor. FID and KID grow with the distance between the sets; FID also falls as the number"
+    " of images grows, so that only values at equal n can be compared. Intervals leave out one group of patients "
+    "at a time on both sides (delete-a-group jackknife). No metric of made images chose weights or settings: the "
+    "training loss of validation cases did.",
+    "convention_precision": "Precision and density say how many made images lie where real ones do, recall and "
+    "coverage how much of the real images is reached (Kynkäänniemi 2019, Naeem 2020).",
+    "convention_nearest_ratio": "The nearest ratio is the mean distance of made images to the nearest training image "
+    "over that of real test images: clearly below 1 it speaks for copies of training images.",
+    "convention_condition_auroc": "Condition AUROC: a classifier trained on real training images is asked whether it "
+    "sees in each made image what was asked for; the row `real` is the same classifier on real test images.",
+    "convention_usefulness_auroc": "Usefulness: a classifier is trained on made images alone and tested on real test "
+    "images; rows of `real...` were trained on as many real training images.",
+    "baseline_untrained": "the same model before training",
+    "baseline_noise": "noise with the spectrum of the training images",
+    "baseline_gaussian": "a normal distribution for each pixel",
+    "baseline_gaussian_full": "a normal distribution of all pixels together",
+    "baseline_mean_image": "the mean training image",
+    "baseline_real": "real training images",
+    "baseline_real_blur_1": "real training images blurred by 1 px",
+    "baseline_real_blur_2": "real training images blurred by 2 px",
+    "baseline_real_blur_4": "real training images blurred by 4 px",
+    "baseline_real_augmented": "real training images with classic augmentation",
+    "baseline_real_and_made": "real training images and made ones, half each",
+}

@@ -1,0 +1,50 @@
+"""The training image that an image is most like, pixel by pixel: a slow search over moves as the witness."""
+
+import numpy as np
+import pytest
+import torch
+
+from medvfm.metrics.pixel_copies import MOVE, SIDE_PX, greatest_correlation
+
+
+def images(count: int, seed: int) -> torch.Tensor:
+    drawn = torch.randn(count, 1, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.avg_pool2d(drawn, 5, stride=1, padding=2)
+
+
+def slowly(one: np.ndarray, other: np.ndarray) -> float:
+    moves = range(-MOVE, MOVE + 1)
+    return max(np.corrcoef(np.roll(other, (r, c), (0, 1)).ravel(), one.ravel())[0, 1] for r in moves for c in moves)
+
+
+def test_the_greatest_correlation_is_that_of_a_search_over_moves():
+    given, among = images(3, 0), images(4, 1)
+    values, places = greatest_correlation(given, among)
+    for row in range(3):
+        each = [slowly(given[row, 0].numpy(), among[k, 0].numpy()) for k in range(4)]
+        assert values[row].item() == pytest.approx(max(each), abs=1e-5)
+        assert places[row].item() == int(np.argmax(each))
+
+
+def test_a_copy_that_was_moved_and_changed_in_contrast_is_found():
+    among = images(6, 2)
+    copy = 0.5 * torch.roll(among[4:5], (2, -3), (2, 3)) + 0.2
+    values, places = greatest_correlation(copy, among)
+    assert places.item() == 4 and values.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_images_of_one_set_are_not_compared_with_themselves():
+    given = images(5, 3)
+    values, places = greatest_correlation(given, given, skip_same=True)
+    assert (places != torch.arange(5)).all() and (values < 0.999).all()
+
+
+def test_an_image_without_contrast_is_like_nothing():
+    values, _ = greatest_correlation(torch.full((1, 1, 40, 40), 0.3), images(3, 4))
+    assert values.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_colour_and_other_sizes_are_compared_as_small_grey_images():
+    among = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+    values, places = greatest_correlation(among[1:2], among)
+    assert places.item() == 1 and values.item() == pytest.approx(1, abs=1e-5)

@@ -1,0 +1,205 @@
+"""A whole run of generation on small pictures: what is hidden, judged, written, said, and asked again."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from medvfm import pipeline
+from medvfm.core.errors import RecipeError
+from medvfm.core.metric_spec import parse
+from medvfm.core.protocols import Points
+from medvfm.io.console import SILENT
+from medvfm.pipeline import making, planning
+from medvfm.tasks.generation import task as generation
+from tests.samples.trial import rooms
+
+RIVALS = ("untrained", "noise", "gaussian", "gaussian_full", "mean_image")
+REAL = ("real", "real_blur_1", "real_augmented", "real_and_made")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """96 pictures of 16 px with a bar above or below, bright or dark; 24 of them for testing, of 12 patients."""
+    made = rooms.BrightnessStudy(tmp_path_factory.mktemp("study"), 96)
+    rng = np.random.default_rng(3)
+    for row in made.rows:
+        bright, high = int(rng.integers(2)), int(rng.integers(2))
+        pixels = rng.normal(60, 6, (16, 16))
+        pixels[(slice(2, 6) if high else slice(10, 14)), 2:14] += 120 if bright else 50
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(made.root / row["image"])
+        row |= {"bright": bright, "text": f"a {'bright' if bright else 'dark'} bar {'high' if high else 'low'}"}
+    made.write()
+    return made
+
+
+def recipe(study, **changes):
+    plain = {
+        "task": {"name": "generation", "classes": ["bright"], "options": {"extractor_px": 64}},
+        "adapter": {
+            "name": "latent_diffusion", "weights": "tiny", "method": "full",
+            "options": {"condition": "text", "steps": 8},
+        },
+        "prepare": {"size": 16},
+        "evaluate": {},
+        "train": {"epochs": 3, "steps": 20, "batch_size": 16},
+        "baselines": [{"name": name} for name in (*RIVALS, *REAL)],
+    }  # fmt: skip
+    return study.recipe(**(plain | changes))
+
+
+@pytest.fixture(scope="module")
+def found(study, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        rooms.open_rooms(patch)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return pipeline.run(recipe(study), tmp_path_factory.mktemp("runs") / "run", device="cpu", console=SILENT)
+
+
+def row(found, metric, target=None, baseline=None, group=None):
+    (one,) = (
+        r for r in found.record["metrics"]
+        if (r["metric"], r["target"], r["baseline"], r["group"]) == (metric, target, baseline, group)
+        and r["split"] == "test"
+    )  # fmt: skip
+    return one
+
+
+def test_every_set_is_judged_at_equal_n_with_a_jackknife(found):
+    for metric in ("fid", "kid"):
+        own = row(found, metric)
+        assert own["cases"] == 24 and own["patients"] == 12 and "jackknife" in own["method"]
+        assert own["low"] <= own["value"] <= own["high"]
+        for name in (*RIVALS, *REAL):
+            assert row(found, metric, baseline=name)["cases"] == 24
+        assert row(found, metric, baseline="real")["value"] < row(found, metric, baseline="real_blur_1")["value"]
+    assert row(found, "fid", baseline="real")["value"] < row(found, "fid", baseline="noise")["value"]
+    assert row(found, "fid", group="bright=1")["cases"] + row(found, "fid", group="bright=0")["cases"] == 24
+
+
+def test_references_are_compared_with_nothing(found):
+    compared = {r["baseline"] for r in found.record["metrics"] if r["metric"] == "fid_difference"}
+    assert compared == set(RIVALS)
+
+
+def test_conditions_are_sought_in_made_images_and_in_real_test_images(found):
+    real = row(found, "condition_auroc", "bright", "real")
+    assert real["value"] > 0.8 and "real test images" in real["note"]
+    assert row(found, "condition_auroc", "bright")["positives"] == real["positives"]
+    learned = row(found, "usefulness_auroc", "bright", "real")
+    assert learned["value"] > 0.8 and "trained on 24 images" in learned["note"]
+
+
+def test_every_row_comes_out_of_the_files_again(study, found):
+    record = found.record
+    assert {"generation", "extractor"} <= set(record) and record["extractor"]["comparable"] is False
+    arrays = load_file(found.directory / "features.safetensors")
+    assert arrays["test/model/made/features"].shape == arrays["test/gaussian/made/features"].shape
+    assert "test/model/real/nearest" in arrays
+    task = generation.from_record(record["task"])
+    tables = task.read_run(found.directory)
+    specs = [parse(name, task.metrics) for name in task.default_metrics]
+    once = [name for _, name in tables if name not in ("real_augmented", "real_and_made")]  # the mean of three draws
+    assert set(once) == {None, *RIVALS, "real", "real_blur_1"}
+    for name in once:
+        whole = tables["test", name]
+        for group, sets in {None: whole, **task.views(whole)}.items():
+            for e in task.estimands(sets, specs, Points()):
+                wanted = row(found, e.metric.name, e.target, name, group)["value"]
+                assert e.value == (None if wanted is None else pytest.approx(wanted, abs=1e-9)), (name, group, e.metric)
+
+
+def test_made_images_are_files_that_say_what_was_asked(found):
+    table = pd.read_parquet(found.directory / "predictions.parquet")
+    own = table[table["baseline"].isna()]
+    assert len(own) == 24 and set(own["split"]) == {"test"}
+    assert set(own["truth"]) <= {"a bright bar high", "a bright bar low", "a dark bar high", "a dark bar low"}
+    with Image.open(found.directory / own["answer"].iloc[0]) as image:
+        assert image.info["prompt"] == own["truth"].iloc[0] and image.size == (16, 16)
+
+
+def test_the_page_shows_sheets_numbers_neighbours_and_says_what_they_mean(found):
+    html = (found.directory / "report.html").read_text()
+    words = re.sub(r"<[^>]+>", " ", html).lower()
+    for word in ("nearest training", "not comparable", "guidance", "n = 24", "gaussian", "a bright bar"):
+        assert word in words, word
+    assert not {"None", "nan"} & set(re.sub(r"<[^>]+>", " ", html).split())
+    assert html.count("data:image/png") >= 8 and len(html) < 3_000_000
+
+
+def test_a_prompt_and_a_seed_give_one_image(found, tmp_path):
+    asked = {"prompt": "a bright bar high", "device": "cpu", "console": SILENT}
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        making.make(found, tmp_path / name, seed=seed, **asked)
+    one, again, other = (np.asarray(Image.open(tmp_path / n / "prompt-1.png")) for n in ("one", "again", "other"))
+    assert (one == again).all() and (one != other).any()
+    info = Image.open(tmp_path / "one" / "prompt-1.png").info
+    assert info["prompt"] == "a bright bar high" and info["seed"] == "1" and info["recipe"]
+    several = making.make(found, tmp_path / "several", seed=1, count=3, form="png16", **asked)
+    assert list(several["seed"]) == [1, 2, 3] and Image.open(tmp_path / "several" / "prompt-3.png").mode == "I;16"
+
+
+def test_a_case_of_the_run_is_asked_for_again(found, tmp_path):
+    table = pd.read_parquet(found.directory / "predictions.parquet")
+    own = table[table["baseline"].isna()].iloc[0]
+    made = making.make(found, tmp_path / "like", case=own["case_id"], device="cpu", console=SILENT)
+    assert made["prompt"].tolist() == [own["truth"]]
+    with pytest.raises(RecipeError, match="no case 'c99'"):
+        making.make(found, tmp_path / "none", case="c99", device="cpu", console=SILENT)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"select": {"metric": "fid"}}, "fid cannot select"),
+        ({"split": {"folds": 3}}, "one test set"),
+        ({"task": {"name": "generation", "classes": ["brigth"]}}, "no class 'brigth'"),
+        ({"task": {"name": "generation", "options": {"extractor": "incepton"}}}, "extractor"),
+        ({"evaluate": {"few_shot": {}}}, "few cases"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_read(study, changes, words):
+    with pytest.raises(RecipeError, match=words):
+        planning.plan(recipe(study, **changes))
+
+
+def test_the_test_images_change_no_weight(study, found, tmp_path, monkeypatch):
+    """Other pixels in every test image: the same weights."""
+    other = rooms.BrightnessStudy(tmp_path / "study", 96)
+    for mine, theirs in zip(other.rows, study.rows, strict=True):
+        pixels = np.asarray(Image.open(study.root / theirs["image"]))
+        Image.fromarray(255 - pixels if theirs["split"] == "test" else pixels).save(other.root / mine["image"])
+        mine |= theirs
+    other.write()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    again = pipeline.run(recipe(other, baselines=[]), tmp_path / "run", device="cpu", console=SILENT)
+    said = [
+        json.loads((r.directory / "weights" / "adapter.json").read_text())["trained_sha256"] for r in (found, again)
+    ]
+    assert said[0] == said[1]
+    assert again.record["metrics"][0]["value"] != found.record["metrics"][0]["value"]
+
+
+def test_classes_that_are_held_out_together_train_nothing_and_are_scored_apart(study, tmp_path, monkeypatch):
+    rows = [row | {"high": int("high" in row["text"])} for row in study.rows]
+    card = study.write("both.csv", rows, layout={"classes": ["bright", "high"]})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    options = {"extractor_px": 32, "held_out": ["bright", "high"], "per_condition": False}
+    asked = recipe(
+        study, data={"card": str(card), "root": str(study.root)}, baselines=[],
+        evaluate={"metrics": ["kid", "condition_auroc"]},
+        task={"name": "generation", "classes": ["bright", "high"], "options": options},
+        train={"epochs": 1, "steps": 2, "batch_size": 8},
+    )  # fmt: skip
+    made = pipeline.run(asked, tmp_path / "run", device="cpu", console=SILENT)
+    both = [r for r in rows if r["bright"] and r["high"]]
+    apart = row(made, "kid", group="held_out=bright+high")
+    assert apart["cases"] == sum(r["split"] == "test" for r in both)
+    held = sum(r["split"] != "test" for r in both)
+    assert any(w.startswith(f"{held} cases of training and validation were held out") for w in made.record["warnings"])

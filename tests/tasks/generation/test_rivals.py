@@ -1,0 +1,63 @@
+"""Rivals without a generator: their moments are those that they promise."""
+
+import numpy as np
+import pytest
+
+from medvfm.tasks.generation import rivals
+
+
+@pytest.fixture(scope="module")
+def train():
+    rng = np.random.default_rng(0)
+    wide = rng.normal(size=(400, 1, 8, 8))
+    smooth = wide + np.roll(wide, 1, axis=2) + np.roll(wide, 1, axis=3)
+    return (0.5 + 0.04 * smooth + 0.1 * rng.normal(size=(400, 1, 1, 1))).clip(0, 1).astype(np.float32)
+
+
+def moments(images):
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    return flat.mean(0), np.cov(flat.T)
+
+
+def test_gaussian_full_has_mean_and_covariance_of_the_training_images(train):
+    mean, covariance = moments(rivals.gaussian_full(train, 4000, np.random.default_rng(1)))
+    wanted_mean, wanted = moments(train)
+    assert np.abs(mean - wanted_mean).max() < 0.02
+    assert np.corrcoef(covariance.ravel(), wanted.ravel())[0, 1] > 0.98
+
+
+def test_gaussian_has_the_deviation_of_each_pixel_and_no_covariance(train):
+    mean, covariance = moments(rivals.gaussian(train, 4000, np.random.default_rng(1)))
+    wanted_mean, wanted = moments(train)
+    assert np.abs(mean - wanted_mean).max() < 0.02
+    assert np.abs(np.diag(covariance) / np.diag(wanted) - 1).max() < 0.2
+    apart = covariance - np.diag(np.diag(covariance))
+    assert np.abs(apart).max() < 0.15 * wanted.max()
+
+
+def test_noise_has_the_spectrum_of_the_training_images(train):
+    made = rivals.noise(train, 2000, np.random.default_rng(1))
+
+    def power(images):
+        return np.mean(np.abs(np.fft.fft2(images - images.mean(0))) ** 2, axis=0)
+
+    assert np.abs(power(made) / power(train) - 1).max() < 0.2
+    assert np.abs(made.mean(0) - train.mean(0)).max() < 0.02
+
+
+def test_the_mean_image_is_the_mean_every_time(train):
+    made = rivals.mean_image(train, 3, np.random.default_rng(1))
+    assert np.allclose(made, train.mean(0)) and made.shape == (3, 1, 8, 8)
+
+
+def test_blur_lowers_contrast_and_keeps_the_mean(train):
+    once, twice = rivals.blurred(train, 1), rivals.blurred(train, 2)
+    inner = (slice(None), slice(None), slice(2, 6), slice(2, 6))
+    assert train[inner].std() > once[inner].std() > twice[inner].std()
+    assert once.mean() == pytest.approx(train.mean(), abs=0.01)
+
+
+def test_classic_augmentation_changes_every_image_and_stays_within_0_and_1(train):
+    made = rivals.augmented(train[:20], np.random.default_rng(1))
+    assert made.shape == (20, 1, 8, 8) and made.min() >= 0 and made.max() <= 1
+    assert (np.abs(made - train[:20]).max(axis=(1, 2, 3)) > 0).all()
