@@ -113,6 +113,7 @@ def predict(
     ] = None,
     query: Annotated[str | None, typer.Option(help="rank the images by these words")] = None,
     like: Annotated[Path | None, typer.Option(help="rank the images by how alike they are to this one")] = None,
+    question: Annotated[str | None, typer.Option(help="what to ask of every image, in words")] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="table of boxes or points, or folder of masks, for a prompted model")
     ] = None,
@@ -127,6 +128,8 @@ def predict(
     """Ask a finished run about new images: medvfm predict runs/lesion scans/series1 --out answers
 
     A run of image and text searches: medvfm predict runs/reports scans --query "pleural effusion" --out found
+
+    A run of question answering is asked: medvfm predict runs/vqa scan --question "Is there a lesion?" --out answers
 
     A run of generation makes images: medvfm predict runs/synthesis --prompt "pleural effusion" --seed 1 --out made
     """
@@ -151,7 +154,7 @@ def predict(
         vectors = searching.export(run, inputs, out, format, **how)
         left_out, unlike, written = vectors.left_out, vectors.unlike, out / f"embeddings.{format}"
     else:
-        table = predicting.predict(run, inputs, out, form=format, prompts=prompts, **how)
+        table = predicting.predict(run, inputs, out, form=format, prompts=prompts, question=question, **how)
         left_out, unlike = table.attrs["left_out"], table.attrs["unlike"]
     for name, reason in unlike:
         print(f"unlike the training images: {name}: {reason}", file=sys.stderr)
@@ -166,7 +169,8 @@ def predict(
 def evaluate(
     task: Annotated[str, typer.Argument(help="name of the task; see `medvfm list tasks`")],
     truth: Annotated[
-        Path, typer.Option(help="table with case_id, patient_id and a column a class, or mask; or a folder of masks")
+        Path,
+        typer.Option(help="table with case_id, patient_id and a column a class, or mask; folder of masks or images"),
     ],
     predictions: Annotated[
         Path, typer.Option(help="table with case_id and scores or mask; or a folder of masks named after cases")

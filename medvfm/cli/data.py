@@ -114,6 +114,26 @@ def data_export(
     print(f"{done.folder}: {len(done.training)} training and {plural(len(done.test), 'test case')}{left}")
 
 
+@app.command("instruct")
+def data_instruct(
+    card: Annotated[str, typer.Argument(help="a data card, or the path of one")],
+    out: Annotated[Path, typer.Option(help="the file to write: .json, in LLaVA's format")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="options of the card")] = None,
+    root: Annotated[str | None, typer.Option(help="folder of the data; default as for a recipe")] = None,
+    layout: Annotated[str | None, typer.Option(help="which of the card's layouts")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="from which wordings are drawn")] = 0,
+) -> None:
+    """Instruction data from captions, questions and labels: medvfm data instruct virtual_brain --out brains.json"""
+    from medvfm.core import yaml_source
+    from medvfm.core.errors import RecipeError
+    from medvfm.pipeline import instructing
+
+    given = yaml_source.overridden(yaml_source.YamlSource({}, "command line", {}), options or [], RecipeError).data
+    kinds = instructing.write(card, out, root=root, layout=layout, options=given, seed=seed)
+    told = ", ".join(f"{count} of kind {kind}" for kind, count in sorted(kinds.items()))
+    print(f"{out}: {plural(sum(kinds.values()), 'sample')}, {told}")
+
+
 @app.command("index")
 def data_index(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of DICOM, NIfTI, NRRD, MetaImage or pictures")],

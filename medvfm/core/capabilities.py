@@ -172,6 +172,15 @@ class SearchingAdapter(Protocol):
 
 
 @runtime_checkable
+class QuestioningTask(Protocol):
+    """What a task has besides whose cases are asked in words: `medvfm predict --question`."""
+
+    def ask(self, case: Case, question: str | None) -> Case:
+        """The case with its question: the one that is given, or else its own; raises MedvfmError where it needs one."""
+        ...
+
+
+@runtime_checkable
 class ViewingTask(Protocol):
     """What a task has besides that looks at the same answers in further ways, each a group of rows."""
 

@@ -48,8 +48,9 @@ class Case:
 
     @property
     def owner(self) -> str:
-        """Who must not be split: the patient, or the case itself where the card has no patients."""
-        return self.case_id if self.patient_id is None else self.patient_id
+        """Who must not be split: the patient; where the card has no patients the image, of which several questions are
+        cases, or the case itself."""
+        return next(name for name in (self.patient_id, self.image_id, self.case_id) if name is not None)
 
     @property
     def names(self) -> tuple[str, ...]:

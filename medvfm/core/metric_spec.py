@@ -32,6 +32,9 @@ class Metric:
                  query without a right one; optional `among` (q, n) says which candidates a query has
     cosine       cosines (n,) of the vectors of an image and of its own text; gives (n,)
     texts        a true and a given text of one case
+    closed_text  the same, of a closed question; `options` are the answers that can be given, None where unknown
+    open_text    the same, of an open question
+    text_counts  what `per_case` counts of a true and a given text of one case, summed over cases (..., K); gives (...)
     image_pair   (n, c, h, w) true and given images of the same cases, in [0, 1]; gives (n,)
 
     A metric with a `parameter` is written `name@parameter=value` in a recipe: `sensitivity@specificity=0.9`; `whole`
@@ -45,7 +48,7 @@ class Metric:
                out of two sets; `none`, where an interval would mislead
     rests_on   whose patients are counted before an interval is believed
     per_case   for share and f1: (truth, prediction) to (hits, among), each (n, K) of bool, one column for each class
-               that is averaged; for mean: (truth, prediction) to (n,) losses
+               that is averaged; for mean: (truth, prediction) to (n,) losses; for text_counts: (truth, text) to (K,)
     by_chance  for `none`: the values that chance alone gives, (prediction, draws, seed) to (draws,)
     """
 
@@ -67,6 +70,9 @@ class Metric:
         "ranks",
         "cosine",
         "texts",
+        "closed_text",
+        "open_text",
+        "text_counts",
         "image_pair",
     ]
     better: Literal["higher", "lower", "zero", ""]

@@ -232,11 +232,26 @@ class Points:
 
 
 @dataclass(frozen=True, eq=False)
+class Exchange:
+    """How images are dealt anew among the cases of a split before a fitted model is asked again.
+
+    places  (cases, rng) to (n,) for each case the place of the case whose images it gets
+    asked   what of a case decides its answer besides its images: the same of the same images is not asked twice
+    given   the model's own answers, in the order of its predictions
+    """
+
+    places: Callable[[Sequence[Case], np.random.Generator], np.ndarray]
+    asked: Callable[[Case], str]
+    given: Callable[[Any], Sequence[Any]]
+
+
+@dataclass(frozen=True, eq=False)
 class Reuse:
     """A baseline that reuses the fitted model, without fitting.
 
     at         `start`, `stage 1`, ... or `final`: the moment of training whose weights answer
     change     (item, rng) to the item that is answered, such as one without its image; None leaves it
+    exchange   test cases are answered with the images of others
     redraw     the weights that began at random are drawn anew; see capabilities.RedrawnAdapter
     rearrange  (predictions, rng) to the predictions that are judged: nothing is answered again
     draws      how often this is done with fresh randomness: the row is the mean, and its note says of how many
@@ -244,6 +259,7 @@ class Reuse:
 
     at: str = "final"
     change: Callable[[Item, np.random.Generator], Item] | None = None
+    exchange: Exchange | None = None
     redraw: bool = False
     rearrange: Callable[[Any, np.random.Generator], Any] | None = None
     draws: int = 1

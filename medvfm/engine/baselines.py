@@ -15,6 +15,7 @@ from medvfm.core.result_row import ResultRow
 from medvfm.engine import cohort, fitting
 from medvfm.engine.context import RunContext
 from medvfm.engine.evaluate import Judging
+from medvfm.engine.exchanged_images import ExchangedImages
 from medvfm.engine.fitting import Answering, Collected, FittedFold
 from medvfm.engine.plan import ModelPlan, Plan
 from medvfm.io.dataset import splits
@@ -42,7 +43,7 @@ def evaluated(
     """A baseline on the same folds: its predictions, its rows with those of the difference to the model, its record."""
     context = replace(context, checkpoint=context.checkpoint / f"baseline-{name}")
     if isinstance(made, Reuse):
-        draws = [_drawn(plan, made, draw, fitted, model, context) for draw in range(made.draws)]
+        draws = list(_drawn_again(plan, made, fitted, model, context))
         oracle, record = fitted[0].learner.adapter.oracle, {"name": name, "at": made.at, "draws": made.draws}
     else:
         learner = fitting.learner_of(plan, made)
@@ -66,13 +67,21 @@ def evaluated(
     return draws[0], rows, record
 
 
-def _drawn(
-    plan: Plan, reuse: Reuse, draw: int, fitted: Sequence[FittedFold], model: Collected, context: RunContext
-) -> Collected:
-    if reuse.rearrange is not None:
-        rng = np.random.default_rng([plan.recipe.seed, draw, 1])
-        return Collected(reuse.rearrange(model.test, rng), None, model.points)
-    return fitting.collected(plan, fitted, None, context, answering=_reused(reuse, draw, plan.recipe.seed))
+def _drawn_again(
+    plan: Plan, reuse: Reuse, fitted: Sequence[FittedFold], model: Collected, context: RunContext
+) -> Iterator[Collected]:
+    """What is judged of each draw."""
+    seed = plan.recipe.seed
+    exchanged = None if reuse.exchange is None else ExchangedImages(reuse.exchange, reuse.at, fitted, model.test, seed)
+    for draw in range(reuse.draws):
+        if reuse.rearrange is not None:
+            rng = np.random.default_rng([seed, draw, 1])
+            yield Collected(reuse.rearrange(model.test, rng), None, model.points)
+        elif exchanged is not None:
+            answers = exchanged.answering(draw)
+            yield fitting.collected(plan, fitted, None, context, answering=answers, splits_answered=("test",))
+        else:
+            yield fitting.collected(plan, fitted, None, context, answering=_reused(reuse, draw, seed))
 
 
 def _reused(reuse: Reuse, draw: int, seed: int) -> Answering:

@@ -129,6 +129,7 @@ def collected(
     context: RunContext,
     *,
     answering: Answering | None = None,
+    splits_answered: Sequence[str] = ("val", "test"),
 ) -> Collected:
     """Answers of every fold to its validation and test cases, joined; files of test answers go to `folder`."""
     ask = answering or (lambda fold, rows: fold.learner.answer(rows))
@@ -138,7 +139,7 @@ def collected(
             continue  # nothing is fixed on images that are made for validation cases
         for fold in fitted:
             rows = fold.rows[split]
-            if not len(rows):
+            if not len(rows) or split not in splits_answered:
                 continue
             answers = iter(context.console.track(ask(fold, rows), len(rows), f"{split} cases answered"))
             parts[split].append(collect(fold.task, fold.learner, fold.true(split), answers, folders, plan.specs))

@@ -41,8 +41,10 @@ class SharingLearner(FrozenLearner):
         super().__init__(of.adapter.answering(entry.task), entry.task, entry.task.truth_reader(plan.card))
         self._of = of
 
-    def answer(self, rows: Array, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
-        yield from learners.answers(self.adapter, self.store, rows, variant, change, self._of.towers)
+    def answer(
+        self, rows: Array, variant: str | None = None, change: Change | None = None, seen: Array | None = None
+    ) -> Iterator[Answer]:
+        yield from learners.answers(self.adapter, self.store, rows, variant, change, self._of.towers, seen)
 
     @contextmanager
     def at(self, moment: str) -> Iterator[None]:

@@ -65,8 +65,10 @@ class Learner(Protocol):
         """
         ...
 
-    def answer(self, rows: Array, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
-        """An answer to each row, in order."""
+    def answer(
+        self, rows: Array, variant: str | None = None, change: Change | None = None, seen: Array | None = None
+    ) -> Iterator[Answer]:
+        """An answer to each row, in order. seen: rows whose images are seen in place of their own."""
         ...
 
     @contextmanager
@@ -94,8 +96,10 @@ class FrozenLearner:
         items = (self.store.item(int(row), for_training=True, with_truth=True) for row in rows.train)
         return self.adapter.fit_items(list(items))
 
-    def answer(self, rows: Array, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
-        yield from answers(self.adapter, self.store, rows, variant, change)
+    def answer(
+        self, rows: Array, variant: str | None = None, change: Change | None = None, seen: Array | None = None
+    ) -> Iterator[Answer]:
+        yield from answers(self.adapter, self.store, rows, variant, change, None, seen)
 
     @contextmanager
     def at(self, moment: str) -> Iterator[None]:
@@ -135,9 +139,11 @@ class FeatureLearner:
         dimension = int(np.prod(found.values.shape[-1:]))
         return {"choice": choice, "features": {"dimension": dimension, "cases": len(found.values)}}
 
-    def answer(self, rows: Array, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
-        if variant is not None or change is not None:
-            yield from answers(self.adapter, self.store, rows, variant, change)
+    def answer(
+        self, rows: Array, variant: str | None = None, change: Change | None = None, seen: Array | None = None
+    ) -> Iterator[Answer]:
+        if variant is not None or change is not None or seen is not None:
+            yield from answers(self.adapter, self.store, rows, variant, change, None, seen)
             return
         assert isinstance(self.adapter, FeatureAdapter)
         found = self._features.rows(rows)
@@ -266,8 +272,10 @@ class LoopLearner:
         finally:
             state.put_trained(self.adapter.module, now)
 
-    def answer(self, rows: Array, variant: str | None = None, change: Change | None = None) -> Iterator[Answer]:
-        yield from answers(self.adapter, self.store, rows, variant, change, self.towers)
+    def answer(
+        self, rows: Array, variant: str | None = None, change: Change | None = None, seen: Array | None = None
+    ) -> Iterator[Answer]:
+        yield from answers(self.adapter, self.store, rows, variant, change, self.towers, seen)
 
     def _fit_head(self, rows: FoldRows, choose: Choose | None) -> Record:
         """A last stage that fits a head on features of weights that earlier stages trained: never from a cache."""
@@ -363,17 +371,30 @@ def answers(
     variant: str | None = None,
     change: Change | None = None,
     towers: TowerOutputs | None = None,
+    seen: Array | None = None,
 ) -> Iterator[Answer]:
     """Answers to rows of a store, as many at once as the adapter takes; outputs of frozen `towers` are offered with
-    the items that nobody changed."""
+    the items that nobody changed. seen: see Learner.answer."""
     adapter.module.eval()
     size = adapter.answers_at_once
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         items = [store.item(int(r), for_training=False, with_truth=adapter.oracle is not None) for r in part]
+        if seen is not None:
+            part = seen[start : start + size]
+            items = [
+                _seeing(item, store.item(int(r), for_training=False, with_truth=False))
+                for item, r in zip(items, part, strict=True)
+            ]
         if change is not None:
             items = [change(item) for item in items]
         elif towers is not None:
             items = [towers.offered(item, store, int(r)) for item, r in zip(items, part, strict=True)]
         with torch.inference_mode():
             yield from adapter.answer(items, variant)
+
+
+def _seeing(item: Item, other: Item) -> Item:
+    """The item with the images of another."""
+    case = replace(item.case, images=other.case.images, image_id=other.case.image_id)
+    return replace(item, case=case, arrays=other.arrays, slices=other.slices)

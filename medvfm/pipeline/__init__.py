@@ -170,7 +170,8 @@ def evaluate(
     outside: Outside = module.read(truth, predictions, metrics, options)
     found, val = outside.predictions, outside.val
     judging = Judging(outside.task, outside.specs, confidence or Confidence(), seed)
-    rows = judging.rows(found, outside.points) + judging.subgroups(found, outside.points, outside.subgroups)
+    rows = [r for group, seen in judging.views(found).items() for r in judging.rows(seen, outside.points, group=group)]
+    rows += judging.subgroups(found, outside.points, outside.subgroups)
     rows += judging.rows(val, outside.points, split="val") if val is not None else []
     patients = len(set(found.patients.tolist()))
     record: Record = records.evaluation(f"Evaluation of {Path(named(predictions, 'predictions')).name}", outside.task)

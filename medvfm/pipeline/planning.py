@@ -21,6 +21,8 @@ from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.rendering import windowing
 
 Keys = tuple[str | int, ...]
+# An adapter without training, the fitted model itself, or the recipe's adapter to be trained under other settings.
+BuiltIn = Callable[[], Adapter] | Reuse | AdapterSettings
 # Keys that every recipe may set, whatever its task and method; any other must be used by one of them.
 FREE = ("task.name", "task.classes", "task.kind", "task.metrics", "task.options")
 STAGE_DATA = "adapter.stages.data"
@@ -256,7 +258,7 @@ class _Maker:
             return all(self.task.name in methods[m].tasks for m in asked if m in methods)
         return self._built_in(settings, keys, model) is not None
 
-    def _built_in(self, settings: Baseline, keys: Keys, model: ModuleType) -> Callable[[], Adapter] | Reuse | None:
+    def _built_in(self, settings: Baseline, keys: Keys, model: ModuleType) -> BuiltIn | None:
         """A baseline of the adapter or of the task."""
         recipe = self.recipe
 
@@ -268,7 +270,7 @@ class _Maker:
             return by_metric.model(frozen, Train(), model, ("adapter",), ("train",)).make()
 
         context = BaselineContext(recipe, self.card, recipe.where(*keys), own)
-        found: Callable[[], Adapter] | Reuse | None
+        found: BuiltIn | None
         found = getattr(model, "baseline", lambda *_: None)(settings, self.task, context)
         return found or self.task.baseline(settings, context)
 
@@ -296,6 +298,9 @@ class _Maker:
                 )
         if isinstance(found, Reuse):
             return found
+        if isinstance(found, AdapterSettings):
+            again = self.model(found, recipe.train, model, ("adapter",), ("train",))
+            return replace(again, facts={**again.facts, "summary": built_in[settings.name]})
         if found is not None:
             return ModelPlan(found, (), {"summary": built_in[settings.name]})
         module = lookup.module("adapters", settings.name, recipe.where(*keys, "name"))

@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from medvfm import lookup
+from medvfm.core.capabilities import QuestioningTask
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError, RunError, nearest
 from medvfm.core.image import Image
-from medvfm.core.protocols import Record
+from medvfm.core.protocols import Record, Task
 from medvfm.engine import predict as engine_predict
 from medvfm.engine import saved_model
 from medvfm.engine.plan import Plan
@@ -32,6 +33,7 @@ def predict(
     *,
     form: str | None = None,
     prompts: str | Path | None = None,
+    question: str | None = None,
     overwrite: bool = False,
     device: str | None = None,
     strict: bool = False,
@@ -42,6 +44,8 @@ def predict(
     images   a path or several: files, folders, tables with a column `image`, data cards; images that have been read,
              arrays (rows, columns) or (rows, columns, 3), PIL pictures
     form     one of the forms of the run's task: csv for scores; nifti, dicom-seg or png for masks, which need `out`
+    question  in words, for a run that answers questions: asked of every image; a table of images may have a column
+             `question` instead
     prompts  a table of boxes or points, or a folder of masks, for a model that is prompted
     strict   the first input that cannot be read, or is unlike the images that the model was trained on, raises
 
@@ -57,11 +61,12 @@ def predict(
     chosen = _form(form, finished.planned.task.formats)
     path = free_table(None if out is None else Path(out), overwrite=overwrite, needed=chosen != "csv")
     inputs, ready = finished.inputs(images, console or Console(), strict=strict)
+    cases = _asked(inputs.cases, question, finished.planned.task)
     model = finished.model()
     folder = path.parent if path is not None else Path()
     answered = engine_predict.predict(
         model,
-        inputs.cases,
+        cases,
         engine_predict.InputReader(model.adapters[0].preparer, ready),
         folder,
         chosen,
@@ -71,6 +76,15 @@ def predict(
         run_directory.write_table(path, readable(answered.table))
     answered.table.attrs |= {"left_out": [*inputs.left_out, *answered.left_out], "unlike": answered.unlike}
     return answered.table
+
+
+def _asked(cases: Sequence[Case], question: str | None, task: Task) -> list[Case]:
+    """The cases with the question that each is asked, where the task is one of questions."""
+    if isinstance(task, QuestioningTask):
+        return [task.ask(case, question) for case in cases]
+    if question is not None:
+        raise RecipeError(f"this run is of {task.name}, and answers no question", where="--question")
+    return list(cases)
 
 
 @dataclass(frozen=True, eq=False)

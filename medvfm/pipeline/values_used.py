@@ -32,7 +32,8 @@ def lines(planned: Plan) -> list[str]:
         model = made[name]
         if isinstance(model, ModelPlan) and model.stages:
             stages = "; ".join(_stage(stage) for stage in model.stages)
-            found.append(f"baseline {settings.name}: {_model(settings, model)}; {stages}")
+            again = settings if settings.name == model.facts["adapter"] else recipe.adapter
+            found.append(f"baseline {settings.name}: {_model(again, model)}; {stages}")
     confidence = recipe.evaluate.confidence
     found.append(f"intervals: {100 * confidence.level:g}%, {confidence.resamples} resamples, seed {recipe.seed}")
     return found

@@ -67,7 +67,7 @@ def build(view: View) -> Headline:
         number=said["number"],
         whole=bool(said.get("whole")),
         after=said["after"],
-        comparison=sentences.comparison(view),
+        comparison=getattr(of_task, "comparison", sentences.comparison)(view),
         reference=None if f"(truth: {standard})" in said["before"] else standard,
         oracle=view.oracle,
         simulated=bool(view.part("data", "card").get("simulated")),

@@ -54,6 +54,14 @@ METRICS = {
     "usefulness_auroc": "usefulness AUROC",
     "psnr": "PSNR",
     "ssim": "SSIM",
+    "closed_accuracy": "closed-question accuracy",
+    "unparsed": "share of answers that could not be read",
+    "token_f1": "token F1",
+    "bleu": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "llava_med_recall": "recall as LLaVA-Med counts",
+    "llava_med_closed": "closed questions as LLaVA-Med counts",
+    "finding_f1": "finding F1",
 }
 UNITS = {  # of metrics whose rows are numbers of a unit, as the table of the metrics has them
     "hd95": "mm",

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from medvfm.core.array import Array
+from medvfm.core.case import Case
+from medvfm.core.image import Image
 from medvfm.core.item import Item
-from medvfm.core.protocols import Augment, Batch, Preparer, Record
+from medvfm.core.protocols import Augment, Batch, Preparer, Record, Windows
+from medvfm.core.recipe import Prepare
+from medvfm.core.slice_grid import SliceGrid
+
+
+@dataclass(frozen=True)
+class NoImages:
+    """A preparer that reads nothing: for what looks at the cases table alone."""
+
+    prepare: Prepare = field(default_factory=Prepare)
+    windows: Windows = field(default_factory=dict)
+    read: Mapping[str, object] = field(default_factory=dict)
+
+    def key(self) -> str:
+        return "no-images"
+
+    def files(self, case: Case) -> Sequence[Path]:
+        return ()
+
+    def images(self, case: Case) -> list[Image]:
+        return []
+
+    def arrays(self, images: Sequence[Image], case: Case) -> Mapping[str, Array]:
+        return {}
+
+    def grid(self, arrays: Mapping[str, Array]) -> SliceGrid | None:
+        return None
 
 
 class UntrainedBaseline:

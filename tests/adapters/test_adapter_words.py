@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from medvfm.adapters import _dinov2_words, _monai_words, _sam_words, dinov2, latent_diffusion, monai, sam
+from medvfm.adapters import _dinov2_words, _monai_words, _sam_words, dinov2, latent_diffusion, llava, monai, sam
 from medvfm.adapters._diffusion import words as _diffusion_words
+from medvfm.adapters._llava import words as llava_words
 
 ENCODER = {"weights": "facebook/dinov2-base", "volume": {"axis": None, "count": 13, "span": [0.2, 0.8], "pool": "mean"}}
 DENSE = {"weights": "embedded:net", "decoder": "conv", "slices": "native", "neighbours": 1}
@@ -16,6 +17,11 @@ DIFFUSION = {
     "weights": "org/diffusion", "size_px": [512, 512], "channels": 1, "latent_shape": [4, 64, 64],
     "prediction": "epsilon", "condition": {"by": "text", "classes": [], "attributes": []}, "sampler": "ddim",
     "steps": 50, "guidance": 4.0, "negative": "", "texts": {"read": 9, "cut": 1},
+}  # fmt: skip
+TALK = {
+    "weights": "org/llava", "language": {"tune": "lora"}, "blind": False,
+    "chat": {"template": "chat", "images": "first"},
+    "decoding": {"most_tokens": 32, "stops": ["</s>"]}, "volume": ENCODER["volume"],
 }  # fmt: skip
 
 
@@ -30,6 +36,7 @@ def methods(module, task):
         *((_dinov2_words, DENSE, m) for m in methods(dinov2, "segmentation")),
         *((_sam_words, SAM, m) for m in methods(sam, "segmentation")),
         *((_diffusion_words, DIFFUSION, m) for m in methods(latent_diffusion, "generation")),
+        *((llava_words, TALK, m) for m in methods(llava, "question_answering")),
         *((_monai_words, MONAI | {"weights": "bundle:spleen"}, m) for m in methods(monai, "segmentation")),
     ],
 )
@@ -61,6 +68,12 @@ def test_every_method_has_its_words(words, record, method):
             DIFFUSION | {"method": "full", "weights": "tiny"},
             "A small latent diffusion model, trained",
         ),
+        (
+            llava_words,
+            TALK | {"method": "instruct"},
+            "org/llava, the projector and LoRA in the language model trained on",
+        ),
+        (llava_words, TALK | {"method": "align"}, "up to 32 tokens or the first of </s>."),
         (_monai_words, MONAI | {"method": "full"}, "A 3D U-Net of MONAI, trained from scratch,"),
         (_monai_words, MONAI | {"method": "full"}, "Training patches had 48 × 48 × 48 voxels, two of three around"),
         (_monai_words, MONAI | {"method": "zero_shot", "weights": "bundle:spleen"}, "spleen (MONAI bundle), without"),

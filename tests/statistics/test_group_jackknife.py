@@ -172,7 +172,7 @@ def intervals(name: str, patients: int, cases: int, repeats: int) -> tuple[list[
     return found, float(np.mean(values))
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 @pytest.mark.parametrize(("patients", "cases"), [(100, 1), (40, 4), (200, 1)])
 @pytest.mark.parametrize("name", ["fid", "kid"])
 def test_it_covers(name, patients, cases):
@@ -182,7 +182,7 @@ def test_it_covers(name, patients, cases):
     assert 0.90 <= np.mean([i.low <= true <= i.high for i in found]) <= 0.98
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 @pytest.mark.parametrize("name", ["precision", "recall", "density", "coverage"])
 def test_numbers_of_neighbourhoods_cover_roughly_what_their_mark_says(name):
     """See WIDE; of 150 repetitions the standard error is 0.02."""

@@ -34,7 +34,7 @@ def given(inputs: Sequence[Path], more: Sequence[Case] = (), roles: Sequence[str
     """The cases of the inputs, in their order, and `more` that have names already.
 
     A file is a case; so is a folder that holds one DICOM series. Of any other folder each image below it is one. A
-    table has a column `image` (or one for each of `roles`) of paths beside it, and may have `case_id`.
+    table has a column `image` (or one for each of `roles`) of paths beside it, and may have `case_id` and `question`.
     """
     found = Inputs()
     for path in inputs:
@@ -108,7 +108,10 @@ def _of_table(table: Path, roles: Sequence[str]) -> Iterator[Case]:
         if not names:
             raise DataError(f"{table.name}, row {number}: it names no image")
         yield Case(
-            str(row.get("case_id") or "").strip(), None, {role: (table.parent / name,) for role, name in names.items()}
+            str(row.get("case_id") or "").strip(),
+            None,
+            {role: (table.parent / name,) for role, name in names.items()},
+            question=str(row.get("question") or "").strip() or None,
         )
 
 

@@ -25,7 +25,7 @@ from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing
 from medvfm.nn import probe
-from medvfm.tasks.untrained import UntrainedBaseline
+from medvfm.tasks.untrained import NoImages, UntrainedBaseline
 
 BUILT_IN = {
     "prevalence": "every case gets the share of positives among the training cases",
@@ -43,30 +43,6 @@ class _Scoring(UntrainedBaseline):
 
     probabilities = True
     answers_at_once = 8
-
-
-@dataclass(frozen=True)
-class NoImages:
-    """A preparer that reads nothing: for what looks at the cases table alone."""
-
-    prepare: Prepare = field(default_factory=Prepare)
-    windows: Windows = field(default_factory=dict)
-    read: Mapping[str, object] = field(default_factory=dict)
-
-    def key(self) -> str:
-        return "no-images"
-
-    def files(self, case: Case) -> Sequence[Path]:
-        return ()
-
-    def images(self, case: Case) -> list[Image]:
-        return []
-
-    def arrays(self, images: Sequence[Image], case: Case) -> Mapping[str, Array]:
-        return {}
-
-    def grid(self, arrays: Mapping[str, Array]) -> SliceGrid | None:
-        return None
 
 
 class Prevalence(_Scoring):

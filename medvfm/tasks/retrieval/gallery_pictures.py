@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image as Picture
 
 from medvfm.core.array import Array
 from medvfm.core.protocols import Record, Seen
@@ -15,6 +13,7 @@ from medvfm.io.run_directory import write_bytes
 from medvfm.models.inputs.slice_stacks import intensity_rule
 from medvfm.tasks.retrieval.gallery import CANDIDATES, RANK, RIGHT, TEXT_TO_IMAGE, Gallery
 from medvfm.tasks.retrieval.ranked_queries import RankedQueries
+from medvfm.tasks.small_pictures import square_png
 
 QUERIES = 6  # from the best found to the worst
 HITS = 5
@@ -126,19 +125,5 @@ class _Pictures:
             return b""
         rule, axis = intensity_rule(preparer.prepare, preparer.windows), preparer.prepare.slices.axis or "native"
         plan = windowing.slice_plan(images[0], plane=axis, count=1)
-        return _small(windowing.pictures_of(images[0], plan, rule)[0], plan.pixel_spacing_mm or (1.0, 1.0))
-
-
-def _small(pixels: Array, spacing: tuple[float, float]) -> bytes:
-    """(C, H, W) in [0, 1], the distance between its rows and columns, to a square on black."""
-    height, width = pixels.shape[1] * spacing[0], pixels.shape[2] * spacing[1]
-    scale = SIDE_PX / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    levels = (pixels.astype(np.float32).transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8)
-    coloured = levels.shape[2] >= 3
-    drawn = Picture.fromarray(levels[..., :3] if coloured else levels[..., 0])
-    sheet = Picture.new("RGB" if coloured else "L", (SIDE_PX, SIDE_PX))
-    sheet.paste(drawn.resize(size, Picture.Resampling.BILINEAR), ((SIDE_PX - size[0]) // 2, (SIDE_PX - size[1]) // 2))
-    out = io.BytesIO()
-    sheet.save(out, format="PNG", optimize=True)
-    return out.getvalue()
+        pixels = windowing.pictures_of(images[0], plan, rule)[0]
+        return square_png(pixels, plan.pixel_spacing_mm or (1.0, 1.0), SIDE_PX)

@@ -109,7 +109,7 @@ def test_every_slice_that_can_be_asked_for_has_its_median():
         assert (first, first + len(areas) - 1) == (int(SPAN[0] * count), int(SPAN[1] * count))
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 def test_ventricles_are_large_in_half_of_the_slices_of_every_scanner_and_level():
     """Patients that the constants do not come from, each on all scanners: four whole blocks, whose ages are even.
     Shares lie within 2.8 deviations of a half (48 patients)."""
