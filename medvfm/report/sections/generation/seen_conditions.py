@@ -39,6 +39,8 @@ def _table(view: View, metric: str) -> Markup | None:
 def _label(view: View, metric: str, name: str | None) -> str:
     if metric == USEFUL and name in LEARNED:
         return LEARNED[name]
+    if metric == CONDITION and name == "real":
+        return "Real test images"
     return sentences.label(view) if name is None else sentences.baseline_label(view, name)
 
 
