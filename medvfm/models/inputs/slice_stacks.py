@@ -21,7 +21,7 @@ from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing
 from medvfm.models.inputs.contract import InputContract
 
-VERSION = 2  # to be raised when the same settings give other pixels, so that caches start afresh
+VERSION = 3  # to be raised when the same settings give other pixels, so that caches start afresh
 
 
 @dataclass(frozen=True)
