@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -105,9 +106,9 @@ class Projector(nn.Module):
 
     name: str
 
+    @abstractmethod
     def count(self, patches: int) -> int:
         """Vectors that an image of so many patches becomes."""
-        raise NotImplementedError
 
 
 class Connector(Projector):

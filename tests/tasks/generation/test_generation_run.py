@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from medvfm import pipeline
+from medvfm.adapters._diffusion.generation import LatentDiffusion
 from medvfm.core.errors import RecipeError
 from medvfm.core.metric_spec import parse
 from medvfm.core.protocols import Points
@@ -21,6 +22,7 @@ from medvfm.tasks.generation import task as generation
 from tests.samples.trial import rooms
 
 RIVALS = ("untrained", "noise", "gaussian", "gaussian_full", "mean_image")
+ANSWERED: list = []  # arrays of every item that was answered
 REAL = ("real", "real_blur_1", "real_augmented", "real_and_made")
 
 
@@ -59,6 +61,13 @@ def found(study, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         rooms.open_rooms(patch)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        answer = LatentDiffusion.answer
+
+        def watched(self, items, variant=None):
+            ANSWERED.extend(item.arrays for item in items)
+            return answer(self, items, variant)
+
+        patch.setattr(LatentDiffusion, "answer", watched)
         return pipeline.run(recipe(study), tmp_path_factory.mktemp("runs") / "run", device="cpu", console=SILENT)
 
 
@@ -81,6 +90,10 @@ def test_every_set_is_judged_at_equal_n_with_a_jackknife(found):
         assert row(found, metric, baseline="real")["value"] < row(found, metric, baseline="real_blur_1")["value"]
     assert row(found, "fid", baseline="real")["value"] < row(found, "fid", baseline="noise")["value"]
     assert row(found, "fid", group="bright=1")["cases"] + row(found, "fid", group="bright=0")["cases"] == 24
+
+
+def test_what_is_to_be_made_is_hidden_from_who_makes_it(found):
+    assert len(ANSWERED) >= 48 and not any("pixels" in arrays for arrays in ANSWERED)
 
 
 def test_references_are_compared_with_nothing(found):
