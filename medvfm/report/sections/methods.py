@@ -8,12 +8,18 @@ from typing import Any
 from markupsafe import Markup
 
 from medvfm.report import markup, sentences, text
-from medvfm.report.run_view import Row, View, is_oracle, is_reference
+from medvfm.report.run_view import Row, View, group_name, is_oracle, is_reference
 from medvfm.report.sections.model import input_contract, watched
 
 TITLE = "Methods, for copying"
 DECIDED = "decided at "
 RANDOM = {"scratch", "tiny"}  # weights that are no files
+VARIED = {  # by what a group is named for: what was computed again, and with what
+    "box_jitter_px": ("The overlap was", "boxes whose sides were off by up to a number of pixels"),
+    "clicks": ("The overlap was", "one click or more"),
+    "guidance": ("Numbers of made images were", "other scales of guidance"),
+    "steps": ("Numbers of made images were", "other numbers of steps"),
+}
 
 
 def build(view: View) -> Markup | None:
@@ -106,10 +112,13 @@ def _weights(model: dict[str, Any]) -> str:
 
 
 def _variants(view: View) -> list[str]:
-    """The prompts under which numbers were computed again."""
-    varied = dict.fromkeys(str(r["group"]).partition("=")[0] for r in view.variants())
-    names = {"box_jitter_px": "boxes whose sides were off by up to a number of pixels", "clicks": "one click or more"}
-    return [f"The overlap was computed again with {text.listed([names[v] for v in varied])}."] if varied else []
+    """The prompts, or settings of sampling, under which numbers were computed again."""
+    varied = dict.fromkeys(group_name(r) for r in view.variants())
+    found: dict[str, list[str]] = {}
+    for name in varied:
+        what, how = VARIED.get(name, ("Numbers were", name.replace("_", " ")))
+        found.setdefault(what, []).append(how)
+    return [f"{what} computed again with {text.listed(how)}." for what, how in found.items()]
 
 
 def _conventions(view: View, rows: Sequence[Row]) -> list[str]:

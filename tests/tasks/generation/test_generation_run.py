@@ -46,7 +46,7 @@ def recipe(study, **changes):
         "task": {"name": "generation", "classes": ["bright"], "options": {"extractor_px": 64}},
         "adapter": {
             "name": "latent_diffusion", "weights": "tiny", "method": "full",
-            "options": {"condition": "text", "steps": 8},
+            "options": {"condition": "text", "steps": 8, "sweep": {"guidance": [1, 3]}},
         },
         "prepare": {"size": 16},
         "evaluate": {},
@@ -144,6 +144,15 @@ def test_the_page_shows_sheets_numbers_neighbours_and_says_what_they_mean(found)
         assert word in words, word
     assert not {"None", "nan"} & set(re.sub(r"<[^>]+>", " ", html).split())
     assert html.count("data:image/png") >= 8 and len(html) < 3_000_000
+
+
+def test_a_sweep_of_guidance_gives_rows_and_a_curve(found):
+    for value in ("1", "3"):
+        swept = row(found, "fid", group=f"guidance={value}")
+        assert swept["cases"] == 24 and swept["value"] != row(found, "fid")["value"]
+    assert row(found, "condition_auroc", "bright", group="guidance=3")["value"] is not None
+    words = re.sub(r"<[^>]+>", " ", (found.directory / "report.html").read_text())
+    assert "Guidance scale" in words and "FID against guidance scale" in (found.directory / "report.html").read_text()
 
 
 def test_a_prompt_and_a_seed_give_one_image(found, tmp_path):

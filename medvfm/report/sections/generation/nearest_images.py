@@ -11,6 +11,7 @@ from medvfm.report.run_view import View
 
 TITLE = "Nearest training images: are there copies?"
 LIMIT = 0.85  # a ratio below which the page says that the model copies
+MANY = 3  # times as many images that look like copies as chance gives, from which it says so too
 
 
 def build(view: View) -> Markup | None:
@@ -20,6 +21,7 @@ def build(view: View) -> Markup | None:
     if row is None and not any(pairs):
         return None
     copies = made.get("copies") or {}
+    expected = int(copies.get("of") or 0) * (1 - float(copies.get("share") or 0.99))
     return markup.fragment(
         "nearest_images",
         row=row,
@@ -28,7 +30,8 @@ def build(view: View) -> Markup | None:
         limit=LIMIT,
         copies=copies,
         share=f"{100 * float(copies.get('share') or 0.99):.4g}%",
-        expected=round(int(copies.get("of") or 0) * (1 - float(copies.get("share") or 0.99)), 1),
+        expected=round(expected, 1),
+        alike=int(copies.get("suspected") or 0) > MANY * max(expected, 1.0),
         made=[p for p in pairs if p is not None and p["kind"] == "made"],
         test=[p for p in pairs if p is not None and p["kind"] == "test"],
     )
