@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from medvfm.core.errors import DataError
 from medvfm.io.mni_template import ORIGIN_MM, template_map
 from medvfm.io.virtual_brain.patients import Patient
 
@@ -20,6 +21,8 @@ _COARSE_MM = 3.0  # grid of the smooth fields; what varies slowly needs no more
 _KNOT_MM = 9.0  # distance of the points between which displacements are interpolated
 _PUSH_REACH_MM = 14.0  # how far the tissue around a wider ventricle gives way
 DEPTH_SLACK_MM = 1.0  # how far a lesion may reach beyond the white matter of the template; it is cut off there
+DEEP_MM = 6.5  # deep enough for the centre of a lesion of any size: what no longer fits is cut off
+_TRIES = 100  # large lesions may leave no place for the next one; then all are placed anew
 GAP_MM = 7.0  # between two lesions: more than a slice, so that no two touch
 _LESION_HEIGHT_MM = (-5.0, 45.0)  # of centres in the template: what the middle slices of every scanner show
 _INSIDE_MM = 1.0  # voxels up to here beyond the surface of the brain get tissue, the others skull, scalp and air
@@ -115,15 +118,25 @@ def places(patient: Patient) -> np.ndarray:
     """(m, 3) template mm of the lesions' centres, the largest lesion first: deep enough in white matter to lie in it,
     apart from each other, and at the height of the lateral ventricles and above."""
     rng = patient.rng("lesions")
+    for _ in range(_TRIES):
+        found = _placed(patient, rng)
+        if len(found) == len(patient.lesions):
+            return found
+    sizes = ", ".join(f"{lesion.diameter_mm} mm" for lesion in patient.lesions)
+    raise DataError(f"no place for lesions of {sizes}", where=patient.name, remedy="ask for a smaller lesion_mm")
+
+
+def _placed(patient: Patient, rng: np.random.Generator) -> np.ndarray:
+    """(m, 3) as `places`; fewer rows where those before leave no place for the next."""
     vox, depth = _white_matter()
     found = np.zeros((0, 3))
     for lesion in patient.lesions:
         left = vox[:, 0] < 0  # RAS+: the patient's left is negative
-        fits = (depth >= min(lesion.diameter_mm / 2 - DEPTH_SLACK_MM, depth.max() - 1)) & (
-            left == (lesion.side == "left")
-        )
+        fits = (depth >= min(lesion.diameter_mm / 2 - DEPTH_SLACK_MM, DEEP_MM)) & (left == (lesion.side == "left"))
         for other, earlier in zip(found, patient.lesions, strict=False):
             fits &= ((vox - other) ** 2).sum(1) > ((lesion.diameter_mm + earlier.diameter_mm) / 2 + GAP_MM) ** 2
+        if not fits.any():
+            break
         found = np.vstack([found, rng.choice(vox[fits])])
     return found
 

@@ -6,9 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medvfm.io.virtual_brain.patients import SIDES, Patient
+from medvfm.io.virtual_brain.patients import LARGEST_MM, SIDES, Patient
 
-LARGE_MM = 14.0  # the middle of the sizes that largest lesions are sampled from
 WIDE_ML = 19.0  # the median volume of the lateral ventricles
 MOST_COMMON = 0.6  # at most this share of a question's answers is one and the same
 _NUMBERS = ("no", "one", "two", "three", "four")
@@ -55,8 +54,18 @@ def slice_caption(shows_lesion: bool, are_large: bool) -> str:
     return f"{'a' if shows_lesion else 'no'} lesion, {'large' if are_large else 'small'} ventricles"
 
 
-def questions(case: int, patient: Patient, plane: str, ventricles_ml: float) -> list[Question]:
-    """The questions about one scan; those about the kind of lesion only where there is one."""
+def questions(
+    case: int,
+    patient: Patient,
+    plane: str,
+    ventricles_ml: float,
+    largest_mm: tuple[float, float] = LARGEST_MM,
+) -> list[Question]:
+    """The questions about one scan; those about the kind of lesion only where there is one.
+
+    largest_mm  between which largest lesions of the cohort lie: their size is asked about by its middle
+    """
+    large_mm = sum(largest_mm) / 2
     asked = [
         ("presence", "Is there a lesion in the white matter?", _yes(bool(patient.lesions))),
         ("plane", "How do the slices lie: axial, oblique axial or sagittal?", plane),
@@ -68,7 +77,7 @@ def questions(case: int, patient: Patient, plane: str, ventricles_ml: float) -> 
             ("side", "On which side does the largest lesion lie?", largest.side),
             ("number", "How many lesions are there?", _NUMBERS[len(patient.lesions)]),
             ("spread", "Are there lesions in both hemispheres?", _yes(side(patient) == "both")),
-            ("size", f"Is the largest lesion longer than {LARGE_MM} mm?", _yes(largest.diameter_mm > LARGE_MM)),
+            ("size", f"Is the largest lesion longer than {large_mm} mm?", _yes(largest.diameter_mm > large_mm)),
         ]
     return [Question(case, *texts) for texts in asked]
 

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from medvfm.io.virtual_brain import axial_slices, captions, dicom_series
 from medvfm.io.virtual_brain import options as virtual_options
 from medvfm.io.virtual_brain import scanner as virtual_scanner
 from medvfm.io.virtual_brain.axial_slices import AxialSlice
-from medvfm.io.virtual_brain.patients import OLDEST, Patient, draw
+from medvfm.io.virtual_brain.patients import ALL, LARGEST_MM, OLDEST, Patient, draw
 from medvfm.io.virtual_brain.scanner import Scan
 from medvfm.io.writers.nifti import write_nifti
 
@@ -34,7 +34,6 @@ Format = Literal["dicom", "nifti"]
 LESION = 4  # in the label map, above 1 CSF, 2 grey matter, 3 white matter
 _AGE_BANDS = ((20, 39), (40, 59), (60, OLDEST))
 _PATIENTS_A_WORKER = 8  # fewer are not worth the start of a process
-_Job = tuple[Path, int, int, Format, tuple[float, ...]]  # folder, seed, number, format; heights of slices, () for all
 _Examined = tuple[list[dict[str, object]], list[captions.Question]]
 _QUESTION_COLUMNS = ("case_id", "patient_id", "image", "question", "answer", "question_type", "image_id")
 _NOTICE = """virtual_brain: SIMULATED brain MRI. Nobody was examined; no image belongs to a person.
@@ -61,6 +60,18 @@ labels/    0 background, 1 CSF, 2 grey matter, 3 white matter, 4 lesion
 """
 
 
+class _Job(NamedTuple):
+    """What a worker needs to know of one patient; heights of slices, () for whole scans."""
+
+    folder: Path
+    seed: int
+    number: int
+    format: Format
+    heights: tuple[float, ...]
+    lesion_mm: tuple[float, float]
+    scanner: str
+
+
 def make(
     folder: Path,
     *,
@@ -69,19 +80,30 @@ def make(
     format: Format = "dicom",
     slices: int = 0,
     slice_span: Sequence[float] = virtual_options.SPAN,
+    lesion_mm: Sequence[float] = LARGEST_MM,
+    scanner: str = ALL,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the cohort to a new folder; returns the path of its cases table.
 
     With `slices` a case is an axial slice in place of a whole scan: as many of each patient, evenly spread over
-    `slice_span`, (low, high) in shares of the height of the scan from the foot.
+    `slice_span`, (low, high) in shares of the height of the scan from the foot. `lesion_mm` (low, high): the longest
+    diameter of each patient's largest lesion. `scanner`: A, B or C for everyone; the same patients, on one scanner.
     The folder appears when it is complete. Of two processes that make the same one, the second finds that of the first.
     Where `workers` is above 1, they are started anew (spawn): a script calls this under `if __name__ == "__main__"`.
     """
     folder = Path(folder)
     virtual_options.refuse(
-        {"patients": patients, "seed": seed, "format": format, "slices": slices, "slice_span": tuple(slice_span)}
+        {
+            "patients": patients,
+            "seed": seed,
+            "format": format,
+            "slices": slices,
+            "slice_span": tuple(slice_span),
+            "lesion_mm": tuple(lesion_mm),
+            "scanner": scanner,
+        }
     )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError("there is something already", where=folder, remedy="name a folder that does not exist yet")
@@ -89,7 +111,9 @@ def make(
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         heights = tuple(axial_slices.heights(slices, slice_span))
-        _fill(part, [(part, seed, number, format, heights) for number in range(1, patients + 1)], workers, progress)
+        sizes = (float(lesion_mm[0]), float(lesion_mm[1]))
+        jobs = [_Job(part, seed, n, format, heights, sizes, scanner) for n in range(1, patients + 1)]
+        _fill(part, jobs, workers, progress)
         notice = _NOTICE_OF_SLICES if slices else _NOTICE
         text = notice.format(patients=patients, seed=seed, format=format)
         (part / "README.txt").write_text(text, encoding="utf-8")
@@ -105,7 +129,7 @@ def make(
 
 
 def _fill(folder: Path, jobs: Sequence[_Job], workers: int | None, progress: Callable[[int, int], None] | None) -> None:
-    of_slices = bool(jobs[0][-1])
+    of_slices = bool(jobs[0].heights)
     for name in ("slices", "labels") if of_slices else ("images", "tissues", "lesions", "labels"):
         (folder / name).mkdir()
     rows, asked = [], []
@@ -137,12 +161,12 @@ def _in_order(jobs: Sequence[_Job], workers: int | None) -> Iterator[_Examined]:
 
 def _examine(job: _Job) -> _Examined:
     """Write the files of one patient; his or her rows of the cases table and all questions."""
-    folder, seed, number, format, heights = job
-    patient = draw(seed, number)
+    folder, format = job.folder, job.format
+    patient = draw(job.seed, job.number, lesion_mm=job.lesion_mm, scanner=job.scanner)
     scan = virtual_scanner.scan(patient)
-    if heights:
-        return [_slice(folder, patient, scan, one, format) for one in axial_slices.cut(scan, heights)], []
-    asked = captions.questions(number - 1, patient, scan.scanner.plane, scan.ventricles_ml)
+    if job.heights:
+        return [_slice(folder, patient, scan, one, format) for one in axial_slices.cut(scan, job.heights)], []
+    asked = captions.questions(job.number - 1, patient, scan.scanner.plane, scan.ventricles_ml, job.lesion_mm)
     return [_volume(folder, patient, scan, format)], asked
 
 

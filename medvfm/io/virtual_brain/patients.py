@@ -16,8 +16,9 @@ SCANNERS = ("A", "B", "C")
 SIDES = ("left", "right")
 BLOCK = 12
 YOUNGEST, OLDEST = 20, 85
-LARGEST_MM = (13.0, 15.0)  # longest diameter of a patient's largest lesion
-SMALLEST_MM = 10.0
+ALL = "all"  # in place of one of SCANNERS
+LARGEST_MM = (13.0, 15.0)  # longest diameter of a patient's largest lesion, where nothing else is asked for
+SMALLEST_MM = 10.0  # of any lesion
 # Of six patients with lesions: how many lesions, and whether they lie on both sides.
 _COUNTS = ((1, False), (2, True), (3, False), (3, True), (4, False), (4, True))
 _STREAMS = ("person", "head", "lesions", "scan")
@@ -59,12 +60,16 @@ class Patient:
         return np.random.default_rng([self.seed, self.number, 1 + _STREAMS.index(stream)])
 
 
-def draw(seed: int, number: int) -> Patient:
-    """Patient `number` (from 1) of the cohort with this seed."""
+def draw(seed: int, number: int, *, lesion_mm: tuple[float, float] = LARGEST_MM, scanner: str = ALL) -> Patient:
+    """Patient `number` (from 1) of the cohort with this seed.
+
+    lesion_mm  between which the longest diameter of the largest lesion lies; scanner: the one that examines everyone.
+    Neither changes anything else about the patient.
+    """
     block, row = divmod(number - 1, BLOCK)
     rng = np.random.default_rng([seed, block, 0])
     combinations = rng.permutation(list(product((0, 1), range(len(SCANNERS)), (0, 1))))
-    lesion, scanner, sex = (int(n) for n in combinations[row])
+    lesion, sent_to, sex = (int(n) for n in combinations[row])
     age_share = (rng.permutation(BLOCK)[row] + rng.random(BLOCK)[row]) / BLOCK
     half = BLOCK // 2
     counts, sides = rng.permutation(half), rng.permutation(half) % 2
@@ -73,14 +78,14 @@ def draw(seed: int, number: int) -> Patient:
     lesions: tuple[Lesion, ...] = ()
     if lesion:
         nth = int(combinations[:row, 0].sum())  # among the block's patients with lesions
-        lesions = _lesions(own, *_COUNTS[counts[nth]], SIDES[sides[nth]], float(size_share[nth]))
+        lesions = _lesions(own, *_COUNTS[counts[nth]], SIDES[sides[nth]], float(size_share[nth]), lesion_mm)
     years = age_share * (OLDEST - YOUNGEST)
     return Patient(
         seed=seed,
         number=number,
         sex="FM"[sex],
         age=YOUNGEST + int(years),
-        scanner=SCANNERS[scanner],
+        scanner=SCANNERS[sent_to] if scanner == ALL else scanner,
         study_date=datetime.date(2020, 1, 1) + datetime.timedelta(days=int(own.integers(0, 1461))),
         lesions=lesions,
         ventricle_mm=float(np.clip(own.normal(-1.0 + 4.5 * age_share, 0.9), -2.0, 5.0)),
@@ -88,8 +93,10 @@ def draw(seed: int, number: int) -> Patient:
     )
 
 
-def _lesions(rng: np.random.Generator, count: int, both: bool, side: str, size_share: float) -> tuple[Lesion, ...]:
-    low, high = LARGEST_MM
+def _lesions(
+    rng: np.random.Generator, count: int, both: bool, side: str, size_share: float, largest_mm: tuple[float, float]
+) -> tuple[Lesion, ...]:
+    low, high = largest_mm
     largest = round(low + size_share * (high - low), 1)
     other = SIDES[1 - SIDES.index(side)]
     found = [Lesion(largest, side)]

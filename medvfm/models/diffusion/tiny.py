@@ -22,6 +22,7 @@ from medvfm.nn import state
 from medvfm.nn.diffusion import NoiseSchedule, time_embedding
 
 COMPONENTS, WIDTH, BLOCKS, STATE = 320, 512, 3, 256
+ASKED = 8.0  # by which what is asked for is multiplied, so that it is learned as fast as images are
 MOST_FITTED = 4096  # images that components are taken from, evenly spaced, where there are more and they are large
 
 
@@ -171,7 +172,7 @@ class TinyGenerator(FittedGenerator):
     def states(self, texts: Tensor, values: Tensor) -> Tensor:
         if self.reader is None:
             return torch.zeros((len(texts), STATE), device=self.components.mean.device)
-        found: Tensor = self.reader(texts, values)
+        found: Tensor = ASKED * self.reader(texts, values)
         return found
 
     def denoise(self, noisy: Tensor, t: Tensor, states: Tensor, **more: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,9 @@ from medvfm.core.recipe import load
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import roots
 from medvfm.io.read import read_label
-from medvfm.io.virtual_brain import axial_slices, make, scanner
+from medvfm.io.virtual_brain import anatomy, axial_slices, make, scanner
 from medvfm.io.virtual_brain import patients as virtual_cohort
-from medvfm.io.virtual_brain.options import SPAN
+from medvfm.io.virtual_brain.options import LESIONS_MM, SPAN
 from medvfm.pipeline import planning
 
 CARD = load_card(Path(__file__).parents[3] / "data_cards" / "virtual_brain.yaml")
@@ -202,3 +203,44 @@ def test_options_take_lists_as_yaml_gives_them():
     found = roots.options_of(CARD, {**ASKED, "slice_span": [0.42, 0.56]}, "data.options")
     assert found["slice_span"] == (0.42, 0.56)
     assert found["seed"] == 0
+
+
+def test_larger_lesions_on_one_scanner_are_options_that_change_nothing_else(tmp_path):
+    """The same people: ages, ventricles and sides stay, and a lesion that is asked for is as long as it says."""
+    usual = [virtual_cohort.draw(0, n) for n in range(1, 61)]
+    larger = [virtual_cohort.draw(0, n, lesion_mm=(28.0, 36.0), scanner="A") for n in range(1, 61)]
+    for one, other in zip(usual, larger, strict=True):
+        assert replace(one, lesions=(), scanner="A") == replace(other, lesions=())
+        assert [lesion.side for lesion in one.lesions] == [lesion.side for lesion in other.lesions]
+    largest = [p.lesions[0].diameter_mm for p in larger if p.lesions]
+    assert 28 <= min(largest) < 30 < 34 < max(largest) <= 36
+    kept = {"patients": 2, "slices": 1, "format": "nifti", "workers": 1}
+    table = make.make(tmp_path / "large", lesion_mm=(28.0, 36.0), scanner="B", **kept)
+    assert {row["scanner"] for row in rows_of(table.parent)} == {"B"}
+
+
+def test_large_lesions_keep_apart_and_lie_in_white_matter():
+    patients = [virtual_cohort.draw(0, n, lesion_mm=(28.0, LESIONS_MM[1])) for n in range(1, 241)]
+    several = [p for p in patients if len(p.lesions) > 1]
+    for patient in several:
+        found = anatomy.places(patient)
+        assert len(found) == len(patient.lesions)
+        for one, other in itertools.combinations(range(len(found)), 2):
+            apart = np.linalg.norm(found[one] - found[other])
+            sizes = patient.lesions[one].diameter_mm + patient.lesions[other].diameter_mm
+            assert apart > sizes / 2 + anatomy.GAP_MM
+        for place, lesion in zip(found, patient.lesions, strict=True):
+            assert (place[0] < 0) == (lesion.side == "left")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lesion_mm": (36.0, 28.0)}, "lesion_mm"),
+        ({"lesion_mm": (13.0, 50.0)}, "36"),
+        ({"scanner": "D"}, "no scanner 'D'"),
+    ],
+)
+def test_refuses_lesions_without_a_place_and_unknown_scanners(options, said):
+    with pytest.raises(DataError, match=said):
+        roots.options_of(CARD, options, "recipe.yaml")
