@@ -107,8 +107,8 @@ def predict(
     format: Annotated[
         str | None,
         typer.Option(
-            help="csv for scores; nifti (default), dicom-seg or png for masks; png or png16 for made images; parquet, "
-            "safetensors for vectors"
+            help="csv for scores; nifti (default), dicom-seg or png for masks; png, png16 or dicom for made images; "
+            "parquet, safetensors for vectors"
         ),
     ] = None,
     query: Annotated[str | None, typer.Option(help="rank the images by these words")] = None,

@@ -18,7 +18,7 @@ from medvfm.io.run_directory import Run
 from medvfm.pipeline import where
 from medvfm.pipeline.predicting import Finished, free_table
 
-FORMS = ("png", "png16")
+FORMS = ("png", "png16", "dicom")
 SEED_LIMIT = 2**63
 
 
@@ -35,11 +35,11 @@ def make(
     device: str | None = None,
     console: Console | None = None,
 ) -> pd.DataFrame:
-    """Images that a finished run makes, as PNG files in `out` and a row each in predictions.csv: file, prompt, seed.
+    """Images that a finished run makes, as files in `out` and a row each in predictions.csv: file, prompt, seed.
 
     prompt  what is asked for, in words; or case: a case_id of the run, whose condition is asked for again
     seed    of the first image; the others follow. The same seed and words give the same image
-    form    png with 8 bits, or png16
+    form    png with 8 bits, png16, or dicom: Secondary Capture of one series
     """
     if (prompt is None) == (case is None):
         raise RecipeError("images are made for a prompt or for a case, one of the two", where="--prompt")

@@ -1,9 +1,9 @@
-"""Made images as files: PNG that say what made them."""
+"""Made images as files that say what made them: PNG, and DICOM."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image as Picture
@@ -11,7 +11,17 @@ from PIL.PngImagePlugin import PngInfo
 
 from medvfm.core.array import Array
 
-FORMATS = ("png", "png16")
+FORMATS = ("png", "png16", "dicom")
+
+
+def written(images: Sequence[Array], said: Sequence[Mapping[str, str]], form: str) -> tuple[list[bytes], str]:
+    """Images (H, W, C) in [0, 1] in a format of FORMATS, and the suffix of their files; `said` of each stands in it."""
+    if form == "dicom":
+        from medvfm.io.writers import secondary_capture  # pydicom is slow to import
+
+        return secondary_capture.series(images, said), ".dcm"
+    bits = 16 if form == "png16" else 8
+    return [png(one, words, bits=bits) for one, words in zip(images, said, strict=True)], ".png"
 
 
 def png(pixels: Array, said: Mapping[str, str], *, bits: int = 8) -> bytes:

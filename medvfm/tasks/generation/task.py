@@ -249,11 +249,13 @@ class GenerationTask:
         self, answer: Answer, case: Case, grid: SliceGrid | None, preparer: Preparer, folder: Path, form: str,
         model: str,
     ) -> list[Path]:  # fmt: skip
-        """A PNG for each image, which says what made it."""
+        """A file for each image, which says what made it."""
         stem = file_names.stem(case.case_id)
-        paths = [folder / f"{stem}-{number + 1}.png" for number in range(len(answer.pixels))]
-        for number, path in enumerate(paths):
-            write_bytes(path, _png(answer, number, {"recipe": model}, 16 if form == "png16" else 8))
+        said = [_said(answer, number, {"recipe": model}) for number in range(len(answer.pixels))]
+        files, suffix = image_files.written(list(answer.pixels), said, form)
+        paths = [folder / f"{stem}-{number + 1}{suffix}" for number in range(len(files))]
+        for path, content in zip(paths, files, strict=True):
+            write_bytes(path, content)
         return paths
 
     def pictures(self, predictions: MadeSet, points: Points, specs: Sequence[MetricSpec], seen: Seen) -> Record:
@@ -274,13 +276,14 @@ class GenerationTask:
 
 def _written(folder: Path, case: Case, answer: MadeImages, number: int) -> str:
     name = f"images/{case.stem or file_names.stem(case.case_id)}-{number + 1}.png"
-    write_bytes(folder / name, _png(answer, number, {}, 8))
+    write_bytes(folder / name, image_files.png(answer.pixels[number], _said(answer, number, {})))
     return name
 
 
-def _png(answer: MadeImages, number: int, more: Mapping[str, str], bits: int) -> bytes:
+def _said(answer: MadeImages, number: int, more: Mapping[str, str]) -> dict[str, str]:
+    """What a file says of the image in it."""
     said = {"prompt": answer.asked, "seed": str(answer.seeds[number]), "how": answer.how, **more, "made": "by a model"}
-    return image_files.png(answer.pixels[number], {name: words for name, words in said.items() if words}, bits=bits)
+    return {name: words for name, words in said.items() if words}
 
 
 def _fitting(pictures: Array, size: tuple[int, ...]) -> Array:

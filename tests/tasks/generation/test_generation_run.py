@@ -7,10 +7,12 @@ import re
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+import medvfm
 from medvfm import pipeline
 from medvfm.adapters._diffusion.generation import LatentDiffusion
 from medvfm.core.errors import RecipeError
@@ -165,6 +167,22 @@ def test_a_prompt_and_a_seed_give_one_image(found, tmp_path):
     assert info["prompt"] == "a bright bar high" and info["seed"] == "1" and info["recipe"]
     several = making.make(found, tmp_path / "several", seed=1, count=3, form="png16", **asked)
     assert list(several["seed"]) == [1, 2, 3] and Image.open(tmp_path / "several" / "prompt-3.png").mode == "I;16"
+
+
+def test_dicom_holds_the_pixels_of_the_picture_and_says_that_nobody_was_examined(found, tmp_path):
+    asked = {"prompt": "a bright bar high, größer", "seed": 1, "count": 2, "device": "cpu", "console": SILENT}
+    table = making.make(found, tmp_path / "dicom", form="dicom", **asked)
+    making.make(found, tmp_path / "png", form="png16", **asked)
+    files = [pydicom.dcmread(tmp_path / "dicom" / name) for name in table["file"]]
+    for number, file in enumerate(files, 1):
+        assert (file.ConversionType, file.SyntheticData, file.Modality) == ("SYN", "YES", "OT")
+        assert f"prompt: {asked['prompt']}" in file.ImageComments and f"seed: {number}" in file.ImageComments
+        picture = np.asarray(Image.open(tmp_path / "png" / f"prompt-{number}.png"))
+        np.testing.assert_array_equal(file.pixel_array, picture)
+        again = medvfm.read_image(tmp_path / "dicom" / f"prompt-{number}.dcm")
+        np.testing.assert_array_equal(again.voxels.squeeze().T, picture)
+    assert len({file.SeriesInstanceUID for file in files}) == 1
+    assert len({file.SOPInstanceUID for file in files}) == 2
 
 
 def test_a_case_of_the_run_is_asked_for_again(found, tmp_path):
