@@ -134,6 +134,9 @@ class Options(BaseModel):
     min_snr_gamma: float | None = Field(None, gt=0, description="weights of steps by min-SNR (Hang 2023: 5)")
     offset_noise: float = Field(0.0, ge=0, description="0.1 lets brightness be learned; spatial latents alone")
     width: int = Field(128, ge=16, description="tiny-spatial, pixels: channels of the U-Net's first level")
+    control: Literal["masks", "edges"] | None = Field(
+        None, description="controlnet: what it reads, the masks of cases or the edges of their images; null: masks"
+    )
     token: str = Field("<medvfm>", min_length=1, description="textual_inversion: the new word")
     vectors: int = Field(1, ge=1, le=64, description="textual_inversion: of how many vectors it consists")
     start: str = Field("image", min_length=1, description="textual_inversion: the words that it begins as")
@@ -162,6 +165,9 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
         raise RecipeError(
             f"attributes stand beside classes, and the condition is {by}", where="adapter.options.attributes"
         )
+    if given.control and "controlnet" not in methods:
+        what = f"{methods[-1]} reads no {given.control}"
+        raise RecipeError(what, where="adapter.options.control", remedy="take controlnet")
     _refuse_weights(settings.weights or DEFAULT_WEIGHTS, methods, given)
     for number, method in enumerate(methods[:-1]):
         if method in (*READS, "textual_inversion"):
@@ -232,6 +238,7 @@ def build(
         given.attributes,
     )
     generator = load_generator(weights, _size(prepare), width=given.width, seed=seed)
+    spatial = _spatial(settings, method, given)
     generator.new_word = (given.token, given.vectors, given.start)
     if generator.reads_region and "inpaint" not in _methods(settings, method):
         raise RecipeError(
@@ -245,7 +252,7 @@ def build(
         generator,
         task,
         method,
-        PicturePreparer(generator.size_px, prepare, windows, read, role=given.role, spatial=_spatial(settings, method)),
+        PicturePreparer(generator.size_px, prepare, windows, read, role=given.role, spatial=spatial),
         conditions,
         GenerationSettings(
             Sampling(given.sampler, given.steps or 50, guidance),
@@ -266,9 +273,10 @@ def _methods(settings: AdapterSettings, method: str) -> list[str]:
     return [stage.method for stage in settings.stages or ()] or [method]
 
 
-def _spatial(settings: AdapterSettings, method: str) -> Literal["", "mask", "around"]:
+def _spatial(settings: AdapterSettings, method: str, given: Options) -> Literal["", "mask", "around", "edges"]:
     """What the last method reads of a case besides words."""
-    return READS.get(_methods(settings, method)[-1], "")
+    found = READS.get(_methods(settings, method)[-1], "")
+    return "edges" if found == "mask" and given.control == "edges" else found
 
 
 def training(method: str, weights: str | None, given: Train, task: str = "generation") -> Record:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionInpaintPipeline
 from PIL import Image as pillow
+from scipy import ndimage
 
 from medvfm.adapters import latent_diffusion
 from medvfm.core.case import Case
 from medvfm.core.errors import RecipeError
+from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.recipe import AdapterSettings, Prepare, Stage, Train
 from medvfm.engine import train
@@ -187,6 +189,23 @@ def test_words_alone_are_no_mask(plain):
     adapter = built(plain, "controlnet")
     with pytest.raises(RecipeError, match="words alone hold none"):
         adapter.make([Item(adapter.asked("a lesion"))], [[1]])
+
+
+def test_a_controlnet_may_read_edges_in_place_of_masks(plain):
+    """Of the image itself: a case without masks has edges, and they are not those of its mask."""
+    adapter, usual = built(plain, "controlnet", control="edges"), built(plain, "controlnet")
+    pixels = np.zeros((40, 40), np.uint8)
+    pixels[10:30, 10:30] = 200
+    arrays = adapter.preparer.arrays([Image(pixels[..., None].swapaxes(0, 1), np.eye(4))], Case("c", None, {}))
+    edges = arrays["mask"][0]
+    assert edges.shape == arrays["pixels"].shape[1:] and 0 < edges.mean() < 0.3 and set(np.unique(edges)) == {0, 1}
+    inside = arrays["pixels"][0] > arrays["pixels"].max() / 2
+    border = ndimage.binary_dilation(inside) & ~ndimage.binary_erosion(inside, iterations=2)
+    assert edges[~border].sum() == 0
+    assert adapter.preparer.key() != usual.preparer.key()
+    assert adapter.tower_key("autoencoder") != usual.tower_key("autoencoder")
+    with pytest.raises(RecipeError, match=r"options.control: full reads no edges"):
+        built(plain, "full", control="edges")
 
 
 def test_what_cannot_follow_is_refused(plain):

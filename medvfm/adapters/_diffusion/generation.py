@@ -137,9 +137,8 @@ class LatentDiffusion:
         return found
 
     def tower_key(self, tower: str) -> str:
-        text = json.dumps(
-            [tower, self.module.tower_sha256(tower), self.module.channels, spatial.READS.get(self.method)]
-        )
+        seen = self.preparer.spatial if self.method in spatial.READS else None
+        text = json.dumps([tower, self.module.tower_sha256(tower), self.module.channels, seen])
         return f"diffusion-{tower}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
     def tower_text(self, tower: str, case: Case) -> str | None:

@@ -1,4 +1,4 @@
-"""Masks and surroundings as conditions: what ControlNets and inpainting read of a case besides words."""
+"""Masks, edges and surroundings as conditions: what ControlNets and inpainting read of a case besides words."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def masks_of(items: Sequence[Item]) -> Tensor:
     for item in items:
         if MASK not in item.arrays:
             raise RecipeError(
-                "this model makes images from masks, and words alone hold none",
+                "this model makes images from masks or edges, and words alone hold none",
                 where="prompt",
-                remedy="run it on cases with masks",
+                remedy="run it on cases",
             )
     return torch.from_numpy(np.stack([item.arrays[MASK] for item in items]))
 

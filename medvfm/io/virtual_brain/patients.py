@@ -18,7 +18,7 @@ BLOCK = 12
 YOUNGEST, OLDEST = 20, 85
 ALL = "all"  # in place of one of SCANNERS
 LARGEST_MM = (13.0, 15.0)  # longest diameter of a patient's largest lesion, where nothing else is asked for
-SMALLEST_MM = 10.0  # of any lesion
+SMALLEST_MM = 10.0  # of any lesion; and at least half of the smallest of the largest ones
 # Of six patients with lesions: how many lesions, and whether they lie on both sides.
 _COUNTS = ((1, False), (2, True), (3, False), (3, True), (4, False), (4, True))
 _STREAMS = ("person", "head", "lesions", "scan")
@@ -99,8 +99,9 @@ def _lesions(
     low, high = largest_mm
     largest = round(low + size_share * (high - low), 1)
     other = SIDES[1 - SIDES.index(side)]
+    smallest = max(SMALLEST_MM, low / 2)
     found = [Lesion(largest, side)]
     for n in range(1, count):
         where = other if both and n == 1 else str(rng.choice(SIDES)) if both else side
-        found.append(Lesion(round(float(rng.uniform(SMALLEST_MM, largest - 0.5)), 1), where))
+        found.append(Lesion(round(float(rng.uniform(smallest, largest - 0.5)), 1), where))
     return (found[0], *sorted(found[1:], key=lambda lesion: -lesion.diameter_mm))

@@ -21,6 +21,7 @@ from medvfm.io.dataset.truth_masks import MaskTruthReader
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing
 from medvfm.models.inputs.contract import InputContract, Interpolation
+from medvfm.models.inputs.edges import canny
 from medvfm.models.inputs.slice_stacks import intensity_rule
 
 GROWN_PX = 2
@@ -34,7 +35,8 @@ class PicturePreparer:
     Pictures are fitted into `size_px` with borders, aspect ratio kept. Of a volume it is the slice in the middle of
     `prepare.slices.span`. A case without images, which asks for one to be made, has no arrays.
 
-    spatial  `mask`: also `mask` (1, H, W), 1 where any mask of the case is not 0; a case without masks shows none.
+    spatial  `edges`: also `mask` (1, H, W), 1 on the edges of the picture (Canny), channels averaged.
+             `mask`: also `mask` (1, H, W), 1 where any mask of the case is not 0; a case without masks shows none.
              `around`: also `mask`, grown by GROWN_PX, and `around`, the picture with that region in middle gray; a case
              that shows none gets a square at a place that its case_id decides
     """
@@ -45,7 +47,7 @@ class PicturePreparer:
     read: Mapping[Any, Any] = field(default_factory=dict)
     role: str = "image"
     limit_gib: float = 4.0
-    spatial: Literal["", "mask", "around"] = ""
+    spatial: Literal["", "mask", "around", "edges"] = ""
 
     @property
     def contract(self) -> InputContract:
@@ -64,7 +66,8 @@ class PicturePreparer:
             return ()
         if self.role not in case.images:
             raise UnreadableImage(f"{case.case_id} has no image in the role {self.role!r}")
-        masks = [path for name in sorted(case.masks) for path in case.masks[name]] if self.spatial else []
+        reads = self.spatial in ("mask", "around")
+        masks = [path for name in sorted(case.masks) for path in case.masks[name]] if reads else []
         return (*case.images[self.role], *masks)
 
     def images(self, case: Case) -> list[Image]:
@@ -81,6 +84,8 @@ class PicturePreparer:
         pixels = self.of_image(images[0])
         if not self.spatial:
             return {"pixels": pixels}
+        if self.spatial == "edges":
+            return {"pixels": pixels, "mask": canny(pixels.mean(0))[None].astype(np.float32)}
         mask = self._mask(images[0], case)
         if self.spatial == "mask":
             return {"pixels": pixels, "mask": mask}
