@@ -24,6 +24,8 @@ from medvfm.tasks.generation.made_set import MadeSet
 
 NO_TRAINING = "no training images stand beside these sets"
 REAL_ONES = "real training images are what made ones are measured by"
+NO_CLIP = "no CLIP reads the words: task.options.clip names none"
+NO_WORDS = "no image was asked for in words"
 NO_PAIRS = "there are no pairs of images"
 OF_TEST = "of real test images"
 FOUND = {  # by simulation; see tests/benchmarks/COVERAGE.md
@@ -50,6 +52,8 @@ def estimands(found: MadeSet, specs: Sequence[MetricSpec], classes: Sequence[str
             made.append(_of_distances(found, spec, groups))
         elif spec.metric.takes == "images":
             made.append(_of_pairs(found, spec, groups))
+        elif spec.metric.takes == "embeddings":
+            made.append(_of_words(found, spec, groups))
         else:
             everyone = np.ones(len(found.made), dtype=bool)
             made.append(Estimand(spec, None, None, everyone, reason="no answer holds what this metric takes"))
@@ -115,6 +119,22 @@ def _of_pairs(found: MadeSet, spec: MetricSpec, groups: PatientGroups) -> Estima
     left = fidelity_left_out.leave_out_pairs(torch.from_numpy(likeness), first, second, groups=groups.count)
     note = f"{len(likeness)} pairs"
     return _of_groups(found, spec, float(likeness.mean()), left.numpy(), groups, note, patients=groups.patients[1])
+
+
+def _of_words(found: MadeSet, spec: MetricSpec, groups: PatientGroups) -> Estimand:
+    """The mean over images of how well each fits its own words; of references that of the real test images."""
+    whose, own = (found.real, groups.truth) if found.reference else (found.made, groups.made)
+    if whose.fits is None:
+        return _of_groups(found, spec, NO_CLIP, None, groups)
+    known = ~np.isnan(whose.fits)
+    if not known.any():
+        return _of_groups(found, spec, NO_WORDS, None, groups)
+    with_words, group = whose.fits[known], own[known]
+    left = [with_words[group != left_out] for left_out in range(groups.count)]
+    means = np.array([values.mean() if len(values) else np.nan for values in left])
+    notes = (OF_TEST,) if found.reference else ()
+    patients = len(set(whose.patients[known]))
+    return _of_groups(found, spec, float(with_words.mean()), means, groups, *notes, patients=patients)
 
 
 def _minus(spec: MetricSpec, ours: Spread, other: Estimand, known: Array) -> Estimand | None:

@@ -21,6 +21,7 @@ class ImageSet:
     alike          (m,) greatest correlation of its pixels with those of a training image, moved to fit
     learned        (r, T) scores of the real test images by a classifier trained on this set alone
     pairs          (p, 2) images of the set by row, and their structural similarity `likeness` (p,)
+    fits           (m,) CLIPScore of each image and its own words, NaN without words
     """
 
     ids: tuple[str, ...]
@@ -33,6 +34,7 @@ class ImageSet:
     learned: Array | None = None
     pairs: Array | None = None
     likeness: Array | None = None
+    fits: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,12 +58,13 @@ class ImageSet:
             None,
             pairs,
             likeness,
+            None if self.fits is None else self.fits[rows],
         )
 
     def arrays(self) -> dict[str, Array]:
         """Everything but ids and patients, by name."""
         found = {
             name: getattr(self, name)
-            for name in ("features", "labels", "scores", "nearest", "alike", "learned", "pairs", "likeness")
+            for name in ("features", "labels", "scores", "nearest", "alike", "learned", "pairs", "likeness", "fits")
         }
         return {name: array for name, array in found.items() if array is not None}

@@ -15,8 +15,9 @@ from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.errors import Undefined
 from medvfm.core.protocols import TrueCases
-from medvfm.metrics import image_pairs, neighbourhoods, pixel_copies
+from medvfm.metrics import fidelity, image_pairs, neighbourhoods, pixel_copies
 from medvfm.models.extractors.base import Extractor
+from medvfm.models.image_text.caption_scores import CaptionScorer
 from medvfm.nn import probe
 from medvfm.nn.probe import Probe
 from medvfm.tasks.generation.image_set import ImageSet
@@ -73,14 +74,17 @@ class Judge:
     train: Pictures
     features: Array
     classifier: Classifier
+    scorer: CaptionScorer | None = None
     _kept: dict[tuple[str, ...], tuple[Pictures, ImageSet]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, true: TrueCases, classes: tuple[str, ...], extractor: Extractor) -> Judge:
+    def of(
+        cls, true: TrueCases, classes: tuple[str, ...], extractor: Extractor, scorer: CaptionScorer | None = None
+    ) -> Judge:
         """Look at the training images, and fit the classifier of each class."""
         train = pictures_of(true, classes)
         features = features_of(extractor, train.pixels)
-        return cls(classes, extractor, train, features, Classifier.fitted(features, train.labels))
+        return cls(classes, extractor, train, features, Classifier.fitted(features, train.labels), scorer)
 
     def real(self, true: TrueCases) -> tuple[Pictures, ImageSet]:
         """Real images of cases, and what is measured of them."""
@@ -90,16 +94,29 @@ class Judge:
             self._kept[ids] = shown, self._measured(shown, new=True)
         return self._kept[ids]
 
-    def made(self, shown: Pictures, real: ImageSet, *, new: bool = True) -> ImageSet:
-        """What is measured of images beside the real test images. `new`: they are no training images, so that their
-        distance to these says something."""
+    def fits(self, pixels: Array, texts: Sequence[str]) -> Array | None:
+        """(n,) CLIPScore of images (n, C, H, W) and their words, NaN without words; None without a pair of encoders."""
+        if self.scorer is None:
+            return None
+        found = np.full(len(texts), np.nan)
+        rows = np.array([row for row, text in enumerate(texts) if text], int)
+        if len(rows):
+            given = torch.from_numpy(np.ascontiguousarray(pixels[rows]))
+            found[rows] = fidelity.clip_score(*self.scorer.vectors(given, [texts[int(r)] for r in rows])).numpy()
+        return found
+
+    def made(
+        self, shown: Pictures, real: ImageSet, asked: Sequence[str] | None = None, *, new: bool = True
+    ) -> ImageSet:
+        """What is measured of images beside the real test images. asked: the words of each, where there are some.
+        `new`: they are no training images, so that their distance to these says something."""
         found = self._measured(shown, new=new)
         given = torch.from_numpy(np.ascontiguousarray(shown.pixels)).to(self.extractor.device)
         pairs, likeness = pairs_of(given)
         learned = Classifier.fitted(found.features, shown.labels).scores(real.features)
         return ImageSet(
             found.ids, found.patients, found.features, found.labels, found.scores, found.nearest, found.alike, learned,
-            pairs, likeness,
+            pairs, likeness, None if asked is None else self.fits(shown.pixels, asked),
         )  # fmt: skip
 
     def nearest_training(self, features: Array) -> Array:

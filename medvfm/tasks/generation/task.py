@@ -9,7 +9,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from medvfm.core.array import Array
 from medvfm.core.case import Case
@@ -40,18 +39,20 @@ from medvfm.io.run_directory import write_bytes
 from medvfm.io.writers import file_names
 from medvfm.metrics import fidelity
 from medvfm.models.extractors import load as extractors
+from medvfm.models.image_text.caption_scores import CaptionScorer
 from medvfm.statistics.estimand import Estimand
 from medvfm.tasks.generation import estimands, given_sets, image_files, judge, made_set, rivals, sheets
 from medvfm.tasks.generation.image_set import ImageSet
 from medvfm.tasks.generation.judge import Judge, Pictures
 from medvfm.tasks.generation.made_set import MadeSet
+from medvfm.tasks.generation.options import GivenOptions, Options
 from medvfm.tasks.generation.words import WORDS
 
 USES: frozenset[str] = frozenset({"task.classes"})
 METRICS = {
     name: metric
     for name, metric in fidelity.METRICS.items()
-    if metric.takes in ("features", "images", "distances", "score")
+    if metric.takes in ("features", "images", "distances", "score", "embeddings")
 }
 TABLES: dict[str, Mapping[str, Metric]] = {"": METRICS}  # for `medvfm list metrics`
 BUILT_IN = {**rivals.RIVALS, **rivals.REFERENCES}  # for `medvfm list baselines`
@@ -62,23 +63,6 @@ NEVER_SELECTS = (
     "made images are judged as a set, and such numbers can rise while the images get better (FID does), or fall by "
     "copying"
 )
-
-
-class Options(BaseModel):
-    """What `task.options` may say."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    extractor: str = Field(
-        "embedded",
-        description="whose features sets are compared in: embedded, inception:FILE, dinov2:WEIGHTS or clip:WEIGHTS",
-    )
-    extractor_px: int | None = Field(None, ge=32, description="side that images are resized to; null: the extractor's")
-    images: int = Field(1, ge=1, le=1000, description="how many are made for each condition")
-    per_condition: bool = Field(True, description="numbers also of the images of each class alone")
-    held_out: tuple[str, ...] = Field(
-        (), description="classes that never occur together in training: images of all of them are asked for and scored"
-    )
-    blinded: bool = Field(False, description="also sheets of real and made images in random order, with their key")
 
 
 @dataclass(frozen=True)
@@ -120,7 +104,8 @@ class GenerationTask:
 
     @property
     def default_metrics(self) -> tuple[str, ...]:
-        return tuple(m for m in DEFAULT_METRICS if self.classes or METRICS[m].takes != "score")
+        own = (*DEFAULT_METRICS, "clip_score") if self.options.clip else DEFAULT_METRICS
+        return tuple(m for m in own if self.classes or METRICS[m].takes != "score")
 
     def has_truth(self, case: Case) -> bool:
         """Every image is its own truth; a class that is asked for must be known."""
@@ -149,7 +134,8 @@ class GenerationTask:
     def beside(self, train: TrueCases, device: str) -> GenerationTask:
         """The task with a judge of its own: the extractor is loaded, and looks at the training images."""
         extractor = extractors.load_extractor(self.options.extractor, device, self.options.extractor_px)
-        return replace(self, judge=Judge.of(train, self.classes, extractor))
+        scorer = None if self.options.clip is None else CaptionScorer.loaded(self.options.clip, device)
+        return replace(self, judge=Judge.of(train, self.classes, extractor, scorer))
 
     def settled(self, answer: Answer, grid: SliceGrid | None) -> Answer:
         return answer
@@ -166,8 +152,10 @@ class GenerationTask:
         assert self.judge is not None
         shown, real = self.judge.real(true)
         channels = self.judge.train.pixels.shape[1]
+        words = [""] * len(true)
         places, planes, asked, files = [], [], [], []
         for place, answer in enumerate(answers):
+            words[place] = answer.asked
             for number, pixels in enumerate(answer.planes(channels)):
                 places.append(place)
                 planes.append(pixels)
@@ -179,8 +167,8 @@ class GenerationTask:
         made = Pictures(tuple(case.case_id for case in cases), shown.patients[rows], pictures, shown.labels[rows])
         columns = sorted({name for case in cases for name in case.groups})
         return MadeSet(
-            self.judge.made(made, real),
-            real,
+            self.judge.made(made, real, asked),
+            replace(real, fits=self.judge.fits(shown.pixels, words)),
             np.array(asked, dtype=object),
             np.zeros(len(rows), dtype=int),
             np.array(files, dtype=object),
@@ -303,7 +291,8 @@ def _rival(name: str, predictions: MadeSet, rng: np.random.Generator) -> MadeSet
     if name in rivals.RIVALS:
         made = rivals.MAKERS[name](train.pixels, count, rng)
         shown = Pictures(predictions.ids, predictions.patients, made, predictions.made.labels)
-        return _replaced(predictions, found.made(shown, predictions.real), made, reference=False)
+        own_words = [str(words) for words in predictions.asked]
+        return _replaced(predictions, found.made(shown, predictions.real, own_words), made, reference=False)
     rows = rng.permutation(len(train))[:count]
     drawn = train.rows(np.sort(rows))
     pixels, labels = drawn.pixels, drawn.labels
@@ -362,14 +351,6 @@ def from_record(record: Record) -> GenerationTask:
     """The task of a finished run, from what `describe` said."""
     options = checked(Options, record.get("options") or {}, "generation", "run.json")
     return GenerationTask(tuple(record["classes"]), options)
-
-
-class GivenOptions(BaseModel):
-    """What `medvfm evaluate generation` takes besides two folders of pictures, or two tables of features."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    extractor: str = "embedded"
-    extractor_px: int | None = None
 
 
 def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, options: Mapping[str, object]) -> Outside:

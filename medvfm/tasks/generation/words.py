@@ -17,6 +17,8 @@ WORDS = {
     "over that of real test images: clearly below 1 it speaks for copies of training images.",
     "convention_condition_auroc": "Condition AUROC: a classifier trained on real training images is asked whether it "
     "sees in each made image what was asked for; the row `real` is the same classifier on real test images.",
+    "convention_clip_score": "CLIPScore is 100 times the cosine of an image and the words that asked for it, from 0 on "
+    "(Hessel 2021); the row `real` is of real test images and their own words.",
     "convention_usefulness_auroc": "Usefulness: a classifier is trained on made images alone and tested on real test "
     "images; rows of `real...` were trained on as many real training images.",
     "baseline_untrained": "the same model before training",

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
 import medvfm
 from medvfm import pipeline
@@ -21,6 +23,7 @@ from medvfm.core.protocols import Points
 from medvfm.io.console import SILENT
 from medvfm.pipeline import making, planning
 from medvfm.tasks.generation import task as generation
+from tests.samples import image_text_checkpoints
 from tests.samples.trial import rooms
 
 RIVALS = ("untrained", "noise", "gaussian", "gaussian_full", "mean_image")
@@ -70,7 +73,13 @@ def found(study, tmp_path_factory):
             return answer(self, items, variant)
 
         patch.setattr(LatentDiffusion, "answer", watched)
-        return pipeline.run(recipe(study), tmp_path_factory.mktemp("runs") / "run", device="cpu", console=SILENT)
+        clip = image_text_checkpoints.write_transformers("clip", tmp_path_factory.mktemp("clip"))
+        model = CLIPModel.from_pretrained(clip)
+        model.text_projection.weight.data *= -1  # or every cosine of these random weights is negative
+        model.save_pretrained(clip)
+        options = {"extractor_px": 64, "clip": str(clip)}
+        asked = recipe(study, task={"name": "generation", "classes": ["bright"], "options": options})
+        return pipeline.run(asked, tmp_path_factory.mktemp("runs") / "run", device="cpu", console=SILENT)
 
 
 def row(found, metric, target=None, baseline=None, group=None):
@@ -243,3 +252,22 @@ def test_classes_that_are_held_out_together_train_nothing_and_are_scored_apart(s
     assert apart["cases"] == sum(r["split"] == "test" for r in both)
     held = sum(r["split"] != "test" for r in both)
     assert any(w.startswith(f"{held} cases of training and validation were held out") for w in made.record["warnings"])
+
+
+def test_clip_score_is_that_of_the_images_and_their_own_words(found):
+    """From the files of the run, by transformers' own CLIP."""
+    table = pd.read_parquet(found.directory / "predictions.parquet")
+    own = table[table["baseline"].isna()]
+    weights = found.record["task"]["options"]["clip"]
+    model, processor = CLIPModel.from_pretrained(weights), CLIPImageProcessor.from_pretrained(weights)
+    tokens = AutoTokenizer.from_pretrained(weights)(list(own["truth"]), padding=True, return_tensors="pt")
+    pictures = [Image.open(found.directory / name).convert("RGB") for name in own["answer"]]
+    with torch.inference_mode():
+        out = model(**tokens, **processor(pictures, return_tensors="pt"))
+    cosines = (out.image_embeds * out.text_embeds).sum(1)
+    mine = row(found, "clip_score")
+    assert mine["value"] == pytest.approx(float(100 * cosines.clamp(min=0).mean()), abs=0.2)
+    assert (cosines > 0).all()
+    assert mine["low"] <= mine["value"] <= mine["high"] and mine["patients"] == 12
+    assert "real test images" in row(found, "clip_score", baseline="real")["note"]
+    assert row(found, "clip_score", baseline="noise")["value"] != mine["value"]

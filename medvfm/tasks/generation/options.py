@@ -1,0 +1,33 @@
+"""What a recipe and a command may say to generation."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Options(BaseModel):
+    """What `task.options` may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    extractor: str = Field(
+        "embedded",
+        description="whose features sets are compared in: embedded, inception:FILE, dinov2:WEIGHTS or clip:WEIGHTS",
+    )
+    extractor_px: int | None = Field(None, ge=32, description="side that images are resized to; null: the extractor's")
+    clip: str | None = Field(
+        None, description="a CLIP (owner/name, a folder) whose cosine of each image and its words is clip_score"
+    )
+    images: int = Field(1, ge=1, le=1000, description="how many are made for each condition")
+    per_condition: bool = Field(True, description="numbers also of the images of each class alone")
+    held_out: tuple[str, ...] = Field(
+        (), description="classes that never occur together in training: images of all of them are asked for and scored"
+    )
+    blinded: bool = Field(False, description="also sheets of real and made images in random order, with their key")
+
+
+class GivenOptions(BaseModel):
+    """What `medvfm evaluate generation` takes besides two folders of pictures, or two tables of features."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    extractor: str = "embedded"
+    extractor_px: int | None = None
