@@ -112,6 +112,11 @@ class DataCard(CardSection):
         description="safe: a case_id says nothing about a person, and stands in a run as it is; hidden: a keyed hash "
         "stands in its place",
     )
+    split_leaks: str | None = Field(
+        None,
+        description="why the published split of the card is leaky, where it is: `split.from=card` then runs, with this as "
+        "a warning, for comparison with published numbers",
+    )
     uncertain: Literal["ignore", "zero", "one", "soft"] = Field("ignore", description="what an uncertain label becomes")
     labels: dict[Annotated[int, Lax], Label] = Field(
         default_factory=dict, description="value of the label maps to name"

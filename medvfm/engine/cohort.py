@@ -69,8 +69,12 @@ def folds(plan: Plan, learner: Learner, context: RunContext) -> list[splits.Fold
     found = splits.split_cases(cases, recipe.split, recipe.seed, plan.task.stratify())
     if recipe.split.leaks == "drop":
         found = [_without_leaks(cases, fold, pixels, plan.safe_ids) for fold in found]
-    for fold in found:
-        leakage.check(cases, fold.assigned, pixels)  # raises, naming the cases
+    known = plan.card.split_leaks if recipe.split.origin == "card" and recipe.split.leaks == "stop" else None
+    if known is not None:
+        found = [_with_known_leak(cases, fold, known, plan.card.patients, context) for fold in found]
+    else:
+        for fold in found:
+            leakage.check(cases, fold.assigned, pixels)  # raises, naming the cases
     told = (
         *contradictions.labels_apart(cases, pixels, plan.shown),
         *contradictions.patients_apart(cases, pixels, plan.shown),
@@ -147,6 +151,22 @@ def _without_leaks(cases: Sequence[Case], fold: splits.Fold, pixels: leakage.Pix
     dropped = list(case_names.names(dropped, safe=safe_ids).values())
     note = f"{len(dropped)} cases were left out because their pixels occur in another split: {some(dropped)}."
     return splits.Fold(assigned, (*fold.warnings, note))
+
+
+def _with_known_leak(
+    cases: Sequence[Case], fold: splits.Fold, why: str, owner: str, context: RunContext
+) -> splits.Fold:
+    """A published split that its card calls leaky is used as it is, with a warning. owner: what the card's patients
+    are."""
+    owners = {s: {c.owner for c in cases if fold.assigned.get(c.case_id) == s} for s in SPLITS}
+    shared = owners["test"] & (owners["train"] | owners["val"])
+    unit = "patient" if owner in ("known", "none") else owner
+    said = (
+        f"This split leaks: {why} Here {len(shared)} of {plural(len(owners['test']), f'test {unit}')} are in training or "
+        "validation too. Numbers can be compared with published ones on this split alone, and are too high."
+    )
+    context.console.say(f"  {said}")
+    return splits.Fold(fold.assigned, (*fold.warnings, said))
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def check(card: DataCard, table: CaseTable, console: Console, workers: int, root
     _groups(found, card, table)
     _masks(found)
     _counts(found, card, table)
-    _leaks(found, table.cases)
+    _leaks(found, table.cases, card.split_leaks)
     return found
 
 
@@ -276,10 +276,13 @@ def _counts(found: Findings, card: DataCard, table: CaseTable) -> None:
                 )
 
 
-def _leaks(found: Findings, cases: Sequence[Case]) -> None:
+def _leaks(found: Findings, cases: Sequence[Case], known: str | None) -> None:
+    """known: why the card says that its split is leaky, which is then no fault of this copy."""
     assigned = {c.case_id: str(c.split) for c in cases if c.split is not None}
     split = [c for c in cases if c.split is not None]
-    if split:
+    if split and known is not None:
+        found.notes.append(f"its own split leaks: {known}")
+    elif split:
         pixels = {case.case_id: look.pixels for case, look in zip(found.cases, found.looks, strict=True)}
         uids = {case.case_id: look.uids for case, look in zip(found.cases, found.looks, strict=True)}
         for refuse in (

@@ -75,6 +75,7 @@ def card_summary(card: DataCard) -> Record:
         "statement",
         "truth",
         "known_flaws",
+        "split_leaks",
         "confounders",
         "citation",
         "population",

@@ -11,7 +11,7 @@ from tests.cards.made import Known, Made, csv
 
 
 def vqa_rad() -> dict[str, Known]:
-    def question(number: int, image: str, organ: str) -> dict[str, Any]:
+    def question(number: int, image: str, organ: str, split: str) -> dict[str, Any]:
         return {
             "qid": number,
             "image_name": image,
@@ -20,12 +20,14 @@ def vqa_rad() -> dict[str, Known]:
             "answer": "No",
             "question_type": "PRES",
             "answer_type": "CLOSED",
+            "phrase_type": "test_para" if split == "test" else "freeform",
+            "official_split": split,
         }
 
     rows = [
-        question(1, "synpic54610.jpg", "HEAD"),
-        question(2, "synpic54610.jpg", "HEAD"),
-        question(3, "synpic29265.jpg", "CHEST"),
+        question(1, "synpic54610.jpg", "HEAD", "train"),
+        question(2, "synpic54610.jpg", "HEAD", "test"),
+        question(3, "synpic29265.jpg", "CHEST", "train"),
     ]
     told = {
         "question": "Is it normal?",
@@ -37,7 +39,13 @@ def vqa_rad() -> dict[str, Known]:
 
     def asked(folder: str) -> tuple[Made, ...]:
         return tuple(
-            Made(str(r["qid"]), r["image_name"], f"{folder}/{r['image_name']}", more=told if r["qid"] == 1 else {})
+            Made(
+                str(r["qid"]),
+                r["image_name"],
+                f"{folder}/{r['image_name']}",
+                split=r["official_split"],
+                more=told if r["qid"] == 1 else {},
+            )
             for r in rows
         )
 

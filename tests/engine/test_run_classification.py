@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 import medvfm
@@ -146,6 +147,22 @@ def test_leaks_stop_the_run(study, tmp_path):
     test_row["patient_id"] = train_row["patient_id"]
     with pytest.raises(DataError, match="1 patient in two splits"):
         run(study.recipe(), tmp_path / "c")
+
+
+def test_a_published_split_that_its_card_calls_leaky_runs_with_a_warning(study, tmp_path):
+    train_row = next(r for r in study.rows if r["split"] == "train")
+    test_row = next(r for r in study.rows if r["split"] == "test")
+    test_row["patient_id"] = train_row["patient_id"]
+    recipe = study.recipe()
+    card = study.folder / "pictures.yaml"
+    known = yaml.safe_load(card.read_text())
+    card.write_text(yaml.safe_dump(known | {"split_leaks": "some patients are in both parts."}))
+    record = run(recipe, tmp_path / "a").record
+    (told,) = [w for w in record["warnings"] if "This split leaks: some patients are in both parts." in w]
+    assert "1 of 10 test patients are in training" in told
+    assert record["data"]["card"]["split_leaks"] == "some patients are in both parts."
+    apart = run(study.recipe(split={"from": "random"}), tmp_path / "b").record
+    assert not any("leaks" in w for w in apart["warnings"])
 
 
 def test_the_same_pixels_in_another_format_stop_the_run(study, tmp_path):

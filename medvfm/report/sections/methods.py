@@ -77,7 +77,8 @@ def _splits(view: View) -> list[str]:
         held = [f"{c} {text.listed([str(v) for v in vs], 'or')}" for c, vs in split["hold_out"].items()]
         return [f"Cases with {text.listed(held)} were held out for testing: {text.listed(sizes)}."]
     how = "as the data card gives it" if split.get("from") == "card" else f"at random (seed {recipe.get('seed', 0)})"
-    apart = ", no patient in two splits," if view.names_patients else ""
+    leaky = split.get("from") == "card" and view.part("data", "card").get("split_leaks")
+    apart = ", no patient in two splits," if view.names_patients and not leaky else ""
     return [f"{who} were split {how}{apart} into {text.listed(sizes)}."]
 
 
