@@ -64,7 +64,7 @@ DEFAULT_METHOD = "zero_shot"
 PUBLISHED = "llava-hf/llava-1.5-7b-hf"
 STAGE_OPTIONS = frozenset[str]()
 BASELINES = {
-    "blind": "the same language model trained and asked without images",
+    "blind": "the same language model trained and asked without images; its own `train` where it needs less",
     "align": "the model after the first stage alone",
     "probe": "a linear probe on the same vision encoder for closed questions: what the encoder knows",
 }
@@ -237,6 +237,10 @@ def baseline(
         told = [stage for stage in stages if stage.method == "instruct"]
         if not told and any(stage.method == "align" for stage in stages):
             raise RecipeError("align trains nothing that answers without images", where=context.where)
+        own_train = settings.train.given()
+        if own_train and not told:
+            raise RecipeError("the baseline blind has no use for 'train': nothing is trained", where=context.where)
+        told = [s.model_copy(update={"train": s.train.model_copy(update=own_train)}) for s in told]
         more = {"method": None, "stages": tuple(told)} if told else {}
         return own.model_copy(update={"options": {**own.options, "blind": True}, **more})
     return None

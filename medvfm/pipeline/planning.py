@@ -292,6 +292,8 @@ class _Maker:
             raise RecipeError(f"{settings.name} takes no columns", where=recipe.where(*keys, "columns"))
         if found is not None:
             plain = Baseline(name=settings.name, columns=settings.columns)
+            if isinstance(found, AdapterSettings):  # trained anew, as the recipe says or as the baseline says
+                plain = plain.model_copy(update={"train": settings.train})
             for key in [key for key, default in plain if getattr(settings, key) != default]:
                 raise RecipeError(
                     f"the baseline {settings.name} has no use for {key!r}", where=recipe.where(*keys, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from medvfm.models.encoders.base import Encoder
 from medvfm.models.language.chat import IMAGE_ID, ChatTokens
 from medvfm.models.language.connectors import Projector
 from medvfm.models.language.language_model import LanguageModel
-from medvfm.nn.token_loss import IGNORED, next_token_loss
+from medvfm.nn.token_loss import IGNORED, token_losses
 
 WORTH = 0.75  # of the positions: from how few on the same beginnings are read once
 VISION, PROJECTOR, LANGUAGE = "vision", "projector", "language"
@@ -26,13 +26,26 @@ class Spliced:
     """Conversations as the language model reads them, padded on the left.
 
     vectors (B, L, width); mask (B, L) true where there is a token; labels (B, L) ids of answers, IGNORED elsewhere;
-    begins: ids of each before its first image, or nothing where there is none
+    begins: ids of each that others may begin with as well, see `read`
     """
 
     vectors: Tensor
     mask: Tensor
     labels: Tensor
     begins: tuple[tuple[int, ...], ...]
+
+    @property
+    def rest(self) -> list[int]:
+        """How many positions of each follow after what it begins with."""
+        return [n - len(begin) for n, begin in zip(self.mask.sum(1).tolist(), self.begins, strict=True)]
+
+    def of(self, rows: Sequence[int]) -> Spliced:
+        """Some of the conversations, without padding that all of them have."""
+        if len(rows) == len(self.begins):
+            return self
+        most = int(self.mask[rows].sum(1).max())
+        begins = tuple(self.begins[row] for row in rows)
+        return Spliced(self.vectors[rows, -most:], self.mask[rows, -most:], self.labels[rows, -most:], begins)
 
 
 class ImageLanguageModel(nn.Module):
@@ -77,7 +90,7 @@ class ImageLanguageModel(nn.Module):
             row = next(n for n, (a, b) in enumerate(zip(wanted, given, strict=True)) if a != b)
             raise DataError(f"{wanted[row]} places for vectors of images in a conversation, and {given[row]} vectors")
         vectors = vectors.masked_scatter(places.to(self.device)[..., None], filling.to(vectors.dtype))
-        return Spliced(vectors, mask.to(self.device), labels, tuple(_before_images(own.ids) for own in tokens))
+        return Spliced(vectors, mask.to(self.device), labels, tuple(map(_begins, tokens)))
 
     def _projected(self, images: Sequence[Tensor]) -> list[Tensor]:
         """(K, width) of each image; images of one number of patches go through the projector together."""
@@ -102,27 +115,41 @@ class ImageLanguageModel(nn.Module):
             )
 
     def loss(self, given: Spliced, weights: Tensor | None = None) -> Tensor:
-        """Of the next token, over the tokens of answers alone; weights (B,): how often each conversation counts."""
-        counted = (given.labels != IGNORED).any(0)
-        last = given.labels.shape[1] - int(counted.float().argmax()) + 1  # the position before the first answer, too
-        last = min(last, given.labels.shape[1])
-        told, _ = self.read(given, last)
-        return next_token_loss(told.logits[:, -last:], given.labels[:, -last:], weights)
+        """Of the next token, over the tokens of answers alone; weights (B,): how often each conversation counts.
 
-    def read(self, given: Spliced, last: int, keep: bool = False) -> tuple[Any, Tensor]:
+        The mean over all of them, as transformers takes it. Short conversations are read apart from long ones where
+        that saves padding.
+        """
+        counts = torch.ones(len(given.begins)) if weights is None else weights.float()
+        losses, heavy = [], []
+        for rows in _read_together(given.rest):
+            part = given.of(rows)
+            labels = part.labels[:, 1:]
+            counted = labels != IGNORED
+            first = counted.any(0).float().argmax()
+            counted, labels = counted[:, first:], labels[:, first:]
+            before = replace(part, vectors=part.vectors[:, :-1], mask=part.mask[:, :-1])  # nothing follows the last
+            told, _ = self.read(before, counted.shape[1], wanted=counted)
+            losses.append(token_losses(told.logits[0], labels[counted]))
+            heavy.append(counts[rows].to(counted.device)[:, None].expand(counted.shape)[counted])
+        each, weight = torch.cat(losses), torch.cat(heavy)
+        return (each * weight).sum() / weight.sum().clamp(min=1e-9)
+
+    def read(
+        self, given: Spliced, last: int, keep: bool = False, wanted: Tensor | None = None
+    ) -> tuple[Any, Tensor]:
         """See LanguageModel.forward; and the mask of all positions that were read.
 
-        Where many conversations begin with the same words before their first image, these are read once for all of
+        Where many conversations begin with the same words before their first image, or before their answer, these are read once for all of
         them: keys and values depend on nothing that follows. The result is the same.
         """
         whole: Any
         starts = list(dict.fromkeys(given.begins))
-        lengths = given.mask.sum(1).tolist()
-        rest = [length - len(begin) for length, begin in zip(lengths, given.begins, strict=True)]
+        rest = given.rest
         most, long = max(rest), max(map(len, starts))
         shared = len(starts) * long + len(rest) * most
         if not all(starts) or shared > WORTH * given.mask.numel() or last > most or not self.language.keeps:
-            return self.language(given.vectors, given.mask, last, keep=keep), given.mask
+            return self.language(given.vectors, given.mask, last, keep=keep, wanted=wanted), given.mask
         ids = torch.tensor([[0] * (long - len(begin)) + list(begin) for begin in starts], device=self.device)
         there = torch.tensor([[False] * (long - len(b)) + [True] * len(b) for b in starts], device=self.device)
         cache = self.language.kept(self.language(self.language.vectors(ids), there, 1, keep=True))
@@ -130,9 +157,25 @@ class ImageLanguageModel(nn.Module):
         cache.batch_select_indices(of)
         own = torch.arange(most, device=self.device) >= most - torch.tensor(rest, device=self.device)[:, None]
         mask = torch.cat([there[of], own], 1)
-        whole = self.language(given.vectors[:, -most:], mask, last, cache, keep=True)
+        whole = self.language(given.vectors[:, -most:], mask, last, cache, keep=True, wanted=wanted)
         return whole, mask
 
 
-def _before_images(ids: Sequence[int]) -> tuple[int, ...]:
-    return tuple(ids[: ids.index(IMAGE_ID)]) if IMAGE_ID in ids else ()
+def _begins(own: ChatTokens) -> tuple[int, ...]:
+    """What others may begin with as well: the ids before the first image, or else before the token that the answer
+    follows."""
+    if IMAGE_ID in own.ids:
+        return own.ids[: own.ids.index(IMAGE_ID)]
+    asked = own.answered.index(True) if True in own.answered else len(own)
+    return own.ids[: max(asked - 1, 0)]
+
+
+def _read_together(lengths: Sequence[int]) -> list[list[int]]:
+    """All rows at once, or in two parts, short ones and long ones, where that leaves out enough padding."""
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    whole = len(order) * lengths[order[-1]]
+    costs = {n: n * lengths[order[n - 1]] + (len(order) - n) * lengths[order[-1]] for n in range(1, len(order))}
+    cut = min(costs, key=lambda n: costs[n], default=0)
+    if not cut or costs[cut] > WORTH * whole:
+        return [list(range(len(lengths)))]
+    return [sorted(order[:cut]), sorted(order[cut:])]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -55,23 +57,45 @@ class LanguageModel(nn.Module):
         found: Tensor = self.table(ids)
         return found
 
-    def forward(self, vectors: Tensor, mask: Tensor, last: int, cache: Any = None, keep: bool = False) -> Any:
+    def forward(
+        self,
+        vectors: Tensor,
+        mask: Tensor,
+        last: int,
+        cache: Any = None,
+        keep: bool = False,
+        wanted: Tensor | None = None,
+    ) -> Any:
         """Output of the backbone with `logits` (B, last, vocabulary) of the last positions alone.
 
         vectors (B, L, width), padded on the left; mask (B, P + L), true where there is a token; P positions lie in
-        `cache`. keep: keys and values are wanted, see `kept`.
+        `cache`. keep: keys and values are wanted, see `kept`. wanted (B, last): of N positions alone, where it is true,
+        as `logits` (1, N, vocabulary): for a large vocabulary they cost as much as ten blocks do.
         """
         mask = mask.long()
         places = (mask.cumsum(1) - 1).clamp(min=0)[:, -vectors.shape[1] :]
         before = {} if cache is None else {self._cache: cache}
-        return self.backbone(
-            inputs_embeds=vectors,
-            attention_mask=mask,
-            position_ids=places,
-            use_cache=keep,
-            logits_to_keep=last,
-            **before,
-        )
+        with self._words_at(wanted):
+            return self.backbone(
+                inputs_embeds=vectors,
+                attention_mask=mask,
+                position_ids=places,
+                use_cache=keep,
+                logits_to_keep=last,
+                **before,
+            )
+
+    @contextmanager
+    def _words_at(self, wanted: Tensor | None) -> Iterator[None]:
+        """What stands before the layer of words takes the wanted positions to it, (B, last, width) to (1, N, width)."""
+        if wanted is None:
+            yield
+            return
+        handle = self._plain.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0][wanted][None],))
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def kept(self, told: Any) -> Any:
         """The cache of keys and values in what `forward` gave."""
