@@ -92,6 +92,16 @@ class FeatureSharingAdapter(Protocol):
 
 
 @runtime_checkable
+class FeatureGivingAdapter(Protocol):
+    """What an adapter has besides whose tower gives, among more, what a method on features stores: a probe on the same
+    encoder then encodes nothing again."""
+
+    def tower_gives(self, tower: str) -> tuple[str, str] | None:
+        """`features_key` of that method, and which of the tower's outputs it stores."""
+        ...
+
+
+@runtime_checkable
 class GroupedAdapter(Protocol):
     """What an adapter has besides whose parts may learn at different rates (`train.rates`)."""
 

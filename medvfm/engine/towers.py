@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import FeatureSharingAdapter, TowerAdapter
+from medvfm.core.capabilities import FeatureGivingAdapter, FeatureSharingAdapter, TowerAdapter
 from medvfm.core.case import Case
 from medvfm.core.item import Item
 from medvfm.engine.case_store import CaseStore
@@ -117,7 +117,8 @@ class TowerOutputs:
         self, tower: str, store: CaseStore, rows: Sequence[int], computed: Sequence[Mapping[str, Array]]
     ) -> None:
         """Outputs as features, for a probe on the same encoder."""
-        place = self._features_of(tower)
+        adapter = self._adapter
+        place = adapter.tower_gives(tower) if isinstance(adapter, FeatureGivingAdapter) else self._features_of(tower)
         if place is not None:
             contents = [store.keyed[row][1] for row in rows]
             values = [arrays[place[1]] for arrays in computed]

@@ -12,10 +12,12 @@ import torch
 import medvfm
 from medvfm import pipeline
 from medvfm.adapters import llava
+from medvfm.adapters._llava.closed_probe import ClosedProbe
 from medvfm.adapters._llava.conversations import Conversations, counted_once
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, MedvfmError, RecipeError
 from medvfm.engine.weight_audit import FrozenMoved
+from medvfm.io import cache
 from medvfm.io.console import SILENT
 from medvfm.models.language.image_language import ImageLanguageModel
 from medvfm.models.language.load import load_language_model
@@ -105,6 +107,19 @@ def test_the_probe_reads_what_the_encoder_sees(whole):
     assert rows["question_type=bar", "probe"] >= 0.7
 
 
+def test_the_probe_encodes_nothing_that_the_model_has_encoded(study, tmp_path, monkeypatch):
+    encoded = []
+    embed = ClosedProbe.embed
+    monkeypatch.setattr(ClosedProbe, "embed", lambda self, batch: encoded.append(batch) or embed(self, batch))
+    recipe = study.recipe(STAGES[1:], baselines=[{"name": "probe"}])
+    shared = run(recipe, tmp_path / "shared")
+    assert not encoded
+    cache.clear("features")
+    apart = run(recipe, tmp_path / "apart")
+    assert encoded
+    assert answers(shared, "probe").equals(answers(apart, "probe"))
+
+
 def test_a_run_answers_again_what_it_answered(whole):
     study, found = whole
     known = answers(found)
@@ -180,6 +195,14 @@ def test_a_language_model_tuned_in_full_is_kept_in_full(study, tmp_path):
 def test_what_cannot_be_is_refused_before_anything_is_read(study, changes, stages, said):
     with pytest.raises(RecipeError, match=said):
         planning.plan(study.recipe(stages, adapter=changes))
+
+
+def test_blind_may_be_trained_for_less(study):
+    planned = planning.plan(study.recipe(baselines=[{"name": "blind", "train": {"epochs": 7}}]))
+    own, blind = planned.model.stages[-1].settings, planned.baselines["blind"].stages[-1].settings
+    assert blind == {**own, "epochs": 7} and own["epochs"] != 7
+    with pytest.raises(RecipeError, match="majority has no use for 'train'"):
+        planning.plan(study.recipe(baselines=[{"name": "majority", "train": {"epochs": 7}}]))
 
 
 def test_the_first_stage_alone_is_a_baseline_of_two_stages(study):

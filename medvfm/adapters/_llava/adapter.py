@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medvfm.adapters._llava import parts, words
+from medvfm.adapters._llava.closed_probe import features_key
 from medvfm.adapters._llava.conversations import Conversations, counted_once
 from medvfm.core.case import Case
 from medvfm.core.image import Image
@@ -27,7 +28,7 @@ from medvfm.models.language.greedy import greedy
 from medvfm.models.language.image_language import LANGUAGE, PROJECTOR, VISION, ImageLanguageModel
 from medvfm.nn import state
 
-VERSION = 1  # of what the vision tower stores
+VERSION = 2  # of what the vision tower stores
 CHUNK = 32  # pictures that go through the vision encoder at once
 
 
@@ -123,14 +124,25 @@ class TalkingAdapter:
     # the frozen vision tower
 
     def embed_tower(self, tower: str, items: Sequence[Item]) -> Mapping[str, Tensor]:
-        """`patches` (B, S, T, D) of the slices of each case, padded; `count` (B, 1): how many slices it has."""
+        """`patches` (B, S, T, D) of the slices of each case, padded; `count` (B, 1): how many slices it has; `pooled`
+        (B, D): the mean over slices of the mean over all patches, for `probe`."""
         if self._settings.blind:
             return {"patches": torch.zeros(len(items), 0, 0, 0), "count": torch.zeros(len(items), 1)}
         self.module.eval()
         batch = as_batch([item.pixels for item in items])
-        found = torch.cat([self.module.patches(part) for part in batch["pictures"].split(CHUNK)])
-        each = found.split(batch["counts"].tolist())
-        return {"patches": nn.utils.rnn.pad_sequence(list(each), batch_first=True), "count": batch["counts"][:, None]}
+        counts = batch["counts"].tolist()
+        found = [self.module.patches_and_mean(part) for part in batch["pictures"].split(CHUNK)]
+        each = torch.cat([patches for patches, _ in found]).split(counts)
+        means = torch.cat([mean for _, mean in found]).split(counts)
+        return {
+            "patches": nn.utils.rnn.pad_sequence(list(each), batch_first=True),
+            "count": batch["counts"][:, None],
+            "pooled": torch.stack([of_slices.mean(0) for of_slices in means]),
+        }
+
+    def tower_gives(self, tower: str) -> tuple[str, str] | None:
+        """`pooled` is what `probe` stores."""
+        return None if self._settings.blind else (features_key(self.module.vision, self._stack), "pooled")
 
     def tower_key(self, tower: str) -> str:
         vision = self.module.vision

@@ -26,6 +26,11 @@ MOST_ANSWERS = 8  # of a question with a probe: more is no closed question
 _YES_NO = {"yes", "no"}
 
 
+def features_key(vision: Encoder, preparer: SliceStackPreparer) -> str:
+    """Names what the mean features of a case depend on."""
+    return f"slices-{dinov2.features_key(vision, preparer, 'mean')}"
+
+
 class ClosedProbe:
     """A linear probe on the mean features of all patches and slices, one for each question that many images are asked;
     other questions whose answer is yes or no share one. What has no probe gets the most common training answer.
@@ -65,7 +70,7 @@ class ClosedProbe:
             return torch.stack([each.mean(0) for each in vectors.split(batch["counts"].tolist())])
 
     def features_key(self) -> str:
-        return f"slices-{dinov2.features_key(self._vision, self.preparer, 'mean')}"
+        return features_key(self._vision, self.preparer)
 
     def fit_features(self, train: Embedded, val: Embedded, choose: Choose | None, seed: int) -> Record:
         """The strength of each probe is that whose accuracy on validation cases is highest."""

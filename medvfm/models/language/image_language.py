@@ -61,11 +61,15 @@ class ImageLanguageModel(nn.Module):
 
     def patches(self, pictures: Tensor) -> Tensor:
         """(N, T, D) of pictures (N, C, h, w) in [0, 1]."""
-        pixels = self.vision.contract.normalise(pictures.to(self.device, non_blocking=True))
-        found = self.vision(pixels).patches
+        return self.patches_and_mean(pictures)[0]
+
+    def patches_and_mean(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, T, D), and (N, D): the encoder's own mean over all patches."""
+        features = self.vision(self.vision.contract.normalise(pictures.to(self.device, non_blocking=True)))
+        found = features.patches
         if self.grid:
             found = functional.adaptive_avg_pool2d(found, self.grid)
-        return found.flatten(2).transpose(1, 2)
+        return found.flatten(2).transpose(1, 2), features.pooled
 
     def spliced(self, tokens: Sequence[ChatTokens], images: Sequence[Sequence[Tensor]]) -> Spliced:
         """Words and images in their places; images: of each conversation its patches (T, D), one after the other.

@@ -9,6 +9,7 @@ import torch
 
 from medvfm.core.errors import DataError
 from medvfm.models.encoders.load import load_encoder
+from medvfm.models.language import image_language
 from medvfm.models.language.chat import ChatFormat, Turn
 from medvfm.models.language.connectors import CONNECTORS, Connector
 from medvfm.models.language.greedy import greedy
@@ -68,6 +69,31 @@ def test_a_batch_counts_every_token_once_however_long_its_neighbours_are(model, 
     weights = torch.tensor([1.0, 0.0, 4.0])
     weighted = (single * counts * weights).sum() / (counts * weights).sum()
     torch.testing.assert_close(model.loss(whole, weights).double(), weighted)
+
+
+def test_short_conversations_are_read_apart_from_long_ones_and_words_at_answers_alone(model, pictures, monkeypatch):
+    chat, patches = ChatFormat(model.language.tokenizer, "tiny"), model.patches(pictures).detach()
+    said = ["no"] * 9 + ["a lesion of the left frontal lobe, of 12 mm, with a wide rim"]
+    tokens = [chat.tokens((Turn("Seen?\n<image>", a),), [patches.shape[1]]) for a in said]
+    weights = torch.arange(1.0, 11.0)
+
+    def found():
+        model.zero_grad()
+        loss = model.loss(model.spliced(tokens, [[patches[n % 3]] for n in range(10)]), weights)
+        loss.backward()
+        return loss.detach(), [p.grad.clone() for p in model.projector.parameters()]
+
+    words = []
+    handle = model.language.backbone.lm_head.register_forward_hook(lambda _, given, out: words.append(out.shape[1]))
+    apart, slopes = found()
+    handle.remove()
+    answered = sum(sum(t.answered) for t in tokens)
+    assert len(words) == 3 and sum(words) == answered + 1  # that of what the short ones begin with
+    monkeypatch.setattr(image_language, "_read_together", lambda lengths: [list(range(len(lengths)))])
+    together, same = found()
+    torch.testing.assert_close(apart, together)
+    for one, other in zip(slopes, same, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
 
 
 def test_greedy_answers_are_those_of_transformers_alone_and_in_a_batch(model, pictures):
