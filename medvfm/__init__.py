@@ -26,6 +26,7 @@ _PUBLIC = {
     "predict": "pipeline.predicting",
     "search": "pipeline.searching",
     "evaluate": "pipeline",
+    "compare": "pipeline.comparing",
     "load_adapter": "pipeline",
 }
 _CALLED = {"load_recipe": "load"}

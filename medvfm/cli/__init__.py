@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
-from medvfm.cli import data
+from medvfm.cli import data, evaluation
 
 app = typer.Typer(
     name="medvfm",
@@ -227,6 +227,9 @@ def evaluate(
     from medvfm.cli import summary
 
     summary.show(out)
+
+
+app.command()(evaluation.compare)
 
 
 @app.command()

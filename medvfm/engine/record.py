@@ -209,6 +209,20 @@ def thresholds(points: Points) -> Record:
     return found
 
 
+def points(record: Mapping[str, object]) -> Points:
+    """What a finished run had fixed, from the thresholds of its record; its scores are recalibrated already."""
+    found: dict[tuple[str, str], Array] = {}
+    fixed_on = set()
+    listed = record.get("thresholds")
+    for target, metrics in (listed if isinstance(listed, dict) else {}).items():
+        for metric, entry in metrics.items():
+            values = entry["threshold"] if isinstance(entry["threshold"], list) else [entry["threshold"]]
+            found[metric, target] = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+            fixed_on.add(entry["fixed_on"])
+    where = fixed_on.pop() if len(fixed_on) == 1 else "val"
+    return Points(found, None, where, decided_at="the run's own threshold")
+
+
 def evaluation(title: str, task: Task, device: str = "cpu") -> Record:
     """The record of `medvfm evaluate`, without its numbers."""
     return {

@@ -22,6 +22,7 @@ ORACLE = (
     "Prompts were derived from the reference truth: every number of the model is that of a user who gives such prompts "
     "without error."
 )
+PAGES = {"card": "dataset", "comparison": "comparison"}  # folders of records with a page of their own, by their kind
 KEPT_TOGETHER = re.compile(r"cases of one \w+ are kept together instead")
 
 
@@ -78,8 +79,8 @@ def build(view: View) -> Headline:
 
 
 def task_module(view: View) -> ModuleType | None:
-    """The folder of the task's sections; None for a task without one."""
-    name = str(view.task.get("name"))
+    """The folder of the sections of the record's kind, or else of its task; None where there is none."""
+    name = PAGES.get(str(view.record.get("kind"))) or str(view.task.get("name"))
     if not any((Path(folder) / name / "__init__.py").is_file() for folder in sections.__path__):
         return None
     return importlib.import_module(f"medvfm.report.sections.{name}")

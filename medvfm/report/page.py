@@ -24,7 +24,6 @@ COMMON = (
     PageSection(150, record.TITLE, record.build),
 )
 AFTER_TASKS = 110  # sections from here on are about the data and the model, whatever was asked
-PAGES = {"card": "dataset"}  # folders of records that have a page of their own, by their kind
 
 
 def render(directory: Path) -> Path:
@@ -93,7 +92,7 @@ def _further(found: run_view.View) -> list[dict[str, Any]]:
 
 def _sections(found: run_view.View) -> list[PageSection]:
     """Those of every run and of the task, or of a page of its own; a task without a folder has none of its own."""
-    alone = PAGES.get(str(found.record.get("kind")))
+    alone = headline.PAGES.get(str(found.record.get("kind")))
     if alone is not None:
         return list(_in_folder(alone))
     return sorted([*COMMON, *_in_folder(str(found.task.get("name")))], key=lambda section: section.order)

@@ -28,6 +28,7 @@ from medvfm.statistics.interval import APPROXIMATE, Comparison, Drawing, Interva
 from medvfm.statistics.patients import Patients
 from medvfm.statistics.spread import Mixture, Spread
 
+NO_TEST = "the variance of the difference is 0: it has no test"
 SAME = "the scores rank the cases alike: the difference is 0 and has variance 0"
 FEW, SOME, MANY = 15, 30, 100  # patients of the smaller class; see `_found`
 FEW_IN_A_FOLD = 5
@@ -94,10 +95,7 @@ class Separation:
     def variance(self) -> float:
         """Obuchowski's of every part, and the products of different parts by patient; NaN where a class has one
         patient."""
-        own = sum(s.variance for s in self._summed)
-        totals = np.stack([s.positive + s.negative for s in self._summed])
-        between = float((totals.sum(axis=0) ** 2).sum() - (totals**2).sum())
-        return max(own + between, 0.0) / len(self.parts) ** 2
+        return _variance_of_mean(self._summed)
 
     @property
     def freedom(self) -> int:
@@ -173,6 +171,26 @@ class SeparationDifference:
     def influence(self) -> np.ndarray:
         return self.ours.influence - self.theirs.influence
 
+    @property
+    def variance(self) -> float:
+        """Of placements less placements; NaN where a class has one patient."""
+        pairs = zip(self.ours._summed, self.theirs._summed, strict=True)
+        return _variance_of_mean([a.less(b) for a, b in pairs])
+
+    @property
+    def p_value(self) -> float | None:
+        """Two-sided, of no difference, by Student's t; None where the variance is 0 and the difference is not."""
+        variance, scale = self.variance, max(self.ours.variance, self.theirs.variance)
+        if math.isnan(scale):
+            return None
+        if variance <= 1e-12 * scale or scale == 0:
+            return 1.0 if self.value == 0 else None
+        return float(2 * student.sf(abs(self.value) / math.sqrt(variance), self.ours.freedom))
+
+    @property
+    def test(self) -> str:
+        return "delong" if self.ours._alone else "obuchowski"
+
     def interval(self, drawing: Drawing) -> Interval:
         """From the intervals of both AUROC and their correlation (spread.Mixture)."""
         if self.theirs.constant and not self.ours.constant:  # 0.5 whatever the cases: only ours varies
@@ -220,6 +238,15 @@ class _Sums:
             len(np.unique(codes)) == len(codes),
         )
 
+    def less(self, other: _Sums) -> _Sums:
+        """Of the difference to another score on the same cases."""
+        return replace(
+            self,
+            auroc=self.auroc - other.auroc,
+            positive=self.positive - other.positive,
+            negative=self.negative - other.negative,
+        )
+
     @property
     def smaller(self) -> int:
         return min(self.positives, self.negatives)
@@ -264,27 +291,22 @@ def delong_difference(
         raise PredictionError(f"scores {np.shape(score_a)} and {np.shape(score_b)} are not of the same cases")
     ours, theirs = separation(truth, score_a, patients), separation(truth, score_b, patients)
     apart, scale = SeparationDifference(ours, theirs), max(ours.variance, theirs.variance)
-    difference, interval = apart.value, apart.interval(Drawing(level))
+    difference, interval, p_value = apart.value, apart.interval(Drawing(level)), apart.p_value
     if math.isnan(scale):
         return Comparison(difference, interval, None, interval.note)
-    variance = _paired_variance(ours, theirs)
-    if variance <= 1e-12 * scale or scale == 0:
-        if difference != 0:
-            note = "the variance of the difference is 0: it has no test"
-            return Comparison(difference, interval, None, note)
+    if p_value is None:
+        return Comparison(difference, interval, None, NO_TEST)
+    if difference == 0 and apart.variance <= 1e-12 * scale:
         return Comparison(0.0, Interval(0.0, 0.0, level, "delong", SAME), 1.0, SAME)
-    p_value = float(2 * student.sf(abs(difference) / math.sqrt(variance), ours.freedom))
     return Comparison(difference, interval, p_value)
 
 
-def _paired_variance(ours: Separation, theirs: Separation) -> float:
-    """Of the difference: the variance of placements less placements."""
-    a, b = ours._summed[0], theirs._summed[0]
-    apart = _Sums(
-        a.auroc - b.auroc, a.positive - b.positive, a.negative - b.negative, a.positives, a.negatives, a.involved,
-        a.alone,
-    )  # fmt: skip
-    return apart.variance
+def _variance_of_mean(parts: Sequence[_Sums]) -> float:
+    """Obuchowski's of every part, and the products of different parts by patient."""
+    own = sum(s.variance for s in parts)
+    totals = np.stack([s.positive + s.negative for s in parts])
+    between = float((totals.sum(axis=0) ** 2).sum() - (totals**2).sum())
+    return max(own + between, 0.0) / len(parts) ** 2
 
 
 def _found(patients: int, auroc: float) -> str | None:

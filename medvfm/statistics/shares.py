@@ -40,6 +40,14 @@ class Share:
     def influence(self) -> np.ndarray:
         return self._influence(self._slopes())
 
+    @property
+    def added(self) -> np.ndarray:
+        """(P,) what each patient adds to the share itself, the mean over folds: they sum to it."""
+        folds, each = self._folds(), np.zeros(len(self.hits))
+        for rows in folds:
+            each[rows] = self.hits[rows] / self.among[rows].sum() / len(folds)
+        return self.patients.sums(each)
+
     def interval(self, drawing: Drawing) -> Interval:
         shares, among = self._shares(), self.among > 0
         cases, patients = int(among.sum()), self.patients.among(among)

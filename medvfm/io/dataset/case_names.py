@@ -72,3 +72,12 @@ def write(out: Path, owners: Mapping[str, str], named: Mapping[str, str], hashed
     rows = [(named[case_id], case_id, hashed[owner], owner) for case_id, owner in owners.items()]
     run_directory.write_table(out / CASES, pd.DataFrame(rows, columns=["name", "case_id", "patient", "patient_id"]))
     (out / CASES).chmod(0o600)
+
+
+def read(out: Path) -> dict[str, str]:
+    """Name in a run's tables to the case_id behind it; empty for a run that came without its private folder."""
+    path = out / CASES
+    if not path.is_file():
+        return {}
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return dict(zip(table["name"], table["case_id"], strict=True))

@@ -1,0 +1,52 @@
+"""Commands that judge what is finished: compare runs, test one on other data, reconcile a number, plan a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def listed(text: str) -> list[str]:
+    """Words between commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="finished runs, or folders of `evaluate`")],
+    out: Annotated[Path, typer.Option(help="folder for run.json, report.html, table.tex and table.md")],
+    metrics: Annotated[
+        str, typer.Option(help="names, separated by commas, the first decides places; default: all that runs share")
+    ] = "",
+    adjust: Annotated[str, typer.Option(help="of p-values for several tests: holm or benjamini_hochberg")] = "holm",
+    margin: Annotated[
+        str | None, typer.Option(help="differences that do not matter: 0.05 of the first metric, or dice=0.02,hd95=1")
+    ] = None,
+    level: Annotated[float, typer.Option(help="of intervals; tests reject at 1 less it")] = 0.95,
+    resamples: Annotated[int, typer.Option(help="of patients, where an interval needs them")] = 2000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Paired tests of runs on the same cases: medvfm compare runs/probe runs/knn --out runs/compared
+
+    What no test separates shares a place. With a margin: medvfm compare runs/new runs/old --margin 0.05 --out compared
+    """
+    from medvfm.core.errors import RecipeError
+    from medvfm.core.recipe import Confidence
+    from medvfm.core.yaml_source import YamlSource, validated
+    from medvfm.pipeline import comparing
+
+    given = YamlSource({"level": level, "resamples": resamples}, "--level, --resamples", {})
+    confidence = validated(given, Confidence, RecipeError)
+    comparing.compare(
+        runs,
+        out,
+        metrics=listed(metrics) or None,
+        adjust=adjust.replace("-", "_"),
+        margin=margin,
+        confidence=confidence,
+        seed=seed,
+    )
+    from medvfm.cli import summary
+
+    summary.show(out)
