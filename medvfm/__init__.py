@@ -27,6 +27,7 @@ _PUBLIC = {
     "search": "pipeline.searching",
     "evaluate": "pipeline",
     "compare": "pipeline.comparing",
+    "test": "pipeline.external",
     "load_adapter": "pipeline",
 }
 _CALLED = {"load_recipe": "load"}

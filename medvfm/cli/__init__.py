@@ -229,6 +229,7 @@ def evaluate(
     summary.show(out)
 
 
+app.command()(evaluation.test)
 app.command()(evaluation.compare)
 
 

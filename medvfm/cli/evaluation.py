@@ -50,3 +50,27 @@ def compare(
     from medvfm.cli import summary
 
     summary.show(out)
+
+
+def test(
+    run: Annotated[Path, typer.Argument(help="a finished run")],
+    card: Annotated[str, typer.Option(help="data card of the other set: a name or a path")],
+    out: Annotated[Path, typer.Option(help="run directory of its own; the finished run is never written to")],
+    root: Annotated[Path | None, typer.Option(help="folder of the other data; default: as for `medvfm run`")] = None,
+    layout: Annotated[str | None, typer.Option(help="of the other card, where it has several")] = None,
+    other_patients: Annotated[
+        bool, typer.Option("--other-patients", help="names of patients in both sets stand for different people")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: cuda where there is one")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="stop at the first case that cannot be read")] = False,
+) -> None:
+    """External validation, nothing fitted anew: medvfm test runs/lesion --card other.yaml --root scans --out external
+
+    Weights, windows, thresholds and calibration are those of the run. Cases that it was trained on stop the test.
+    """
+    from medvfm.pipeline import external
+
+    external.test(run, card, out, root=root, layout=layout, other_patients=other_patients, device=device, strict=strict)
+    from medvfm.cli import summary
+
+    summary.show(out)

@@ -83,6 +83,17 @@ def folds(plan: Plan, learner: Learner, context: RunContext) -> list[splits.Fold
     return [replace(fold, warnings=(*fold.warnings, *told)) for fold in found] if told else found
 
 
+def uses(learner: Learner, folds: Sequence[splits.Fold], context: RunContext) -> dict[str, case_names.Use]:
+    """case_id to its split and the fingerprint of its pixels: what a later test on other data must not share."""
+    prints = learner.store.fingerprints(context)
+    found = {}
+    for case, fingerprint in zip(learner.store.cases, prints, strict=True):
+        held = {fold.assigned[case.case_id] for fold in folds if case.case_id in fold.assigned}
+        split = "folds" if len(held) > 1 else next(iter(held), "")
+        found[case.case_id] = case_names.Use(split, fingerprint or "")
+    return found
+
+
 def keep_stages_apart(plan: Plan, learner: Learner, fold: splits.Fold, context: RunContext) -> list[str]:
     """A stage's own data must hold no patient and no image of validation or test: stops and names them, or leaves them
     out of the stage where `split.leaks` says drop. Returns notes on what was left out."""

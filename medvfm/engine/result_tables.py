@@ -27,16 +27,25 @@ class ResultTables:
     be shown.
     """
 
-    def __init__(self, owners: Mapping[str, str], columns: Sequence[str], *, safe_ids: bool) -> None:
-        """owners: case_id to its patient; columns: those of subgroups."""
+    def __init__(
+        self,
+        owners: Mapping[str, str],
+        columns: Sequence[str],
+        *,
+        safe_ids: bool,
+        uses: Mapping[str, case_names.Use] | None = None,
+    ) -> None:
+        """owners: case_id to its patient; columns: those of subgroups; uses: case_id to what became of it."""
+        self._uses = uses
         self._owners, self._columns, self._safe = dict(owners), columns, safe_ids
         self._hashed = patient_hashes.hashes(self._owners.values())
         self._predictions: list[pd.DataFrame] = []
         self._measures: list[pd.DataFrame] = []
         self._arrays: dict[str, Array] = {}
 
-    def add(self, found: Collected, baseline: str | None, task: str | None = None) -> None:
-        for split, predictions in (("test", found.test), ("val", found.val)):
+    def add(self, found: Collected, baseline: str | None, task: str | None = None, called: str = "test") -> None:
+        """called: the split of the cases that are no validation cases."""
+        for split, predictions in ((called, found.test), ("val", found.val)):
             if predictions is None:
                 continue
             frame = predictions.as_frame(split, self._hashed, baseline)
@@ -62,7 +71,7 @@ class ResultTables:
                 run_directory.write_table(out / name, table.assign(case_id=table["case_id"].map(named)))
         if self._arrays:
             state.write_arrays(out / run_directory.FEATURES, self._arrays, {})
-        case_names.write(out, self._owners, named, self._hashed)
+        case_names.write(out, self._owners, named, self._hashed, self._uses)
 
 
 def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

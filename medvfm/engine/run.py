@@ -107,7 +107,12 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
 
     openings = test_openings.open_test_set(plan.card.name, task.name, task.classes)
     oracle = learner.adapter.oracle
-    tables = ResultTables({c.case_id: c.owner for c in cases}, recipe.evaluate.subgroups, safe_ids=plan.safe_ids)
+    tables = ResultTables(
+        {c.case_id: c.owner for c in cases},
+        recipe.evaluate.subgroups,
+        safe_ids=plan.safe_ids,
+        uses=cohort.uses(learner, folds, context),
+    )
     own = judged.judged(plan, fitted, found, folds, tables, context)
     further = [further_tasks.evaluated(plan, entry, fitted, folds, tables, out, context) for entry in plan.tasks[1:]]
     everything = [own, *(other.judged for other in further)]

@@ -117,7 +117,10 @@ def _specs(
             dict.fromkeys(
                 r["metric"]
                 for r in record["metrics"]
-                if r["split"] == "test" and not r["group"] and not r["baseline"] and r.get("task") in (None, task.name)
+                if r["split"] == _split(record)
+                and not r["group"]
+                and not r["baseline"]
+                and r.get("task") in (None, task.name)
             )
         )
         for record in found
@@ -133,13 +136,18 @@ def _specs(
 
 
 def _entry(name: str, directory: Path, record: Record, task: Task) -> comparing.Entry:
-    tables = task.read_run(directory)
-    if ("test", None) not in tables:
+    predictions = task.read_run(directory).get((_split(record), None))
+    if predictions is None:
         raise RunError("has no answers to test cases", where=directory)
-    predictions = tables["test", None]
     there = case_names.read(directory)
     ids = tuple(there.get(case_id, case_id) for case_id in predictions.ids)
     return comparing.Entry(name, predictions, records.points(record), ids)
+
+
+def _split(record: Record) -> str:
+    """`test`, or `external:CARD` of a test on another data set."""
+    splits = [str(r["split"]) for r in record["metrics"]]
+    return next((split for split in splits if split.startswith("external:")), "test")
 
 
 def _names(directories: Sequence[Path]) -> list[str]:

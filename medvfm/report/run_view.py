@@ -21,7 +21,12 @@ MACRO, MEAN = "macro", "mean"
 VOLUMES = {"MR", "CT", "PT", "NM"}  # modalities
 WHOLE = (None, MACRO, MEAN)  # targets of rows that stand for all classes or structures
 ORACLE = "oracle prompt: "
-OTHERWISE = {"shots", "wording", "paraphrased"}  # groups of the same cases, answered after other training or words
+OTHERWISE = {
+    "shots",
+    "wording",
+    "paraphrased",
+    "recalibrated",
+}  # groups of the same cases, answered after other training or words
 Row = Mapping[str, Any]
 EMPTY: dict[str, Any] = dict.fromkeys(
     ("target", "split", "group", "baseline", "value", "low", "high", "method", "positives", "better", "note")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from medvfm.report import text
-from medvfm.report.run_view import MACRO, MEAN, Row, View, is_oracle, is_reference
+from medvfm.report.run_view import EMPTY, MACRO, MEAN, Row, View, is_oracle, is_reference
 
 MOST_LETTERS = 90  # of the truth's source in a sentence
 MOST_NAMED = 6  # classes that a sentence names; of more it gives the number
@@ -151,7 +151,7 @@ def comparison(view: View) -> str | None:
         return None
     best = best_baseline(view)
     if best is None:
-        return None
+        return _of_the_run_itself(view, row)
     name = view.baseline(best["baseline"]) + (" (oracle prompt)" if is_oracle(best.get("note")) else "")
     fair = " without prompts from the truth" if _left_out(view, best) else ""
     sentence = f"The strongest baseline{fair}, {name}, reached {text.with_interval(best)}."
@@ -160,6 +160,19 @@ def comparison(view: View) -> str | None:
     if found is None or found.get("value") is None or found.get("low") is None:
         return sentence
     return f"{sentence} {_verdict(found)}"
+
+
+def _of_the_run_itself(view: View, row: Row) -> str | None:
+    """Of a test on another data set: what the same model reached on the test cases of its own."""
+    own = view.part("tested")
+    if not own:
+        return None
+    rows = own.get("metrics") or []
+    same = next((r for r in rows if (r["metric"], r.get("target")) == (row["metric"], row.get("target"))), None)
+    reached = (
+        f" On its own test cases ({own.get('card')}) it reached {text.with_interval(EMPTY | same)}." if same else ""
+    )
+    return f"Weights, windows and thresholds are those of the finished run, unchanged.{reached}"
 
 
 def best_baseline(view: View) -> Row | None:

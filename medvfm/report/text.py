@@ -147,6 +147,12 @@ def variant(group: str) -> str:
     return VARIANTS[name].format(number) if name in VARIANTS else group.replace("=", " ").replace("_", " ")
 
 
+def split(name: Any) -> str:
+    """`external:lakeside_mri` as "External, lakeside mri"."""
+    kind, colon, card = str(name).partition(":")
+    return f"{title(kind)}, {card.replace('_', ' ')}" if colon else str(name)
+
+
 def number(value: float | None, digits: int | None = None) -> str:
     """Two digits, three below 0.1, more where a small number would vanish; a true minus sign; an en dash for none."""
     if value is None:

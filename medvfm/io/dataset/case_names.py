@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -60,24 +60,47 @@ def impersonal(reason: str, case_id: str) -> str:
     return re.sub(r"(… )+…", "…", " ".join(kept)) or "no reason was recorded"
 
 
-def write(out: Path, owners: Mapping[str, str], named: Mapping[str, str], hashed: Mapping[str, str]) -> None:
-    """private/cases.csv of a run, readable by its user alone: name, case_id, patient, patient_id.
+@dataclass(frozen=True)
+class Use:
+    """What became of a case in a run: its split (`folds` where it was in several), and `leakage.fingerprint` of its
+    prepared pixels, empty where there are none."""
+
+    split: str
+    pixels: str
+
+
+def write(
+    out: Path,
+    owners: Mapping[str, str],
+    named: Mapping[str, str],
+    hashed: Mapping[str, str],
+    uses: Mapping[str, Use] | None = None,
+) -> None:
+    """private/cases.csv of a run, readable by its user alone: name, case_id, patient, patient_id; split and pixels.
 
     owners  case_id to its patient (or to itself, where patients are unknown)
     named   case_id to its name in tables
     hashed  patient to its hash
+    uses    case_id to what became of it, for `medvfm test`; None where nothing was trained
     """
     folder = out / PRIVATE
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     rows = [(named[case_id], case_id, hashed[owner], owner) for case_id, owner in owners.items()]
-    run_directory.write_table(out / CASES, pd.DataFrame(rows, columns=["name", "case_id", "patient", "patient_id"]))
+    table = pd.DataFrame(rows, columns=["name", "case_id", "patient", "patient_id"])
+    if uses is not None:
+        table["split"] = [uses[case_id].split if case_id in uses else "" for case_id in owners]
+        table["pixels"] = [uses[case_id].pixels if case_id in uses else "" for case_id in owners]
+    run_directory.write_table(out / CASES, table)
     (out / CASES).chmod(0o600)
 
 
 def read(out: Path) -> dict[str, str]:
     """Name in a run's tables to the case_id behind it; empty for a run that came without its private folder."""
+    table = read_table(out)
+    return {} if table is None else dict(zip(table["name"], table["case_id"], strict=True))
+
+
+def read_table(out: Path) -> pd.DataFrame | None:
+    """private/cases.csv as `write` left it, all text; None where it is not there."""
     path = out / CASES
-    if not path.is_file():
-        return {}
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return dict(zip(table["name"], table["case_id"], strict=True))
+    return pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else None

@@ -8,6 +8,7 @@ from medvfm.report import markup, text
 from medvfm.report.run_view import Row, View, is_variant
 
 TITLE = "All numbers"
+SCALED_ANEW = "recalibrated=anew"
 
 
 def build(view: View) -> Markup | None:
@@ -31,7 +32,7 @@ def build(view: View) -> Markup | None:
 
 
 def _heading(view: View, row: Row) -> str:
-    split = {"test": "Test", "val": "Validation", "train": "Training"}.get(row["split"], row["split"])
+    split = {"test": "Test", "val": "Validation", "train": "Training"}.get(row["split"], text.split(row["split"]))
     of_group = f", {row['group'].replace('=', ' ').replace('_', ' ')}" if row.get("group") else ""
     if row.get("baseline") and row["metric"].endswith(text.DIFFERENCE):
         return f"{split}: model minus {view.baseline(row['baseline'])}{of_group}"
@@ -39,6 +40,8 @@ def _heading(view: View, row: Row) -> str:
         return f"{split}: {view.baseline(row['baseline'])}{of_group}"
     if is_variant(row):
         return f"{split}: other prompts from the truth"
+    if str(row.get("group")) == SCALED_ANEW:
+        return f"{split}: probabilities scaled anew"
     if row.get("group"):
         return f"{split}: {row['group'].replace('=', ' ').replace('_', ' ')}"
     return f"{split}: the model"
