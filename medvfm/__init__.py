@@ -27,6 +27,7 @@ _PUBLIC = {
     "search": "pipeline.searching",
     "evaluate": "pipeline",
     "compare": "pipeline.comparing",
+    "reconcile": "pipeline.reconciling",
     "test": "pipeline.external",
     "load_adapter": "pipeline",
 }

@@ -74,3 +74,28 @@ def test(
     from medvfm.cli import summary
 
     summary.show(out)
+
+
+def reconcile(
+    table: Annotated[
+        Path, typer.Argument(help="case_id, truth, answer (and question_type, question, ...), or case_id, truth, score")
+    ],
+    published: Annotated[str, typer.Option(help="the number as it is printed: 0.84, or 84.0%")],
+    metric: Annotated[str, typer.Option(help="its name, as in `medvfm list metrics`")],
+    out: Annotated[Path | None, typer.Option(help="file for the whole table, .csv or .parquet")] = None,
+) -> None:
+    """Which protocol gives a published number: medvfm reconcile t.csv --published 0.84 --metric closed_accuracy
+
+    Every named protocol, split and denominator is counted; a number reproduces the printed one if it rounds to it.
+    """
+    from medvfm.io.run_directory import write_table
+    from medvfm.pipeline import reconciling
+
+    found = reconciling.reconcile(table, published, metric)
+    if out is not None:
+        write_table(out, found)
+    for row in found.to_dict("records"):
+        mark = "  =" if row["reproduces"] else "   "
+        where = f"{row['protocol']}: {row['denominator']}, {row['split']}"
+        print(f"{mark} {row['value']:.4f}  {row['cases']:>6}  {where}")
+    print(found.attrs["said"])
