@@ -28,6 +28,7 @@ _PUBLIC = {
     "evaluate": "pipeline",
     "compare": "pipeline.comparing",
     "reconcile": "pipeline.reconciling",
+    "power": "pipeline.study",
     "test": "pipeline.external",
     "load_adapter": "pipeline",
 }

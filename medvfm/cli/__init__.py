@@ -232,6 +232,7 @@ def evaluate(
 app.command()(evaluation.test)
 app.command()(evaluation.compare)
 app.command()(evaluation.reconcile)
+app.command()(evaluation.power)
 
 
 @app.command()

@@ -99,3 +99,55 @@ def reconcile(
         where = f"{row['protocol']}: {row['denominator']}, {row['split']}"
         print(f"{mark} {row['value']:.4f}  {row['cases']:>6}  {where}")
     print(found.attrs["said"])
+
+
+def power(
+    metric: Annotated[str, typer.Argument(help="auroc, dice, sensitivity, specificity or accuracy")],
+    value: Annotated[float, typer.Option(help="that is expected")],
+    width: Annotated[float | None, typer.Option(help="of its interval, from end to end, at most")] = None,
+    against: Annotated[float | None, typer.Option(help="a fixed value that it is tested against")] = None,
+    other: Annotated[float | None, typer.Option(help="what another model reaches on the same patients")] = None,
+    margin: Annotated[float | None, typer.Option(help="not worse by this or more is to be shown")] = None,
+    patients: Annotated[int | None, typer.Option(help="what so many give, in place of how many are needed")] = None,
+    wanted: Annotated[float, typer.Option("--power", help="that the test is to have")] = 0.8,
+    level: Annotated[float, typer.Option(help="of the interval that decides")] = 0.95,
+    prevalence: Annotated[
+        float | None, typer.Option(help="share of patients with the finding: auroc, sensitivity, specificity")
+    ] = None,
+    sd: Annotated[float | None, typer.Option(help="standard deviation of the Dice of cases")] = None,
+    correlation: Annotated[
+        float, typer.Option(help="with --other: of the two AUROC or Dice, or of being right (sensitivity)")
+    ] = 0.5,
+    cases: Annotated[float, typer.Option(help="of each patient, such as images")] = 1,
+    icc: Annotated[float, typer.Option(help="how alike cases of a patient are: 0 strangers, 1 all the same")] = 0.5,
+) -> None:
+    """Patients for the next study: medvfm power auroc --value 0.85 --prevalence 0.2 --width 0.1
+
+    auroc, dice, sensitivity, specificity and accuracy: for an interval of some width (--width), a test against a fixed
+    value (--against) or against another model on the same patients (--other), or to show that it is not worse by a
+    margin (--margin). Several cases of a patient count as fewer (--cases, --icc).
+
+    medvfm power dice --value 0.85 --sd 0.12 --other 0.83 --correlation 0.7
+
+    medvfm power sensitivity --value 0.9 --prevalence 0.1 --other 0.9 --margin 0.05
+    """
+    from medvfm.pipeline import study
+
+    found = study.power(
+        metric,
+        value=value,
+        width=width,
+        against=against,
+        other=other,
+        margin=margin,
+        patients=patients,
+        wanted=wanted,
+        level=level,
+        prevalence=prevalence,
+        sd=sd,
+        correlation=correlation,
+        cases=cases,
+        icc=icc,
+    )
+    for line in found.said:
+        print(line)
