@@ -20,6 +20,9 @@ def compare(
         str, typer.Option(help="names, separated by commas, the first decides places; default: all that runs share")
     ] = "",
     adjust: Annotated[str, typer.Option(help="of p-values for several tests: holm or benjamini_hochberg")] = "holm",
+    test: Annotated[
+        str, typer.Option(help="auto; permutation for AUROC; wilcoxon for means of values of cases, such as Dice")
+    ] = "auto",
     margin: Annotated[
         str | None, typer.Option(help="differences that do not matter: 0.05 of the first metric, or dice=0.02,hd95=1")
     ] = None,
@@ -43,6 +46,7 @@ def compare(
         out,
         metrics=listed(metrics) or None,
         adjust=adjust.replace("-", "_"),
+        test=test,
         margin=margin,
         confidence=confidence,
         seed=seed,

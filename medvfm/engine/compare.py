@@ -16,7 +16,7 @@ from medvfm.core.plurals import plural, some
 from medvfm.core.protocols import Points, Predictions, Record
 from medvfm.engine.evaluate import Judging
 from medvfm.statistics import multiplicity
-from medvfm.statistics.difference import PairedTest, paired_test, same
+from medvfm.statistics.difference import Kind, PairedTest, paired_test, same
 from medvfm.statistics.estimand import Estimand
 from medvfm.statistics.interval import Drawing
 
@@ -123,9 +123,11 @@ def _parted_otherwise(ours: Array, theirs: Array) -> Array:
 
 @dataclass(frozen=True)
 class Asked:
-    """How p-values are adjusted, and metric to the margin within which runs count as good as each other."""
+    """How p-values are adjusted, which kind of test is taken where there is a choice, and metric to the margin within
+    which runs count as good as each other."""
 
     adjust: Adjust = "holm"
+    test: Kind = "auto"
     margins: Mapping[str, float] | None = None
 
 
@@ -150,7 +152,7 @@ def compared(judging: Judging, entries: Sequence[Entry], asked: Asked) -> Compar
         for mine, theirs in zip(estimands[one.name], estimands[other.name], strict=True):
             apart = mine.minus(theirs) if mine.minus is not None else None
             if apart is not None:
-                pairs.append((one, other, apart, _tested(apart, judging)))
+                pairs.append((one, other, apart, _tested(apart, judging, asked.test)))
     if not pairs:
         raise RunError(f"numbers of {judging.task.name} have no paired differences")
     adjusted = ADJUST[asked.adjust](np.array([np.nan if t.p is None else t.p for *_, t in pairs]))
@@ -164,12 +166,13 @@ def compared(judging: Judging, entries: Sequence[Entry], asked: Asked) -> Compar
     return Comparison(rows, board, primary, _of_cases(pairs))
 
 
-def _tested(apart: Estimand, judging: Judging) -> PairedTest:
+def _tested(apart: Estimand, judging: Judging, kind: Kind) -> PairedTest:
     if apart.value is None:
         return PairedTest(None, "", apart.reason)
     if apart.spread is None:
         return PairedTest(None, "", apart.bare or "the difference has no test")
-    return paired_test(apart.spread, Drawing(judging.confidence.level, judging.confidence.resamples, judging.seed))
+    drawing = Drawing(judging.confidence.level, judging.confidence.resamples, judging.seed)
+    return paired_test(apart.spread, drawing, kind)
 
 
 def _difference(

@@ -23,6 +23,7 @@ from medvfm.io import run_directory
 from medvfm.io.dataset import case_names
 from medvfm.io.run_directory import Run
 from medvfm.report import page, paper_tables
+from medvfm.statistics import difference
 
 KINDS = ("run", "evaluation")
 
@@ -33,6 +34,7 @@ def compare(
     *,
     metrics: Sequence[str] | None = None,
     adjust: str = "holm",
+    test: str = "auto",
     margin: float | str | Mapping[str, float] | None = None,
     confidence: Confidence | None = None,
     seed: int = 0,
@@ -41,6 +43,7 @@ def compare(
 
     metrics  as a recipe names them; default: those that all runs have. The first decides the places of the leaderboard
     adjust   of p-values for the number of tests: holm, or benjamini_hochberg
+    test     auto; permutation exchanges the ranks of two AUROC; wilcoxon ranks the differences of means of cases
     margin   within which runs count as good as each other, in units of the first metric, or metric to margin
     out      folder for run.json, report.html, table.tex and table.md
 
@@ -51,6 +54,8 @@ def compare(
         raise RunError("one run alone has nothing to be compared with", remedy="name two or more")
     if adjust not in comparing.ADJUST:
         raise RunError(f"no adjustment {adjust!r}; {nearest(adjust, comparing.ADJUST)}", where="--adjust")
+    if test not in difference.KINDS:
+        raise RunError(f"no test {test!r}; {nearest(test, difference.KINDS)}", where="--test")
     directories = [run.directory if isinstance(run, Run) else Path(run) for run in runs]
     found = [_record(directory) for directory in directories]
     task = _task(found, directories)
@@ -62,7 +67,7 @@ def compare(
         ]
     )
     chosen = confidence or Confidence()
-    asked = comparing.Asked(adjust, _margins(margin, specs))  # type: ignore[arg-type]
+    asked = comparing.Asked(adjust, test, _margins(margin, specs))  # type: ignore[arg-type]
     result = comparing.compared(Judging(task, specs, chosen, seed), entries, asked)
     record = _written(task, entries, found, result, adjust)
     if out is not None:

@@ -3,21 +3,25 @@
 AUROC have DeLong's test (Obuchowski's variance where patients have several cases). Means and shares of cases have a
 permutation test: without a difference the two models' answers to a patient might as well be exchanged, which turns the
 sign of what he adds (Fisher 1935); of right and wrong with one case a patient that is McNemar's exact test. Anything
-else is tested by its interval: p is 1 less the highest level at which the interval leaves 0 out.
+else is tested by its interval: p is 1 less the highest level at which the interval leaves 0 out. Asked for by name,
+`permutation` exchanges the two models' ranks for AUROC, and `wilcoxon` ranks the differences of means by patient.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from scipy.stats import binomtest
 
 from medvfm.statistics.delong import NO_TEST, SeparationDifference
+from medvfm.statistics.exchange import exchange_p
 from medvfm.statistics.interval import Drawing
 from medvfm.statistics.means import Means
 from medvfm.statistics.paired import sign_flip_p
 from medvfm.statistics.shares import Share, Shares
+from medvfm.statistics.signed_ranks import hodges_lehmann, wilcoxon_p
 from medvfm.statistics.spread import Mixture, Spread
 
 LEAST_P = 1e-6  # of tests by an interval: what lies beyond is told by no number of patients
@@ -29,7 +33,7 @@ NOTHING = 1e-12
 class PairedTest:
     """Two-sided p-value of no difference, None where there is no test and `note` says why.
 
-    test: delong, obuchowski, mcnemar, sign_flip, interval; empty where there is none.
+    test: delong, obuchowski, exchange, mcnemar, sign_flip, wilcoxon, interval; empty where there is none.
     """
 
     p: float | None
@@ -37,10 +41,19 @@ class PairedTest:
     note: str | None = None
 
 
-def paired_test(apart: Spread, drawing: Drawing) -> PairedTest:
-    """The test of a difference by its spread, as `Spread.minus` gives it."""
+Kind = Literal["auto", "permutation", "wilcoxon"]
+KINDS: tuple[Kind, ...] = ("auto", "permutation", "wilcoxon")
+
+
+def paired_test(apart: Spread, drawing: Drawing, kind: Kind = "auto") -> PairedTest:
+    """The test of a difference by its spread, as `Spread.minus` gives it; one of another `kind` where there is one."""
     if same(apart):
         return PairedTest(1.0, "", "no case tells the two apart")
+    if isinstance(apart, SeparationDifference) and kind == "permutation":
+        exchanged = exchange_p(apart.ours, apart.theirs, permutations=drawing.resamples, seed=drawing.seed)
+        return PairedTest(exchanged, "exchange")
+    if isinstance(apart, Means) and kind == "wilcoxon":
+        return _of_ranks(apart, drawing.level)
     if isinstance(apart, SeparationDifference):
         p = apart.p_value
         return PairedTest(p, apart.test) if p is not None else PairedTest(None, "", NO_TEST)
@@ -88,6 +101,18 @@ def _of_signs(added: np.ndarray, seed: int, *, counts: bool) -> PairedTest:
         p = float(binomtest(int((moved > 0).sum()), len(moved), 0.5).pvalue)
         return PairedTest(p, "mcnemar" if counts else "sign_flip")
     return PairedTest(sign_flip_p(added, np.arange(len(added)), seed=seed), "sign_flip")
+
+
+def _of_ranks(apart: Means, level: float) -> PairedTest:
+    """Each patient by the mean of his differences; the note has the shift of Hodges and Lehmann."""
+    sums = apart.patients.sums(np.nan_to_num(apart.values))
+    counts = apart.patients.sums(~np.isnan(apart.values))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = (sums / counts) @ apart.weights
+    each = each[~np.isnan(each)]
+    shift, interval = hodges_lehmann(each, level)
+    bounds = "" if interval.low is None else f" ({100 * level:g}% CI {interval.low:.4g} to {interval.high:.4g})"
+    return PairedTest(wilcoxon_p(each), "wilcoxon", f"shift of Hodges and Lehmann {shift:.4g}{bounds}")
 
 
 def _of_interval(apart: Spread, drawing: Drawing) -> PairedTest:

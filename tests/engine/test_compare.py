@@ -152,3 +152,16 @@ def test_values_of_cases_are_drawn_case_by_case(tmp_path):
     assert "Differences case by case" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     kept = json.loads((tmp_path / "whole" / "run.json").read_text())
     assert kept["kind"] == "evaluation"
+
+
+def test_other_tests_by_name(studies):
+    folder, _, _ = studies
+    rows = medvfm.compare([folder / "good", folder / "poor"], test="permutation", confidence=FEW)
+    assert difference(rows, "auroc", "good", "poor")["test"] == "exchange"
+    assert difference(rows, "auroc", "good", "poor")["p"] == pytest.approx(1 / 201)
+    rows = medvfm.compare([folder / "good", folder / "poor"], test="wilcoxon", confidence=FEW)
+    brier = difference(rows, "brier", "good", "poor")
+    assert brier["test"] == "wilcoxon"
+    assert "Hodges and Lehmann" in brier["test_note"]
+    with pytest.raises(RunError, match="did you mean 'wilcoxon'"):
+        medvfm.compare([folder / "good", folder / "poor"], test="wilcox")

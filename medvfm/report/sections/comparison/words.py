@@ -12,6 +12,8 @@ ADJUSTED = {"holm": "Holm", "benjamini_hochberg": "Benjamini and Hochberg"}
 TESTS = {
     "delong": "DeLong's test",
     "obuchowski": "DeLong's test with Obuchowski's variance for several cases a patient",
+    "exchange": "a permutation test that exchanges the two runs' ranks patient by patient",
+    "wilcoxon": "Wilcoxon's signed rank test of patients",
     "mcnemar": "McNemar's exact test",
     "sign_flip": "a permutation test that exchanges the two runs patient by patient",
     "interval": "the highest level at which the interval leaves 0 out",
