@@ -29,13 +29,32 @@ def again(directory) -> dict:
         for e in task.estimands(values, specs, points[name]):
             found[e.metric.name, e.target, split, group, name] = e.value
 
+    def groups(values, column):
+        """Each value, less the rest where both have an interval of their own, and the largest less the smallest."""
+        held = {v: values.groups[column] == v for v in sorted(set(values.groups[column]))}
+        every = {v: task.estimands(values.subset(mask), specs, points[None]) for v, mask in held.items()}
+        for v, mask in held.items():
+            add(values.subset(mask), None, "test", f"{column}={v or 'missing'}")
+            if mask.all():
+                continue
+            outside = task.estimands(values.subset(~mask), specs, points[None])
+            for mine, rest in zip(every[v], outside, strict=True):
+                if None not in (mine.value, rest.value, mine.spread, rest.spread):
+                    key = (f"{mine.metric.name}_against_rest", mine.target, "test", f"{column}={v or 'missing'}", None)
+                    found[key] = mine.value - rest.value
+        for same in zip(*every.values(), strict=True) if len(held) > 1 else ():
+            known = [e.value for e in same if e.value is not None]
+            if len(known) > 1:
+                found[f"{same[0].metric.name}_gap", same[0].target, "test", f"gap={column}", None] = max(known) - min(
+                    known
+                )
+
     for (split, name), values in tables.items():
         if name is None or split == "test":
             add(values, name, split)
         if name is None and split == "test":
             for column in recipe["evaluate"]["subgroups"]:
-                for value in sorted(set(values.groups[column])):
-                    add(values.subset(values.groups[column] == value), name, split, f"{column}={value or 'unknown'}")
+                groups(values, column)
     ours = task.estimands(tables["test", None], specs, points[None])
     for split, name in tables:
         if split == "test" and name is not None:

@@ -215,7 +215,10 @@ class FewShot(Section):
 class Evaluate(Section):
     metrics: Names | None = None
     confidence: Confidence = Confidence()
-    subgroups: Names = ()
+    subgroups: Names = Field(
+        (), description="columns; `sex*site` for their intersections; numbers become bands, an empty cell is missing"
+    )
+    smallest_intersection: int = Field(20, ge=1, description="patients of an intersection that is shown")
     few_shot: FewShot | None = Field(
         None, description="fit again on few training cases: rows `shots=1`, ...; null: only on all of them"
     )

@@ -27,6 +27,8 @@ class ResultRow:
     better: str
     note: str | None = None
     task: str | None = None  # in a run of several tasks
+    p: float | None = None  # of a row that holds a tested difference, and adjusted for the tests beside it
+    p_adjusted: float | None = None
 
 
 def as_records(rows: Sequence[ResultRow]) -> list[dict]:
@@ -35,4 +37,5 @@ def as_records(rows: Sequence[ResultRow]) -> list[dict]:
     key = lambda row: (order.get(row.split, 1), row.baseline is not None, row.group is not None)  # noqa: E731
     several = any(row.task for row in rows)
     found = [asdict(row) for row in sorted(rows, key=key)]
-    return found if several else [{k: v for k, v in row.items() if k != "task"} for row in found]
+    left = {"p", "p_adjusted"} | (set() if several else {"task"})
+    return [{k: v for k, v in row.items() if k not in left or (k != "task" and v is not None)} for row in found]

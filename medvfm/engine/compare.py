@@ -162,7 +162,8 @@ def compared(judging: Judging, entries: Sequence[Entry], asked: Asked) -> Compar
     ]
     primary = _primary(values, judging.task.classes)
     board = _leaderboard([e.name for e in entries], values, differences, primary)
-    rows = [{k: v for k, v in row.items() if k != "task"} for row in (*differences, *values)]
+    rows = [{k: v for k, v in row.items() if k != "task"} for row in differences]
+    rows += [{k: v for k, v in row.items() if k not in ("task", "p", "p_adjusted")} for row in values]
     return Comparison(rows, board, primary, _of_cases(pairs))
 
 

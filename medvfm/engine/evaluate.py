@@ -54,18 +54,6 @@ class Judging:
         """Rows of estimands over the units of `predictions`."""
         return [self._row(e, predictions, split, group, baseline, note) for e in estimands]
 
-    def subgroups(
-        self, predictions: Predictions, points: Points, columns: Sequence[str], *, note: str | None = None
-    ) -> list[ResultRow]:
-        """The same rows for every value of every column; `sex=F`."""
-        rows = []
-        for column in columns:
-            values = np.array([str(v) for v in predictions.groups[column]])
-            for value in sorted(set(values)):
-                part = predictions.subset(values == value)
-                rows += self.rows(part, points, group=f"{column}={value or 'unknown'}", note=note)
-        return rows
-
     def views(self, predictions: Predictions) -> dict[str | None, Predictions]:
         """Group to what is judged there: the predictions themselves under None, then the task's further views."""
         found: dict[str | None, Predictions] = {None: predictions}

@@ -20,7 +20,7 @@ from medvfm.core.errors import DataError
 from medvfm.core.plurals import plural, some
 from medvfm.core.protocols import Adapter, Answer, Points, Predictions, Record
 from medvfm.core.result_row import ResultRow, as_records
-from medvfm.engine import cohort, fitting, learners
+from medvfm.engine import cohort, fitting, learners, subgroups
 from medvfm.engine import record as records
 from medvfm.engine.case_store import CaseStore, StoredCases
 from medvfm.engine.context import RunContext
@@ -92,7 +92,7 @@ def judged(
     openings = test_openings.open_test_set(plan.card.name, plan.task.name, plan.task.classes)
     split = f"external:{plan.card.name}"
     wanted = plan.recipe.evaluate
-    columns = [c for c in wanted.subgroups if c in found.groups]
+    columns = [c for c in subgroups.columns_of(wanted.subgroups) if c in found.groups]
     judging = Judging(plan.task, plan.specs, wanted.confidence, plan.recipe.seed)
     with context.console.working("metrics and their intervals"):
         made = [
@@ -100,8 +100,9 @@ def judged(
             for group, seen in judging.views(found).items()
             for row in judging.rows(seen, points, split=split, group=group, note=adapter.oracle)
         ]
-        groups = judging.subgroups(found, points, columns, note=adapter.oracle)
-        made += [replace(row, split=split) for row in groups]
+        asked = [c for c in wanted.subgroups if set(subgroups.columns_of([c])) <= set(columns)]
+        smallest = wanted.smallest_intersection
+        made += subgroups.rows(judging, found, points, asked, smallest=smallest, split=split, note=adapter.oracle)
         anew, said = scaled_anew(judging, found, split)
     tables = ResultTables({c.case_id: c.owner for c in cases}, columns, safe_ids=plan.safe_ids)
     tables.add(Collected(found, None, points), None, called=split)

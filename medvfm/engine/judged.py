@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from medvfm.core.protocols import Record
 from medvfm.core.result_row import ResultRow
-from medvfm.engine import baselines, few_shot, variants
+from medvfm.engine import baselines, few_shot, subgroups, variants
 from medvfm.engine import record as records
 from medvfm.engine.context import RunContext
 from medvfm.engine.evaluate import Judging
@@ -46,7 +46,14 @@ def judged(
             for row in judging.rows(seen, found.points, group=group, note=oracle)
         ]
         main = list(rows)
-        rows += judging.subgroups(found.test, found.points, recipe.evaluate.subgroups, note=oracle)
+        rows += subgroups.rows(
+            judging,
+            found.test,
+            found.points,
+            recipe.evaluate.subgroups,
+            smallest=recipe.evaluate.smallest_intersection,
+            note=oracle,
+        )
         if found.val is not None:
             rows += judging.rows(found.val, replace(found.points, in_sample=True), split="val", note=oracle)
     rows += variants.rows(plan, judging, fitted, found.points, context)

@@ -21,6 +21,7 @@ from medvfm.engine import (
     further_tasks,
     judged,
     saved_model,
+    subgroups,
     training_inputs,
 )
 from medvfm.engine import record as records
@@ -109,7 +110,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     oracle = learner.adapter.oracle
     tables = ResultTables(
         {c.case_id: c.owner for c in cases},
-        recipe.evaluate.subgroups,
+        subgroups.columns_of(recipe.evaluate.subgroups),
         safe_ids=plan.safe_ids,
         uses=cohort.uses(learner, folds, context),
     )

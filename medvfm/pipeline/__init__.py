@@ -20,7 +20,7 @@ from medvfm.core.plurals import plural
 from medvfm.core.protocols import Adapter, Outside, Record
 from medvfm.core.recipe import Confidence, Prepare, Recipe
 from medvfm.core.result_row import as_records
-from medvfm.engine import case_reading, checkpoint, dataset_check, dataset_page
+from medvfm.engine import case_reading, checkpoint, dataset_check, dataset_page, subgroups
 from medvfm.engine import record as records
 from medvfm.engine import run as engine_run
 from medvfm.engine.evaluate import Judging
@@ -167,11 +167,14 @@ def evaluate(
     for key in ("labels", "predicted_labels"):
         if isinstance(options.get(key), str | Path):
             options[key] = _label_names(str(options[key]))
+    asked = list(options.get("subgroups", ()))
+    if asked:
+        options["subgroups"] = tuple(subgroups.columns_of(asked))
     outside: Outside = module.read(truth, predictions, metrics, options)
     found, val = outside.predictions, outside.val
     judging = Judging(outside.task, outside.specs, confidence or Confidence(), seed)
     rows = [r for group, seen in judging.views(found).items() for r in judging.rows(seen, outside.points, group=group)]
-    rows += judging.subgroups(found, outside.points, outside.subgroups)
+    rows += subgroups.rows(judging, found, outside.points, asked)
     rows += judging.rows(val, outside.points, split="val") if val is not None else []
     patients = len(set(found.patients.tolist()))
     record: Record = records.evaluation(f"Evaluation of {Path(named(predictions, 'predictions')).name}", outside.task)

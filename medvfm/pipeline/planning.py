@@ -13,6 +13,7 @@ from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.metric_spec import MetricSpec, parse
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Reuse, Task
 from medvfm.core.recipe import AdapterSettings, Baseline, Data, Recipe, Section, Stage, TaskSettings, Train
+from medvfm.engine import subgroups
 from medvfm.engine.plan import LOSS, ModelPlan, Plan, StagePlan, TaskPlan
 from medvfm.io.console import Console
 from medvfm.io.dataset import cases as tables
@@ -412,7 +413,9 @@ def _known_columns(recipe: Recipe, card: DataCard) -> None:
     """Subgroups and attributes must be columns that the card offers."""
     known = card.group_columns()
     named: list[tuple[Keys, str]] = [
-        (("evaluate", "subgroups", i), column) for i, column in enumerate(recipe.evaluate.subgroups)
+        (("evaluate", "subgroups", i), column)
+        for i, several in enumerate(recipe.evaluate.subgroups)
+        for column in subgroups.columns_of([several])
     ]
     for n, baseline in enumerate(recipe.baselines):
         named += [(("baselines", n, "columns", i), column) for i, column in enumerate(baseline.columns)]

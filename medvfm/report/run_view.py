@@ -26,6 +26,7 @@ OTHERWISE = {
     "wording",
     "paraphrased",
     "recalibrated",
+    "gap",
 }  # groups of the same cases, answered after other training or words
 Row = Mapping[str, Any]
 EMPTY: dict[str, Any] = dict.fromkeys(

@@ -10,6 +10,7 @@ from typing import Any
 from medvfm.core.plurals import in_number
 
 DIFFERENCE = "_difference"
+REST, GAP = "_against_rest", "_gap"  # of rows of groups
 MOST_DECIMALS = 6
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 METRICS = {
@@ -111,6 +112,10 @@ def quantity(name: str) -> str:
     """As `metric`, without the unit: for sentences, where it stands behind the number."""
     if name.endswith(DIFFERENCE):
         return f"difference in {quantity(name.removesuffix(DIFFERENCE))}"
+    if name.endswith(REST):
+        return f"{quantity(name.removesuffix(REST))}, group minus the rest"
+    if name.endswith(GAP):
+        return f"gap in {quantity(name.removesuffix(GAP))}"
     base, at, rest = name.partition("@")
     if not at:
         return METRICS.get(name, name.replace("_", " "))

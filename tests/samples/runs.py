@@ -17,6 +17,7 @@ from medvfm.core.metric_spec import parse
 from medvfm.core.recipe import Confidence
 from medvfm.core.result_row import as_records
 from medvfm.engine import record as records
+from medvfm.engine import subgroups
 from medvfm.engine.evaluate import Judging
 from medvfm.tasks.classification.scores import ScoreTable, joined
 from medvfm.tasks.classification.task import ClassificationTask
@@ -105,7 +106,7 @@ def write(
     specs = [parse(name, question.metrics) for name in metrics]
     judging = Judging(question, specs, Confidence(resamples=200), seed)
     points = question.operating_points(val, specs, recalibrate=False)
-    rows = judging.rows(test, points) + judging.subgroups(test, points, ["sex", "scanner"])
+    rows = judging.rows(test, points) + subgroups.rows(judging, test, points, ["sex", "scanner"])
     rows += judging.rows(val, points, split="val")
     hashed = {p: f"h{p}" for p in {*test.patients, *val.patients}}
     frames = [test.as_frame("test", hashed, None), val.as_frame("val", hashed, None)]

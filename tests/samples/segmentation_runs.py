@@ -15,6 +15,7 @@ from medvfm.core.metric_spec import parse
 from medvfm.core.protocols import Points
 from medvfm.core.recipe import Confidence
 from medvfm.core.result_row import as_records
+from medvfm.engine import subgroups
 from medvfm.engine.evaluate import Judging
 from medvfm.tasks.per_case import PerCaseValues
 from medvfm.tasks.segmentation.task import SegmentationTask
@@ -105,7 +106,7 @@ def write(
     specs = [parse(name, question.metrics) for name in metrics]
     judging = Judging(question, specs, Confidence(resamples=100), seed)
     test, val = cases(rng, targets, n, quality, **draw), cases(rng, targets, 12, quality, first=n, **draw)
-    rows = judging.rows(test, points, note=oracle) + judging.subgroups(test, points, ["sex"], note=oracle)
+    rows = judging.rows(test, points, note=oracle) + subgroups.rows(judging, test, points, ["sex"], note=oracle)
     rows += judging.rows(val, points, split="val", note=oracle)
     if variants:
         for group, worse in VARIANTS.items():

@@ -18,11 +18,13 @@ def build(view: View) -> Markup | None:
     found = view.subgroups(metric=row["metric"], target=row.get("target"))
     if not any(r.get("value") is not None for r in found):
         return None  # a table of reasons why there is no number tells nothing of any subgroup
+    rest = {r["group"]: r for r in view.subgroups(metric=row["metric"] + text.REST, target=row.get("target"))}
+    gaps = [r for r in view.rows(metric=row["metric"] + text.GAP, target=row.get("target"), group=...) if r.get("note")]
     lines = [forest.Line("All", row, _size(view, row), "diamond")]
     for column in dict.fromkeys(r["group"].partition("=")[0] for r in found):
-        lines.append(forest.Line(text.title(column.replace("_", " "))))
+        lines.append(forest.Line(text.title(_column(column))))
         lines += [
-            forest.Line(r["group"].partition("=")[2], r, _size(view, r))
+            forest.Line(r["group"].partition("=")[2], r, _size(view, r), extra=_apart(rest.get(r["group"])))
             for r in found
             if r["group"].partition("=")[0] == column
         ]
@@ -33,8 +35,27 @@ def build(view: View) -> Markup | None:
         first="Subgroup",
         value=named,
         reference=row.get("value"),
+        extra="Group minus the rest" if rest else None,
     )
-    return markup.fragment("subgroups", table=table, small=any(r.get("note") for r in found))
+    return markup.fragment("subgroups", table=table, tested=bool(rest), gaps=[_gap(r) for r in gaps])
+
+
+def _column(name: str) -> str:
+    """`age_band*sex` as "age band and sex"."""
+    return text.listed([part.replace("_", " ") for part in name.split("*")])
+
+
+def _apart(row: Row | None) -> str:
+    """The difference to the rest, with the adjusted p-value of its test."""
+    if row is None or row.get("value") is None:
+        return ""
+    p = row.get("p_adjusted")
+    said = "" if p is None else f", adjusted {'p < 0.001' if p < 0.001 else f'p {p:.2g}'}"
+    return f"{text.value(row)} ({text.interval(row)}){said}" if text.interval(row) else text.value(row)
+
+
+def _gap(row: Row) -> str:
+    return f"{_column(row['group'].partition('=')[2])}: {text.value(row)} ({row['note'].partition(';')[0]})"
 
 
 def _size(view: View, row: Row) -> str:
