@@ -125,6 +125,8 @@ def parse(name: str, known: Mapping[str, Metric], where: str | None = None) -> M
         raise RecipeError(f"{parameter} is a whole number from 1 on, and {name!r} says {text}", where=where)
     if parameter in ("sensitivity", "specificity", "iou") and not 0 < value <= 1:
         raise RecipeError(f"{parameter} lies between 0 and 1, and {name!r} says {text}", where=where)
+    if parameter in ("prevalence", "threshold") and not 0 < value < 1:
+        raise RecipeError(f"the {parameter} lies between 0 and 1, and {name!r} says {text}", where=where)
     if parameter == "tolerance" and not 0 <= value < float("inf"):
         raise RecipeError(f"the tolerance is in mm, from 0 on, and {name!r} says {text}", where=where)
     return MetricSpec(name, found, value)

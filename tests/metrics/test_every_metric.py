@@ -28,6 +28,8 @@ ONE_CLASS = {
     **dict.fromkeys(["brier", "log_loss", "ece", "ece_equal_mass"], None),
     **dict.fromkeys(["multiclass_brier", "multiclass_log_loss", "top_label_ece"], None),
     **dict.fromkeys(["calibration_slope", "calibration_intercept"], "one class only"),
+    **dict.fromkeys(["ppv@prevalence", "npv@prevalence"], "no positives"),
+    "net_benefit@threshold": None,
 }
 
 

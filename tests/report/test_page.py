@@ -22,7 +22,8 @@ from tests.samples import runs
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{%x%}$\\frac</svg></style>\x00\x1b"
 WHOLE = {
-    "curves", "baselines", "operating", "calibration", "subgroups", "mistakes", "data", "model", "methods", "numbers",
+    "curves", "baselines", "operating", "calibration", "decision_curve", "subgroups", "mistakes", "data", "model",
+    "methods", "numbers",
     "record",
 }  # fmt: skip  # sections of a classification
 SHOWN = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{%x%}$\\frac</svg></style>"
@@ -166,7 +167,7 @@ def test_the_inside_of_a_part_may_be_missing_or_null(changed, key):
 @pytest.mark.parametrize(
     ("files", "gone"),
     [
-        (("predictions.parquet",), {"curves", "calibration", "operating"}),
+        (("predictions.parquet",), {"curves", "calibration", "decision_curve", "operating"}),
         (("previews/000.png", "previews/001.png"), {"mistakes"}),
     ],
 )
@@ -188,7 +189,7 @@ def test_baselines_lie_in_the_table_of_the_model_or_in_their_own(run, changed, t
     assert Elements(report.render(directory).read_text(encoding="utf-8")).sections == WHOLE
     one.assign(score=float("nan")).to_parquet(directory / "predictions.parquet", index=False)  # a task without scores
     page = Elements(report.render(directory).read_text(encoding="utf-8"))
-    assert page.sections == WHOLE - {"curves", "calibration", "operating"}
+    assert page.sections == WHOLE - {"curves", "calibration", "decision_curve", "operating"}
 
 
 def test_a_record_with_nothing_but_its_format_renders(changed):
@@ -263,7 +264,7 @@ def figures(text: str) -> list[str]:
 def test_figures_are_valid_named_and_share_no_id(run):
     text = report.render(run[0]).read_text(encoding="utf-8")
     found = [ElementTree.fromstring(svg) for svg in figures(text)]
-    assert len(found) == 4  # ROC, precision and recall, calibration, sweep
+    assert len(found) == 5  # ROC, precision and recall, calibration, decision curve, sweep
     assert all(svg.get("role") == "img" and svg.get("aria-label") for svg in found)
     ids = re.findall(r'\bid="([^"]*)"', text)
     assert len(ids) == len(set(ids))

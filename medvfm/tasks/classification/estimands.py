@@ -16,14 +16,14 @@ from medvfm.core.array import Array
 from medvfm.core.errors import Undefined
 from medvfm.core.metric_spec import Metric, MetricSpec
 from medvfm.core.protocols import Points
-from medvfm.metrics import calibration, decision, ranking
+from medvfm.metrics import calibration, clinical_use, decision, ranking
 from medvfm.statistics.estimand import Estimand, few_patients, jackknifed
 from medvfm.tasks.classification import spreads
-from medvfm.tasks.classification.operating_points import DECISION, RECALIBRATED
+from medvfm.tasks.classification.operating_points import DECISION, RECALIBRATED, has_own_threshold
 from medvfm.tasks.classification.scores import ScoreTable
 from medvfm.tasks.classification.spreads import Component
 
-METRICS: dict[str, Metric] = {**ranking.METRICS, **decision.METRICS, **calibration.METRICS}
+METRICS: dict[str, Metric] = {**ranking.METRICS, **decision.METRICS, **calibration.METRICS, **clinical_use.METRICS}
 MACRO = "macro"
 NO_PROBABILITIES = "scores are no probabilities; evaluate.recalibrate=platt fits them on validation data"
 IN_SAMPLE = "in-sample: {} on these very cases"
@@ -83,7 +83,7 @@ def _decided(scored: ScoreTable, column: int, spec: MetricSpec, points: Points) 
     """(n,) score >= threshold. Metrics at a given specificity or sensitivity have their own threshold, by name;
     `decision` serves all others."""
     target = scored.targets[column]
-    own = spec.name if spec.metric.parameter else DECISION
+    own = spec.name if has_own_threshold(spec) else DECISION
     threshold = points.thresholds.get((own, target))
     if threshold is None or np.isnan(threshold).any():
         return "no threshold could be fixed on validation data"
@@ -167,7 +167,7 @@ def _fixed(scored: ScoreTable, spec: MetricSpec, target: str | None, points: Poi
         points.thresholds.get((DECISION, target or scored.targets[0])) if takes in ("decision", "class") else None
     )
     decides = threshold is not None and (takes == "decision" or len(scored.targets) == 1)
-    if decides and not spec.metric.parameter and points.decided_at:
+    if decides and not has_own_threshold(spec) and points.decided_at:
         cut = f" ({threshold[0]:.4g})" if threshold is not None and len(threshold) == 1 else ""
         found.append(f"decided at {points.decided_at}{cut}")
     if points.in_sample and decides and points.fixed_on == "val":

@@ -38,7 +38,7 @@ def fix(
         return given(decide_at, ()) if isinstance(decide_at, float) else Points()
     if platt is not None:
         val = recalibrated(val, platt)
-    pointed = [s for s in specs if s.metric.takes == "decision" and s.metric.parameter]
+    pointed = [s for s in specs if has_own_threshold(s)]
     found: dict[tuple[str, str], Array] = {}
     for column, target in enumerate(val.targets):
         for point in [*pointed, None]:
@@ -48,6 +48,11 @@ def fix(
                 [_threshold(val, column, val.fold == fold, rule) for fold in np.unique(val.fold)]
             )
     return Points(found, platt, decided_at=_words(decide_at), left_as_they_are=left)
+
+
+def has_own_threshold(spec: MetricSpec) -> bool:
+    """The metric names a point of the curve, such as a specificity, whose threshold is fixed on validation data."""
+    return spec.metric.takes == "decision" and spec.metric.parameter in ("sensitivity", "specificity")
 
 
 def given(threshold: float | None, targets: Sequence[str], folds: int = 1) -> Points:
