@@ -122,14 +122,25 @@ def data_instruct(
     root: Annotated[str | None, typer.Option(help="folder of the data; default as for a recipe")] = None,
     layout: Annotated[str | None, typer.Option(help="which of the card's layouts")] = None,
     seed: Annotated[int, typer.Option(min=0, help="from which wordings are drawn")] = 0,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="a language model writes the questions: address of an OpenAI-compatible server; needs --model"
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="name of the model on the server")] = None,
 ) -> None:
     """Instruction data from captions, questions and labels: medvfm data instruct virtual_brain --out brains.json"""
     from medvfm.core import yaml_source
     from medvfm.core.errors import RecipeError
+    from medvfm.io.dataset.instruction_server import Server
     from medvfm.pipeline import instructing
 
+    if (server is None) != (model is None):
+        raise RecipeError("--server and --model go together", where="command line")
+    asked = None if server is None or model is None else Server(server, model)
     given = yaml_source.overridden(yaml_source.YamlSource({}, "command line", {}), options or [], RecipeError).data
-    kinds = instructing.write(card, out, root=root, layout=layout, options=given, seed=seed)
+    kinds = instructing.write(card, out, root=root, layout=layout, options=given, seed=seed, server=asked)
     told = ", ".join(f"{count} of kind {kind}" for kind, count in sorted(kinds.items()))
     print(f"{out}: {plural(sum(kinds.values()), 'sample')}, {told}")
 

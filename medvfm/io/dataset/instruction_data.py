@@ -47,7 +47,7 @@ def samples(card: DataCard, cases: Sequence[Case], root: Path, seed: int = 0) ->
     """
     by_image: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        by_image[_image(case, root)].append(case)
+        by_image[image_name(case, root)].append(case)
     named = case_names.names((case.case_id for case in cases), safe=card.ids == "safe")
     found = []
     for image, own in by_image.items():
@@ -61,7 +61,7 @@ def samples(card: DataCard, cases: Sequence[Case], root: Path, seed: int = 0) ->
                     "id": f"{named[own[0].case_id]}-{kind}",
                     "image": image,
                     "kind": kind,
-                    "conversations": _conversation(turns),
+                    "conversations": conversation_of(turns),
                     "source": source,
                 }
             )
@@ -112,7 +112,7 @@ def _reasons(labels: Mapping[str, float], text: str) -> str:
     return " ".join([*([f"The image shows this: {text} Therefore:"] if text else []), *said])
 
 
-def _conversation(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+def conversation_of(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """The image stands before the first question; a marker in a text would be a second one."""
     found = []
     for number, (question, answer) in enumerate(turns):
@@ -124,7 +124,8 @@ def _conversation(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     return found
 
 
-def _image(case: Case, root: Path) -> str:
+def image_name(case: Case, root: Path) -> str:
+    """The first file of a case, relative to the data's folder."""
     if not case.files:
         raise DataError(f"{case.case_id} has no image", remedy="take a layout with images")
     return Path(os.path.relpath(case.files[0], root)).as_posix()
