@@ -1,4 +1,5 @@
-"""Vision-language models (LLaVA, LLaVA-Med, any assembled of parts): questions about images answered in words.
+"""Vision-language models (LLaVA, LLaVA-Med, Qwen2-VL, MedGemma, any assembled of parts): questions on images,
+answered in words.
 
 A frozen vision encoder gives patches, a projector makes vectors of them, and a language model reads these between the
 words of a conversation. What is trained is the projector on captions (align), then projector and language model on
@@ -8,6 +9,7 @@ questions and answers (instruct).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from medvfm.adapters import dinov2
 from medvfm.adapters._llava.adapter import TalkingAdapter, TalkSettings
 from medvfm.adapters._llava.closed_probe import ClosedProbe
+from medvfm.adapters._llava.whole import WholeAdapter
 from medvfm.core.errors import RecipeError
 from medvfm.core.options import checked
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reuse, Task
@@ -23,9 +26,11 @@ from medvfm.models.encoders.base import Encoder
 from medvfm.models.encoders.load import load_encoder
 from medvfm.models.language.chat import ChatFormat
 from medvfm.models.language.connectors import Connector
-from medvfm.models.language.from_llava import load_llava
+from medvfm.models.language.from_image_text import load_image_text
+from medvfm.models.language.from_llava import is_llava, load_llava
 from medvfm.models.language.image_language import ImageLanguageModel
 from medvfm.models.language.load import load_language_model
+from medvfm.models.language.processor_chat import ProcessorChat
 
 _IMAGES = frozenset(
     {
@@ -107,6 +112,10 @@ class Options(BaseModel):
     checkpointing: bool = Field(False, description="less memory, a third more time: activations are computed twice")
     blind: bool = Field(False, description="trained and asked without images, as the baseline of that name is")
     batch_answers: int = Field(32, ge=1, description="questions that are answered at once")
+    pack: bool = Field(
+        False, description="questions on one image are trained in one row, which shows it once; none sees another"
+    )
+    group_lengths: bool = Field(False, description="conversations of like length share a batch: fewer padded tokens")
 
 
 def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, task: Task) -> None:
@@ -124,6 +133,10 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
         )
     if given.blind and "align" in methods:
         raise RecipeError("align trains what shows images, and blind sees none", where="adapter.options.blind")
+    if given.pack and given.images == "last":
+        raise RecipeError(
+            "pack shows an image once before its questions, and images: last after each", where="adapter.options.pack"
+        )
     if "instruct" in methods and given.tune != "lora":
         for key in ("rank", "alpha"):
             if getattr(settings, key) is not None:
@@ -163,26 +176,28 @@ def build(
 ) -> Adapter:
     """Load the weights and make the adapter; the device is chosen later, by moving `module`."""
     given = checked(Options, settings.options, "llava")
-    model = _model(settings, given, prepare, seed)
-    return TalkingAdapter(
-        model,
-        ChatFormat(model.language.tokenizer, model.language.name, given.template, given.system),
-        method,
-        prepare,
-        TalkSettings(
-            tune=given.tune,
-            blind=given.blind,
-            instruction=given.instruction,
-            images_last=given.images == "last",
-            answer_tokens=given.answer_tokens,
-            batch_answers=given.batch_answers,
-            rank=settings.rank or 8,
-            alpha=settings.alpha,
-            seed=seed,
-        ),
-        windows=windows,
-        read=read,
+    told = TalkSettings(
+        tune=given.tune,
+        blind=given.blind,
+        instruction=given.instruction,
+        images_last=given.images == "last",
+        answer_tokens=given.answer_tokens,
+        batch_answers=given.batch_answers,
+        rank=settings.rank or 8,
+        alpha=settings.alpha,
+        seed=seed,
+        pack=given.pack,
+        group_lengths=given.group_lengths,
     )
+    if _parts(settings, given) is None and not is_llava(settings.weights or PUBLISHED):
+        whole = load_image_text(settings.weights or PUBLISHED)
+        if given.checkpointing:
+            whole.spare_memory()
+        own = ProcessorChat(whole.processor, whole.name, given.template, given.system)
+        return WholeAdapter(whole, own, method, prepare, told, windows=windows, read=read)
+    model = _model(settings, given, prepare, seed)
+    chat = ChatFormat(model.language.tokenizer, model.language.name, given.template, given.system)
+    return TalkingAdapter(model, chat, method, prepare, told, windows=windows, read=read)
 
 
 def _model(settings: AdapterSettings, given: Options, prepare: Prepare, seed: int) -> ImageLanguageModel:
@@ -217,6 +232,8 @@ def baseline(
     stages = own.stages or (Stage(method=own.method or DEFAULT_METHOD, train=context.recipe.train),)
     if settings.name == "probe":
         named, prepare = _parts(own, checked(Options, own.options, "llava")), context.recipe.prepare
+        if named is None and Path(own.weights or "").is_dir() and not is_llava(str(own.weights)):
+            raise RecipeError("the baseline probe reads the encoders of LLaVA-type models alone", where=context.where)
 
         def vision() -> Encoder:
             if named is None:

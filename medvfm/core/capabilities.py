@@ -109,6 +109,16 @@ class GroupedAdapter(Protocol):
 
 
 @runtime_checkable
+class NeighbourlyAdapter(Protocol):
+    """What an adapter has besides for which it matters which cases share a batch."""
+
+    def neighbours(self, case: Case) -> tuple[str, int] | None:
+        """Cases of one name stand one after the other ("": nobody's), and those of like length together; None where
+        it does not matter."""
+        ...
+
+
+@runtime_checkable
 class SteppingAdapter(Protocol):
     """What an adapter has besides that does something after each step of the optimiser (teachers, queues)."""
 

@@ -21,6 +21,7 @@ class Case:
     masks    `mask`, or one entry a class for multi-label masks: its files on the grid of the image, one or several
              that are united
     groups   columns that subgroups and attribute baselines use (sex, age, scanner, ...)
+    turns    questions and answers of a conversation before its last question, which is `question`
     stem     what the names of its files in a run begin with: no two cases of a run have the same
     """
 
@@ -39,6 +40,7 @@ class Case:
     laterality: str | None = None
     split: str | None = None
     groups: Mapping[str, str | float] = field(default_factory=dict)
+    turns: tuple[tuple[str, str], ...] = ()
     stem: str = ""
 
     @property

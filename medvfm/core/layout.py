@@ -221,6 +221,11 @@ class Layout(CardSection):
     question: Template | None = None
     answer: Template | None = None
     question_type: Template | None = None
+    turns: Template | None = Field(
+        None,
+        description="a field with a conversation, as LLaVA's JSON and ShareGPT have it, {from, value} or {role, "
+        "content}: its last question and answer are those of the case, what was said before is shown with it",
+    )
     image_id: Template | None = Field(None, description="what the questions on one image share")
     groups: Annotated[dict[str, Template | Group], BeforeValidator(_named)] = Field(
         default_factory=dict, description="columns for subgroups" + SHORT

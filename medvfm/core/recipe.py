@@ -55,11 +55,16 @@ class Slices(Section):
 
 
 class Prepare(Section):
-    windows: str | Annotated[tuple[Number, Number], Lax] | dict[str, Annotated[tuple[Number, Number], Lax]] | None = (
-        Field(
-            None,
-            description="a named window, [low, high] in the image's unit, {percentiles: [low, high]}; null: the card",
-        )
+    windows: (
+        str
+        | Annotated[tuple[Number, Number], Lax]
+        | Annotated[tuple[Range, Range, Range], Lax]
+        | dict[str, Annotated[tuple[Number, Number], Lax]]
+        | None
+    ) = Field(
+        None,
+        description="a named window, [low, high] in the image's unit, three of these as red, green and blue, "
+        "{percentiles: [low, high]}; null: the card",
     )
     size: int | Annotated[tuple[int, ...], Lax] | None = Field(
         None,

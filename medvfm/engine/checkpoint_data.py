@@ -23,7 +23,7 @@ from medvfm.io.dataset import case_names, content_hash, splits
 
 FILE = "data.json"
 _PATIENT = ("patient_id", "study_id", "image_id", "laterality")
-_TRUTH = ("targets", "text", "question", "answer", "question_type")
+_TRUTH = ("targets", "text", "question", "answer", "question_type", "turns")
 _WORDS = {
     "files": "other images or masks",
     "patient": "another patient or study",

@@ -313,7 +313,7 @@ class LoopLearner:
         an_epoch, epochs = math.ceil(per_epoch / batch_size), own["epochs"]
 
         def batches(epoch: int) -> Iterable[tuple[Batch, int]]:
-            examples.plan(per_epoch, self._seed, epoch)
+            examples.plan(per_epoch, self._seed, epoch, batch_size)
             drawn = loaded(examples, batch_size, self.adapter, context)
             for batch, count in context.console.track(drawn, an_epoch, f"epoch {epoch + 1}/{epochs}", done=False):
                 yield (batch if weights is None else {**batch, "class_weights": weights}), count
@@ -357,10 +357,9 @@ class LoopLearner:
         return total / max(count, 1)
 
     def _towers_of(self, stage: StagePlan) -> TowerOutputs | None:
-        """Outputs of the towers that the method leaves frozen."""
-        if not stage.method.frozen:
+        """Outputs of the towers that the method leaves frozen; None of a model that is taken as a whole."""
+        if not stage.method.frozen or not isinstance(self.adapter, TowerAdapter):
             return None
-        assert isinstance(self.adapter, TowerAdapter)
         return TowerOutputs(self.adapter, stage.method.frozen)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from medvfm.core.array import Array
+from medvfm.core.capabilities import NeighbourlyAdapter
 from medvfm.core.item import Item
 from medvfm.core.protocols import Adapter, Batch
 from medvfm.engine.case_store import CaseStore
@@ -32,12 +33,20 @@ class Examples(Dataset[object]):
         self._adapter, self._store, self._cases, self._transform = adapter, store, rows, transform
         self._towers, self._labels, self._balanced = towers, labels, balanced
         self._rows = np.zeros(0, int)
+        self._near: list[tuple[str, int] | None] | None = None
         self._seeds = (0, 0)
 
-    def plan(self, count: int, seed: int, epoch: int) -> None:
-        """Every case once before any case twice; or each class equally often."""
+    def plan(self, count: int, seed: int, epoch: int, batch_size: int = 1) -> None:
+        """Every case once before any case twice; or each class equally often. An adapter may want some of them in one
+        batch."""
         seeds = (seed, epoch) if self._labels is not None else (seed, epoch, 1)
         order = samplers.order(len(self._cases), self._labels if self._balanced else None, count=count, seeds=seeds)
+        if isinstance(self._adapter, NeighbourlyAdapter):
+            if self._near is None:
+                self._near = [self._adapter.neighbours(self._store.keyed[int(row)][0]) for row in self._cases]
+            known = [near for near in self._near if near is not None]
+            if len(known) == len(self._near):
+                order = samplers.neighbours(order, [g for g, _ in known], [n for _, n in known], batch_size, seeds)
         self._rows, self._seeds = self._cases[order], (seed, epoch)
 
     def __len__(self) -> int:

@@ -26,6 +26,7 @@ from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch
 from medvfm.models.language.chat import ChatFormat, ChatTokens, Turn
 from medvfm.models.language.greedy import greedy
 from medvfm.models.language.image_language import LANGUAGE, PROJECTOR, VISION, ImageLanguageModel
+from medvfm.models.language.packing import packed
 from medvfm.nn import state
 
 VERSION = 2  # of what the vision tower stores
@@ -45,6 +46,8 @@ class TalkSettings:
     rank: int = 8
     alpha: float | None = None
     seed: int = 0
+    pack: bool = False
+    group_lengths: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ class TalkingAdapter:
     def example(self, item: Item, rng: np.random.Generator, augment: Augment) -> Example:
         """A caption for `align`, a question with its answer for `instruct`."""
         said = self._conversations
-        images = 0 if self._settings.blind else 1
+        images = [] if self._settings.blind else [1]
         turns = said.caption(item.case, rng, images) if self.method == "align" else said.answered(item.case, images)
         return Example(item, tuple(turns))
 
@@ -184,9 +187,36 @@ class TalkingAdapter:
         them apart."""
         images = self._patches([e.item for e in examples])
         tokens = [self._tokens(e.turns, own) for e, own in zip(examples, images, strict=True)]
+        if self._settings.pack and not self._settings.blind:
+            return self._packed(examples, tokens, images)
         rows, places = counted_once([(t.ids, n if images[n] else 0) for n, t in enumerate(tokens)])
         weights = torch.bincount(torch.tensor(places), minlength=len(rows)).float()
         return {"tokens": [tokens[n] for n in rows], "images": [images[n] for n in rows], "weights": weights}
+
+    def _packed(
+        self, examples: Sequence[Example], tokens: Sequence[ChatTokens], images: Sequence[list[Tensor]]
+    ) -> dict[str, Any]:
+        """Questions on one image in one row, where they begin alike."""
+        by_image: dict[object, list[int]] = {}
+        for row, example in enumerate(examples):
+            by_image.setdefault(example.item.case.files, []).append(row)
+        told, shown = [], []
+        for rows in by_image.values():
+            together = packed([tokens[row] for row in rows]) if len(rows) > 1 else None
+            told += [tokens[row] for row in rows] if together is None else [together]
+            shown += [images[row] for row in (rows if together is None else rows[:1])]
+        return {"tokens": told, "images": shown, "weights": torch.ones(len(told))}
+
+    def neighbours(self, case: Case) -> tuple[str, int] | None:
+        """See core.capabilities.NeighbourlyAdapter: questions on one image for `pack`, like lengths for
+        `group_lengths`."""
+        s = self._settings
+        if not (s.pack or s.group_lengths):
+            return None
+        asked = self.method != "align" and case.question is not None
+        said = [case.question, case.answer, *(word for turn in case.turns for word in turn)] if asked else [case.text]
+        length = len(self._chat.tokenizer("\n".join(word for word in said if word))["input_ids"])
+        return "|".join(map(str, case.files)) if s.pack else "", length if s.group_lengths else 0
 
     def _tokens(self, turns: Sequence[Turn], images: Sequence[Tensor]) -> ChatTokens:
         return self._chat.tokens(turns, [self.module.projector.count(len(image)) for image in images])
@@ -202,7 +232,8 @@ class TalkingAdapter:
         """`text`, and `confidence`: the probability of its tokens, the end among them."""
         images = self._patches(items)
         asked = [
-            self._tokens(self._conversations.asked(i.case, len(own)), own) for i, own in zip(items, images, strict=True)
+            self._tokens(self._conversations.asked(i.case, [1] * len(own)), own)
+            for i, own in zip(items, images, strict=True)
         ]
         rows, places = counted_once([(t.ids, n if images[n] else 0) for n, t in enumerate(asked)])
         given = self.module.spliced([asked[n] for n in rows], [images[n] for n in rows])

@@ -13,6 +13,7 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataCardError, DataError, nearest
 from medvfm.core.layout import Group, Layout, fields_of
 from medvfm.io.dataset import table_files
+from medvfm.io.dataset.conversation_turns import turns_of
 from medvfm.io.dataset.labels import Labels, group
 from medvfm.io.dataset.layout_rows import (
     PLAIN,
@@ -200,6 +201,7 @@ class _CaseReader:
         patient = self._patient(case_id, row)
         self.owners[case_id] = patient or case_id
         words = {name: self._shared_word(rows, name) for name in _WORDS}
+        *turns, last = self._turns(row) or [(words["question"], words["answer"])]
         date, side = self._word(row, "study_date"), self._word(row, "laterality")
         return Case(
             case_id,
@@ -212,8 +214,9 @@ class _CaseReader:
             laterality=_SIDES.get(side.lower(), side) if side else None,
             groups={n: value for n, entry in layout.groups.items() if (value := group(n, entry, row)) is not None},
             text=words["text"],
-            question=words["question"],
-            answer=words["answer"],
+            question=last[0],
+            answer=last[1],
+            turns=tuple(turns),
             question_type=words["question_type"],
             image_id=words["image_id"],
             study_id=words["study_id"],
@@ -246,6 +249,18 @@ class _CaseReader:
         if name == "text" and self.layout.text is not None:
             return " ".join(text for text in found if text is not None) or None
         return self._word(rows[0], name) if len(found) == 1 or getattr(self.layout, name) else None
+
+    def _turns(self, row: LayoutRow) -> tuple[tuple[str, str], ...]:
+        """Of a conversation, where the layout names a field with one."""
+        if self.layout.turns is None:
+            return ()
+        names = fields_of(self.layout.turns)
+        if self.layout.turns != f"{{{names[0]}}}":
+            raise DataCardError(f"turns names one field, not {self.layout.turns!r}", where=self.layout.name)
+        try:
+            return turns_of(row[names[0]])
+        except ValueError as reason:
+            raise _LeftOut("no conversation", f"{names[0]}: {reason}") from reason
 
     def _split(self, case_id: str, row: LayoutRow) -> str | None:
         found = self._word(row, "split")

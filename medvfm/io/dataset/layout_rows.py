@@ -260,7 +260,13 @@ def pattern_as_glob(pattern: str) -> str:
 
 def _wanted(layout: Layout) -> set[str]:
     """Every field that something in the layout names."""
-    templates = [layout.case_id, layout.patient_id, layout.split_key, *(entry.value for entry in layout.extract)]
+    templates = [
+        layout.case_id,
+        layout.patient_id,
+        layout.split_key,
+        layout.turns,
+        *(entry.value for entry in layout.extract),
+    ]
     templates += [getattr(layout, name) for name in PLAIN if name not in ("image", "mask", "case_id", "patient_id")]
     for several in layout.images.values():
         templates += [several] if isinstance(several, str) else several

@@ -27,7 +27,7 @@ NAMED_WINDOWS_HU: Mapping[str, tuple[float, float]] = {
 }
 _SAMPLE = 1 << 20  # voxels that percentiles are taken from
 
-Rule = str | Sequence[float] | Sequence[str] | Mapping[str, Sequence[float]]
+Rule = str | Sequence[float] | Sequence[str] | Sequence[Sequence[float]] | Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def slice_pictures(
 ) -> np.ndarray:
     """Pictures (S, C, H, W) float32 in [0, 1] of the slices that `slice_plan` chooses with the same arguments.
 
-    C is 3 for colour, 3 for three named windows as `intensity` (one channel each), else the image's channels (1).
+    C is 3 for colour, 3 for three windows as `intensity` (one channel each), else the image's channels (1).
     Axial pictures have the patient's right at the left edge and anterior up; see PICTURE_AXES. Nothing is interpolated:
     where SlicePlan.pixel_spacing_mm has two different numbers, pixels are not square yet.
     """
@@ -152,7 +152,7 @@ def pictures_of(image: Image, plan: SlicePlan, intensity: Rule = "auto") -> np.n
     if _is_rule_per_channel(intensity):
         if stored.shape[1] != 1:
             raise RecipeError(f"several windows make channels of one, and the image has {stored.shape[1]}")
-        ranges = [intensity_range(image, str(rule)) for rule in intensity]
+        ranges = [intensity_range(image, rule) for rule in intensity]  # type: ignore[union-attr,arg-type]
         return np.concatenate([window(stored, *r) for r in ranges], axis=1)
     if image.voxels.ndim == 3 or _is_colour(image):
         return window(stored, *intensity_range(image, intensity))
@@ -240,7 +240,9 @@ def _increasing(low: float, high: float) -> tuple[float, float]:
 
 
 def _is_rule_per_channel(intensity: object) -> bool:
-    return isinstance(intensity, Sequence) and not isinstance(intensity, str) and isinstance(intensity[0], str)
+    return (
+        isinstance(intensity, Sequence) and not isinstance(intensity, str) and isinstance(intensity[0], str | Sequence)
+    )
 
 
 def _is_colour(image: Image) -> bool:

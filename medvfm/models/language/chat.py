@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -26,10 +26,12 @@ class Turn:
 class ChatTokens:
     """ids      of tokens, IMAGE_ID where vectors of images go
     answered  true for the tokens of answers, their ends included: the only ones that a loss counts
+    segments  of several conversations in one, see models.language.packing; empty for one
     """
 
     ids: tuple[int, ...]
     answered: tuple[bool, ...]
+    segments: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,8 +57,9 @@ class ChatFormat:
         self._of = lru_cache(1 << 14)(self._tokens)
         self.end, self.stops = self._ends()
 
-    def tokens(self, turns: Sequence[Turn], images: Sequence[int] = ()) -> ChatTokens:
-        """Of a conversation whose images are `images[0]`, `images[1]`, ... vectors long, in their order.
+    def tokens(self, turns: Sequence[Turn], images: Sequence[int | str] = ()) -> ChatTokens:
+        """Of a conversation whose images are `images[0]`, `images[1]`, ... vectors long, in their order; a text is what
+        stands for an image of a model that has a processor.
 
         Where no question says IMAGE, the images stand before the first; otherwise one stands for each. Raises DataError
         where they are not as many as the images.
@@ -74,7 +77,7 @@ class ChatFormat:
     def _system(self) -> list[dict[str, str]]:
         return [] if self.system is None else [{"role": "system", "content": self.system}]
 
-    def _rendered(self, messages: Sequence[dict[str, str]], prompt: bool) -> str:
+    def _rendered(self, messages: Sequence[Mapping[str, str]], prompt: bool) -> str:
         try:
             found: str = self.tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=prompt
@@ -130,7 +133,7 @@ class ChatFormat:
 
     # ids
 
-    def _tokens(self, turns: tuple[Turn, ...], images: tuple[int, ...]) -> ChatTokens:
+    def _tokens(self, turns: tuple[Turn, ...], images: tuple[int | str, ...]) -> ChatTokens:
         """The whole text is cut into tokens at once, as a prompt is, wherever answers then begin and end between two of
         them; else piece by piece."""
         pieces = _joined(self._pieces(self._with_images(turns, len(images))))
@@ -161,8 +164,8 @@ class ChatFormat:
             )
         return list(turns)
 
-    def _ids(self, text: str, images: Iterable[int]) -> list[int]:
-        counts = iter(images)
+    def _ids(self, text: str, images: Iterable[int | str]) -> list[int]:
+        counts = (int(n) for n in images)
         if self._marker is not None:
             whole = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             return [i for token in whole for i in ([IMAGE_ID] * next(counts) if token == self._marker else [token])]

@@ -76,6 +76,12 @@ class LayerPatches:
         return Features(None, patches.mean((2, 3)), patches)
 
 
+def is_llava(source: str) -> bool:
+    """Whether `load_llava` reads the checkpoint: LLaVA 1.5 in transformers' layout, or LLaVA-Med's own."""
+    config = locate(source).config()
+    return config.get("mm_projector_type") is not None or config.get("model_type") == "llava"
+
+
 def load_llava(source: str) -> ImageLanguageModel:
     """The parts of a checkpoint in float32 on the CPU. Every key of its files must be used, and none may be missing."""
     found = locate(source)

@@ -26,13 +26,15 @@ class Spliced:
     """Conversations as the language model reads them, padded on the left.
 
     vectors (B, L, width); mask (B, L) true where there is a token; labels (B, L) ids of answers, IGNORED elsewhere;
-    begins: ids of each that others may begin with as well, see `read`
+    begins: ids of each that others may begin with as well, see `read`; segments (B, L) where rows hold several
+    conversations, see models.language.packing
     """
 
     vectors: Tensor
     mask: Tensor
     labels: Tensor
     begins: tuple[tuple[int, ...], ...]
+    segments: Tensor | None = None
 
     @property
     def rest(self) -> list[int]:
@@ -45,7 +47,8 @@ class Spliced:
             return self
         most = int(self.mask[rows].sum(1).max())
         begins = tuple(self.begins[row] for row in rows)
-        return Spliced(self.vectors[rows, -most:], self.mask[rows, -most:], self.labels[rows, -most:], begins)
+        segments = None if self.segments is None else self.segments[rows, -most:]
+        return Spliced(self.vectors[rows, -most:], self.mask[rows, -most:], self.labels[rows, -most:], begins, segments)
 
 
 class ImageLanguageModel(nn.Module):
@@ -78,7 +81,7 @@ class ImageLanguageModel(nn.Module):
         """
         shown = self._projected([image for own in images for image in own])
         most = max(map(len, tokens))
-        self._refuse_long(most)
+        self._refuse_long(max(map(_longest, tokens)))
         ids = torch.zeros(len(tokens), most, dtype=torch.long)
         mask, answered = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids, dtype=torch.bool)
         for row, own in enumerate(tokens):
@@ -94,7 +97,17 @@ class ImageLanguageModel(nn.Module):
             row = next(n for n, (a, b) in enumerate(zip(wanted, given, strict=True)) if a != b)
             raise DataError(f"{wanted[row]} places for vectors of images in a conversation, and {given[row]} vectors")
         vectors = vectors.masked_scatter(places.to(self.device)[..., None], filling.to(vectors.dtype))
-        return Spliced(vectors, mask.to(self.device), labels, tuple(map(_begins, tokens)))
+        begins = tuple(map(_begins, tokens))
+        return Spliced(vectors, mask.to(self.device), labels, begins, self._segments(tokens, most))
+
+    def _segments(self, tokens: Sequence[ChatTokens], most: int) -> Tensor | None:
+        if not any(own.segments for own in tokens):
+            return None
+        found = torch.zeros(len(tokens), most, dtype=torch.long, device=self.device)
+        for row, own in enumerate(tokens):
+            if own.segments:
+                found[row, most - len(own) :] = torch.tensor(own.segments)
+        return found
 
     def _projected(self, images: Sequence[Tensor]) -> list[Tensor]:
         """(K, width) of each image; images of one number of patches go through the projector together."""
@@ -132,22 +145,25 @@ class ImageLanguageModel(nn.Module):
             counted = labels != IGNORED
             first = counted.any(0).float().argmax()
             counted, labels = counted[:, first:], labels[:, first:]
-            before = replace(part, vectors=part.vectors[:, :-1], mask=part.mask[:, :-1])  # nothing follows the last
+            segments = None if part.segments is None else part.segments[:, :-1]
+            # nothing follows the last
+            before = replace(part, vectors=part.vectors[:, :-1], mask=part.mask[:, :-1], segments=segments)
             told, _ = self.read(before, counted.shape[1], wanted=counted)
             losses.append(token_losses(told.logits[0], labels[counted]))
             heavy.append(counts[rows].to(counted.device)[:, None].expand(counted.shape)[counted])
         each, weight = torch.cat(losses), torch.cat(heavy)
         return (each * weight).sum() / weight.sum().clamp(min=1e-9)
 
-    def read(
-        self, given: Spliced, last: int, keep: bool = False, wanted: Tensor | None = None
-    ) -> tuple[Any, Tensor]:
+    def read(self, given: Spliced, last: int, keep: bool = False, wanted: Tensor | None = None) -> tuple[Any, Tensor]:
         """See LanguageModel.forward; and the mask of all positions that were read.
 
-        Where many conversations begin with the same words before their first image, or before their answer, these are read once for all of
-        them: keys and values depend on nothing that follows. The result is the same.
+        Where many conversations begin with the same words before their first image, or before their answer, these are
+        read once for all of them: keys and values depend on nothing that follows. The result is the same.
         """
         whole: Any
+        if given.segments is not None:
+            told = self.language(given.vectors, given.mask, last, keep=keep, wanted=wanted, segments=given.segments)
+            return told, given.mask
         starts = list(dict.fromkeys(given.begins))
         rest = given.rest
         most, long = max(rest), max(map(len, starts))
@@ -183,3 +199,11 @@ def _read_together(lengths: Sequence[int]) -> list[list[int]]:
     if not cut or costs[cut] > WORTH * whole:
         return [list(range(len(lengths)))]
     return [sorted(order[:cut]), sorted(order[cut:])]
+
+
+def _longest(own: ChatTokens) -> int:
+    """Tokens of the longest conversation in a row."""
+    if not own.segments:
+        return len(own)
+    start = own.segments.count(0)
+    return start + max(own.segments.count(number) for number in set(own.segments) - {0})

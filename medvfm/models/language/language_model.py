@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medvfm.models import structure
+from medvfm.models.language.packing import sees
 from medvfm.nn import state
 
 DEFAULT_LIMIT = 2048  # tokens, where a configuration states none
@@ -65,15 +66,25 @@ class LanguageModel(nn.Module):
         cache: Any = None,
         keep: bool = False,
         wanted: Tensor | None = None,
+        segments: Tensor | None = None,
     ) -> Any:
         """Output of the backbone with `logits` (B, last, vocabulary) of the last positions alone.
 
         vectors (B, L, width), padded on the left; mask (B, P + L), true where there is a token; P positions lie in
         `cache`. keep: keys and values are wanted, see `kept`. wanted (B, last): of N positions alone, where it is true,
-        as `logits` (1, N, vocabulary): for a large vocabulary they cost as much as ten blocks do.
+        as `logits` (1, N, vocabulary): for a large vocabulary they cost as much as ten blocks do. segments (B, L):
+        several conversations in a row, which do not see each other and are numbered as each would be alone; see
+        models.language.packing.
         """
-        mask = mask.long()
-        places = (mask.cumsum(1) - 1).clamp(min=0)[:, -vectors.shape[1] :]
+        if segments is None:
+            mask = mask.long()
+            places = (mask.cumsum(1) - 1).clamp(min=0)[:, -vectors.shape[1] :]
+        else:
+            seen = sees(segments, mask)
+            places = seen.sum(-1) - 1
+            mask = torch.zeros_like(seen, dtype=vectors.dtype).masked_fill(~seen, torch.finfo(vectors.dtype).min)[
+                :, None
+            ]
         before = {} if cache is None else {self._cache: cache}
         with self._words_at(wanted):
             return self.backbone(
@@ -91,7 +102,9 @@ class LanguageModel(nn.Module):
         if wanted is None:
             yield
             return
-        handle = self._plain.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0][wanted][None],))
+        handle = self._plain.get_output_embeddings().register_forward_pre_hook(
+            lambda _, given: (given[0][wanted][None],)
+        )
         try:
             yield
         finally:

@@ -1,0 +1,163 @@
+"""Tiny checkpoints of published image-text families, in the hub's format, as their own libraries save them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from medvfm.models.language.tiny import byte_tokenizer
+
+TEXT = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+    "initializer_range": 0.1,
+}  # fmt: skip
+VISION = {
+    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32,
+    "patch_size": 8,
+}  # fmt: skip
+SPECIAL = ("<pad>", "<|im_start|>", "<|im_end|>")
+
+
+def template(image: str) -> str:
+    """ChatML for contents in parts, with a default system prompt; `image` stands where an image is."""
+    return (
+        "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "{% endif %}"
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}{% if c['type'] == 'image' %}"
+        + image
+        + "{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+
+
+def qwen2_vl(folder: Path) -> Any:
+    """Pictures of 32 x 32 become 16 tokens, of 32 x 48 24."""
+    tokenizer = byte_tokenizer(None, (*SPECIAL, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"))
+    start, end, image, video = range(3, 7)
+    config = transformers.Qwen2VLConfig(
+        text_config={
+            **TEXT, "vocab_size": len(tokenizer),
+            "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4},
+        },
+        vision_config={
+            "depth": 2, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "patch_size": 4, "mlp_ratio": 2,
+            "spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3,
+        },
+        image_token_id=image, video_token_id=video, vision_start_token_id=start, vision_end_token_id=end,
+    )  # fmt: skip
+    processor = transformers.Qwen2VLProcessor(
+        image_processor=transformers.Qwen2VLImageProcessor(patch_size=4, merge_size=2, min_pixels=64, max_pixels=4096),
+        video_processor=transformers.Qwen2VLVideoProcessor(patch_size=4, merge_size=2),
+        tokenizer=tokenizer,
+        chat_template=template("<|vision_start|><|image_pad|><|vision_end|>"),
+    )
+    return _saved(folder, transformers.Qwen2VLForConditionalGeneration, config, processor)
+
+
+def gemma3(folder: Path) -> Any:
+    """MedGemma's family: every picture becomes four tokens, between line breaks."""
+    more = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+    plain = byte_tokenizer(None, (*SPECIAL, *more.values()))
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=plain.backend_tokenizer, pad_token=SPECIAL[0], bos_token=SPECIAL[1], eos_token=SPECIAL[2],
+        extra_special_tokens=more,
+    )  # fmt: skip
+    config = transformers.Gemma3Config(
+        text_config={**TEXT, "vocab_size": len(tokenizer), "head_dim": 8, "sliding_window": 64},
+        vision_config={**VISION, "model_type": "siglip_vision_model"},
+        mm_tokens_per_image=4, boi_token_index=3, eoi_token_index=4, image_token_index=5,
+    )  # fmt: skip
+    processor = transformers.Gemma3Processor(
+        image_processor=transformers.Gemma3ImageProcessor(size={"height": 32, "width": 32}),
+        tokenizer=tokenizer,
+        chat_template=template("<start_of_image>"),
+        image_seq_length=4,
+    )
+    return _saved(folder, transformers.Gemma3ForConditionalGeneration, config, processor)
+
+
+def llava_next(folder: Path) -> Any:
+    """A picture becomes tokens of the whole and of its tiles."""
+    tokenizer = byte_tokenizer(None, (*SPECIAL, "<image>"))
+    config = transformers.LlavaNextConfig(
+        text_config={**TEXT, "vocab_size": len(tokenizer), "model_type": "llama"},
+        vision_config={**VISION, "model_type": "clip_vision_model", "projection_dim": 16},
+        image_grid_pinpoints=[[32, 64], [64, 32]], image_token_index=3, vision_feature_layer=-2,
+    )  # fmt: skip
+    processor = transformers.LlavaNextProcessor(
+        image_processor=transformers.LlavaNextImageProcessor(
+            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, image_grid_pinpoints=[[32, 64], [64, 32]]
+        ),
+        tokenizer=tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template("<image>\n"),
+    )
+    return _saved(folder, transformers.LlavaNextForConditionalGeneration, config, processor)
+
+
+def idefics3(folder: Path) -> Any:
+    """SmolVLM's family: a picture becomes tiles, each between tokens that name its place."""
+    places = [f"<row_{r}_col_{c}>" for r in range(1, 4) for c in range(1, 4)]
+    tokenizer = byte_tokenizer(
+        None, (*SPECIAL, "<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>", *places)
+    )
+    config = transformers.Idefics3Config(
+        text_config={**TEXT, "vocab_size": len(tokenizer), "model_type": "llama"},
+        vision_config={**VISION, "model_type": "idefics3_vision"},
+        scale_factor=2, image_token_id=4,
+    )  # fmt: skip
+    processor = transformers.Idefics3Processor(
+        image_processor=transformers.Idefics3ImageProcessor(
+            size={"longest_edge": 64}, max_image_size={"longest_edge": 32}
+        ),
+        tokenizer=tokenizer,
+        image_seq_len=4,
+        chat_template=template("<image>"),
+    )
+    return _saved(folder, transformers.Idefics3ForConditionalGeneration, config, processor)
+
+
+def blip2(folder: Path) -> Any:
+    """Four queries a picture, before the text, which has no template."""
+    tokenizer = byte_tokenizer(None, (*SPECIAL, "<image>"))
+    config = transformers.Blip2Config(
+        vision_config={**VISION, "model_type": "blip_2_vision_model"},
+        qformer_config={
+            "vocab_size": 10, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "intermediate_size": 32, "encoder_hidden_size": 16, "cross_attention_frequency": 1,
+        },
+        text_config={
+            "model_type": "opt", "vocab_size": len(tokenizer), "hidden_size": 32, "word_embed_proj_dim": 32,
+            "ffn_dim": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 512,
+            "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "init_std": 0.1,
+        },
+        num_query_tokens=4, image_token_index=3,
+    )  # fmt: skip
+    processor = transformers.Blip2Processor(
+        image_processor=transformers.BlipImageProcessor(size={"height": 32, "width": 32}),
+        tokenizer=tokenizer,
+        num_query_tokens=4,
+    )
+    return _saved(folder, transformers.Blip2ForConditionalGeneration, config, processor)
+
+
+FAMILIES: dict[str, Callable[[Path], Any]] = {
+    "qwen2_vl": qwen2_vl, "gemma3": gemma3, "llava_next": llava_next, "idefics3": idefics3, "blip2": blip2,
+}  # fmt: skip
+
+
+def _saved(folder: Path, family: Any, config: Any, processor: Any) -> Any:
+    """The model that was saved, as its library made it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = family(config).eval()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return model
