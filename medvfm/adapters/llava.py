@@ -115,6 +115,9 @@ class Options(BaseModel):
     pack: bool = Field(
         False, description="questions on one image are trained in one row, which shows it once; none sees another"
     )
+    roles: tuple[str, ...] = Field(
+        ("image",), min_length=1, description="images of a case that are shown, in their order: [prior, image]"
+    )
     group_lengths: bool = Field(False, description="conversations of like length share a batch: fewer padded tokens")
 
 
@@ -188,6 +191,7 @@ def build(
         seed=seed,
         pack=given.pack,
         group_lengths=given.group_lengths,
+        roles=given.roles,
     )
     if _parts(settings, given) is None and not is_llava(settings.weights or PUBLISHED):
         whole = load_image_text(settings.weights or PUBLISHED)

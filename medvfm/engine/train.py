@@ -97,7 +97,7 @@ def fit(
     total = settings.epochs * math.ceil(steps_an_epoch / settings.accumulate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(total, settings.warmup))
     module, optimizer = accelerator.prepare(module, optimizer)
-    weights, history, best = weight_audit.WeightAudit(adapter.module), History(), None
+    history, best = History(), None
     ema = EMA(adapter.module, settings.ema) if settings.ema is not None else None
     saved = checkpoint.load(folder)
     if saved is not None:
@@ -108,6 +108,7 @@ def fit(
         if ema is not None:
             ema.load_state_dict(saved["ema"])
         say(f"resumed after epoch {len(history.epochs)}")
+    weights = weight_audit.WeightAudit(adapter.module)  # of what goes on from here: a resumed run is audited again
     for epoch in range(len(history.epochs), settings.epochs):
         if _exhausted(history, settings.patience):
             break

@@ -94,6 +94,32 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path):
     assert [e["loss"] for e in found.epochs] == [e["loss"] for e in wanted.epochs]
 
 
+def test_a_resumed_run_is_audited_again(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(Toy(), tmp_path / "cut", stop_after=2)
+    resumed = Toy()
+    hidden = resumed.module[:4]
+    resumed.loss = lambda batch: nn.functional.mse_loss(
+        nn.functional.linear(hidden(batch["x"]), resumed.module[4].weight.detach(), resumed.module[4].bias),
+        batch["truth"].float(),
+    )
+    with pytest.raises(weight_audit.FrozenMoved, match=r"should be trained did not move in 3 steps: 4\.weight"):
+        fit(resumed, tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        fit(Toy(), tmp_path / "again", stop_after=2)
+    moving = Toy()
+    honest = moving.loss
+
+    def meddling(batch):
+        with torch.no_grad():
+            moving.module[0].weight += 1e-3
+        return honest(batch)
+
+    moving.loss = meddling
+    with pytest.raises(weight_audit.FrozenMoved, match=r"frozen weights moved in the first step: 0\.weight"):
+        fit(moving, tmp_path / "again")
+
+
 def test_accumulated_gradients_equal_one_larger_batch(tmp_path):
     """Without dropout and normalisation the mean of two gradients of eight is the gradient of sixteen."""
     results = []

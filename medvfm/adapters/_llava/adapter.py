@@ -17,11 +17,13 @@ from medvfm.adapters._llava import parts, words
 from medvfm.adapters._llava.closed_probe import features_key
 from medvfm.adapters._llava.conversations import Conversations, counted_once
 from medvfm.core.case import Case
+from medvfm.core.errors import DataError
 from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.protocols import Augment, Batch, Preparer, Record
 from medvfm.core.recipe import Prepare
 from medvfm.core.slice_grid import SliceGrid
+from medvfm.models.inputs.role_stacks import RoleStackPreparer, counts, files_of
 from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch
 from medvfm.models.language.chat import ChatFormat, ChatTokens, Turn
 from medvfm.models.language.greedy import greedy
@@ -48,6 +50,7 @@ class TalkSettings:
     seed: int = 0
     pack: bool = False
     group_lengths: bool = False
+    roles: tuple[str, ...] = ("image",)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,9 @@ class TalkingAdapter:
     ) -> None:
         self.module, self._chat, self.method, self._settings = model, chat, method, settings
         self.answers_at_once = settings.batch_answers
-        self._stack = SliceStackPreparer(model.vision.contract, prepare, windows, read)
+        several = {"roles": settings.roles} if settings.roles != ("image",) else {}
+        stack = RoleStackPreparer if several else SliceStackPreparer
+        self._stack = stack(model.vision.contract, prepare, windows, read, **several)
         self.preparer: Preparer = Blindfold(prepare, windows, read) if settings.blind else self._stack
         self._conversations = Conversations(settings.instruction, settings.images_last)
         self._unended = 0
@@ -127,19 +132,21 @@ class TalkingAdapter:
     # the frozen vision tower
 
     def embed_tower(self, tower: str, items: Sequence[Item]) -> Mapping[str, Tensor]:
-        """`patches` (B, S, T, D) of the slices of each case, padded; `count` (B, 1): how many slices it has; `pooled`
-        (B, D): the mean over slices of the mean over all patches, for `probe`."""
+        """`patches` (B, S, T, D) of the slices of each case, padded; `count` (B, R): how many slices each of its images
+        has; `pooled` (B, D): the mean over slices of the mean over all patches, for `probe`."""
         if self._settings.blind:
             return {"patches": torch.zeros(len(items), 0, 0, 0), "count": torch.zeros(len(items), 1)}
         self.module.eval()
         batch = as_batch([item.pixels for item in items])
-        counts = batch["counts"].tolist()
+        slices = batch["counts"].tolist()
         found = [self.module.patches_and_mean(part) for part in batch["pictures"].split(CHUNK)]
-        each = torch.cat([patches for patches, _ in found]).split(counts)
-        means = torch.cat([mean for _, mean in found]).split(counts)
+        each = torch.cat([patches for patches, _ in found]).split(slices)
+        means = torch.cat([mean for _, mean in found]).split(slices)
+        shown = [torch.tensor(counts(item.arrays)) for item in items]
+        padded = nn.utils.rnn.pad_sequence
         return {
-            "patches": nn.utils.rnn.pad_sequence(list(each), batch_first=True),
-            "count": batch["counts"][:, None],
+            "patches": padded(list(each), batch_first=True),
+            "count": padded(shown, batch_first=True),
             "pooled": torch.stack([of_slices.mean(0) for of_slices in means]),
         }
 
@@ -157,7 +164,7 @@ class TalkingAdapter:
         return None
 
     def _patches(self, items: Sequence[Item]) -> list[list[Tensor]]:
-        """The images of each item as the projector takes them: all slices together, (S * T, D)."""
+        """The images of each item as the projector takes them: all slices of one together, (S * T, D)."""
         if self._settings.blind:
             return [[] for _ in items]
         stored = [item.towers.get(VISION) for item in items]
@@ -169,8 +176,9 @@ class TalkingAdapter:
         found = []
         for known in stored:
             tower = next(fresh) if known is None else known
-            count = int(tower["count"][0])
-            found.append([torch.tensor(tower["patches"][:count]).flatten(0, 1)])
+            each = [int(n) for n in tower["count"] if n]
+            slices = torch.tensor(tower["patches"][: sum(each)]).split(each)
+            found.append([stack.flatten(0, 1) for stack in slices])
         return found
 
     # training
@@ -178,7 +186,7 @@ class TalkingAdapter:
     def example(self, item: Item, rng: np.random.Generator, augment: Augment) -> Example:
         """A caption for `align`, a question with its answer for `instruct`."""
         said = self._conversations
-        images = [] if self._settings.blind else [1]
+        images = [] if self._settings.blind else [1] * len(files_of(item.case, self._settings.roles))
         turns = said.caption(item.case, rng, images) if self.method == "align" else said.answered(item.case, images)
         return Example(item, tuple(turns))
 
@@ -187,6 +195,7 @@ class TalkingAdapter:
         them apart."""
         images = self._patches([e.item for e in examples])
         tokens = [self._tokens(e.turns, own) for e, own in zip(examples, images, strict=True)]
+        self._refuse_long(tokens, [e.item for e in examples])
         if self._settings.pack and not self._settings.blind:
             return self._packed(examples, tokens, images)
         rows, places = counted_once([(t.ids, n if images[n] else 0) for n, t in enumerate(tokens)])
@@ -218,6 +227,15 @@ class TalkingAdapter:
         length = len(self._chat.tokenizer("\n".join(word for word in said if word))["input_ids"])
         return "|".join(map(str, case.files)) if s.pack else "", length if s.group_lengths else 0
 
+    def _refuse_long(self, tokens: Sequence[ChatTokens], items: Sequence[Item]) -> None:
+        limit, name = self.module.language.limit, self.module.language.name
+        for own, item in zip(tokens, items, strict=True):
+            if len(own) > limit:
+                raise DataError(
+                    f"the conversation of {item.case_id} has {len(own)} tokens, and {name} reads {limit}",
+                    remedy="shorten questions or answers, or take fewer slices or a smaller adapter.options.grid",
+                )
+
     def _tokens(self, turns: Sequence[Turn], images: Sequence[Tensor]) -> ChatTokens:
         return self._chat.tokens(turns, [self.module.projector.count(len(image)) for image in images])
 
@@ -235,6 +253,7 @@ class TalkingAdapter:
             self._tokens(self._conversations.asked(i.case, [1] * len(own)), own)
             for i, own in zip(items, images, strict=True)
         ]
+        self._refuse_long(asked, items)
         rows, places = counted_once([(t.ids, n if images[n] else 0) for n, t in enumerate(asked)])
         given = self.module.spliced([asked[n] for n in rows], [images[n] for n in rows])
         begun, mask = self.module.read(given, 1, keep=True)

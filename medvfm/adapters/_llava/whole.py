@@ -48,7 +48,11 @@ class WholeAdapter:
         self.module, self._chat, self._settings = model, chat, settings
         self._refuse(method)
         self.method, self.answers_at_once = method, settings.batch_answers
-        self.preparer: Preparer = (Blindfold if settings.blind else ShownPictures)(prepare, windows, read)
+        self.preparer: Preparer = (
+            Blindfold(prepare, windows, read)
+            if settings.blind
+            else ShownPictures(prepare, windows, read, settings.roles)
+        )
         self._conversations = Conversations(settings.instruction, settings.images_last)
         self._unended = 0
         self._set_trainable()

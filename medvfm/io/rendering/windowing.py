@@ -152,7 +152,7 @@ def pictures_of(image: Image, plan: SlicePlan, intensity: Rule = "auto") -> np.n
     if _is_rule_per_channel(intensity):
         if stored.shape[1] != 1:
             raise RecipeError(f"several windows make channels of one, and the image has {stored.shape[1]}")
-        ranges = [intensity_range(image, rule) for rule in intensity]  # type: ignore[union-attr,arg-type]
+        ranges = [intensity_range(image, rule) for rule in intensity]  # type: ignore[arg-type]
         return np.concatenate([window(stored, *r) for r in ranges], axis=1)
     if image.voxels.ndim == 3 or _is_colour(image):
         return window(stored, *intensity_range(image, intensity))

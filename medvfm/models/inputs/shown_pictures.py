@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image as pillow
 
 from medvfm.core.case import Case
-from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.item import PIXELS
 from medvfm.core.recipe import Prepare
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing
+from medvfm.models.inputs.role_stacks import files_of
 from medvfm.models.inputs.slice_stacks import intensity_rule
 
 VERSION = 1  # to be raised when the same settings give other pixels, so that caches start afresh
@@ -35,7 +35,7 @@ class ShownPictures:
     prepare: Prepare
     windows: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     read: Mapping[Any, Any] = field(default_factory=dict)
-    role: str = "image"
+    roles: tuple[str, ...] = ("image",)
     limit_gib: float = 4.0
 
     def key(self) -> str:
@@ -43,14 +43,12 @@ class ShownPictures:
         slices = self.prepare.slices
         parts = [
             VERSION, slices.axis or "axial", slices.count, slices.span, intensity_rule(self.prepare, self.windows),
-            self.prepare.invalid, dict(self.read), self.role,
+            self.prepare.invalid, dict(self.read), self.roles,
         ]  # fmt: skip
         return f"shown-{hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
 
     def files(self, case: Case) -> tuple[Path, ...]:
-        if self.role not in case.images:
-            raise UnreadableImage(f"{case.case_id} has no image in the role {self.role!r}")
-        return case.images[self.role]
+        return tuple(path for own in files_of(case, self.roles).values() for path in own)
 
     def images(self, case: Case) -> list[Image]:
         return [
