@@ -93,11 +93,8 @@ def test_a_vision_encoder_that_moves_is_caught(qwen, tmp_path, monkeypatch):
 )
 def test_what_is_not_trained_is_refused(qwen, tmp_path, stages, options, said):
     study = QuestionStudy(tmp_path / "study", 12)
-    made = recipe(study, qwen, stages, options=options)
-    if options:
-        made = medvfm.core.recipe.from_data(
-            made.as_data() | {"adapter": made.as_data()["adapter"] | {"rank": None}}, "recipe"
-        )
+    made = recipe(study, qwen, stages, options=options).as_data()
+    made = medvfm.core.recipe.from_data(made | {"adapter": made["adapter"] | {"rank": None}}, "recipe")
     with pytest.raises(MedvfmError, match=said):
         run(made, tmp_path / "run")
 
