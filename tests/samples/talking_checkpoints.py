@@ -35,28 +35,41 @@ def template(image: str) -> str:
     )
 
 
-def qwen2_vl(folder: Path) -> Any:
+def _qwen(folder: Path, family: str, video: str, vision: dict[str, Any], **text: Any) -> Any:
     """Pictures of 32 x 32 become 16 tokens, of 32 x 48 24."""
     tokenizer = byte_tokenizer(None, (*SPECIAL, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"))
-    start, end, image, video = range(3, 7)
-    config = transformers.Qwen2VLConfig(
-        text_config={
-            **TEXT, "vocab_size": len(tokenizer),
-            "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4},
-        },
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
+    config = getattr(transformers, f"{family}Config")(
+        text_config={**TEXT, "vocab_size": len(tokenizer), "rope_parameters": rope, **text},
         vision_config={
-            "depth": 2, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "patch_size": 4, "mlp_ratio": 2,
-            "spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3,
+            "depth": 2, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2,
+            "in_channels": 3, **vision,
         },
-        image_token_id=image, video_token_id=video, vision_start_token_id=start, vision_end_token_id=end,
+        vision_start_token_id=3, vision_end_token_id=4, image_token_id=5, video_token_id=6,
     )  # fmt: skip
-    processor = transformers.Qwen2VLProcessor(
+    processor = getattr(transformers, f"{family}Processor")(
         image_processor=transformers.Qwen2VLImageProcessor(patch_size=4, merge_size=2, min_pixels=64, max_pixels=4096),
-        video_processor=transformers.Qwen2VLVideoProcessor(patch_size=4, merge_size=2),
+        video_processor=getattr(transformers, video)(patch_size=4, merge_size=2),
         tokenizer=tokenizer,
         chat_template=template("<|vision_start|><|image_pad|><|vision_end|>"),
     )
-    return _saved(folder, transformers.Qwen2VLForConditionalGeneration, config, processor)
+    return _saved(folder, getattr(transformers, f"{family}ForConditionalGeneration"), config, processor)
+
+
+def qwen2_vl(folder: Path) -> Any:
+    return _qwen(folder, "Qwen2VL", "Qwen2VLVideoProcessor", {"embed_dim": 16, "hidden_size": 32, "mlp_ratio": 2})
+
+
+def qwen2_5_vl(folder: Path) -> Any:
+    """Lingshu is of this family."""
+    vision = {"hidden_size": 16, "out_hidden_size": 32, "intermediate_size": 32, "window_size": 16}
+    return _qwen(folder, "Qwen2_5_VL", "Qwen2VLVideoProcessor", {**vision, "fullatt_block_indexes": [1]})
+
+
+def qwen3_vl(folder: Path) -> Any:
+    """Features of an early block go into an early layer, too."""
+    vision = {"hidden_size": 16, "out_hidden_size": 32, "intermediate_size": 32, "num_position_embeddings": 64}
+    return _qwen(folder, "Qwen3VL", "Qwen3VLVideoProcessor", {**vision, "deepstack_visual_indexes": [0]}, head_dim=8)
 
 
 def gemma3(folder: Path) -> Any:
@@ -148,9 +161,32 @@ def blip2(folder: Path) -> Any:
     return _saved(folder, transformers.Blip2ForConditionalGeneration, config, processor)
 
 
+def instructblip(folder: Path) -> Any:
+    """As BLIP-2; its queries read the question, too, by a tokenizer of their own."""
+    tokenizer, own = byte_tokenizer(None, (*SPECIAL, "<image>")), byte_tokenizer(None, SPECIAL)
+    config = transformers.InstructBlipConfig(
+        vision_config={**VISION, "model_type": "instructblip_vision_model"},
+        qformer_config={
+            "vocab_size": len(own), "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "intermediate_size": 32, "encoder_hidden_size": 16, "cross_attention_frequency": 1,
+        },
+        text_config={**TEXT, "model_type": "llama", "vocab_size": len(tokenizer)},
+        num_query_tokens=4, image_token_index=3,
+    )  # fmt: skip
+    processor = transformers.InstructBlipProcessor(
+        image_processor=transformers.BlipImageProcessor(size={"height": 32, "width": 32}),
+        tokenizer=tokenizer,
+        qformer_tokenizer=own,
+        num_query_tokens=4,
+    )
+    return _saved(folder, transformers.InstructBlipForConditionalGeneration, config, processor)
+
+
 FAMILIES: dict[str, Callable[[Path], Any]] = {
     "qwen2_vl": qwen2_vl, "gemma3": gemma3, "llava_next": llava_next, "idefics3": idefics3, "blip2": blip2,
+    "instructblip": instructblip,
 }  # fmt: skip
+KIN: dict[str, Callable[[Path], Any]] = {"qwen2_5_vl": qwen2_5_vl, "qwen3_vl": qwen3_vl}
 
 
 def _saved(folder: Path, family: Any, config: Any, processor: Any) -> Any:

@@ -12,7 +12,7 @@ from medvfm.core.errors import DataError, WeightsError
 from medvfm.models.language.chat import Turn
 from medvfm.models.language.from_image_text import load_image_text
 from medvfm.models.language.processor_chat import ProcessorChat
-from tests.samples.talking_checkpoints import FAMILIES
+from tests.samples.talking_checkpoints import FAMILIES, KIN
 
 TOLD = [(Turn("Is there a lesion?", "yes"), Turn("Where?", "left side")), (Turn("Why?", "because"),)]
 
@@ -97,7 +97,7 @@ def test_low_rank_updates_are_in_the_language_model_alone_and_travel(family, tmp
 def test_tokens_of_images_are_counted_and_checked(family):
     name, _, model, chat = family
     tokens = [chat.conversation(turns, own) for turns, own in zip(TOLD, PICTURES, strict=True)]
-    counted = {"qwen2_vl": [16, 24], "gemma3": [4, 4], "blip2": [4, 4], "llava_next": None, "idefics3": None}[name]
+    counted = {"qwen2_vl": [16, 24], "gemma3": [4, 4], "blip2": [4, 4], "instructblip": [4, 4]}.get(name)
     if counted:
         assert [model.image_tokens(t) for t in tokens] == counted
     inputs = chat.inputs(TOLD, PICTURES, tokens)
@@ -106,16 +106,43 @@ def test_tokens_of_images_are_counted_and_checked(family):
     broken[tuple(place)] = 20
     with pytest.raises(DataError, match="places for images in a conversation and their features differ"):
         model.loss({**inputs, "input_ids": broken}, tokens)
-    wrong = [tokens[0], chat.conversation(TOLD[1], PICTURES[0] if name != "blip2" else [])]
+    wrong = [tokens[0], chat.conversation(TOLD[1], PICTURES[0] if "blip" not in name else [])]
     if [len(t) for t in wrong] != [len(t) for t in tokens]:
         with pytest.raises(WeightsError, match="its processor makes"):
             chat.inputs(TOLD, PICTURES, wrong)
+
+
+def test_queries_that_read_a_question_do_not_read_its_answer(family):
+    name, _, _, chat = family
+    inputs, _ = given(chat, TOLD, PICTURES)
+    read = [key for key in inputs if key.startswith("qformer_")]
+    assert bool(read) == (name == "instructblip")
+    if read:
+        texts = [chat.processor.qformer_tokenizer.decode(row, skip_special_tokens=True) for row in inputs[read[0]]]
+        assert [text.strip() for text in texts] == ["Is there a lesion?", "Why?"]
 
 
 def test_a_template_s_own_system_prompt_is_told(family):
     _, _, _, chat = family
     if chat.style == "chat":
         assert "You are a helpful assistant." in chat.record()["begins"]
+
+
+@pytest.mark.parametrize("name", sorted(KIN))
+def test_later_models_of_the_family_give_their_own_loss_and_answers(tmp_path, name):
+    theirs, model = KIN[name](tmp_path), load_image_text(str(tmp_path))
+    chat = ProcessorChat(model.processor, name)
+    inputs, tokens = given(chat, TOLD, PICTURES)
+    assert [model.image_tokens(t) for t in tokens] == [16, 24]
+    labels = torch.full_like(inputs["input_ids"], -100)
+    for row, own in enumerate(tokens):
+        answered = torch.tensor(own.answered)
+        labels[row, -len(own) :][answered] = torch.tensor(own.ids)[answered]
+    with torch.no_grad():
+        torch.testing.assert_close(model.loss(inputs, tokens), theirs(**inputs, labels=labels).loss)
+    inputs, _ = given(chat, [(Turn("Why?"),)], PICTURES[:1])
+    new = theirs.generate(**inputs, max_new_tokens=4, do_sample=False, eos_token_id=2)[0, -4:].tolist()
+    assert list(model.greedy(inputs, [2], 4)[0].ids) == new
 
 
 def test_a_key_that_is_missing_or_unused_stops(tmp_path):

