@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import typer
 
 from medvfm.cli import data, evaluation
+from medvfm.cli import init as proposal
 
 app = typer.Typer(
     name="medvfm",
@@ -19,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
+app.command("init")(proposal.init)
 
 
 def _version(wanted: bool) -> None:
