@@ -30,6 +30,8 @@ _PUBLIC = {
     "reconcile": "pipeline.reconciling",
     "power": "pipeline.study",
     "test": "pipeline.external",
+    "cases": "pipeline.card_cases",
+    "FoundationEncoder": "pipeline.foundation_encoder",
     "load_adapter": "pipeline",
 }
 _CALLED = {"load_recipe": "load"}

@@ -26,11 +26,12 @@ from medvfm.core.item import Item
 from medvfm.core.protocols import Adapter, Augment, Record, Task
 from medvfm.core.recipe import Prepare
 from medvfm.models.image_text.pair import ImageTextPair
-from medvfm.models.inputs.given_images import images_of
+from medvfm.models.inputs.given_images import in_parts
 from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch
 from medvfm.models.text.sentences import spelled
 from medvfm.nn import contrastive, state
 
+ENCODED_AT_ONCE = 16  # images of `encode`
 CONTRASTIVE = ("contrastive", "lora", "full", "locked_image", "locked_text")
 
 
@@ -320,12 +321,15 @@ class PairAdapter:
         other._task, other._classes = task, self._classes_of(task)
         return other
 
-    def encode(self, images: Any) -> np.ndarray:
+    def encode(self, images: Any, *, progress: bool | None = None) -> np.ndarray:
         """(n, image_width): the model's own image embeddings, slices pooled as `prepare` says, not normalised."""
-        batch = as_batch([self.preparer.of_image(image) for image in images_of(images)])
-        with torch.inference_mode():
-            self.module.eval()
-            return self._pooled(batch).float().cpu().numpy()
+        found = []
+        for part in in_parts(images, ENCODED_AT_ONCE, progress):
+            batch = as_batch([self.preparer.of_image(image) for image in part])
+            with torch.inference_mode():
+                self.module.eval()
+                found.append(self._pooled(batch).float().cpu().numpy())
+        return np.concatenate(found)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """(n, text_width): the model's own text embeddings, not normalised."""

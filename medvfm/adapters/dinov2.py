@@ -23,6 +23,7 @@ from medvfm.adapters import _dinov2_words
 from medvfm.adapters._dinov2_dense import EncoderSegmenter
 from medvfm.core.capabilities import Choose, Embedded
 from medvfm.core.errors import RecipeError
+from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.options import checked
 from medvfm.core.protocols import Adapter, Augment, Batch, Method, Record, Task
@@ -30,7 +31,7 @@ from medvfm.core.recipe import AdapterSettings, Prepare, Train
 from medvfm.models.encoders import load as encoders
 from medvfm.models.encoders import tuning as trainable
 from medvfm.models.encoders.base import Encoder, Features
-from medvfm.models.inputs.given_images import images_of
+from medvfm.models.inputs.given_images import in_parts
 from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch
 from medvfm.nn import heads, knn, losses, probe, state
 
@@ -214,14 +215,23 @@ class EncoderClassifier:
         vectors = torch.cat([self.module.vectors(chunk).float() for chunk in chunks]).split(batch["counts"].tolist())
         return torch.stack([torch.stack([v.mean(0), v.amax(0)]) for v in vectors])
 
-    def encode(self, images: Any) -> np.ndarray:
+    def encode(self, images: Any, *, progress: bool | None = None) -> np.ndarray:
         """(n, D) features of images, slices pooled as `prepare` says.
 
-        images  one or a list of: paths (files or DICOM folders), images of `medvfm.read_image`, arrays (rows, columns)
-                or (rows, columns, 3), PIL pictures
+        images    one or a list of: paths (files or DICOM folders), images of `medvfm.read_image`, arrays
+                  (rows, columns) or (rows, columns, 3), PIL pictures
+        progress  whether to show how far it is; None: on a terminal
         """
-        batch = as_batch([self.preparer.of_image(image) for image in images_of(images)])
-        return self.pooled(self.embed(batch).cpu()).numpy()
+        return np.concatenate([self._encoded(part) for part in in_parts(images, CHUNK, progress)])
+
+    def _encoded(self, images: Sequence[Image]) -> np.ndarray:
+        batch = as_batch([self.preparer.of_image(image) for image in images])
+        vectors: np.ndarray = self.pooled(self.embed(batch).cpu()).numpy()
+        return vectors
+
+    def __repr__(self) -> str:
+        encoder = self.module.encoder
+        return f"{type(self).__name__}({encoder.name}, {self.method}, features of {encoder.width})"
 
     def pooled(self, features: np.ndarray | torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(features)[:, {"mean": 0, "max": 1}[self.slices_pool]].float()

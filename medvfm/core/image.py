@@ -12,6 +12,9 @@ from medvfm.core import geometry
 from medvfm.core.errors import UnreadableImage
 
 UNITS = ("HU", "SUV", "Bq/ml", "Gy", "label", "RGB", "arbitrary")
+# Of a file or an array that states no place: pixels are counted as DICOM's axes run, to the left and to the back.
+PIXEL_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+_PICTURE = "give (rows, columns) or (rows, columns, 3); a volume (i, j, k) needs affine or spacing_mm"
 _NO_HEADER: Mapping[str, object] = MappingProxyType({})
 
 
@@ -42,6 +45,34 @@ class Image:
             raise UnreadableImage(f"unit {self.unit!r}; expected one of {', '.join(UNITS)}")
         object.__setattr__(self, "affine", geometry.checked_affine(self.affine))
 
+    @classmethod
+    def from_array(
+        cls,
+        array: np.ndarray,
+        *,
+        affine: np.ndarray | None = None,
+        spacing_mm: tuple[float, float, float] | None = None,
+        unit: str | None = None,
+    ) -> Image:
+        """An image of numbers that a script has.
+
+        array       a picture (rows, columns), (rows, columns, 1) or (rows, columns, 3): colour as uint8, or as
+                    fractions from 0 to 1; with `affine` or `spacing_mm` a volume (i, j, k) instead
+        affine      (4, 4) of a volume: voxel index to RAS+ millimetres
+        spacing_mm  of a volume whose axes point right, anterior and superior (RAS)
+        unit        one of UNITS; None: RGB for colour, else arbitrary. CT values need "HU", for named windows to work
+        """
+        array = np.asarray(array)
+        if affine is not None and spacing_mm is not None:
+            raise UnreadableImage("affine and spacing_mm both say where voxels lie", remedy="give one of them")
+        if affine is None and spacing_mm is None:
+            return _picture(array, unit)
+        if array.ndim != 3:
+            raise UnreadableImage(f"an array of shape {array.shape} is no volume", remedy="a volume is (i, j, k)")
+        _check_numbers(array)
+        placed = np.diag([*spacing_mm, 1.0]) if spacing_mm is not None else np.asarray(affine)
+        return cls(array, placed, unit or "arbitrary", header={"format": "array"})
+
     def __repr__(self) -> str:
         """Size, unit and place in a line: no voxel, and nothing of the header that could name a patient."""
         size = " x ".join(map(str, self.shape_vox))
@@ -71,3 +102,31 @@ class Image:
     def is_volume(self) -> bool:
         """True for more than one slice."""
         return self.shape_vox[2] > 1
+
+
+def _picture(pixels: np.ndarray, unit: str | None) -> Image:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if pixels.ndim not in (2, 3) or 0 in pixels.shape or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        raise UnreadableImage(f"an array of shape {pixels.shape} is no picture", remedy=_PICTURE)
+    _check_numbers(pixels)
+    if pixels.ndim == 3 and pixels.dtype != np.uint8:
+        if pixels.dtype.kind != "f" or pixels.min() < 0 or pixels.max() > 1:
+            what = f"colour of {pixels.dtype} from {pixels.min():g} to {pixels.max():g}"
+            raise UnreadableImage(what, remedy="give uint8 from 0 to 255, or fractions from 0 to 1")
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    header: dict[str, object] = {"format": "array", "photometric": "RGB" if pixels.ndim == 3 else "MONOCHROME2"}
+    if pixels.dtype == np.uint8:
+        header["value_range"] = (0, 255)
+    voxels = pixels.T[:, :, None] if pixels.ndim == 2 else pixels.transpose(1, 0, 2)[:, :, None, :]
+    own_unit = unit or ("RGB" if pixels.ndim == 3 else "arbitrary")
+    return Image(voxels, PIXEL_AFFINE, unit=own_unit, has_spacing=False, header=header)
+
+
+def _check_numbers(array: np.ndarray) -> None:
+    if array.dtype.kind not in "biuf":
+        raise UnreadableImage(f"an array of {array.dtype} is no image", remedy=_PICTURE)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UnreadableImage("an array with NaN or infinity", remedy="replace them first")

@@ -20,7 +20,7 @@ from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, PngI
 from PIL import Image as pillow
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.core.image import Image
+from medvfm.core.image import PIXEL_AFFINE, Image
 from medvfm.io.formats import bounded_read, decoder_messages
 
 # opened by class: Image.open would try every format it knows, and warn or fail by a limit of its own
@@ -37,7 +37,6 @@ _MAGIC = (
     (b"GIF87a", "gif"),
     (b"GIF89a", "gif"),
 )
-PIXEL_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ORIENTATION_TAG = 0x0112
 # held at once for a pixel: what Pillow keeps, what it converts to, and the array
 _BYTES_PER_PIXEL = {"1": 2, "L": 2, "P": 9, "LA": 6, "I;16": 4, "RGB": 7, "RGBA": 8, "CMYK": 11}

@@ -15,9 +15,9 @@ import tifffile
 from PIL import TiffImagePlugin
 
 from medvfm.core.errors import UnreadableImage
-from medvfm.core.image import Image
+from medvfm.core.image import PIXEL_AFFINE, Image
 from medvfm.io.formats import bounded_read, decoder_messages
-from medvfm.io.formats.raster import PIXEL_AFFINE, pixel_image, turned, without_alpha
+from medvfm.io.formats.raster import pixel_image, turned, without_alpha
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its remarks on odd tags are for no screen
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
