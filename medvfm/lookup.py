@@ -15,6 +15,7 @@ import medvfm.tasks
 from medvfm.core import yaml_source
 from medvfm.core.data_card import DataCard, load_card
 from medvfm.core.errors import DataCardError, DataError, MedvfmError, RecipeError, nearest
+from medvfm.models import catalogue
 
 PACKAGE = Path(__file__).parent
 # A room is searched wherever its package lies: the house's folder, and others that a user appends to `__path__`.
@@ -65,6 +66,16 @@ def beside(name: str) -> Path | None:
 def recipe(name: str) -> Path:
     """A recipe's path, or a shipped one by its name."""
     return _file(name, "recipes", RecipeError, f"no recipe {name!r}", None)
+
+
+def model(name: str) -> list[str]:
+    """What a model of the catalogue changes in a recipe, as overrides of its keys."""
+    known = catalogue.models()
+    if name not in known:
+        raise RecipeError(f"no model {name!r}; {nearest(name, known)}", where="--model")
+    if known[name].adapter is None:
+        raise RecipeError(f"{name} ({known[name].hub}) has no adapter here: {known[name].loads_with}", where="--model")
+    return [f"adapter.name={known[name].adapter}", f"adapter.weights={name}"]
 
 
 def _file(name: str, what: str, error: type[MedvfmError], missing: str, where: str | None) -> Path:
@@ -129,4 +140,5 @@ LISTS = {
     "tasks": lambda: _documented("tasks"),
     "recipes": _recipes,
     "cards": _cards,
+    "models": catalogue.listed,
 }

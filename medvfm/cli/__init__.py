@@ -46,11 +46,15 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: cu
 Strict = Annotated[bool, typer.Option("--strict", help="stop at the first case that cannot be read")]
 
 
-def _recipe(path: str, overrides: list[str] | None):
+Model = Annotated[str | None, typer.Option(help="weights in place of the recipe's: a name of `medvfm list models`")]
+
+
+def _recipe(path: str, overrides: list[str] | None, model: str | None = None):
     from medvfm import lookup
     from medvfm.core import recipe
 
-    return recipe.load(lookup.recipe(path), overrides or [])
+    chosen = [] if model is None else lookup.model(model)
+    return recipe.load(lookup.recipe(path), [*chosen, *(overrides or [])])
 
 
 @app.command()
@@ -58,6 +62,7 @@ def run(
     recipe: RecipePath,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="run directory; default runs/TITLE-HASH")] = None,
+    model: Model = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue an unfinished run")] = False,
     device: Device = None,
     strict: Strict = False,
@@ -66,7 +71,7 @@ def run(
     from medvfm.io.console import Console
 
     console = Console()
-    loaded = _recipe(recipe, overrides)
+    loaded = _recipe(recipe, overrides, model)
     console.say(f"{loaded.title} ({loaded.adapter.name}, {loaded.data.card})")
     with console.working("starting"):
         from medvfm import pipeline
@@ -86,10 +91,11 @@ def check(
     recipe: RecipePath,
     overrides: Overrides = None,
     ready: Annotated[bool, typer.Option("--ready", help="read and split every case, as a run would")] = False,
+    model: Model = None,
     device: Device = None,
 ) -> None:
     """All that can be known before training: medvfm check recipes/quickstart.yaml --ready"""
-    loaded = _recipe(recipe, overrides)
+    loaded = _recipe(recipe, overrides, model)
     from medvfm import pipeline
 
     for line in pipeline.check(loaded, ready=ready, device=device):
@@ -253,7 +259,8 @@ def list_names(
     what: Annotated[
         str,
         typer.Argument(
-            help="adapters, methods, tasks, metrics, baselines, augmentations, postprocess, recipes, cards or runs"
+            help="adapters, methods, tasks, metrics, models, baselines, augmentations, postprocess, recipes, cards or "
+            "runs"
         ),
     ],
     folders: Annotated[

@@ -32,6 +32,7 @@ from medvfm.io.dataset import case_names, mask_values, roots
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import Run
+from medvfm.models import catalogue
 from medvfm.nn import augment
 from medvfm.pipeline import planning, values_used, where
 from medvfm.report import page
@@ -222,7 +223,7 @@ def load_adapter(name: str, weights: str | Path | None = None, **prepare: Any) -
             raise RecipeError(f"no option {key!r}; {nearest(key, known)}", where="load_adapter")
     source = yaml_source.YamlSource(prepare, "load_adapter", {})
     settings = yaml_source.validated(source, Prepare, RecipeError)
-    path = None if weights is None else str(weights)
+    path = None if weights is None else catalogue.hub_of(str(weights), name, "load_adapter")
     made: Adapter = lookup.module("adapters", name, "load_adapter").load(path, settings)
     return made
 

@@ -20,6 +20,7 @@ from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import roots
 from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.rendering import windowing
+from medvfm.models import catalogue
 
 Keys = tuple[str | int, ...]
 # An adapter without training, the fitted model itself, or the recipe's adapter to be trained under other settings.
@@ -239,17 +240,22 @@ class _Maker:
         """Paths of weights and prompts, relative to the recipe."""
         changes: dict[str, object] = {}
         if settings.weights is not None:
-            changes["weights"] = self.recipe.located(*keys, "weights", must_be_path=False)
+            changes["weights"] = self._weights(settings.name, *keys, "weights")
         given = settings.prompts
         if given is not None and given.file is not None:
             place = self.recipe.located(*keys, "prompts", "file")
             changes["prompts"] = given.model_copy(update={"file": place})
         elif given is not None and given.adapter is not None and given.adapter.weights is not None:
-            place = self.recipe.located(*keys, "prompts", "adapter", "weights", must_be_path=False)
+            place = self._weights(given.adapter.name, *keys, "prompts", "adapter", "weights")
             changes["prompts"] = given.model_copy(
                 update={"adapter": given.adapter.model_copy(update={"weights": place})}
             )
         return settings.model_copy(update=changes) if changes else settings
+
+    def _weights(self, adapter: str, *keys: str | int) -> str:
+        """A path, or what a name of the catalogue stands for."""
+        place = self.recipe.located(*keys, must_be_path=False)
+        return catalogue.hub_of(place, adapter, self.recipe.where(*keys))
 
     def answers(self, settings: Baseline, keys: Keys, model: ModuleType) -> bool:
         """Whether a baseline answers the task: where a run has several, some answer one of them alone."""

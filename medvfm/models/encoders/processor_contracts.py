@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medvfm.core.errors import WeightsError
+from medvfm.models import catalogue
 from medvfm.models.inputs.contract import InputContract, Interpolation
 
 # PIL's resampling numbers. Lanczos has no counterpart on tensors; bicubic is what transformers itself takes on a GPU.
@@ -35,7 +36,8 @@ def contract_of(folder: Path, source: str, family: str, image_size: tuple[int, i
     `image_size` is config.json's, used where the processor names no size.
     """
     if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
-        return _published(family, image_size, channels)
+        known = catalogue.of_hub(source)
+        return _published(family, image_size, channels) if known is None else _catalogued(known, channels)
     from transformers import AutoImageProcessor
 
     try:
@@ -47,6 +49,23 @@ def contract_of(folder: Path, source: str, family: str, image_size: tuple[int, i
             remedy="processors that need remote code are not run; correct the file, or remove it to use the family's",
         ) from error
     return _translated(processor, image_size, channels)
+
+
+def _catalogued(model: catalogue.CatalogueModel, channels: int) -> InputContract:
+    """What the catalogue knows of these very weights."""
+    own, (mean, std) = model.contract, model.contract.mean_and_std
+    return InputContract(
+        own.size_px,  # type: ignore[arg-type]  # models of this family take pictures
+        resize=own.resize,  # type: ignore[arg-type]
+        resize_px=own.resize_px,
+        interpolation=own.interpolation,
+        antialias=own.antialias,
+        crop_rounding="down",
+        mean=mean[:channels],
+        std=std[:channels],
+        channels=channels,
+        origin=f"the catalogue's {model.name}",
+    )
 
 
 def _published(family: str, image_size: tuple[int, int], channels: int) -> InputContract:
