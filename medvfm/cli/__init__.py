@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
+from medvfm.cli import contract as contracts
 from medvfm.cli import data, evaluation
 from medvfm.cli import init as proposal
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.command("init")(proposal.init)
+app.command("contract")(contracts.contract)
 
 
 def _version(wanted: bool) -> None:

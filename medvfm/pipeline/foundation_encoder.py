@@ -67,7 +67,8 @@ class FoundationEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def fit(self, X: Any, y: object = None) -> FoundationEncoder:
         """Load the weights; nothing is learned from X."""
         _listed(X)
-        self.encoder_ = _encoder(self.adapter, self.weights, self.size, self.windows, self.pool, self.patches)
+        windows = tuple(self.windows) if isinstance(self.windows, list) else self.windows
+        self.encoder_ = _encoder(self.adapter, self.weights, self.size, windows, self.pool, self.patches)
         self._n_features_out = self.encoder_.width
         return self
 
@@ -97,14 +98,15 @@ class _Encoder:
     def features(self, images: list[Any], progress: bool | None) -> np.ndarray:
         keys = [_key(image) for image in images]
         new = [n for n, key in enumerate(keys) if key is None or key not in self._known]
-        fresh: dict[int, np.ndarray] = {}
+        vectors: dict[int, np.ndarray] = {}
         if new:
-            fresh = dict(zip(new, self.adapter.encode([images[n] for n in new], progress=progress), strict=True))
-        found = [fresh[n] if n in fresh else self._known[key] for n, key in enumerate(keys) if n in fresh or key]
-        self._known |= {key: fresh[n] for n, key in enumerate(keys) if key is not None and n in fresh}
+            vectors = dict(zip(new, self.adapter.encode([images[n] for n in new], progress=progress), strict=True))
+        for n, key in enumerate(keys):
+            if key is not None:
+                vectors[n] = self._known.setdefault(key, vectors[n]) if n in vectors else self._known[key]
         while len(self._known) > KEPT:
             self._known.popitem(last=False)
-        return np.stack(found)
+        return np.stack([vectors[n] for n in range(len(images))])
 
 
 @lru_cache(maxsize=LOADED)
