@@ -107,6 +107,7 @@ METHODS = {
     ),
 }
 DEFAULT_METHOD = "zero_shot"
+HEAD_SWEEPS = dinov2.HEAD_SWEEPS
 DEFAULT_WEIGHTS = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 ANSWERS_ALSO = frozenset({"classification", "retrieval"})
 STAGE_OPTIONS = frozenset[str]()

@@ -65,6 +65,7 @@ METHODS = {
     "full": Method("every weight of the encoder and a head", "weights", _and()),
 }
 DEFAULT_METHOD = "linear_probe"
+HEAD_SWEEPS = {"knn": knn.SWEPT, "linear_probe": probe.SWEPT}  # what is chosen while a head is fitted
 DEFAULT_WEIGHTS = "facebook/dinov2-base"
 TRAINING = {
     "lora": {

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 NEIGHBOURS = (10, 20, 100, 200)
 DEFAULT_NEIGHBOURS = 20
 TEMPERATURE = 0.07
+SWEPT = f"k {' or '.join(map(str, NEIGHBOURS))}, chosen on validation cases; {DEFAULT_NEIGHBOURS} where there are none"
 CHUNK = 1024
 
 

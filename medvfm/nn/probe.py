@@ -14,6 +14,10 @@ from medvfm.nn import logistic, losses
 # The strengths that DINOv2's linear evaluation sweeps (Oquab 2023, appendix B.3): 45 values of C from 1e-6 to 1e5.
 STRENGTHS = tuple(np.logspace(-6, 5, 45).tolist())
 DEFAULT_STRENGTH = 1e-2  # without validation cases nothing can be chosen
+SWEPT = (
+    f"C of {len(STRENGTHS)} values from {STRENGTHS[0]:g} to {STRENGTHS[-1]:g}, chosen on validation cases; "
+    f"{DEFAULT_STRENGTH:g} where there are none"
+)
 
 
 class Probe(nn.Module):

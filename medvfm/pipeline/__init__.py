@@ -34,7 +34,7 @@ from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import Run
 from medvfm.models import catalogue
 from medvfm.nn import augment
-from medvfm.pipeline import planning, values_used, where
+from medvfm.pipeline import planning, run_cost, values_used, where
 from medvfm.report import page
 
 NAMED = 5
@@ -74,6 +74,7 @@ def check(recipe: Recipe, *, ready: bool, device: str | None = None, console: Co
     method = planned.model.stages[-1].method_name
     lines = [f"{recipe.title}: {recipe.adapter.name} {method} on {planned.card.name}: recipe is valid"]
     lines += values_used.lines(planned)
+    count = None
     if ready:
         console = console or Console()
         root = _root(planned.card, recipe, console)
@@ -81,9 +82,10 @@ def check(recipe: Recipe, *, ready: bool, device: str | None = None, console: Co
         with tempfile.TemporaryDirectory() as folder:
             start = engine_run.ready(planned, table, where.context(Path(folder), device, False, console))
         lines += _data_lines(table, start)
+        count = len(start.learner.store.cases)
         record = start.learner.adapter.record()
         lines.append(f"weights: {record['weights']}, sha256 {str(record.get('sha256'))[:12]}")
-    return lines
+    return [*lines, run_cost.estimate(planned, count).line()]
 
 
 def _data_lines(table: tables.CaseTable, start: engine_run.Start) -> list[str]:

@@ -22,7 +22,10 @@ def lines(planned: Plan) -> list[str]:
     recipe = planned.recipe
     found = [
         f"model: {_model(recipe.adapter, planned.model)}",
-        *(f"{_named('train', planned.model, number)}: {_stage(s)}" for number, s in enumerate(planned.model.stages)),
+        *(
+            f"{_named('train', planned.model, number)}: {_stage(s, recipe.adapter)}"
+            for number, s in enumerate(planned.model.stages)
+        ),
         f"split: {_split(recipe)}",
         f"select by: {'the training loss' if planned.select is LOSS else planned.select.name} on validation cases",
         f"metrics: {', '.join(spec.name for spec in planned.specs)}",
@@ -31,8 +34,8 @@ def lines(planned: Plan) -> list[str]:
     for name, settings in planning.named(recipe.baselines):
         model = made[name]
         if isinstance(model, ModelPlan) and model.stages:
-            stages = "; ".join(_stage(stage) for stage in model.stages)
             again = settings if settings.name == model.facts["adapter"] else recipe.adapter
+            stages = "; ".join(_stage(stage, again) for stage in model.stages)
             found.append(f"baseline {settings.name}: {_model(again, model)}; {stages}")
     confidence = recipe.evaluate.confidence
     found.append(f"intervals: {100 * confidence.level:g}%, {confidence.resamples} resamples, seed {recipe.seed}")
@@ -50,12 +53,15 @@ def _model(settings: AdapterSettings, model: ModelPlan) -> str:
     return f"{said}, weights {weights}" if weights else said
 
 
-def _stage(stage: StagePlan) -> str:
+def _stage(stage: StagePlan, settings: AdapterSettings) -> str:
     """`10 epochs of 60 steps, batches of 16; learning rate 0.001, ...`."""
     if stage.method.fits == "nothing":
         return "nothing is trained"
     if stage.method.fits == "features":
-        return "no epochs: a head is fitted on frozen features"
+        swept = getattr(lookup.module("adapters", settings.name, settings.name), "HEAD_SWEEPS", {}).get(
+            stage.method_name
+        )
+        return "no epochs: a head is fitted on frozen features" + (f"; {swept}" if swept else "")
     used = {**_defaults_of_the_loop(), **stage.settings}
     steps = used.get("steps")
     batch = used.get("batch_size")
