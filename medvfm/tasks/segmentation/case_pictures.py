@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from medvfm.core.array import Array
+from medvfm.core.image import Image
 from medvfm.core.protocols import Preparer, Record, Seen
-from medvfm.io.rendering import overlays
+from medvfm.io.rendering import overlays, slice_strips, windowing
 from medvfm.io.run_directory import write_bytes
 from medvfm.models.inputs.slice_stacks import intensity_rule
 from medvfm.tasks.per_case import PerCaseValues
@@ -30,11 +34,12 @@ def write(test: PerCaseValues, metric: str, better: str, seen: Seen, classes: Se
     if better == "lower":
         ranked.reverse()
     found: list[Record] = []
-    for kind, rows in _chosen(ranked).items():
+    for chosen, rows in _chosen(ranked).items():
         for row in rows:
             name = f"{len(found):03d}.png"
             worst = None if kind == "instances" else _worst_structure(test, metric, better, row)
-            write_bytes(seen.folder / "previews" / name, _picture(seen, row, classes, kind, worst))
+            look = _Look.of(seen, row, worst)
+            write_bytes(seen.folder / "previews" / name, look.planes(classes, kind))
             told = (
                 ""
                 if worst is None or len(classes) == 1
@@ -43,11 +48,13 @@ def write(test: PerCaseValues, metric: str, better: str, seen: Seen, classes: Se
             found.append(
                 {
                     "file": f"previews/{name}",
-                    "kind": kind,
+                    "kind": chosen,
+                    "place": row + 1,
                     "metric": metric,
                     "score": float(scores[row]),
                     "caption": f"case {row + 1} of {len(test.ids)} test cases{told}",
                 }
+                | look.slices(seen.folder, name.removesuffix(".png"))
             )
     return found
 
@@ -79,13 +86,43 @@ def _worst_structure(test: PerCaseValues, metric: str, better: str, row: int) ->
     return None if np.isnan(values).all() else int(np.nanargmax(values))
 
 
-def _picture(seen: Seen, place: int, classes: Sequence[str], kind: str, worst: int | None) -> bytes:
-    preparer: Preparer = seen.preparer
-    image = preparer.images(seen.true.case(place))[0]
-    rule = intensity_rule(preparer.prepare, preparer.windows)
-    truth, mask = np.asarray(seen.true.truth(place)), seen.answer(place)
-    named = {n: name.replace("_", " ") for n, name in enumerate(classes, 1)} if kind != "instances" else {}
-    names = named if 1 < len(named) <= MOST_NAMED else None
-    centre = overlays.worst_place(truth, np.asarray(mask), None if worst is None else worst + 1)
-    focus = None if worst is None else worst + 1
-    return overlays.png(overlays.three_planes(image, truth, mask, centre, intensity=rule, names=names, focus=focus))
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """A case as it is shown: image, truth and prediction, and the structure that it is about, from 1."""
+
+    image: Image
+    truth: Array
+    mask: Array
+    intensity: windowing.Rule
+    focus: int | None
+
+    @classmethod
+    def of(cls, seen: Seen, place: int, worst: int | None) -> _Look:
+        preparer: Preparer = seen.preparer
+        image = preparer.images(seen.true.case(place))[0]
+        rule = intensity_rule(preparer.prepare, preparer.windows)
+        truth, mask = np.asarray(seen.true.truth(place)), np.asarray(seen.answer(place))
+        return cls(image, truth, mask, rule, None if worst is None else worst + 1)
+
+    @property
+    def centre(self) -> tuple[int, int, int] | None:
+        return overlays.worst_place(self.truth, self.mask, self.focus)
+
+    def planes(self, classes: Sequence[str], kind: str) -> bytes:
+        """Three planes through the worst place."""
+        named = {n: name.replace("_", " ") for n, name in enumerate(classes, 1)} if kind != "instances" else {}
+        names = named if 1 < len(named) <= MOST_NAMED else None
+        drawn = overlays.three_planes(
+            self.image, self.truth, self.mask, self.centre, intensity=self.intensity, names=names, focus=self.focus
+        )
+        return overlays.png(drawn)
+
+    def slices(self, folder: Path, name: str) -> Record:
+        """All slices of a volume as two files, and what a viewer must know of them; nothing for a picture."""
+        found = slice_strips.strips(self.image, self.truth, self.mask, self.centre, intensity=self.intensity)
+        if found is None:
+            return {}
+        files = {part: f"previews/{name}-{part}.webp" for part in ("picture", "labels")}
+        write_bytes(folder / files["picture"], found.picture)
+        write_bytes(folder / files["labels"], found.labels)
+        return {"slices": files | found.facts() | {"structure": self.focus}}
