@@ -17,6 +17,8 @@ from medvfm.core.protocols import Points, Record
 from medvfm.io.rendering import windowing
 from medvfm.tasks.classification.scores import ScoreTable
 
+RANDOM = 6  # cases of the first target that chance chose: mistakes alone would tell nothing of the others
+SEED = 0
 EACH = 4  # of false positives and of false negatives, for each target
 TARGETS = 3
 TILES = 6  # slices of a volume on one picture
@@ -45,12 +47,33 @@ def write(
     points: Points,
     look: Callable[[str], CasePicture],
 ) -> list[Record]:
-    """Pictures of the most confident mistakes, and what the report says about each; names hold no patient data.
+    """Pictures of the most confident mistakes and of random cases, and what the report says about each; names hold no
+    patient data.
 
     `look` gives the picture of a unit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found: list[Record] = []
+
+    def add(row: int, column: int, kind: str) -> None:
+        name = f"{len(found):03d}.png"
+        shown = look(test.ids[row])
+        (folder / name).write_bytes(_png(shown))
+        truth = test.truth[row, column]
+        found.append(
+            {
+                "file": f"previews/{name}",
+                "target": test.targets[column],
+                "truth": int(truth) if truth in (0, 1) else float(truth),
+                "score": float(test.scores[row, column]),
+                "kind": kind,
+                "place": row + 1,
+                "caption": f"case {row + 1} of {len(test.ids)} test cases",
+                "cropped": shown.seen != (1.0, 1.0),
+                "sides": shown.sides is not None,
+            }
+        )
+
     for column, target in enumerate(test.targets[:TARGETS]):
         cut = points.thresholds.get(("decision", target))
         if cut is None or np.isnan(cut).any():
@@ -58,22 +81,11 @@ def write(
         margin = test.scores[:, column] - cut[test.fold]
         for kind, label, order in (("false positive", 0, -margin), ("false negative", 1, margin)):
             wrong = (test.truth[:, column] == label) & ((margin >= 0) == (label == 0))
-            for row in [r for r in np.argsort(order, kind="stable") if wrong[r]][:EACH]:
-                name = f"{len(found):03d}.png"
-                shown = look(test.ids[row])
-                (folder / name).write_bytes(_png(shown))
-                found.append(
-                    {
-                        "file": f"previews/{name}",
-                        "target": target,
-                        "truth": label,
-                        "score": float(test.scores[row, column]),
-                        "kind": kind,
-                        "caption": f"case {row + 1} of {len(test.ids)} test cases",
-                        "cropped": shown.seen != (1.0, 1.0),
-                        "sides": shown.sides is not None,
-                    }
-                )
+            for row in [int(r) for r in np.argsort(order, kind="stable") if wrong[r]][:EACH]:
+                add(row, column, kind)
+    known = np.flatnonzero(~np.isnan(test.truth[:, 0]))
+    for row in np.random.default_rng(SEED).permutation(known)[:RANDOM]:
+        add(int(row), 0, "random")
     return found
 
 

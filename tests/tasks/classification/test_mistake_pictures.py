@@ -9,8 +9,10 @@ import pytest
 from PIL import Image as Picture
 
 from medvfm.core.image import Image
+from medvfm.core.protocols import Points
 from medvfm.models.inputs.contract import InputContract
 from medvfm.tasks.classification import mistake_pictures
+from medvfm.tasks.classification.scores import ScoreTable
 
 CROPPED = InputContract((224, 224), "shortest_then_crop", (256, 256))
 
@@ -41,3 +43,22 @@ def test_a_picture_is_whole_with_a_frame_and_the_sides_that_its_file_says(toward
     assert (drawn[top] == 255).all(axis=-1).sum() > 50 and (drawn[top - 3] == 90).all()
     edge = drawn[110:130, :20]
     assert (edge == 90).all() == (sides is None)
+
+
+def test_beside_the_mistakes_stand_cases_that_chance_chose(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = (np.arange(40) % 2).astype(float)[:, None]
+    truth[5] = np.nan
+    ids, nobody = tuple(f"c{n}" for n in range(40)), {}
+    table = ScoreTable(ids, np.array(ids, dtype=object), ("lesion",), truth, rng.random((40, 1)), True, nobody)
+    points = Points({("decision", "lesion"): np.array([0.5])})
+    shown = mistake_pictures.CasePicture(np.zeros((1, 1, 8, 8), np.float32))
+    found = mistake_pictures.write(tmp_path, table, points, lambda unit: shown)
+    kinds = [entry["kind"] for entry in found]
+    assert kinds == ["false positive"] * 4 + ["false negative"] * 4 + ["random"] * 6
+    for entry in found:
+        row = entry["place"] - 1
+        assert entry["truth"] == truth[row, 0] and entry["score"] == table.scores[row, 0] and row != 5
+        assert (tmp_path / entry["file"].removeprefix("previews/")).is_file()
+    again = mistake_pictures.write(tmp_path, table, points, lambda unit: shown)
+    assert again == found
