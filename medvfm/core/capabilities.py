@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from medvfm.core.case import Case
+from medvfm.core.data_card import DataCard
 from medvfm.core.item import Item
 from medvfm.core.made_images import MadeImages
 from medvfm.core.protocols import Adapter, Answers, Batch, Predictions, Preparer, Record, Task, TrueCases
+from medvfm.core.recipe import Prepare
 
 if TYPE_CHECKING:  # core imports no torch when it runs
     import torch
@@ -206,6 +209,33 @@ class ViewingTask(Protocol):
 
     def views(self, predictions: Any) -> Mapping[str, Predictions]:
         """Group, such as `within plane`, to what is judged there."""
+        ...
+
+
+class AuditReader(Protocol):
+    """Reads of one case, in a loader worker, what probes look at: an array for each of `parts`."""
+
+    parts: ClassVar[tuple[str, ...]]
+
+    def key(self) -> str: ...
+
+    def files(self, case: Case) -> Sequence[Path]: ...
+
+    def __call__(self, case: Case) -> Mapping[str, np.ndarray]: ...
+
+
+@runtime_checkable
+class AuditedTask(Protocol):
+    """What a task has besides whose answers can be had by a shortcut: probes on what should not carry the answer."""
+
+    audit_metric: ClassVar[str]  # by which a probe is compared with the model
+
+    def audit_reader(self, prepare: Prepare, card: DataCard) -> AuditReader: ...
+
+    def audit(
+        self, train: TrueCases, test: TrueCases, read: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> Iterable[tuple[str, str, Predictions]]:
+        """Name of each probe, what it looks at, and its predictions of the test cases. read: by case_id."""
         ...
 
 

@@ -21,6 +21,7 @@ from medvfm.engine import (
     further_tasks,
     judged,
     saved_model,
+    shortcuts,
     subgroups,
     training_inputs,
 )
@@ -119,6 +120,8 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     everything = [own, *(other.judged for other in further)]
     rows = [row for part in everything for row in part.rows]
     clock.lap("evaluation")
+    audit = shortcuts.audited(plan, fitted, found, context)
+    clock.lap("shortcut audit")
 
     tables.write(out)
     saved_model.save(out / "weights", recipe, task, [f.learner.adapter for f in fitted], found.points)
@@ -129,6 +132,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         *records.oracle_warning(oracle),
         *records.warnings(plan.card, rows, openings, any(c.patient_id is not None for c in cases)),
         *(warning for part in everything for warning in part.warnings),
+        *audit.warnings,
         *table.warnings,
         *(warning for fold in folds for warning in fold.warnings),
         *(note for f in fitted for note in f.record.get("notes", [])),
@@ -166,6 +170,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         "thresholds": records.thresholds(found.points),
         "baseline_thresholds": own.thresholds,
         **pictures,
+        **({"shortcuts": audit.rows} if audit.rows else {}),
         "warnings": list(dict.fromkeys(warnings)),
         "metrics": as_records(rows),
     }

@@ -75,14 +75,15 @@ class Histogram:
     read: Mapping[str, object] = field(default_factory=dict)
     role: str = "image"
 
-    def _intensity(self) -> windowing.Rule:
+    def intensity(self) -> windowing.Rule:
+        """The window that values are shown in: the recipe's, or one that fits the image."""
         wanted = self.prepare.windows
         if isinstance(wanted, str) and wanted in self.windows:
             return self.windows[wanted]
         return "auto" if wanted is None else wanted
 
     def key(self) -> str:
-        parts = [VERSION, BINS, self._intensity(), self.prepare.invalid, dict(self.read), self.role]
+        parts = [VERSION, BINS, self.intensity(), self.prepare.invalid, dict(self.read), self.role]
         return f"intensity-{hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
 
     def files(self, case: Case) -> tuple[Path, ...]:
@@ -94,14 +95,15 @@ class Histogram:
         return [read_image(path, nan=self.prepare.invalid, **self.read) for path in self.files(case)]  # type: ignore[arg-type]
 
     def arrays(self, images: Sequence[Image], case: Case) -> Mapping[str, Array]:
-        return {"pixels": np.mean([self._of_image(image) for image in images], axis=0).astype(np.float32)}
+        return {"pixels": np.mean([self.of_image(image) for image in images], axis=0).astype(np.float32)}
 
     def grid(self, arrays: Mapping[str, Array]) -> SliceGrid | None:
         return None
 
-    def _of_image(self, image: Image) -> Array:
+    def of_image(self, image: Image) -> Array:
+        """(2 + BINS,) numbers of one image."""
         voxels = image.voxels
-        low, high = windowing.intensity_range(image, self._intensity())
+        low, high = windowing.intensity_range(image, self.intensity())
         shown = windowing.window(voxels, low, high)
         histogram = np.histogram(shown, bins=BINS, range=(0, 1))[0] / shown.size
         return np.array([voxels.mean(), voxels.std(), *histogram], dtype=np.float64)

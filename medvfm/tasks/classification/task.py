@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -30,13 +30,13 @@ from medvfm.core.protocols import (
     TruthReader,
     Where,
 )
-from medvfm.core.recipe import Baseline, TaskSettings
+from medvfm.core.recipe import Baseline, Prepare, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import PREDICTIONS
 from medvfm.models.inputs.slice_stacks import intensity_rule
 from medvfm.statistics.estimand import Estimand
-from medvfm.tasks.classification import baselines, mistake_pictures, operating_points, tables
+from medvfm.tasks.classification import baselines, mistake_pictures, operating_points, shortcuts, tables
 from medvfm.tasks.classification import estimands as estimating
 from medvfm.tasks.classification.scores import ScoreTable, gather, joined, pooled_scores, pooled_truth, read_frame
 from medvfm.tasks.classification.words import WORDS
@@ -83,6 +83,7 @@ class ClassificationTask:
     metrics: ClassVar[Mapping[str, Metric]] = estimating.METRICS
     default_metrics: ClassVar[tuple[str, ...]] = ("auroc", "auprc", "brier", "ece")
     built_in_baselines: ClassVar[Mapping[str, str]] = baselines.BUILT_IN
+    audit_metric: ClassVar[str] = "auroc"
     variant_metrics: ClassVar[tuple[str, ...]] = ("auroc", "accuracy", "balanced_accuracy")
     variant_cases: ClassVar[int] = 10_000
     formats: ClassVar[tuple[str, ...]] = ("csv",)
@@ -183,6 +184,17 @@ class ClassificationTask:
         return lambda: baselines.Probe(
             self.labels, self.kind, where, columns=settings.columns, beside=context.adapter("linear_probe")
         )
+
+    def audit_reader(self, prepare: Prepare, card: DataCard) -> shortcuts.AuditReader:
+        reading = {str(key): value for key, value in card.reading.items()}
+        return shortcuts.AuditReader(baselines.Histogram(prepare, card.windows, reading))
+
+    def audit(
+        self, train: TrueCases, test: TrueCases, read: Mapping[str, Mapping[str, Array]]
+    ) -> Iterator[tuple[str, str, ScoreTable]]:
+        learned, asked = ([cases.case(k) for k in range(len(cases))] for cases in (train, test))
+        for name, what, found in shortcuts.scores(learned, asked, read, self.labels, self.kind):
+            yield name, what, self.collect(test, found, None, ())
 
     def read_run(self, directory: Path) -> dict[tuple[str, str | None], ScoreTable]:
         table = rows_of_task(pd.read_parquet(directory / PREDICTIONS), self.name)
