@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from medvfm.report import sections, sentences, text
+from medvfm.report import evidence, sections, sentences, text
+from medvfm.report.evidence import Chip
 from medvfm.report.plain_table import PlainTable
 from medvfm.report.run_view import MEAN, WHOLE, Row, View
 
@@ -31,6 +32,7 @@ class Headline:
     """status    why the numbers are not results, or None
     oracle     which truth the prompts came from, or None
     table      in place of the main numbers, where the task has one
+    evidence   how far the numbers can be believed, in five words
     """
 
     title: str
@@ -46,6 +48,7 @@ class Headline:
     warnings: tuple[str, ...]
     numbers: tuple[Row, ...]
     table: PlainTable | None
+    evidence: tuple[Chip, ...] = ()
 
     @property
     def answer(self) -> str:
@@ -75,6 +78,7 @@ def build(view: View) -> Headline:
         warnings=tuple(warnings(view)),
         numbers=tuple(key_rows(view)),
         table=table,
+        evidence=tuple(evidence.strip(view)),
     )
 
 

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from medvfm.io.run_directory import write_text
-from medvfm.report import headline, markup, run_view, sections, text
+from medvfm.report import headline, markdown, markup, metrics_csv, page_size, run_view, script, sections, text
 from medvfm.report.section import PageSection
-from medvfm.report.sections import baselines, data, methods, model, numbers, record, subgroups
+from medvfm.report.sections import baselines, checklist, data, methods, model, numbers, record, shortcuts, subgroups
 
 FILE = "report.html"
 # Sections of every run. Those of its task lie in the folder of that name, and take their places among these.
 COMMON = (
     PageSection(20, baselines.TITLE, baselines.build, of_model=True),
+    PageSection(85, shortcuts.TITLE, shortcuts.build),
     PageSection(90, subgroups.TITLE, subgroups.build, of_model=True),
     PageSection(110, data.TITLE, data.build),
     PageSection(120, model.TITLE, model.build),
     PageSection(130, methods.TITLE, methods.build),
+    PageSection(135, checklist.TITLE, checklist.build),
     PageSection(140, numbers.TITLE, numbers.build, of_model=True),
     PageSection(150, record.TITLE, record.build),
 )
@@ -27,10 +31,14 @@ AFTER_TASKS = 110  # sections from here on are about the data and the model, wha
 
 
 def render(directory: Path) -> Path:
-    """Write report.html of a run directory from what lies in it; the same directory gives the same bytes."""
+    """Write report.html of a run directory from what lies in it, with report.md and metrics.csv beside it; the same
+    directory gives the same bytes."""
     directory = Path(directory)
-    path = directory / FILE
-    write_text(path, page(run_view.load(directory)))
+    found, path = run_view.load(directory), directory / FILE
+    write_text(path, page_size.within(page(found)))
+    if found.record.get("kind") not in PAGES:
+        write_text(directory / markdown.FILE, markdown.document(found))
+        write_text(directory / metrics_csv.FILE, metrics_csv.text(found))
     return path
 
 
@@ -40,9 +48,13 @@ def page(found: run_view.View) -> str:
     last = next((n for n, part in enumerate(shown) if part["order"] >= AFTER_TASKS), len(shown))
     shown[last:last] = [part for other in found.further for part in _further(other)]
     record, head = found.record, headline.build(found)
+    of_task = headline.task_module(found)
+    frequencies = getattr(of_task, "frequencies", lambda _: None)(found)
     return (
         markup.fragment(
             "page",
+            policy=Markup(script.policy()),  # quotes of a fixed text, which need no escapes within double ones
+            script=script.text(),
             record=record,
             title=record.get("title") or "Report",
             kind=record.get("kind") or "run",
@@ -51,15 +63,32 @@ def page(found: run_view.View) -> str:
             task=found.task,
             card=found.part("data", "card"),
             head=head,
-            key=[{**row, "name": headline.number_name(found, row)} for row in head.numbers]
-            if head.table is None
-            else [],
+            key=getattr(of_task, "key_numbers", lambda _: None)(found) or _key(found, head),
+            frequencies=frequencies,
+            scope={name: found.part("data", "card").get(name) for name in ("intended_use", "out_of_scope")},
             simulated=headline.SIMULATED,
             told_by_truth=headline.ORACLE,
             sections=shown,
         )
         + "\n"
     )
+
+
+def _key(found: run_view.View, head: headline.Headline) -> list[dict[str, Any]]:
+    """The main numbers, where the task has no table of its own in their place."""
+    if head.table is not None:
+        return []
+    return [_key_number(found, row) for row in head.numbers]
+
+
+def _key_number(found: run_view.View, row: run_view.Row) -> dict[str, Any]:
+    """A number as it stands large: its name, the value with its interval, and why."""
+    name, note = headline.number_name(found, row), row.get("note") or ""
+    if row.get("value") is None:
+        return {"name": name, "why": note, "values": []}
+    counted = "cases" if row.get("unit") == "cases" else "no interval"
+    spread = f"{text.level(row)} {text.interval(row)}" if row.get("low") is not None else counted
+    return {"name": name, "why": note, "values": [{"name": "", "value": text.value(row), "range": spread}]}
 
 
 def _built(found: run_view.View, of: Sequence[PageSection]) -> list[dict[str, Any]]:

@@ -155,9 +155,8 @@ def comparison(view: View) -> str | None:
     name = view.baseline(best["baseline"]) + (" (oracle prompt)" if is_oracle(best.get("note")) else "")
     fair = " without prompts from the truth" if _left_out(view, best) else ""
     sentence = f"The strongest baseline{fair}, {name}, reached {text.with_interval(best)}."
-    paired = f"{row['metric']}{text.DIFFERENCE}"
-    found = next(iter(view.rows(metric=paired, target=row.get("target"), baseline=best["baseline"])), None)
-    if found is None or found.get("value") is None or found.get("low") is None:
+    found = _difference(view, row, best)
+    if found is None:
         return sentence
     return f"{sentence} {_verdict(found)}"
 
@@ -173,6 +172,24 @@ def _of_the_run_itself(view: View, row: Row) -> str | None:
         f" On its own test cases ({own.get('card')}) it reached {text.with_interval(EMPTY | same)}." if same else ""
     )
     return f"Weights, windows and thresholds are those of the finished run, unchanged.{reached}"
+
+
+def against_best(view: View) -> str | None:
+    """`better`, `worse` or `not shown better` than the strongest baseline, by the paired interval; None without one."""
+    row, best = view.primary, best_baseline(view)
+    found = None if row is None or best is None else _difference(view, row, best)
+    if found is None:
+        return None
+    if found["low"] <= 0 <= found["high"]:
+        return "not shown better"
+    return "better" if (found["low"] > 0) == (found.get("better") != "lower") else "worse"
+
+
+def _difference(view: View, row: Row, best: Row) -> Row | None:
+    """Model minus baseline in the first metric, where it has an interval."""
+    paired = f"{row['metric']}{text.DIFFERENCE}"
+    found = next(iter(view.rows(metric=paired, target=row.get("target"), baseline=best["baseline"])), None)
+    return None if found is None or found.get("value") is None or found.get("low") is None else found
 
 
 def best_baseline(view: View) -> Row | None:

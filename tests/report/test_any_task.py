@@ -14,7 +14,7 @@ from medvfm.report.sentences import best_baseline
 from tests.report.test_page import Elements
 from tests.samples import runs
 
-COMMON = {"baselines", "subgroups", "data", "model", "methods", "numbers", "record"}
+COMMON = {"baselines", "subgroups", "data", "model", "methods", "checklist", "numbers", "record"}
 TASK = {
     "name": "counting_cells",
     "kind": "grid",

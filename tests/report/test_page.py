@@ -17,14 +17,15 @@ import pytest
 
 from medvfm.core.errors import RunError
 from medvfm.report import page as report
+from medvfm.report import page_size
 from medvfm.report.run_view import load
 from tests.samples import runs
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{%x%}$\\frac</svg></style>\x00\x1b"
+WRITTEN = ("report.html", "report.md", "metrics.csv")
 WHOLE = {
-    "curves", "baselines", "operating", "calibration", "decision_curve", "subgroups", "mistakes", "data", "model",
-    "methods", "numbers",
-    "record",
+    "cases", "curves", "baselines", "operating", "calibration", "subgroups", "mistakes", "data", "model", "methods",
+    "checklist", "numbers", "record", "decision_curve", "selective",
 }  # fmt: skip  # sections of a classification
 SHOWN = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{%x%}$\\frac</svg></style>"
 
@@ -41,7 +42,7 @@ class Elements(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, {k: v or "" for k, v in attrs}))
-        self._style = tag == "style"
+        self._style = tag in ("style", "script")
 
     def handle_endtag(self, tag: str) -> None:
         self._style = False
@@ -87,18 +88,21 @@ def changed(run, tmp_path):
 def test_every_section_of_a_whole_run_is_there(changed):
     page = changed()
     assert page.sections == WHOLE
-    links = [a["href"] for tag, a in page.found if tag == "a" and not a["href"].startswith("#content")]
-    assert {link[1:] for link in links} == page.sections
+    links = {a["href"][1:] for tag, a in page.found if tag == "a" and a["href"].startswith("#")} - {"content"}
+    ids = {a["id"] for _, a in page.found if "id" in a}
+    assert page.sections <= links <= ids
+    assert {"classification-case-3", "classification-case-4"} <= links  # a row leads to the picture of its case
 
 
 def test_nothing_is_loaded_from_elsewhere(run):
     text = report.render(run[0]).read_text(encoding="utf-8")
     page = Elements(text)
-    assert not {tag for tag, _ in page.found} & {"script", "link", "iframe", "object", "embed", "base", "form", "video"}
+    assert not {tag for tag, _ in page.found} & {"link", "iframe", "object", "embed", "base", "form", "video"}
     for _, attributes in page.found:
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("src", "href", "xlink:href", "srcset", "action", "poster"):
-            assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
+            assert attributes.get(name, "#").startswith(("#", "data:image/", "data:text/csv;base64,"))
+    assert [a for tag, a in page.found if tag == "script"] == [{}]  # its own, within the page
     urls = re.findall(r"url\((.*?)\)", text)
     assert urls == [] or all(u.startswith("#") for u in urls)  # clip paths within a figure
     assert "@import" not in text
@@ -127,14 +131,14 @@ def test_text_of_a_record_is_never_markup(run, tmp_path):
     assert not [a for _, a in page.found for name in a if name.startswith("on")]
     assert "alert(1)" in page.text and SHOWN in page.text
     assert "\x00" not in text and "\x1b" not in text
-    assert text.count("<script") == 0 and "49{%x%}" not in text
+    assert text.count("<script") == 1 and "49{%x%}" not in text
 
 
 @pytest.mark.parametrize("targets", [(HOSTILE.replace("\x00\x1b", ""), "b" * 200)])
 def test_names_of_classes_are_escaped_everywhere(tmp_path, targets):
     runs.write(tmp_path, targets=targets, kind="multi_label", title=HOSTILE)
     text = report.render(tmp_path).read_text(encoding="utf-8")
-    assert "<script" not in text and "onerror=alert(2)>" not in text.replace("&gt;", "")
+    assert text.count("<script") == 1 and "onerror=alert(2)>" not in text.replace("&gt;", "")
     assert targets[0] in Elements(text).text
     for svg in figures(text):
         ElementTree.fromstring(svg)
@@ -167,7 +171,7 @@ def test_the_inside_of_a_part_may_be_missing_or_null(changed, key):
 @pytest.mark.parametrize(
     ("files", "gone"),
     [
-        (("predictions.parquet",), {"curves", "calibration", "decision_curve", "operating"}),
+        (("predictions.parquet",), {"curves", "calibration", "operating", "cases", "decision_curve", "selective"}),
         (("previews/000.png", "previews/001.png"), {"mistakes"}),
     ],
 )
@@ -189,7 +193,7 @@ def test_baselines_lie_in_the_table_of_the_model_or_in_their_own(run, changed, t
     assert Elements(report.render(directory).read_text(encoding="utf-8")).sections == WHOLE
     one.assign(score=float("nan")).to_parquet(directory / "predictions.parquet", index=False)  # a task without scores
     page = Elements(report.render(directory).read_text(encoding="utf-8"))
-    assert page.sections == WHOLE - {"curves", "calibration", "decision_curve", "operating"}
+    assert page.sections == WHOLE - {"curves", "calibration", "operating", "cases", "decision_curve", "selective"}
 
 
 def test_a_record_with_nothing_but_its_format_renders(changed):
@@ -246,13 +250,13 @@ def test_the_same_directory_gives_the_same_bytes(run, tmp_path, monkeypatch):
     copy = tmp_path / "elsewhere"
     shutil.copytree(run[0], copy)
     first = report.render(run[0]).read_bytes()
-    before = {p: p.read_bytes() for p in sorted(copy.rglob("*")) if p.is_file() and p.name != "report.html"}
+    before = {p: p.read_bytes() for p in sorted(copy.rglob("*")) if p.is_file() and p.name not in WRITTEN}
     monkeypatch.chdir(tmp_path)
     with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "svg.fonttype": "path"}):
         assert report.render(Path("elsewhere")).read_bytes() == first
         assert matplotlib.rcParams["font.size"] == 30
     assert report.render(run[0]).read_bytes() == first
-    after = {p: p.read_bytes() for p in sorted(copy.rglob("*")) if p.is_file() and p.name != "report.html"}
+    after = {p: p.read_bytes() for p in sorted(copy.rglob("*")) if p.is_file() and p.name not in WRITTEN}
     assert after == before
 
 
@@ -264,7 +268,7 @@ def figures(text: str) -> list[str]:
 def test_figures_are_valid_named_and_share_no_id(run):
     text = report.render(run[0]).read_text(encoding="utf-8")
     found = [ElementTree.fromstring(svg) for svg in figures(text)]
-    assert len(found) == 5  # ROC, precision and recall, calibration, decision curve, sweep
+    assert len(found) == 6  # ROC, precision and recall, decision curve, calibration, selective prediction, sweep
     assert all(svg.get("role") == "img" and svg.get("aria-label") for svg in found)
     ids = re.findall(r'\bid="([^"]*)"', text)
     assert len(ids) == len(set(ids))
@@ -287,6 +291,15 @@ def test_no_case_patient_or_folder_is_named(run):
     for secret in ("DOE", "ROE-3", "jane", "case17", "hp17", "/home"):
         assert secret not in text
     assert "end of file inside the pixels" in text
+
+
+def test_a_page_that_would_grow_too_large_leaves_out_its_last_pictures():
+    picture = '<img src="data:image/webp;base64,{}" alt="x &gt; y">'
+    page = f"<p>{picture.format('A' * 900)} and {picture.format('B' * 900)} and {picture.format('C' * 900)}</p>"
+    assert page_size.within(page, 5000) == page
+    less = page_size.within(page, 2300)
+    assert "AAA" in less and "BBB" in less and "CCC" not in less and "left out" in less and len(less) < 2300
+    assert "data:" not in page_size.within(page, 0)
 
 
 def test_only_pictures_inside_the_run_are_shown(changed, tmp_path):

@@ -22,8 +22,8 @@ from tests.report.test_page import HOSTILE, SHOWN, Elements, figures
 from tests.samples import runs, segmentation_runs
 
 PLAIN = {
-    "case_by_case", "baselines", "case_pictures", "missed", "agreement", "subgroups", "data", "model", "methods",
-    "numbers", "record",
+    "cases", "case_by_case", "baselines", "case_pictures", "missed", "agreement", "subgroups", "data", "model",
+    "methods", "checklist", "numbers", "record",
 }  # fmt: skip
 ORACLE = "oracle prompt: a box an object"
 
@@ -297,7 +297,7 @@ def test_names_of_structures_are_escaped_everywhere(tmp_path, target):
     runs.save(tmp_path, record)
     text = report.render(tmp_path).read_text(encoding="utf-8")
     page = Elements(text)
-    assert "<script" not in text and not [a for _, a in page.found for name in a if name.startswith("on")]
+    assert text.count("<script") == 1 and not [a for _, a in page.found for name in a if name.startswith("on")]
     assert target in page.text and SHOWN in page.text and "\x1b" not in text
     for svg in figures(text):
         ElementTree.fromstring(svg)
@@ -308,7 +308,7 @@ def test_nothing_is_loaded_and_no_id_stands_twice(objects):
     page = Elements(text)
     for _, attributes in page.found:
         for name in ("src", "href", "xlink:href"):
-            assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
+            assert attributes.get(name, "#").startswith(("#", "data:image/", "data:text/csv;base64,"))
     ids = re.findall(r'\bid="([^"]*)"', text)
     assert len(ids) == len(set(ids))
     assert all(a.get("alt") for tag, a in page.found if tag == "img")
@@ -319,7 +319,7 @@ def test_nothing_is_loaded_and_no_id_stands_twice(objects):
 @pytest.mark.parametrize(
     ("files", "gone"),
     [
-        (("measures.parquet",), {"case_by_case", "missed", "agreement"}),
+        (("measures.parquet",), {"cases", "case_by_case", "missed", "agreement"}),
         (("predictions.parquet",), set()),
         (tuple(f"previews/{n:03d}.png" for n in range(3)), {"case_pictures"}),
     ],

@@ -173,7 +173,8 @@ def previews(directory: Path, target: str) -> list[dict[str, Any]]:
         name = f"previews/{number:03d}.png"
         Image.fromarray(pixels).save(directory / name)
         caption = f"case {number + 3} of 120 test cases"
-        found.append({"file": name, "target": target, "truth": truth, "score": score, "kind": kind, "caption": caption})
+        found.append({"file": name, "target": target, "truth": truth, "score": score, "kind": kind, "caption": caption,
+                      "place": number + 3})  # fmt: skip
     return found
 
 

@@ -11,12 +11,14 @@ import numpy as np
 from PIL import Image
 
 from medvfm.adapters import _dinov2_words, _monai_words, _sam_words
+from medvfm.core.image import Image as MedicalImage
 from medvfm.core.metric_spec import parse
 from medvfm.core.protocols import Points
 from medvfm.core.recipe import Confidence
 from medvfm.core.result_row import as_records
 from medvfm.engine import subgroups
 from medvfm.engine.evaluate import Judging
+from medvfm.io.rendering import slice_strips
 from medvfm.tasks.per_case import PerCaseValues
 from medvfm.tasks.segmentation.task import SegmentationTask
 from tests.samples import runs
@@ -218,5 +220,23 @@ def examples(directory: Path, n: int, volumes: bool = True) -> list[dict[str, An
         name = f"previews/{number:03d}.png"
         Image.fromarray(pixels).save(directory / name)
         caption = f"case {number + 3} of {n} test cases"
-        found.append({"file": name, "kind": kind, "metric": "dice", "score": score, "caption": caption})
+        entry = {"file": name, "kind": kind, "metric": "dice", "score": score, "caption": caption, "place": number + 3}
+        found.append(entry | (slices(directory, f"previews/{number:03d}", number) if volumes else {}))
     return found
+
+
+def slices(directory: Path, name: str, seed: int) -> dict[str, Any]:
+    """Noise with a bright block that the truth holds and of which the prediction misses a part."""
+    rng = np.random.default_rng(seed)
+    voxels = rng.random((24, 30, 8)) * 60
+    truth, predicted = np.zeros((2, 24, 30, 8), np.uint8)
+    truth[6:14, 8:20, 2:6] = 1
+    predicted[8:14, 8:20, 2:5] = 1
+    voxels[truth > 0] += 150
+    image = MedicalImage(voxels.astype(np.float32), np.diag([1.0, 1.0, 3.0, 1.0]), "arbitrary")
+    found = slice_strips.strips(image, truth, predicted, (7, 10, 5))
+    assert found is not None
+    files = {part: f"{name}-{part}.webp" for part in ("picture", "labels")}
+    for part, file in files.items():
+        (directory / file).write_bytes(getattr(found, part))
+    return {"slices": files | found.facts() | {"structure": 1}}

@@ -59,7 +59,18 @@ def draw(name: str, alt: str, size_in: tuple[float, float], paint: Callable[[Fig
         paint(figure)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return _inline(file.getvalue(), alt)
+        box = _box(figure)
+    return _inline(file.getvalue(), alt, box)
+
+
+def _box(figure: Figure) -> str:
+    """Where (0, 0) and (1, 1) of the only axes lie in the SVG, for what the page adds; empty for other figures."""
+    if len(figure.axes) != 1 or {figure.axes[0].get_xscale(), figure.axes[0].get_yscale()} != {"linear"}:
+        return ""
+    whole, places = figure.bbox, figure.axes[0].transData.transform([(0, 0), (1, 1)])
+    width, height = (72 * float(side) for side in figure.get_size_inches())
+    shares = [(x / whole.width * width, height - y / whole.height * height) for x, y in places]
+    return " ".join(f"{value:.3f}" for point in shares for value in point)
 
 
 def unit_square(axes: Axes, x: str, y: str) -> None:
@@ -70,15 +81,16 @@ def unit_square(axes: Axes, x: str, y: str) -> None:
     axes.set_yticklabels([f"{t:g}" for t in ticks])
 
 
-def _inline(svg: str, alt: str) -> Markup:
+def _inline(svg: str, alt: str, box: str = "") -> Markup:
     """The svg element alone: no XML prologue, no metadata, no size of its own, no ids that stand twice on a page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
     svg = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", lambda m: f"{m[1]}: {OF_THE_PAGE.get(m[2], m[2])}", svg)
     head, rest = svg.split(">", 1)
-    box = re.search(r'viewBox="[^"]*"', head)
-    assert box is not None
+    view = re.search(r'viewBox="[^"]*"', head)
+    assert view is not None
     opening = Markup('<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {} ')
     named = Markup('role="img" aria-label="{}">').format(alt)
-    return opening.format(Markup(box[0])) + named + Markup(rest.strip())
+    seen = Markup('data-box="{}" ').format(box) if box else Markup("")
+    return opening.format(Markup(view[0])) + seen + named + Markup(rest.strip())

@@ -23,8 +23,13 @@ VARIED = {  # by what a group is named for: what was computed again, and with wh
 
 
 def build(view: View) -> Markup | None:
-    paragraphs = [" ".join(part) for part in (_data(view), _model(view), _evaluation(view), _software(view)) if part]
-    return markup.fragment("methods", paragraphs=paragraphs) if paragraphs else None
+    found = paragraphs(view)
+    return markup.fragment("methods", paragraphs=found, id="methods-text") if found else None
+
+
+def paragraphs(view: View) -> list[str]:
+    """Data, model, evaluation, software."""
+    return [" ".join(part) for part in (_data(view), _model(view), _evaluation(view), _software(view)) if part]
 
 
 def _sentence(said: str) -> str:

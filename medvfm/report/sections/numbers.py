@@ -1,50 +1,86 @@
-"""Every row of run.json."""
+"""Every row of run.json in one table, which sorts and is filtered, and as a file to download."""
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 from markupsafe import Markup
 
-from medvfm.report import markup, text
+from medvfm.report import markup, metrics_csv, text
 from medvfm.report.run_view import Row, View, is_variant
 
-TITLE = "All numbers"
+TITLE = "All results"
 SCALED_ANEW = "recalibrated=anew"
+SPLITS = {"test": "Test", "val": "Validation", "train": "Training"}
+MODEL, BASELINES, GROUPS, OTHERS = "model", "baselines", "groups", "others"
+PRESETS = ((MODEL, "The model"), (BASELINES, "Baselines"), (GROUPS, "Subgroups"), (OTHERS, "Other data"), ("", "All"))
 
 
 def build(view: View) -> Markup | None:
-    if not view.metrics:
+    found = [row for row in view.metrics if row.get("task") in (None, view.task.get("name"))]
+    if not found:
         return None
-    groups: dict[str, list[Row]] = {}
-    for row in view.metrics:
-        shown = {"variant": text.variant(row["group"]) if is_variant(row) else "", "note": _note(row)}
-        of_task = f" ({str(row['task']).replace('_', ' ')})" if row.get("task") else ""
-        groups.setdefault(_heading(view, row) + of_task, []).append({**row, **shown})
-    methods = dict.fromkeys(r["method"] for r in view.metrics if r.get("method"))
+    rows = [_row(view, row) for row in found]
+    rows.sort(key=lambda row: row["tags"] != [MODEL])  # what is printed and looked for first
+    several = len({r.get("target") for r in found}) > 1
+    patients = view.names_patients and view.unit != "patient"
+    unit, positive = f"{text.title(view.unit)}s", view.word("positive") or "Positive"
+    columns = ["Metric", *(["Target"] if several else []), "Of", "Group", "Split", "Value", text.level(found[0]), unit,
+               *(["Patients"] if patients else []), positive, "Interval and note"]  # fmt: skip
+    tagged = {tag for row in rows for tag in row["tags"]}
+    methods = dict.fromkeys(r["method"] for r in found if r.get("method"))
     return markup.fragment(
         "numbers",
-        groups=list(groups.items()),
-        unit=view.unit,
-        patients=view.names_patients and view.unit != "patient",
+        rows=rows,
+        shown=sum(MODEL in row["tags"] for row in rows),
+        columns=columns,
+        choices=[(n, c, _values(rows, c)) for n, c in enumerate(columns) if c in ("Metric", "Of", "Split")],
+        presets=[(tag, name) for tag, name in PRESETS if not tag or tag in tagged],
+        id=f"{view.task.get('name', 'run')}-numbers",
+        unit=unit,
+        patients=patients,
+        several=several,
+        positive=positive,
+        csv=f"data:text/csv;base64,{base64.b64encode(metrics_csv.text(view).encode()).decode()}",
         methods=[text.interval_method(m, view.owner) for m in methods],
-        several=len({r.get("target") for r in view.metrics}) > 1,
-        positive=view.word("positive") or "Positive",
     )
 
 
-def _heading(view: View, row: Row) -> str:
-    split = {"test": "Test", "val": "Validation", "train": "Training"}.get(row["split"], text.split(row["split"]))
-    of_group = f", {row['group'].replace('=', ' ').replace('_', ' ')}" if row.get("group") else ""
-    if row.get("baseline") and row["metric"].endswith(text.DIFFERENCE):
-        return f"{split}: model minus {view.baseline(row['baseline'])}{of_group}"
-    if row.get("baseline"):
-        return f"{split}: {view.baseline(row['baseline'])}{of_group}"
-    if is_variant(row):
-        return f"{split}: other prompts from the truth"
-    if str(row.get("group")) == SCALED_ANEW:
-        return f"{split}: probabilities scaled anew"
-    if row.get("group"):
-        return f"{split}: {row['group'].replace('=', ' ').replace('_', ' ')}"
-    return f"{split}: the model"
+def _values(rows: list[dict[str, Any]], column: str) -> list[str]:
+    key = {"Metric": "named", "Of": "of", "Split": "of_split"}[column]
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def _row(view: View, row: Row) -> dict[str, Any]:
+    """The row with what its cells say, and the filter that it belongs to."""
+    variant = text.variant(row["group"]) if is_variant(row) else ""
+    named = text.title(text.metric(row["metric"])) + (f", {variant}" if variant else "")
+    group = "" if is_variant(row) else _group(str(row.get("group") or ""))
+    baseline = row.get("baseline")
+    tag = OTHERS if row["split"] != view.split else GROUPS if row.get("group") else BASELINES if baseline else MODEL
+    return {
+        **row,
+        "named": named,
+        "of": _of(view, row),
+        "of_group": group or ("all" if not variant else "other prompts"),
+        "of_split": SPLITS.get(row["split"], text.split(row["split"])),
+        "note": _note(row),
+        "tags": [tag],
+    }
+
+
+def _group(name: str) -> str:
+    return "probabilities scaled anew" if name == SCALED_ANEW else name.replace("=", " ").replace("_", " ")
+
+
+def _of(view: View, row: Row) -> str:
+    """The model, a baseline, or how far they are apart."""
+    of_task = f" ({str(row['task']).replace('_', ' ')})" if row.get("task") else ""
+    if not row.get("baseline"):
+        return f"the model{of_task}"
+    named = view.baseline(row["baseline"])
+    return (f"model minus {named}" if row["metric"].endswith(text.DIFFERENCE) else named) + of_task
 
 
 def _note(row: Row) -> str | None:

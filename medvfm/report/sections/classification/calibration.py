@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from medvfm.core.errors import Undefined
 from medvfm.metrics import calibration
-from medvfm.report import markup, proportions
+from medvfm.report import markup, proportions, text
 from medvfm.report.charts import svg
 from medvfm.report.run_view import Scores, View
 
@@ -74,8 +74,26 @@ def _panel(view: View, number: int, target: str, level: float) -> dict:
         "reason": None,
         "figure": svg.draw(f"calibration{number}", alt, SIZE_IN, paint),
         "bins": folds[0] if len(folds) == 1 else None,
+        "finding": finding(folds[0], view.unit) if len(folds) == 1 else None,
         "folds": len(folds),
     }
+
+
+def finding(bins: list[dict[str, Any]], unit: str) -> str:
+    """The bin in which predicted and observed risk are furthest apart, of those whose interval excludes the prediction;
+    that none does, where it is so."""
+    apart = [
+        b for b in bins if b["row"]["low"] is not None and not b["row"]["low"] <= b["probability"] <= b["row"]["high"]
+    ]
+    if not apart:
+        return "In no range of risks do predicted and observed risk lie further apart than chance allows."
+    worst = max(apart, key=lambda b: abs(b["row"]["value"] - b["probability"]) * b["row"]["cases"])
+    way = "low" if worst["row"]["value"] > worst["probability"] else "high"
+    return (
+        f"Risks from {100 * worst['low']:.0f}% to {100 * worst['high']:.0f}% were too {way}: predicted "
+        f"{100 * worst['probability']:.0f}%, observed {100 * worst['row']['value']:.0f}% "
+        f"({text.plural(worst['row']['cases'], unit)})."
+    )
 
 
 def _bins(scores: Scores, level: float) -> list[dict[str, Any]]:
@@ -101,7 +119,6 @@ def _line(axes: Axes, bins: list[dict[str, Any]], marker: str, whiskers: bool) -
             axes.plot([place, place], ends, color=svg.BLUE, lw=1.3, alpha=0.55)
     total = sum(b["row"]["cases"] for b in bins)
     areas = [16 + 80 * b["row"]["cases"] / total for b in bins]
-    axes.plot(x, y, color=svg.BLUE, lw=0.9, alpha=0.7)
     axes.scatter(x, y, s=areas, marker=marker, color=svg.BLUE, edgecolor="white", lw=0.8, zorder=3)
 
 

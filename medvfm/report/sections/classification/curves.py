@@ -13,7 +13,7 @@ from medvfm.report import markup, sentences, text
 from medvfm.report.charts import curve_bands, svg
 from medvfm.report.run_view import Scores, View
 
-TITLE = "ROC and precision-recall curves"
+TITLE = "Discrimination"
 MOST = 8  # targets that are drawn; the table of all numbers holds the others
 SIZE_IN = (4.3, 3.9)
 

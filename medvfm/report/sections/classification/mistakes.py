@@ -1,4 +1,4 @@
-"""Pictures of the errors with the highest confidence."""
+"""Pictures of the errors with the highest confidence, and of cases that chance chose."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from medvfm.report import data_uris, markup, text
+from medvfm.report import case_table, data_uris, markup, text
 from medvfm.report.run_view import View
 
-TITLE = "Most confident errors"
+TITLE = "Most confident errors and random cases"
 MOST = 24
 
 
@@ -21,7 +21,11 @@ def build(view: View) -> Markup | None:
     kinds = dict.fromkeys(entry["kind"] for entry in found)
     return markup.fragment(
         "mistakes",
-        groups=[(kind, [e for e in found if e["kind"] == kind]) for kind in kinds],
+        groups=[
+            (f"{kind}s" if kind != "random" else "random cases", [e for e in found if e["kind"] == kind])
+            for kind in kinds
+        ],
+        random="random" in kinds,
         cropped=any(e["cropped"] for e in found),
         sides=any(e["sides"] for e in found),
         pictures=any("cropped" in e for e in view.record.get("previews") or []),
@@ -43,6 +47,7 @@ def _picture(view: View, entry: dict[str, Any]) -> dict[str, Any] | None:
         "target": target,
         "truth": says.get(truth, str(truth)),
         "score": text.score(score) if isinstance(score, int | float) else "",
+        "id": case_table.anchors(view).get(str(entry.get("file"))),
         "cropped": bool(entry.get("cropped")),
         "sides": bool(entry.get("sides")),
         "caption": str(entry.get("caption") or ""),

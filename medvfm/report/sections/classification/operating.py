@@ -13,18 +13,20 @@ from medvfm.report.run_view import Scores, View
 TITLE = "Performance at fixed thresholds"
 EXCLUSIVE = ("multi_class", "ordinal")
 MOST_CLASSES = 12
+MOST_EXPLORED = 5000  # units whose scores stand in the page
 
 
 def build(view: View) -> Markup | None:
     level = view.level
-    points = [point for target in view.targets for point in _points(view, target, level)]
+    found = [point for target in view.targets for point in points(view, target, level)]
     matrix = _matrix(view) if view.task.get("kind") in EXCLUSIVE else None
-    if not points and matrix is None:
+    if not found and matrix is None:
         return None
     lone = all(s is None or s.independent for s in map(view.scores, view.targets))
     return markup.fragment(
         "operating",
-        points=points,
+        points=found,
+        explored=_explored(view, found),
         folds=view.part("data").get("folds") or 1,
         given=view.record.get("kind") == "evaluation",  # nothing was fixed on validation data: there are none
         other="another class" if view.task.get("kind") in EXCLUSIVE else None,
@@ -36,7 +38,22 @@ def build(view: View) -> Markup | None:
     )
 
 
-def _points(view: View, target: str, level: float) -> list[dict[str, Any]]:
+def _explored(view: View, found: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Scores of one yes-or-no question, from which the page counts at a threshold that is moved."""
+    scores = view.scores(view.targets[0]) if len(view.targets) == 1 else None
+    start = next((p for p in found if p["decides"] and not p.get("undefined")), None)
+    if scores is None or start is None or len(np.unique(scores.fold)) > 1 or len(scores.truth) > MOST_EXPLORED:
+        return None
+    cut = view.part("thresholds", view.targets[0], "decision").get("threshold")
+    listed = [" ".join(f"{s:.4g}" for s in np.sort(scores.score[scores.truth == label])) for label in (1, 0)]
+    return (
+        {"positive": listed[0], "negative": listed[1], "threshold": cut, "target": start["target"]}
+        if all(listed)
+        else None
+    )
+
+
+def points(view: View, target: str, level: float) -> list[dict[str, Any]]:
     """One entry a distinct threshold: names that share it, confusion counts, and what it achieves here."""
     scores = view.scores(target)
     if scores is None:

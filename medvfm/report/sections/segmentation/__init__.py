@@ -5,6 +5,7 @@ from medvfm.report.sections.segmentation import (
     agreement,
     case_by_case,
     case_pictures,
+    cases,
     first_numbers,
     missed,
     robustness,
@@ -12,8 +13,9 @@ from medvfm.report.sections.segmentation import (
 
 headline, answer = first_numbers.headline, first_numbers.answer
 SECTIONS = (
+    PageSection(4, cases.TITLE, cases.build, of_model=True),
+    PageSection(5, case_pictures.TITLE, case_pictures.build, of_model=True),
     PageSection(10, case_by_case.TITLE, case_by_case.build, of_model=True),
-    PageSection(30, case_pictures.TITLE, case_pictures.build, of_model=True),
     PageSection(40, missed.TITLE, missed.build, of_model=True),
     PageSection(50, agreement.TITLE, agreement.build, of_model=True),
     PageSection(60, robustness.TITLE, robustness.build, of_model=True),
