@@ -114,8 +114,8 @@ class DataCard(CardSection):
     )
     split_leaks: str | None = Field(
         None,
-        description="why the published split of the card is leaky, where it is: `split.from=card` then runs, with this as "
-        "a warning, for comparison with published numbers",
+        description="why the published split of the card is leaky, where it is: `split.from=card` then runs, with this "
+        "as a warning, for comparison with published numbers",
     )
     uncertain: Literal["ignore", "zero", "one", "soft"] = Field("ignore", description="what an uncertain label becomes")
     labels: dict[Annotated[int, Lax], Label] = Field(

@@ -173,8 +173,8 @@ def _with_known_leak(
     shared = owners["test"] & (owners["train"] | owners["val"])
     unit = "patient" if owner in ("known", "none") else owner
     said = (
-        f"This split leaks: {why} Here {len(shared)} of {plural(len(owners['test']), f'test {unit}')} are in training or "
-        "validation too. Numbers can be compared with published ones on this split alone, and are too high."
+        f"This split leaks: {why} Here {len(shared)} of {plural(len(owners['test']), f'test {unit}')} are in training "
+        "or validation too. Numbers can be compared with published ones on this split alone, and are too high."
     )
     context.console.say(f"  {said}")
     return splits.Fold(fold.assigned, (*fold.warnings, said))

@@ -36,7 +36,7 @@ def render(directory: Path) -> Path:
     directory = Path(directory)
     found, path = run_view.load(directory), directory / FILE
     write_text(path, page_size.within(page(found)))
-    if found.record.get("kind") not in PAGES:
+    if found.record.get("kind") not in headline.PAGES:
         write_text(directory / markdown.FILE, markdown.document(found))
         write_text(directory / metrics_csv.FILE, metrics_csv.text(found))
     return path
