@@ -21,7 +21,7 @@ from medvfm.tasks.question_answering.task import QuestionAnsweringTask
 from tests.samples.question_studies import QuestionStudy
 from tests.samples.talking_checkpoints import FAMILIES
 
-TRAIN = {"epochs": 1, "batch_size": 8, "learning_rate": 3e-3}
+TRAIN = {"epochs": 1, "batch_size": 8, "learning_rate": 3e-3, "accumulate": 1, "warmup": 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -38,11 +38,11 @@ def qwen(tmp_path_factory):
     return str(folder)
 
 
-def recipe(study, weights, stages=None, **changes):
+def recipe(study, weights, stages=None, rank=2, **changes):
     options = {"connector": "mlp", "grid": 2, "template": "chat", "answer_tokens": 4} | changes.pop("options", {})
     return study.recipe(
         stages or [{"method": "instruct", "train": TRAIN}],
-        adapter={"weights": weights, "rank": 2, "options": options},
+        adapter={"weights": weights, "options": options} | ({"rank": rank} if rank else {}),
         prepare={},
         **changes,
     )
@@ -93,8 +93,7 @@ def test_a_vision_encoder_that_moves_is_caught(qwen, tmp_path, monkeypatch):
 )
 def test_what_is_not_trained_is_refused(qwen, tmp_path, stages, options, said):
     study = QuestionStudy(tmp_path / "study", 12)
-    made = recipe(study, qwen, stages, options=options).as_data()
-    made = medvfm.core.recipe.from_data(made | {"adapter": made["adapter"] | {"rank": None}}, "recipe")
+    made = recipe(study, qwen, stages, rank=None, options=options)
     with pytest.raises(MedvfmError, match=said):
         run(made, tmp_path / "run")
 

@@ -201,7 +201,8 @@ class _CaseReader:
         patient = self._patient(case_id, row)
         self.owners[case_id] = patient or case_id
         words = {name: self._shared_word(rows, name) for name in _WORDS}
-        *turns, last = self._turns(row) or [(words["question"], words["answer"])]
+        turns = self._turns(row)
+        question, answer = turns[-1] if turns else (words["question"], words["answer"])
         date, side = self._word(row, "study_date"), self._word(row, "laterality")
         return Case(
             case_id,
@@ -214,9 +215,9 @@ class _CaseReader:
             laterality=_SIDES.get(side.lower(), side) if side else None,
             groups={n: value for n, entry in layout.groups.items() if (value := group(n, entry, row)) is not None},
             text=words["text"],
-            question=last[0],
-            answer=last[1],
-            turns=tuple(turns),
+            question=question,
+            answer=answer,
+            turns=turns[:-1],
             question_type=words["question_type"],
             image_id=words["image_id"],
             study_id=words["study_id"],
