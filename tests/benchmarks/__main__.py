@@ -14,7 +14,17 @@ from pathlib import Path
 
 from tests.benchmarks.measure import Row
 
-NAMES = ("dicom_series", "nifti_gz", "header_index", "index_cores", "inputs_224", "linear_probe", "set_distances")
+NAMES = (
+    "dicom_series",
+    "nifti_gz",
+    "header_index",
+    "index_cores",
+    "inputs_224",
+    "linear_probe",
+    "set_distances",
+    "ranks",
+    "surfaces",
+)
 
 
 def main() -> int:
