@@ -187,10 +187,23 @@ def test_questions_and_reports(tmp_path):
     study(tmp_path / "vqa", "image,patient_id,question,answer", rows, [f"s{n}.png" for n in range(6)])
     plan, cases = understood(propose(tmp_path / "vqa"), tmp_path / "vqa")
     assert plan.recipe.task.name == "question_answering" and cases[0].question == "is it 0?" and len(cases) == 6
+    (tmp_path / "vqa" / "Tabelle (final).csv").write_text(
+        "image,question,answer\ns0.png,a?,yes\ns0.png,b?,no\ns1.png,a?,no"
+    )
+    _, cases = understood(propose(tmp_path / "vqa", patient="file", overwrite=True), tmp_path / "vqa")
+    assert [c.patient_id for c in cases] == ["s0.png", "s0.png", "s1.png"]  # questions on one image stay together
     rows = [f"s{n}.png,P{n},No effusion and no pneumothorax in image {n}." for n in range(6)]
     study(tmp_path / "text", "image,patient_id,report", rows, [f"s{n}.png" for n in range(6)])
     plan, cases = understood(propose(tmp_path / "text"), tmp_path / "text")
     assert plan.recipe.task.name == "retrieval" and cases[2].text.endswith("image 2.")
+
+
+def test_a_table_that_names_no_image_is_passed_by_where_masks_make_a_study(tmp_path):
+    masks(tmp_path, "imagesTr/sub-{n}.nii.gz", "labelsTr/sub-{n}.nii.gz")
+    (tmp_path / "dataset.json").write_text('{"name": "x", "labels": {"0": "background"}}')
+    (tmp_path / "prices.csv").write_text("what,price\nMR,500\n")
+    _, cases = understood(propose(tmp_path), tmp_path)
+    assert len(cases) == 4
 
 
 def test_elsewhere_than_the_data(german, tmp_path):

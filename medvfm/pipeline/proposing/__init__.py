@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from medvfm.core import recipe as recipes
 from medvfm.core.data_card import load_card
-from medvfm.core.errors import DataError, RecipeError, RunError, nearest
+from medvfm.core.errors import DataError, MedvfmError, RecipeError, RunError, nearest
 from medvfm.core.plurals import plural, some
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import table_files
@@ -83,20 +83,30 @@ def propose(given: Path, told: Told, ask: Ask, out: Path | None = None, *, overw
 
 
 def _table(files: Files, only: str | None) -> _Table | None:
-    """The table whose rows name most images; of the tables of a folder, or the one that was given."""
+    """The table whose rows name most images; of the tables of a folder, or the one that was given.
+
+    A table of a folder that cannot be read, or names no image, is none of the study, where masks or folders of classes
+    make one without it.
+    """
     index, found, read = Index(files), [], []
     for name in (only,) if only is not None else files.tables:
-        table = table_files.read_table(files.root / name)
+        try:
+            table = table_files.read_table(files.root / name)
+        except MedvfmError as broken:
+            if only is not None:
+                raise
+            read.append(f"{name} ({broken.what})")
+            continue
         columns = roles.of_records(table.records, table.columns)
         read.append(f"{name} ({', '.join(table.columns)})")
         named = [n for c in columns if (n := index.named_by(c, name)) and not roles.mask_like(c)]
         if named:
             best = max(named, key=lambda n: len(n.files))
             found.append(_Table(name, table.records, columns, best))
-    if not found and read:
-        first = next(iter(sorted(index.all)), "no image")
+    without = only is None and (pairs.find(files) is not None or _class_folders(files) is not None)
+    if not found and read and index.all and not without:
         raise unclear(
-            f"no column names the images below {files.root}, such as {first}; tables: {'; '.join(read)}",
+            f"no column names the images below {files.root}, such as {min(index.all)}; tables: {'; '.join(read)}",
             "give the table a column with the names of the files, and let it lie in the folder of its images or above",
         )
     best_table = max(found, key=lambda t: len(t.images.files), default=None)

@@ -43,6 +43,7 @@ UNSURE = {"-1", "-1.0", "?", "unclear", "unklar", "uncertain", "unsicher", "mayb
           "indeterminate"}  # fmt: skip
 CLASSES_MOST = 12
 WORDS_LEAST = 25  # letters of a report, on average
+DISTINCT_LEAST = 0.5  # share of reports that are unlike all others; lists of findings are not
 
 
 def of_records(records: Sequence[Mapping[str, object]], names: Sequence[str]) -> list[Column]:
@@ -105,7 +106,8 @@ def mask_like(column: Column) -> bool:
 def texts(columns: Sequence[Column]) -> list[Column]:
     """Columns of reports or captions."""
     found = [c for c in columns if c.usable and _TEXT.search(c.name) and c.counts]
-    return [c for c in found if sum(map(len, c.counts)) / len(c.counts) >= WORDS_LEAST]
+    written = [c for c in found if len(c.counts) >= DISTINCT_LEAST * sum(c.counts.values())]
+    return [c for c in written if sum(map(len, c.counts)) / len(c.counts) >= WORDS_LEAST]
 
 
 def called(columns: Sequence[Column], *names: str) -> Column | None:

@@ -37,7 +37,7 @@ def look(folder: Path) -> Files:
             series.append(below.as_posix())
             continue
         for path in here:
-            if path.lower().endswith(TABLES):
+            if path.lower().endswith((*TABLES, ".json")):
                 tables.append(path)
             elif path in dicom or _is_picture(path):
                 images.append(path)

@@ -46,7 +46,7 @@ def of_table(proposal: Proposal, columns: Sequence[Column], records: Sequence[Ma
     if given in names:
         _column(proposal, next(c for c in columns if c.name == given), where)
     else:
-        _said(proposal, given, proposal.case_id, names)
+        _said(proposal, given, proposal.words.get("image_id", proposal.case_id), names)
 
 
 def of_files(proposal: Proposal, paths: Sequence[str], told: Told, ask: Ask) -> None:
