@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ description: Adapt foundation models (DINOv2, SAM, CLIP, Stable Diffusion, LLaVA
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made."""
-    for name, make in PAGES.items():
-        files.append(File.generated(config, name, content=make()))
+    for name in PAGES:
+        files.append(File.generated(config, name, content=_made(name)))
     return files
 
 
@@ -54,11 +55,16 @@ def on_post_build(config: Any) -> None:
     """llms.txt lists every page with its first sentence; SKILL.md says how to go about a study, and where to read."""
     site, docs = Path(config["site_dir"]), Path(config["docs_dir"])
     texts = {p.relative_to(docs).as_posix(): p.read_text(encoding="utf-8") for p in sorted(docs.rglob("*.md"))}
-    texts |= {name: make() for name, make in PAGES.items()}
+    texts |= {name: _made(name) for name in PAGES}
     listed = "\n".join(f"- [{_title(text)}]({_address(name)}): {_first(text)}" for name, text in sorted(texts.items()))
     head = f"# medvfm\n\n> {config['site_description']}\n\n"
     (site / "llms.txt").write_text(f"{head}## Pages\n\n{listed}\n", encoding="utf-8")
     (site / "SKILL.md").write_text(f"{SKILL}## Pages\n\n{listed}\n", encoding="utf-8")
+
+
+@cache
+def _made(name: str) -> str:
+    return PAGES[name]()
 
 
 def _title(text: str) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer.main
-from schema_pages import cell, table
+from schema_pages import cell, no_links, table
 
 import medvfm
 from medvfm.core import errors, result_row
@@ -42,12 +41,13 @@ PREDICTIONS = {
     "case_id": "a keyed hash, or the card's own where it says `ids: safe`",
     "patient": "a keyed hash",
     "split": "test or val",
+    "fold": "number of the fold",
     "target": "class or structure",
-    "truth": "0, 1 or empty; the index of a class; the file of a mask",
-    "score": "of the model, or",
-    "answer": "text, a file",
+    "truth": "0, 1 or empty; the index of a class; a file of a mask; a text",
+    "score": "of the model; `answer` where answers are texts or files",
     "baseline": "name of a baseline; empty for the model",
-    "fold": "where there are folds",
+    "probability": "whether scores are meant as probabilities",
+    "threshold": "from which on a score decides for the target; fixed on validation data",
 }
 
 
@@ -64,11 +64,10 @@ def python() -> str:
             signature = "(...)"
         said = inspect.cleandoc(thing.__doc__ or "")
         parts.append(f"\n## {name}\n\n```text\nmedvfm.{name}{signature}\n\n{said}\n```\n")
-        for inner, member in inspect.getmembers(
-            thing, inspect.isroutine if inspect.isclass(thing) else lambda _: False
-        ):
-            if not inner.startswith("_") and member.__doc__ and getattr(member, "__module__", "").startswith("medvfm"):
-                parts.append(f"\n### {name}.{inner}\n\n```text\n{inspect.cleandoc(member.__doc__)}\n```\n")
+        for inner, member in vars(thing).items() if inspect.isclass(thing) else ():
+            function = getattr(member, "__func__", member)
+            if not inner.startswith("_") and inspect.isfunction(function) and function.__doc__:
+                parts.append(f"\n### {name}.{inner}\n\n```text\n{inspect.cleandoc(function.__doc__)}\n```\n")
     return "".join(parts)
 
 
@@ -82,16 +81,16 @@ def commands() -> str:
         "could be read; one message, no traceback (`--debug` shows it). 1: our fault. 130: interrupted.\n"
     ]
     for words, command in _commands("medvfm", group):
-        rows = [(_called(p, command), getattr(p, "help", "") or "", _default(p.default)) for p in command.params]
+        rows = [(_called(p), getattr(p, "help", "") or "", _default(p.default)) for p in command.params]
         said = inspect.cleandoc(command.help or "")
         parts.append(f"\n## {words}\n\n{said}\n\n" + table(("argument", "meaning", "default"), rows))
     return "".join(parts)
 
 
-def _called(parameter: Any, command: Any) -> str:
+def _called(parameter: Any) -> str:
     if parameter.param_type_name == "option":
         return ", ".join(f"`{name}`" for name in parameter.opts)
-    return f"`{parameter.make_metavar(command.make_context(command.name, [], resilient_parsing=True))}`"
+    return f"`{getattr(parameter, 'metavar', None) or parameter.name.upper()}`"
 
 
 def _default(value: object) -> str:
@@ -134,7 +133,7 @@ def all_errors() -> str:
         "`medvfm.MedvfmError` and its kinds, with `what`, `where` and `remedy`.\n\n## Kinds\n\n"
         + table(("kind", "when"), kinds)
         + "\n## Messages with their remedies\n\n`...` stands for a name or a number.\n\n"
-        + table(("message", "what to do"), [(f"{what}", remedy) for what, remedy in found])
+        + table(("message", "what to do"), [(no_links(what), no_links(remedy)) for what, remedy in found])
     )
 
 
@@ -156,7 +155,3 @@ def _text(node: ast.expr) -> str:
             v.value if isinstance(v, ast.Constant) and isinstance(v.value, str) else "..." for v in node.values
         )
     return ""
-
-
-def without_html(text: str) -> str:
-    return re.sub(r"<[^>]+>", "", text)

@@ -23,6 +23,11 @@ def cell(text: object) -> str:
     return re.sub(r"\s+", " ", str(text)).replace("|", "\\|").replace("<", "&lt;").strip()
 
 
+def no_links(text: object) -> str:
+    """Brackets as brackets."""
+    return str(text).replace("[", "\\[").replace("]", "\\]")
+
+
 def table(head: tuple[str, ...], rows: Iterator[tuple[object, ...]] | list[tuple[object, ...]]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     return "\n".join([*lines, *(f"| {' | '.join(cell(c) for c in row)} |" for row in rows)]) + "\n"
@@ -56,10 +61,15 @@ def _section(name: str, part: Mapping[str, Any]) -> str:
     said = str(part.get("description", "")).replace("\n\n", "\n").strip()
     needed = set(part.get("required", ()))
     rows = [
-        (f"`{key}`", _kind(entry), "needed" if key in needed else f"`{_default(entry)}`", entry.get("description", ""))
+        (
+            f"`{key}`",
+            _kind(entry),
+            "needed" if key in needed else f"`{_default(entry)}`",
+            no_links(entry.get("description", "")),
+        )
         for key, entry in part["properties"].items()
     ]
-    return f"\n## {name}\n\n{cell(said)}\n\n" + table(("key", "what", "default", "meaning"), rows)
+    return f"\n## {name}\n\n{no_links(cell(said))}\n\n" + table(("key", "what", "default", "meaning"), rows)
 
 
 def _default(entry: Mapping[str, Any]) -> str:
