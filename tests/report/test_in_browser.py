@@ -72,9 +72,11 @@ def test_a_page_fits_every_width_and_nothing_in_it_runs_or_is_asked_for(opened, 
         assert "<script>alert(1)</script>" in page.inner_text("body")
 
 
-def test_a_script_that_got_into_the_page_would_not_run(opened, pages):
+def test_a_script_that_got_into_the_page_would_not_run(browser, pages):
     """Even where escaping failed: the policy names the hash of the page's own script."""
-    page = opened("scores")
+    page, said = browser.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(pages["scores"].as_uri())
     page.evaluate(
         """() => {
             const script = document.createElement('script');
@@ -83,6 +85,7 @@ def test_a_script_that_got_into_the_page_would_not_run(opened, pages):
         }"""
     )
     assert page.evaluate("window.ran") is None
+    assert len(said) == 1 and "violates the following Content Security Policy" in said[0]
     page.close()
     assert "unsafe-inline" not in pages["scores"].read_text().split("script-src")[1].split(";")[0]
 
