@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -120,7 +120,7 @@ def _encoder(
     loaded = pipeline.load_adapter(adapter, weights=weights, **prepare)
     if not hasattr(loaded, "encode"):
         raise UnreadableImage(f"the adapter {adapter!r} gives no features", remedy="take dinov2 or clip")
-    return _Encoder(loaded)
+    return _Encoder(cast(_Encodes, loaded))
 
 
 def _key(image: object) -> tuple[str, int, int] | None:
@@ -131,10 +131,11 @@ def _key(image: object) -> tuple[str, int, int] | None:
     return str(path.resolve()), facts.st_mtime_ns, facts.st_size
 
 
-def _listed(given: Any) -> list[Any]:
+def _listed(images: object) -> list[Any]:
     """Samples one by one; a table of numbers is refused, as it holds no images."""
-    if isinstance(given, str | Path) or not isinstance(given, Iterable):
-        raise UnreadableImage(f"{type(given).__name__} is no list of images", remedy="give [path, path, ...]")
+    if isinstance(images, str | Path) or not isinstance(images, Iterable):
+        raise UnreadableImage(f"{type(images).__name__} is no list of images", remedy="give [path, path, ...]")
+    given: Any = images
     if hasattr(given, "columns"):  # a DataFrame: its only column
         if given.shape[1] != 1:
             raise UnreadableImage(

@@ -81,16 +81,18 @@ def estimate(planned: Plan, cases: int | None = None) -> RunCost:
     for stage in planned.model.stages:
         seconds += folds * _stage_s(stage, planned.model, count, slices, work, rate, masks, wanted)
     if masks:
-        shares = planned.recipe.split.shares
-        seconds += (
-            (shares[1] + shares[2]) * count * len(planned.recipe.task.classes or (1,)) * _STRUCTURE_S * (1 + deep)
-        )  # type: ignore[union-attr]
+        _, val, test = planned.recipe.split.shares
+        seconds += (val + test) * count * max(1, len(planned.task.classes)) * _STRUCTURE_S * (1 + deep)
     pictures_mib = count * slices * wanted * wanted * 2 / 2**20
     trained = any(stage.method.fits == "weights" for stage in planned.model.stages)
-    batch = max((int(stage.settings.get("batch_size") or 8) for stage in planned.model.stages), default=8)
+    batch = max((_whole(stage.settings.get("batch_size"), 8) for stage in planned.model.stages), default=8)
     activations = (batch if trained else 16) * work * 0.02 * (3 if trained else 1)
     gib = _BASE_GIB + parameters * 4 / 1024 * (4 if trained else 1) + min(activations, 64) + 0.2 * deep
     return RunCost(seconds, gib, _TABLE_MIB + pictures_mib + parameters * 4 * trained)
+
+
+def _whole(given: object, otherwise: int) -> int:
+    return int(given) if isinstance(given, int | float) and given else otherwise
 
 
 def _stage_s(
@@ -101,10 +103,10 @@ def _stage_s(
     answered = count * slices * (forward + decoder)
     if stage.method.fits != "weights":
         return answered
-    epochs = int(stage.settings.get("epochs") or 1)
-    batch = int(stage.settings.get("batch_size") or 8)
+    epochs = _whole(stage.settings.get("epochs"), 1)
+    batch = _whole(stage.settings.get("batch_size"), 8)
     steps = stage.settings.get("steps")
-    examples = int(steps) * batch if steps else count * (1 if masks else slices)
+    examples = _whole(steps, 1) * batch if steps else count * (1 if masks else slices)
     frozen = stage.method_name == "dense_head"
     each = forward * (1 if frozen else 1 + _BACKWARD) + decoder * (1 + _BACKWARD)
     validated = 0.15 * answered * epochs

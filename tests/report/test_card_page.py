@@ -77,7 +77,7 @@ def test_the_page_tells_the_set_and_names_nobody(make, ending):
     assert page.as_posix().endswith("runs/card-islands/report.html")
     assert record["kind"] == "card"
     assert re.findall(r'<section id="(\w+)"', text) == ["data", "samples", "structures", "measures", "problems"]
-    assert text.count('<img src="data:image/png') == len(record["samples"]) == 6
+    assert text.count('<img src="data:image/webp') == len(record["samples"]) == 6
     if ending == "nii.gz":  # a picture is made smaller, which mixes the colours of its lines
         shown = np.asarray(Picture.open(page.parent / record["samples"][0]["file"])).reshape(-1, 3)
         assert (shown == palette.label_colour(1)).all(axis=1).sum() > 20

@@ -78,7 +78,7 @@ def test_confusion_counts(tmp_path, folds):
     view = load(tmp_path)
     found = view.scores("lesion")
     assert found is not None
-    points = operating._points(view, "lesion", 0.95)
+    points = operating.points(view, "lesion", 0.95)
     assert len(points) == 2
     cuts = record["thresholds"]["lesion"]["sensitivity@specificity=0.9"]["threshold"]
     cut = np.array(cuts if folds > 1 else [cuts])[found.fold]

@@ -106,7 +106,7 @@ def test_rows_within_a_column_stand_beside_those_of_texts_dealt_anew_and_are_no_
     assert "Text to image, within plane alone" in within and "Texts dealt anew at random" in within
     assert re.search(r"within plane alone.*0\.80.*0\.40", within, re.DOTALL)
     assert "within" not in section(html, "subgroups").lower()
-    assert "Test: texts dealt anew at random, within plane" in html
+    assert re.search(r"<td>texts dealt anew at random</td><td>within plane</td><td>Test</td>", section(html, "numbers"))
 
 
 def test_the_first_numbers_have_a_direction_beside_the_other(run):

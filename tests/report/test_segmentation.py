@@ -197,7 +197,7 @@ def test_an_oracle_is_named_wherever_its_numbers_stand(objects, volumes, tmp_pat
         in found.text
     )
     assert "Prompts come from the truth (" not in found.text  # the banner says it
-    for name in (PLAIN | {"robustness"}) - {"data", "model", "methods", "record"}:
+    for name in (PLAIN | {"robustness"}) - {"data", "model", "methods", "checklist", "record"}:
         assert 'class="oracle">oracle prompts</span>' in section(page, name)
     table = page.split('<table class="headline"')[1].split("</table>")[0]
     assert table.count("oracle prompt: a box an object") == table.count('class="noted"') == 1

@@ -104,9 +104,12 @@ class TalkingAdapter:
     ) -> None:
         self.module, self._chat, self.method, self._settings = model, chat, method, settings
         self.answers_at_once = settings.batch_answers
-        several = {"roles": settings.roles} if settings.roles != ("image",) else {}
-        stack = RoleStackPreparer if several else SliceStackPreparer
-        self._stack = stack(model.vision.contract, prepare, windows, read, **several)
+        contract, one_role = model.vision.contract, settings.roles == ("image",)
+        self._stack: SliceStackPreparer = (
+            SliceStackPreparer(contract, prepare, windows, read)
+            if one_role
+            else RoleStackPreparer(contract, prepare, windows, read, roles=settings.roles)
+        )
         self.preparer: Preparer = Blindfold(prepare, windows, read) if settings.blind else self._stack
         self._conversations = Conversations(settings.instruction, settings.images_last)
         self._unended = 0

@@ -111,7 +111,8 @@ def _features(
         for name, part in zip(
             ("image border", "intensity histogram", "image and file size"), AuditReader.parts, strict=True
         ):
-            yield name, PROBES[name], *(np.stack([read[c.case_id][part] for c in cases]) for cases in (train, test))
+            of_train, of_test = (np.stack([read[c.case_id][part] for c in cases]) for cases in (train, test))
+            yield name, PROBES[name], of_train, of_test
     known = sorted({column for case in train for column, value in case.groups.items() if value not in (None, "")})
     for name, pattern in (("view and acquisition", ACQUISITION), ("scanner and site", PLACE)):
         chosen = [column for column in known if pattern.search(column)]

@@ -81,7 +81,9 @@ def _of_targets(view: View, table: pd.DataFrame, groups: list[str]) -> tuple[lis
             said, tag = OUTCOMES[true, score >= at]
             cells.append(Cell(said))
             tags, error = {tag} - {""}, at - score if true else score - at
-        rows.append(CaseRow(int(row["place"]), [*cells, *_groups(row, groups)], error, tags))
+        rows.append(
+            CaseRow(int(row["place"]), [*cells, *_groups({str(k): v for k, v in row.items()}, groups)], error, tags)
+        )
     return columns, rows
 
 
@@ -104,7 +106,10 @@ def _of_classes(table: pd.DataFrame, groups: list[str], classes: list[str]) -> t
         true = max(classes, key=lambda c: truth.get(c, 0.0))
         named = max(classes, key=lambda c: score.get(c, -np.inf))
         cells = [Cell(text.structure(true)), Cell(text.structure(named)), Cell(text.score(score[named]), score[named])]
-        cells += [Cell("right" if true == named else "wrong"), *_groups(part.iloc[0].to_dict(), groups)]
+        cells += [
+            Cell("right" if true == named else "wrong"),
+            *_groups({str(k): v for k, v in part.iloc[0].items()}, groups),
+        ]
         error = float(score[named] - score[true]) if true != named else -float(score[named])
         rows.append(CaseRow(int(str(place)), cells, error, set() if true == named else {"wrong"}))
     columns = [
