@@ -260,5 +260,5 @@ def _png(picture: Array, *, is_volume: bool) -> bytes:
     if not is_volume:
         shown.thumbnail((LONGEST_PX, LONGEST_PX))
     out = io.BytesIO()
-    shown.save(out, format="PNG", optimize=True)
+    shown.save(out, format="PNG", compress_level=4)
     return out.getvalue()

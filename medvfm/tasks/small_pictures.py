@@ -21,5 +21,5 @@ def square_png(pixels: Array, spacing: tuple[float, float], side_px: int) -> byt
     sheet = Picture.new("RGB" if coloured else "L", (side_px, side_px))
     sheet.paste(drawn.resize(size, Picture.Resampling.BILINEAR), ((side_px - size[0]) // 2, (side_px - size[1]) // 2))
     out = io.BytesIO()
-    sheet.save(out, format="PNG", optimize=True)
+    sheet.save(out, format="PNG", compress_level=4)
     return out.getvalue()

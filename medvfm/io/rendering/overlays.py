@@ -387,5 +387,5 @@ def _legend(entries: Sequence[tuple[str, Colour, bool]], width: int) -> np.ndarr
 def png(picture: np.ndarray) -> bytes:
     """An (H, W, 3) uint8 picture as the bytes of a PNG file."""
     out = io.BytesIO()
-    pillow.fromarray(picture).save(out, format="PNG", optimize=True)
+    pillow.fromarray(picture).save(out, format="PNG", compress_level=4)
     return out.getvalue()

@@ -114,7 +114,7 @@ def _whole_png(look: CasePicture) -> bytes:
     ):
         brush.text(at, letter, fill=(235, 235, 235), font=font, anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0))
     out = io.BytesIO()
-    sheet.save(out, format="PNG", optimize=True)
+    sheet.save(out, format="PNG", compress_level=4)
     return out.getvalue()
 
 
@@ -140,7 +140,7 @@ def _png(look: CasePicture) -> bytes:
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     sheet = np.concatenate([np.concatenate(tiles[r : r + columns], 1) for r in range(0, len(tiles), columns)], 0)
     out = io.BytesIO()
-    Picture.fromarray(sheet).save(out, format="PNG", optimize=True)
+    Picture.fromarray(sheet).save(out, format="PNG", compress_level=4)
     return out.getvalue()
 
 

@@ -128,7 +128,7 @@ def sheet(pixels: Array, *, columns: int = COLUMNS) -> bytes:
         tile = Picture.fromarray(levels[..., :3] if colour else levels[..., 0]).resize(size, Picture.Resampling.BICUBIC)
         whole.paste(tile, (number % columns * across, number // columns * down))
     out = io.BytesIO()
-    whole.save(out, format="PNG", optimize=True)
+    whole.save(out, format="PNG", compress_level=4)
     return out.getvalue()
 
 
