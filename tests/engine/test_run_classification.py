@@ -79,7 +79,7 @@ def fitted(directory):
 
 @pytest.mark.parametrize(
     ("method", "train_settings"),
-    [("linear_probe", {}), ("knn", {}), ("full", {"epochs": 2}), ("last_blocks", {"epochs": 1})],
+    [("linear_probe", {}), ("knn", {}), ("last_blocks", {"epochs": 2})],
 )
 def test_scrambled_test_cases_change_nothing_that_is_fitted_or_chosen(study, tmp_path, method, train_settings):
     adapter = {"name": "dinov2", "weights": "tiny", "method": method}
@@ -96,10 +96,9 @@ def test_scrambled_test_cases_change_nothing_that_is_fitted_or_chosen(study, tmp
     assert after.metrics["value"].tolist() != seen  # the test numbers did change: the scramble was real
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_an_interrupted_run_goes_on_to_the_same_numbers(study, tmp_path, monkeypatch, method):
+def test_an_interrupted_run_goes_on_to_the_same_numbers(study, tmp_path, monkeypatch):
     recipe = study.recipe(
-        adapter={"name": "dinov2", "weights": "tiny", "method": method}, train={"epochs": 3, "batch_size": 8}
+        adapter={"name": "dinov2", "weights": "tiny", "method": "lora"}, train={"epochs": 3, "batch_size": 8}
     )
     whole = run(recipe, tmp_path / "whole")
     real, calls = train.checkpoint.save, []

@@ -98,8 +98,9 @@ def scores(
             continue  # the same for every training case
         x, z = (torch.as_tensor(values, dtype=torch.float32) for values in (of_train, of_test))
         fitted, _ = probe.sweep((x, truth), (z[:0], truth[:0]), None, kind=kind)
-        with torch.inference_mode():
-            yield name, what, probe.probabilities(fitted(z), kind).double().numpy()
+        with torch.inference_mode():  # not around the yield, which would leave it on for whoever takes the scores
+            scores = probe.probabilities(fitted(z), kind).double().numpy()
+        yield name, what, scores
 
 
 def _features(
