@@ -35,6 +35,8 @@ COLUMNS = {
     "unit": "mm, ml, or nothing",
     "better": "higher, lower or zero",
     "note": "what has to be known to read the number",
+    "p": "of a test against the cases outside the group, or between two groups; null elsewhere",
+    "p_adjusted": "the same, adjusted for the number of such tests",
     "task": "in a run of several tasks, which",
 }
 PREDICTIONS = {

@@ -105,6 +105,8 @@ class Image:
 
 
 def _picture(pixels: np.ndarray, unit: str | None) -> Image:
+    if pixels.dtype.kind in "OSU":
+        raise UnreadableImage(f"an array of {pixels.dtype} holds no numbers", remedy=_PICTURE)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     if pixels.ndim not in (2, 3) or 0 in pixels.shape or (pixels.ndim == 3 and pixels.shape[2] != 3):

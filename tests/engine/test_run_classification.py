@@ -47,7 +47,7 @@ def test_a_record_holds_what_was_done_and_repeats_to_the_digit(study, tmp_path):
     assert record["hash"] == recipe.digest()
     assert record["data"]["splits"]["test"]["patients"] == 9
     assert {r["baseline"] for r in record["metrics"]} == {None, *(b["name"] for b in baselines)}
-    assert {r["group"] for r in record["metrics"]} == {None, "sex=F", "sex=M"}
+    assert {r["group"] for r in record["metrics"]} == {None, "sex=F", "sex=M", "gap=sex"}
     assert any("simulated" in w for w in record["warnings"])
     constant = next(r for r in record["metrics"] if r["metric"] == "auroc" and r["baseline"] == "prevalence")
     assert constant["value"] == 0.5

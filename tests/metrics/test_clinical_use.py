@@ -67,6 +67,6 @@ def test_both_have_intervals_and_a_curve_in_the_report(tmp_path):
         assert rows.loc[name, "low"] < rows.loc[name, "value"] < rows.loc[name, "high"]
     assert "decided at the threshold given" in rows.loc["ppv@prevalence=0.02", "note"]
     html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "Decision curve of lesion: above acting on all and on nobody at" in html
+    assert "greater net benefit than treating everyone or no one" in html
     with pytest.raises(RecipeError, match="the prevalence lies between 0 and 1"):
         medvfm.evaluate("classification", truth=[0, 1], predictions=[0.1, 0.9], metrics=["ppv@prevalence=2"])

@@ -56,7 +56,7 @@ def test_a_pil_picture_is_turned_as_its_file_is(tmp_path):
         ({"image": GREY}, "type dict"),
         (torch.zeros(4, 4), "type Tensor"),
         ([GREY, 7], "image 1: an object of type int"),
-        (np.zeros((5, 20, 30)), r"shape \(5, 20, 30\) is no picture; give a list of pictures, or medvfm.Image"),
+        (np.zeros((5, 20, 30)), r"shape \(5, 20, 30\) is no picture; give \(rows, columns\)"),
         (np.zeros((2, 20, 30, 3)), "is no picture"),
         (COLOUR.astype(np.int16), "colour of int16 from 0 to .*; give uint8"),
         (np.full((4, 4), np.nan), "NaN"),

@@ -154,7 +154,7 @@ def test_the_page_shows_sheets_numbers_neighbours_and_says_what_they_mean(found)
     for word in ("nearest training", "not comparable", "guidance", "n = 24", "gaussian", "a bright bar"):
         assert word in words, word
     assert not {"None", "nan"} & set(re.sub(r"<[^>]+>", " ", html).split())
-    assert html.count("data:image/png") >= 8 and len(html) < 3_000_000
+    assert html.count("data:image/") >= 8 and len(html) < 3_000_000
 
 
 def test_a_sweep_of_guidance_gives_rows_and_a_curve(found):

@@ -65,7 +65,7 @@ def test_a_table_names_patients_and_groups(folders):
     )  # fmt: skip
     whole = rows[(rows.target == "mean") & rows.group.isna()].iloc[0]
     assert whole["patients"] == 2 and whole["cases"] == 3
-    assert set(rows.group.dropna()) == {"sex=F", "sex=M"}
+    assert set(rows.group.dropna()) == {"sex=F", "sex=M", "gap=sex"}
     assert (folders / "eval" / "report.html").is_file() and (folders / "eval" / "measures.parquet").is_file()
     frame = table.assign(mask=[str(folders / m) for m in table["mask"]])
     again = medvfm.evaluate("segmentation", truth=frame, predictions=folders / "drawn", metrics=["dice"])
