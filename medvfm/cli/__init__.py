@@ -203,6 +203,9 @@ def evaluate(
     extractor: Annotated[
         str | None, typer.Option(help="of features of images: embedded, inception:FILE, dinov2:WEIGHTS, clip:WEIGHTS")
     ] = None,
+    level: Annotated[float, typer.Option(help="of intervals, above 0.5 and below 1")] = 0.95,
+    resamples: Annotated[int, typer.Option(help="where an interval needs them, at least 100")] = 2000,
+    cluster: Annotated[str, typer.Option(help="what is resampled whole: patient")] = "patient",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="score the cases that match")] = False,
 ) -> None:
@@ -213,6 +216,7 @@ def evaluate(
     Sets of images: medvfm evaluate generation --truth real --predictions made --metrics fid,kid --out eval
     """
     from medvfm import pipeline
+    from medvfm.pipeline import asked_confidence
 
     given: dict[str, Any] = {
         "kind": kind,
@@ -231,6 +235,7 @@ def evaluate(
         predictions=predictions,
         metrics=_list(metrics) or None,
         out=out,
+        confidence=asked_confidence.confidence(level=level, resamples=resamples, cluster=cluster, where="evaluate"),
         seed=seed,
         **{name: value for name, value in given.items() if value not in (None, [], False)},
     )

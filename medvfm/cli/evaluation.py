@@ -34,13 +34,8 @@ def compare(
 
     What no test separates shares a place. With a margin: medvfm compare runs/new runs/old --margin 0.05 --out compared
     """
-    from medvfm.core.errors import RecipeError
-    from medvfm.core.recipe import Confidence
-    from medvfm.core.yaml_source import YamlSource, validated
-    from medvfm.pipeline import comparing
+    from medvfm.pipeline import asked_confidence, comparing
 
-    given = YamlSource({"level": level, "resamples": resamples}, "--level, --resamples", {})
-    confidence = validated(given, Confidence, RecipeError)
     comparing.compare(
         runs,
         out,
@@ -48,7 +43,7 @@ def compare(
         adjust=adjust.replace("-", "_"),
         test=test,
         margin=margin,
-        confidence=confidence,
+        confidence=asked_confidence.confidence(level=level, resamples=resamples, where="compare"),
         seed=seed,
     )
     from medvfm.cli import summary

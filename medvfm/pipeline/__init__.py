@@ -34,7 +34,7 @@ from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import Run
 from medvfm.models import catalogue
 from medvfm.nn import augment
-from medvfm.pipeline import planning, run_cost, values_used, where
+from medvfm.pipeline import asked_confidence, planning, run_cost, values_used, where
 from medvfm.report import page
 
 NAMED = 5
@@ -162,10 +162,17 @@ def evaluate(
     out: str | Path | None = None,
     *,
     confidence: Confidence | None = None,
+    level: float | None = None,
+    resamples: int | None = None,
+    cluster: str | None = None,
     seed: int = 0,
     **options: Any,
 ) -> pd.DataFrame:
-    """Score any model's output, matched by case_id; the rows of run.json as a table. With `out`, a report as well."""
+    """Score any model's output, matched by case_id; the rows of run.json as a table. With `out`, a report as well.
+
+    level, resamples, cluster  of intervals, as `evaluate.confidence` of a recipe has them: 0.95, 2000, patient
+    """
+    chosen = asked_confidence.confidence(confidence, level=level, resamples=resamples, cluster=cluster)
     module = lookup.module("tasks", task, "task")
     for key in ("labels", "predicted_labels"):
         if isinstance(options.get(key), str | Path):
@@ -175,7 +182,7 @@ def evaluate(
         options["subgroups"] = tuple(subgroups.columns_of(asked))
     outside: Outside = module.read(truth, predictions, metrics, options)
     found, val = outside.predictions, outside.val
-    judging = Judging(outside.task, outside.specs, confidence or Confidence(), seed)
+    judging = Judging(outside.task, outside.specs, chosen, seed)
     rows = [r for group, seen in judging.views(found).items() for r in judging.rows(seen, outside.points, group=group)]
     rows += subgroups.rows(judging, found, outside.points, asked)
     rows += judging.rows(val, outside.points, split="val") if val is not None else []
@@ -187,6 +194,7 @@ def evaluate(
             "left_out": case_names.reasons(outside.left_out, safe=False),
             "folds": len(set(found.fold.tolist())),
         },
+        "confidence": chosen.model_dump(mode="json"),
         "thresholds": records.thresholds(outside.points),
         "warnings": outside.notes,
         "metrics": as_records(rows),

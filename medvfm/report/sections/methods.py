@@ -209,7 +209,7 @@ def _deciding(rows: Sequence[Row]) -> list[str]:
 
 def _intervals(view: View, rows: Sequence[Row]) -> list[str]:
     """Which method gave the interval of which metrics, and that some are approximate."""
-    confidence = view.part("recipe", "evaluate", "confidence")
+    confidence = view.part("recipe", "evaluate", "confidence") or view.part("confidence")
     ways: dict[str, list[str]] = {}
     for row in rows:
         if row.get("method"):
