@@ -194,7 +194,7 @@ def models() -> str:
     """The catalogue."""
     rows = [
         (f"`{name}`", f"`{m.hub}`", f"`{m.adapter}`" if m.adapter else f"none: {m.loads_with}", m.licence, m.gate,
-         m.contract.said(), m.trap, f"{m.medical}: {m.saw}", {"yes": "yes", "format": "in its format only", "no": "no"}[m.tested])
+         m.contract.said(), m.trap, f"{m.medical}: {m.said_to_have_seen}", {"yes": "yes", "format": "in its format only", "no": "no"}[m.tested])
         for name, m in catalogue.models().items()
     ]  # fmt: skip
     head = (

@@ -199,6 +199,12 @@ def oracle_warning(oracle: str | None) -> list[str]:
     return [f"Prompts come from the truth ({oracle}): these numbers are those of a user who draws perfect prompts."]
 
 
+def pretraining_warning(facts: Record) -> list[str]:
+    """Where the weights saw the images of the card before they were adapted; `facts` are those of the model."""
+    found = facts.get("pretraining") or {}
+    return [str(found["said"])] if found.get("saw") == "yes" else []
+
+
 def thresholds(points: Points) -> Record:
     """target to metric to its threshold (a list with folds)."""
     found: Record = {}

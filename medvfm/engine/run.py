@@ -129,6 +129,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     with context.console.working("pictures"):
         pictures = task.pictures(found.test, found.points, plan.specs, fitting.seen(out, fitted, task))
     warnings = [
+        *records.pretraining_warning(plan.model.facts),
         *records.oracle_warning(oracle),
         *records.warnings(plan.card, rows, openings, any(c.patient_id is not None for c in cases)),
         *(warning for part in everything for warning in part.warnings),

@@ -81,7 +81,18 @@ class CatalogueModel(_Closed):
     trap: str
     medical: Literal["yes", "no", "unknown"]
     saw: str
+    saw_cards: dict[str, Literal["yes", "no"]] = {}
     tested: Literal["yes", "format", "no"]
+
+    def saw_card(self, card: str) -> Literal["yes", "no", "unknown"]:
+        """Whether it saw images of a data card, by the card's name; what saw no medical images saw none of a card."""
+        return self.saw_cards.get(card) or ("no" if self.medical == "no" else "unknown")
+
+    @property
+    def said_to_have_seen(self) -> str:
+        """What it saw, and the names of the data cards that are known to be in it."""
+        cards = [card for card, saw in self.saw_cards.items() if saw == "yes"]
+        return f"{self.saw}; cards: {', '.join(cards)}" if cards else self.saw
 
     def said(self) -> str:
         """One line: hub id, adapter, licence, gate, contract, trap."""
@@ -89,7 +100,9 @@ class CatalogueModel(_Closed):
         gate = {"open": "open", "request": "gated: by request", "form": "gated: by a form", "unknown": "gate unknown"}
         saw = {"yes": "saw medical images", "no": "saw no medical images", "unknown": "medical images unknown"}
         parts = [self.hub, how, self.licence, gate[self.gate], self.contract.said(), self.trap]
-        return "; ".join([*parts, f"{saw[self.medical]} ({self.saw})", f"loaded by a test: {_TESTED[self.tested]}"])
+        return "; ".join(
+            [*parts, f"{saw[self.medical]} ({self.said_to_have_seen})", f"loaded by a test: {_TESTED[self.tested]}"]
+        )
 
 
 _TESTED = {"yes": "yes", "format": "in its format only", "no": "no"}

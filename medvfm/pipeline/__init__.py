@@ -74,6 +74,7 @@ def check(recipe: Recipe, *, ready: bool, device: str | None = None, console: Co
     method = planned.model.stages[-1].method_name
     lines = [f"{recipe.title}: {recipe.adapter.name} {method} on {planned.card.name}: recipe is valid"]
     lines += values_used.lines(planned)
+    lines += [f"warning: {said}" for said in records.pretraining_warning(planned.model.facts)]
     count = None
     if ready:
         console = console or Console()

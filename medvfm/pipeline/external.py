@@ -18,7 +18,7 @@ from medvfm.io.console import Console
 from medvfm.io.dataset import case_names, roots
 from medvfm.io.dataset import cases as tables
 from medvfm.io.run_directory import Run
-from medvfm.pipeline import where
+from medvfm.pipeline import pretraining, where
 from medvfm.pipeline.predicting import Finished
 from medvfm.report import page
 
@@ -78,10 +78,21 @@ def test(
         run_directory.free_unfinished(directory, made=made)
         raise
     whole = begun | {key: record[key] for key in KEPT if key in record} | found
+    whole |= _pretraining(whole, other)
     whole |= {"thresholds": record["thresholds"], "tested": _tested(record, plan.task)}
     run_directory.write_json(directory / run_directory.RECORD, whole)
     page.render(directory)
     return Run(directory)
+
+
+def _pretraining(record: Record, other: DataCard) -> Record:
+    """What the weights saw of the other card before the run, in place of what they saw of the run's own."""
+    model = {key: value for key, value in record.get("model", {}).items() if key != "pretraining"}
+    before = record.get("model", {}).get("pretraining", {}).get("weights")
+    saw = pretraining.seen(before, other)
+    if saw is not None:
+        model["pretraining"] = saw
+    return {"model": model, "warnings": [*records.pretraining_warning(model), *record["warnings"]]}
 
 
 def _plan(own: Plan, other: DataCard) -> Plan:

@@ -21,6 +21,7 @@ from medvfm.io.dataset import roots
 from medvfm.io.dataset.cases import CaseTable
 from medvfm.io.rendering import windowing
 from medvfm.models import catalogue
+from medvfm.pipeline import pretraining
 
 Keys = tuple[str | int, ...]
 # An adapter without training, the fitted model itself, or the recipe's adapter to be trained under other settings.
@@ -165,7 +166,8 @@ class _Maker:
             "method": stages[-1].method_name,
             "method_note": stages[-1].method.summary,
         }
-        return ModelPlan(make, stages, facts)
+        saw = pretraining.seen(settings.weights or getattr(module, "DEFAULT_WEIGHTS", None), self.card)
+        return ModelPlan(make, stages, facts | ({} if saw is None else {"pretraining": saw}))
 
     def _stage(
         self, settings: AdapterSettings, stage: Stage, number: int, module: ModuleType, keys: Keys, more: Keys

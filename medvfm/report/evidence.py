@@ -57,6 +57,8 @@ def _standard(view: View) -> Chip:
 def _test(view: View) -> Chip:
     split = view.part("recipe", "split")
     held = split.get("hold_out") or {}
+    if view.part("model", "pretraining").get("saw") == "yes":
+        return Chip("Test", "seen in pretraining", "the weights saw images of this data set before", ALARM)
     if view.split.startswith("external:"):
         return Chip("Test", "other data", view.split.removeprefix("external:"))
     if any(str(row.get("split")).startswith("external:") for row in view.metrics):

@@ -119,7 +119,9 @@ def warnings(view: View) -> list[str]:
     confounders = [f"Known confounding: {c}" for c in view.part("data", "card").get("confounders") or []]
     told = dict.fromkeys(w for w in said if not view.says_unknown(w))
     once = [w for w in told if not any(other != w and other.startswith(w) for other in told)]
-    return [*_patients(view, said), *confounders, *once]
+    saw = view.part("model", "pretraining")
+    first = [str(saw["said"])] if saw.get("saw") == "yes" else []
+    return list(dict.fromkeys([*first, *_patients(view, said), *confounders, *once]))
 
 
 def _patients(view: View, said: list[str]) -> list[str]:
