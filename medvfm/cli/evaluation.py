@@ -14,8 +14,18 @@ def listed(text: str) -> list[str]:
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="finished runs, or folders of `evaluate`")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN RUN...", help="finished runs, folders of `evaluate`, or predictions with --truth"),
+    ],
     out: Annotated[Path, typer.Option(help="folder for run.json, report.html, table.tex and table.md")],
+    truth: Annotated[
+        Path | None, typer.Option(help="of predictions that were never evaluated, as `medvfm evaluate` takes it")
+    ] = None,
+    task: Annotated[str, typer.Option(help="with --truth: name of the task")] = "classification",
+    kind: Annotated[str | None, typer.Option(help="with --truth: as for `medvfm evaluate`")] = None,
+    classes: Annotated[str, typer.Option(help="with --truth: as for `medvfm evaluate`")] = "",
+    threshold: Annotated[float | None, typer.Option(help="with --truth: a decision is score >= threshold")] = None,
     metrics: Annotated[
         str, typer.Option(help="names, separated by commas, the first decides places; default: all that runs share")
     ] = "",
@@ -33,12 +43,22 @@ def compare(
     """Paired tests of runs on the same cases: medvfm compare runs/probe runs/knn --out runs/compared
 
     What no test separates shares a place. With a margin: medvfm compare runs/new runs/old --margin 0.05 --out compared
+
+    Tables of predictions: medvfm compare mine.csv theirs.csv --truth truth.csv --out compared
     """
+    from medvfm.core.errors import RecipeError
     from medvfm.pipeline import asked_confidence, comparing
 
+    given = {"kind": kind, "classes": listed(classes), "threshold": threshold}
+    options = {name: value for name, value in given.items() if value not in (None, [])}
+    if options and truth is None:
+        raise RecipeError("only predictions with --truth take this", where=f"--{next(iter(options))}")
     comparing.compare(
         runs,
         out,
+        truth=truth,
+        task=task,
+        options=options,
         metrics=listed(metrics) or None,
         adjust=adjust.replace("-", "_"),
         test=test,

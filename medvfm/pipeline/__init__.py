@@ -174,6 +174,26 @@ def evaluate(
     level, resamples, cluster  of intervals, as `evaluate.confidence` of a recipe has them: 0.95, 2000, patient
     """
     chosen = asked_confidence.confidence(confidence, level=level, resamples=resamples, cluster=cluster)
+    directory = None if out is None else Path(out)
+    record = scored(task, truth, predictions, metrics, directory, confidence=chosen, seed=seed, **options)
+    if directory is not None:
+        run_directory.write_json(directory / run_directory.RECORD, record)
+        page.render(directory)
+    return pd.DataFrame(record["metrics"])
+
+
+def scored(
+    task: str,
+    truth: Table,
+    predictions: Table,
+    metrics: Sequence[str] | None,
+    directory: Path | None,
+    *,
+    confidence: Confidence,
+    seed: int,
+    **options: Any,
+) -> Record:
+    """The record of `evaluate`, which the caller writes last; the tables of a run lie in `directory`."""
     module = lookup.module("tasks", task, "task")
     for key in ("labels", "predicted_labels"):
         if isinstance(options.get(key), str | Path):
@@ -183,7 +203,7 @@ def evaluate(
         options["subgroups"] = tuple(subgroups.columns_of(asked))
     outside: Outside = module.read(truth, predictions, metrics, options)
     found, val = outside.predictions, outside.val
-    judging = Judging(outside.task, outside.specs, chosen, seed)
+    judging = Judging(outside.task, outside.specs, confidence, seed)
     rows = [r for group, seen in judging.views(found).items() for r in judging.rows(seen, outside.points, group=group)]
     rows += subgroups.rows(judging, found, outside.points, asked)
     rows += judging.rows(val, outside.points, split="val") if val is not None else []
@@ -195,22 +215,19 @@ def evaluate(
             "left_out": case_names.reasons(outside.left_out, safe=False),
             "folds": len(set(found.fold.tolist())),
         },
-        "confidence": chosen.model_dump(mode="json"),
+        "confidence": confidence.model_dump(mode="json"),
         "thresholds": records.thresholds(outside.points),
         "warnings": outside.notes,
         "metrics": as_records(rows),
     }
-    if out is not None:
-        directory = Path(out)
+    if directory is not None:
         run_directory.open_new(directory, record["hash"], resume=False)
         scored = [found] if val is None else [found, val]
         owners = {case_id: str(p) for part in scored for case_id, p in zip(part.ids, part.patients, strict=True)}
         result_tables = ResultTables(owners, outside.subgroups, safe_ids=False)
         result_tables.add(Collected(found, val, outside.points), None)
         result_tables.write(directory)
-        run_directory.write_json(directory / run_directory.RECORD, record)
-        page.render(directory)
-    return pd.DataFrame(record["metrics"])
+    return record
 
 
 def _label_names(given: str) -> dict[int, str]:

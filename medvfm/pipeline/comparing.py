@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,7 +23,9 @@ from medvfm.engine import record as records
 from medvfm.engine.evaluate import Judging
 from medvfm.io import run_directory
 from medvfm.io.dataset import case_names
+from medvfm.io.dataset.prediction_tables import Table
 from medvfm.io.run_directory import Run
+from medvfm.pipeline import comparing_tables
 from medvfm.report import page, paper_tables
 from medvfm.statistics import difference
 
@@ -29,9 +33,12 @@ KINDS = ("run", "evaluation")
 
 
 def compare(
-    runs: Sequence[str | Path | Run],
+    runs: Sequence[str | Path | Run] | Mapping[str, Table],
     out: str | Path | None = None,
     *,
+    truth: Table | None = None,
+    task: str = "classification",
+    options: Mapping[str, Any] | None = None,
     metrics: Sequence[str] | None = None,
     adjust: str = "holm",
     test: str = "auto",
@@ -46,10 +53,21 @@ def compare(
     test     auto; permutation exchanges the ranks of two AUROC; wilcoxon ranks the differences of means of cases
     margin   within which runs count as good as each other, in units of the first metric, or metric to margin
     out      folder for run.json, report.html, table.tex and table.md
+    truth    where `runs` are predictions that were never evaluated, files or name to table: their truth, task and
+             options (kind, classes, threshold, ...), as `evaluate` takes them
 
     Rows `METRIC_difference` hold `model` less `baseline`, with `p`, `p_adjusted` and whether they are `separated`;
     `attrs["leaderboard"]` holds the places. Runs of other cases, or of another truth, are refused.
     """
+    if truth is not None:
+        given = runs if isinstance(runs, Mapping) else _by_name(runs)
+        with tempfile.TemporaryDirectory() as folder:
+            made = comparing_tables.evaluated(task, truth, given, metrics, Path(folder), options or {})
+            return compare(
+                made, out, metrics=metrics, adjust=adjust, test=test, margin=margin, confidence=confidence, seed=seed
+            )
+    if isinstance(runs, Mapping):
+        raise RunError("tables of predictions are compared against a truth", remedy="give truth=")
     if len(runs) < 2:
         raise RunError("one run alone has nothing to be compared with", remedy="name two or more")
     if adjust not in comparing.ADJUST:
@@ -58,18 +76,18 @@ def compare(
         raise RunError(f"no test {test!r}; {nearest(test, difference.KINDS)}", where="--test")
     directories = [run.directory if isinstance(run, Run) else Path(run) for run in runs]
     found = [_record(directory) for directory in directories]
-    task = _task(found, directories)
-    specs = _specs(metrics, found, directories, task)
+    shared = _task(found, directories)
+    specs = _specs(metrics, found, directories, shared)
     entries = comparing.aligned(
         [
-            _entry(name, directory, record, task)
+            _entry(name, directory, record, shared)
             for name, directory, record in zip(_names(directories), directories, found, strict=True)
         ]
     )
     chosen = confidence or Confidence()
     asked = comparing.Asked(adjust, test, _margins(margin, specs))  # type: ignore[arg-type]
-    result = comparing.compared(Judging(task, specs, chosen, seed), entries, asked)
-    record = _written(task, entries, found, result, adjust)
+    result = comparing.compared(Judging(shared, specs, chosen, seed), entries, asked)
+    record = _written(shared, entries, found, result, adjust)
     if out is not None:
         directory = Path(out)
         run_directory.open_new(directory, "", resume=False)
@@ -81,6 +99,13 @@ def compare(
     table = pd.DataFrame(record["metrics"])
     table.attrs["leaderboard"] = result.leaderboard
     return table
+
+
+def _by_name(files: Sequence[str | Path | Run]) -> dict[str, Table]:
+    """Predictions by the names of their files, without endings."""
+    paths = [file.directory if isinstance(file, Run) else Path(file) for file in files]
+    names = _names([path.parent / path.stem for path in paths])
+    return dict(zip(names, paths, strict=True))
 
 
 def _record(directory: Path) -> Record:

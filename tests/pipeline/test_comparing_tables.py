@@ -1,0 +1,68 @@
+"""Predictions compared against one truth, without an evaluation before."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import medvfm
+from medvfm.cli import main
+from medvfm.core.errors import PredictionError, RunError
+from medvfm.core.recipe import Confidence
+
+N = 60
+FEW = Confidence(resamples=200)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    rng = np.random.default_rng(3)
+    truth = (rng.random(N) < 0.4).astype(int)
+    ids = [f"c{n}" for n in range(N)]
+    given = {name: rng.normal(size=N) + skill * truth for name, skill in (("mine", 1.5), ("theirs", 0.2))}
+    scores = {name: pd.DataFrame({"case_id": ids, "lesion": 1 / (1 + np.exp(-s))}) for name, s in given.items()}
+    return pd.DataFrame({"case_id": ids, "patient_id": ids, "lesion": truth}), scores
+
+
+def test_the_difference_is_that_of_scikit_learn(tables):
+    truth, scores = tables
+    rows = medvfm.compare(scores, truth=truth, metrics=["auroc"], confidence=FEW)
+    (row,) = rows[rows["metric"] == "auroc_difference"].to_dict("records")
+    own = [roc_auc_score(truth["lesion"], scores[name]["lesion"]) for name in ("mine", "theirs")]
+    assert {row["model"], row["baseline"]} == {"mine", "theirs"}
+    assert abs(row["value"]) == pytest.approx(own[0] - own[1]) and row["p"] is not None
+
+
+def test_the_command_line_takes_files_and_leaves_nothing_but_the_comparison(tables, tmp_path, monkeypatch, capsys):
+    truth, scores = tables
+    truth.to_csv(tmp_path / "truth.csv", index=False)
+    for name, table in scores.items():
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    files = [str(tmp_path / f"{name}.csv") for name in scores]
+    words = ["medvfm", "compare", *files, "--out", str(tmp_path / "out"), "--metrics", "auroc"]
+    monkeypatch.setattr(sys, "argv", [*words, "--threshold", "0.5"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and "--truth" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [*words, "--truth", str(tmp_path / "truth.csv")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [run["name"] for run in record["compared"]["runs"]] == ["mine", "theirs"]
+    assert {p.name for p in tmp_path.iterdir()} == {"truth.csv", "mine.csv", "theirs.csv", "out"}
+
+
+def test_tables_need_a_truth_and_the_cases_of_it(tables):
+    truth, scores = tables
+    with pytest.raises(RunError, match="against a truth"):
+        medvfm.compare(scores)
+    with pytest.raises(PredictionError, match="c59"):
+        medvfm.compare({**scores, "theirs": scores["theirs"].iloc[:-1]}, truth=truth, confidence=FEW)
+    with pytest.raises(RunError, match="two or more"):
+        medvfm.compare({"mine": scores["mine"]}, truth=truth, metrics=["auroc"], confidence=FEW)
