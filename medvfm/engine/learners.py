@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -389,8 +390,21 @@ def answers(
             items = [change(item) for item in items]
         elif towers is not None:
             items = [towers.offered(item, store, int(r)) for item, r in zip(items, part, strict=True)]
+        yield from _one_by_one(partial(adapter.answer, items, variant))
+
+
+def _one_by_one(begin: Callable[[], Iterable[Answer]]) -> Iterator[Answer]:
+    """Each answer is made in inference mode, which ends before it is handed over: answers of several models are taken
+    in turn, and a mode that one of them left on would be found on by whoever trains next."""
+    done = object()
+    with torch.inference_mode():
+        made = iter(begin())
+    while True:
         with torch.inference_mode():
-            yield from adapter.answer(items, variant)
+            answer: Any = next(made, done)
+        if answer is done:
+            return
+        yield answer
 
 
 def _seeing(item: Item, other: Item) -> Item:

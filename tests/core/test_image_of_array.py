@@ -40,7 +40,7 @@ def test_a_volume_has_the_place_and_the_unit_that_are_said():
         (np.zeros((4, 5)), {"spacing_mm": (1, 1, 1)}, "no volume"),
         (np.zeros((4, 5, 3)) - 1, {}, "fractions from 0 to 1"),
         (np.full((4, 5), np.nan), {}, "NaN"),
-        (np.array([["a"]]), {}, "no image"),
+        (np.array([["a"]]), {}, "holds no numbers"),
         (np.zeros((4, 5, 6)), {"spacing_mm": (1, 1, 1), "affine": np.eye(4)}, "one of them"),
     ],
 )
