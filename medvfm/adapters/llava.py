@@ -96,6 +96,10 @@ class Options(BaseModel):
         "mlp", description="between the two: linear, mlp (LLaVA 1.5), prefix, perceiver (Flamingo), qformer (BLIP-2)"
     )
     tokens: int = Field(4, ge=1, description="vectors of a case, of prefix, perceiver and qformer")
+    start: Literal["random", "said"] = Field(
+        "random",
+        description="of prefix; said: a regression of captions' words and answers on features of training images",
+    )
     grid: int = Field(
         2, ge=0, description="patches of a slice are averaged to so many by so many; 0, and published models: all"
     )
@@ -133,6 +137,10 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
             "a vision encoder and a language model that were put together have not met: the projector is random",
             where="adapter.method",
             remedy="train it by the stages align and instruct",
+        )
+    if given.start == "said" and (named is None or given.connector != "prefix"):
+        raise RecipeError(
+            "start: said is a regression that the connector prefix alone can begin with", where="adapter.options.start"
         )
     if given.blind and "align" in methods:
         raise RecipeError("align trains what shows images, and blind sees none", where="adapter.options.blind")
@@ -192,6 +200,7 @@ def build(
         pack=given.pack,
         group_lengths=given.group_lengths,
         roles=given.roles,
+        from_said=given.start == "said",
     )
     if _parts(settings, given) is None and not is_llava(settings.weights or PUBLISHED):
         whole = load_image_text(settings.weights or PUBLISHED)

@@ -247,6 +247,20 @@ class StartingAdapter(Protocol):
 
 
 @runtime_checkable
+class TowerStartingAdapter(Protocol):
+    """What a TowerAdapter has besides parts of which are fitted in closed form on what its frozen towers give."""
+
+    @property
+    def starts_from_towers(self) -> bool:
+        """Whether its settings ask for that."""
+        ...
+
+    def start_from_towers(self, items: Iterable[Item]) -> None:
+        """items: the training cases, with the outputs of the towers that the first stage leaves frozen."""
+        ...
+
+
+@runtime_checkable
 class MakingAdapter(Protocol):
     """What an adapter has besides that makes images from conditions alone."""
 

@@ -37,7 +37,7 @@ from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import FoldRows, RunContext
 from medvfm.engine.plan import LOSS, StagePlan
 from medvfm.engine.towers import TowerOutputs
-from medvfm.engine.training_examples import Examples, loaded, rng_of, training_item, unchanged
+from medvfm.engine.training_examples import Examples, loaded, rng_of, start_from_towers, training_item, unchanged
 from medvfm.nn import augment, losses, state
 
 Change = Callable[[Item], Item]  # of an item before it is answered, for baselines that reuse the fitted model
@@ -227,6 +227,7 @@ class LoopLearner:
         histories, choice = [], {}
         if isinstance(self.adapter, StartingAdapter):
             self.adapter.start_from(self.store.item(int(r), for_training=True, with_truth=False) for r in rows.train)
+        start_from_towers(self.adapter, self._towers_of(self._stages[0]), self.store, rows.train, self._context)
         self._remember(START, moments)
         for number, stage in enumerate(self._stages):
             if number:

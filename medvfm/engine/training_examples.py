@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import NeighbourlyAdapter
+from medvfm.core.capabilities import NeighbourlyAdapter, TowerStartingAdapter
 from medvfm.core.item import Item
 from medvfm.core.protocols import Adapter, Batch
 from medvfm.engine.case_store import CaseStore
@@ -72,6 +72,17 @@ def training_item(store: CaseStore, row: int, towers: TowerOutputs | None) -> It
         return held
     item = store.item(row, for_training=True, with_truth=True)
     return item if towers is None else towers.added(item, store, row)
+
+
+def start_from_towers(
+    adapter: Adapter, towers: TowerOutputs | None, store: CaseStore, train: Array, context: RunContext | None
+) -> None:
+    """Fit what an adapter fits in closed form on outputs of `towers` of the rows `train`; see TowerStartingAdapter."""
+    if towers is None or context is None or not isinstance(adapter, TowerStartingAdapter):
+        return
+    if adapter.starts_from_towers:
+        towers.fill(store, context)
+        adapter.start_from_towers(training_item(store, int(row), towers) for row in train)
 
 
 def rng_of(seed: int, name: str) -> np.random.Generator:

@@ -19,6 +19,7 @@ from medvfm.core.errors import DataError, MedvfmError, RecipeError
 from medvfm.engine.weight_audit import FrozenMoved
 from medvfm.io import cache
 from medvfm.io.console import SILENT
+from medvfm.models.language.connectors import Connector
 from medvfm.models.language.image_language import ImageLanguageModel
 from medvfm.models.language.load import load_language_model
 from medvfm.nn import state
@@ -133,6 +134,24 @@ def test_a_run_answers_again_what_it_answered(whole):
             console=SILENT,
         )
         assert told["answer"][0] == known[case_id]
+
+
+def test_a_projector_begins_with_what_is_said_about_training_images(study, tmp_path, monkeypatch):
+    told = []
+    start_from = Connector.start_from
+
+    def seen(self, images, said, seed):
+        told.extend(said)
+        start_from(self, images, said, seed)
+
+    monkeypatch.setattr(Connector, "start_from", seen)
+    options = {"connector": "prefix", "start": "said"}
+    found = run(study.recipe(STAGES[1:], adapter={"options": options}, baselines=[{"name": "blind"}]), tmp_path / "run")
+    table = pd.read_parquet(found.directory / "predictions.parquet")
+    elsewhere = set(table[table["split"].isin(["val", "test"])]["case_id"])
+    training = [row for row in study.rows if row["case_id"] not in elsewhere]
+    assert len(told) == len({row["image"] for row in training})  # once, and blind never
+    assert {row["question"] for row in training} <= {question for said in told for question, _ in said}
 
 
 def test_low_rank_updates_lie_in_the_format_of_peft_with_the_projector_beside_them(whole):

@@ -26,9 +26,11 @@ from medvfm.core.slice_grid import SliceGrid
 from medvfm.models.inputs.role_stacks import RoleStackPreparer, counts, files_of
 from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch
 from medvfm.models.language.chat import ChatFormat, ChatTokens, Turn
+from medvfm.models.language.connectors import Connector
 from medvfm.models.language.greedy import greedy
 from medvfm.models.language.image_language import LANGUAGE, PROJECTOR, VISION, ImageLanguageModel
 from medvfm.models.language.packing import packed
+from medvfm.models.language.said_start import said_about
 from medvfm.nn import state
 
 VERSION = 2  # of what the vision tower stores
@@ -51,6 +53,7 @@ class TalkSettings:
     pack: bool = False
     group_lengths: bool = False
     roles: tuple[str, ...] = ("image",)
+    from_said: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,33 @@ class TalkingAdapter:
             slices = torch.tensor(tower["patches"][: sum(each)]).split(each)
             found.append([stack.flatten(0, 1) for stack in slices])
         return found
+
+    @property
+    def starts_from_towers(self) -> bool:
+        """Whether the projector begins with what is said about training images."""
+        return self._settings.from_said and not self._settings.blind
+
+    def start_from_towers(self, items: Iterable[Item]) -> None:
+        """Regress what captions and answers say about each image on its features, all its pictures together."""
+        by_image: dict[object, list[Item]] = {}
+        for item in items:
+            by_image.setdefault(item.case.files, []).append(item)
+        shown = [torch.cat(own) for own in self._patches([same[0] for same in by_image.values()])]
+        cases = [[item.case for item in same] for same in by_image.values()]
+        said = [
+            said_about(
+                [case.text for case in same if case.text],
+                [(case.question, case.answer) for case in same if case.question and case.answer],
+            )
+            for same in cases
+        ]
+        if not any(said):
+            raise DataError(
+                "start: said, and no training case has a caption, or a question with its answer",
+                remedy="leave adapter.options.start out",
+            )
+        assert isinstance(self.module.projector, Connector)
+        self.module.projector.start_from(shown, said, self._settings.seed)
 
     # training
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medvfm.core.errors import RecipeError, nearest
+from medvfm.models.language.said_start import Said, regressed
 
 HEADS = 8
+START = 0.02  # root mean square of weights that begin with a regression
 SMALLEST_BATCH = 2  # from which a mean and a deviation can be taken
 
 
@@ -134,6 +136,21 @@ class Connector(Projector):
         """Vectors that an image of so many patches becomes."""
         inner: PerPatch | Prefix | Queries = self.inner  # type: ignore[assignment]
         return inner.count(patches)
+
+    def start_from(self, images: Sequence[Tensor], said: Sequence[Said], seed: int) -> None:
+        """Begin `prefix` with the regression of said_start.regressed on training images, each (T, D), and with their
+        means and deviations."""
+        assert isinstance(self.inner, Prefix)
+        pooled = torch.stack([image.float().mean(0) for image in images])
+        standard, layer = self.standard, self.inner.layer
+        mean, variance = pooled.mean(0), pooled.var(0, correction=0)
+        weights = regressed((pooled - mean) * torch.rsqrt(variance + standard.eps), said, layer.out_features, seed)
+        with torch.no_grad():
+            assert standard.running_mean is not None and standard.running_var is not None
+            standard.running_mean.copy_(mean)
+            standard.running_var.copy_(variance)
+            layer.weight.copy_(weights * START)
+            layer.bias.zero_()
 
     def forward(self, patches: Tensor) -> Tensor:
         """(N, T, D) to (N, count(T), width)."""
