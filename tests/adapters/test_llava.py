@@ -209,6 +209,7 @@ def test_a_language_model_tuned_in_full_is_kept_in_full(study, tmp_path):
         ({"rank": 4, "options": {"tune": "full"}}, None, "tune full has no use for 'rank'"),
         ({"options": {"blind": True}}, None, "blind sees none"),
         ({"options": {"connector": "mpl"}}, None, "the option 'connector' of llava"),
+        ({"options": {"start": "said"}}, None, "the connector prefix alone can begin with"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(study, changes, stages, said):
