@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -402,10 +402,10 @@ def _one_by_one(begin: Callable[[], Iterable[Answer]]) -> Iterator[Answer]:
         made = iter(begin())
     while True:
         with torch.inference_mode():
-            answer: Any = next(made, done)
+            answer = next(made, done)
         if answer is done:
             return
-        yield answer
+        yield cast(Answer, answer)
 
 
 def _seeing(item: Item, other: Item) -> Item:
