@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -195,7 +196,7 @@ def _recipe(targets: tuple[str, ...], unit: str, metrics: tuple[str, ...], folds
 def _data(targets: tuple[str, ...], n: int) -> dict[str, Any]:
     sizes = {"train": 170, "val": 60, "test": n}
     return {
-        "card": CARD,
+        "card": copy.deepcopy(CARD),
         "layout": "nifti",
         "flow": [
             {"step": "in the table", "cases": 360, "patients": 355},
