@@ -75,7 +75,12 @@ def found(study, tmp_path_factory):
         patch.setattr(LatentDiffusion, "answer", watched)
         clip = image_text_checkpoints.write_transformers("clip", tmp_path_factory.mktemp("clip"))
         model = CLIPModel.from_pretrained(clip)
-        model.text_projection.weight.data *= -1  # or every cosine of these random weights is negative
+        pictures = [Image.open(study.root / row["image"]).convert("RGB") for row in study.rows[:8]]
+        seen = CLIPImageProcessor.from_pretrained(clip)(pictures, return_tensors="pt")
+        words = AutoTokenizer.from_pretrained(clip)([row["text"] for row in study.rows[:8]], return_tensors="pt")
+        with torch.no_grad():  # or every cosine of these random weights may be negative
+            out = model(**words, **seen)
+            model.text_projection.weight *= torch.sign((out.image_embeds * out.text_embeds).sum())
         model.save_pretrained(clip)
         options = {"extractor_px": 64, "clip": str(clip)}
         asked = recipe(study, task={"name": "generation", "classes": ["bright"], "options": options})
