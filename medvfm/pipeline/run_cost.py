@@ -51,8 +51,7 @@ class RunCost:
         time = time if seconds < 5400 else f"{seconds / 3600:.1f} hours"
         disk = f"{self.mib:.0f} MB" if self.mib < 1000 else f"{self.mib / 1000:.1f} GB"
         return (
-            f"cost, roughly (two cores, no GPU, within a factor of three): time {time}, memory {self.gib:.1f} GB, "
-            f"disk {disk} with caches"
+            f"cost, a rough guess (two cores, no GPU): time {time}, memory {self.gib:.1f} GB, disk {disk} with caches"
         )
 
 

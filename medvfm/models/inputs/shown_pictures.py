@@ -18,9 +18,8 @@ from medvfm.core.item import PIXELS
 from medvfm.core.recipe import Prepare
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
-from medvfm.io.rendering import windowing
 from medvfm.models.inputs.role_stacks import files_of
-from medvfm.models.inputs.slice_stacks import intensity_rule
+from medvfm.models.inputs.slice_stacks import intensity_rule, pictures_of
 
 VERSION = 1  # to be raised when the same settings give other pixels, so that caches start afresh
 
@@ -64,14 +63,7 @@ class ShownPictures:
         return None
 
     def _of_image(self, image: Image) -> np.ndarray:
-        slices = self.prepare.slices
-        stack = windowing.slice_pictures(
-            image,
-            plane=slices.axis or "axial",
-            count=slices.count,
-            span=slices.span,
-            intensity=intensity_rule(self.prepare, self.windows),
-        )
+        stack = pictures_of(image, self.prepare, self.windows)
         return np.rint(stack * 255).astype(np.uint8)
 
 

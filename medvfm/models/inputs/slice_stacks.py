@@ -79,16 +79,21 @@ class SliceStackPreparer:
 
     def of_image(self, image: Image) -> np.ndarray:
         """(S, C, h, w) of an image that has been read."""
-        slices = self.prepare.slices
-        stack = windowing.slice_pictures(
-            image,
-            plane=slices.axis or "axial",
-            count=slices.count,
-            span=slices.span,
-            intensity=intensity_rule(self.prepare, self.windows),
-        )
+        stack = pictures_of(image, self.prepare, self.windows)
         with torch.inference_mode():
             return self.contract.fit(torch.from_numpy(stack)).half().numpy()
+
+
+def pictures_of(image: Image, prepare: Prepare, windows: Mapping[str, tuple[float, float]]) -> np.ndarray:
+    """(S, C, h, w) in [0, 1]: the slices that a recipe asks for, in its windows."""
+    slices = prepare.slices
+    return windowing.slice_pictures(
+        image,
+        plane=slices.axis or "axial",
+        count=slices.count,
+        span=slices.span,
+        intensity=intensity_rule(prepare, windows),
+    )
 
 
 def intensity_rule(prepare: Prepare, windows: Mapping[str, tuple[float, float]]) -> Any:
