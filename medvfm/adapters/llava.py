@@ -113,6 +113,10 @@ class Options(BaseModel):
     )
     tune: Literal["lora", "full", "none"] = Field("lora", description="instruct: what is trained of the language model")
     answer_tokens: int = Field(32, ge=1, description="the longest answer")
+    bits: Literal[4] | None = Field(
+        None,
+        description="4: frozen weights of the language model in four bits (QLoRA), by bitsandbytes; null: as they are",
+    )
     checkpointing: bool = Field(False, description="less memory, a third more time: activations are computed twice")
     blind: bool = Field(False, description="trained and asked without images, as the baseline of that name is")
     batch_answers: int = Field(32, ge=1, description="questions that are answered at once")
@@ -148,10 +152,28 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
         raise RecipeError(
             "pack shows an image once before its questions, and images: last after each", where="adapter.options.pack"
         )
+    if given.bits is not None:
+        _refuse_bits(settings, given, methods, named)
     if "instruct" in methods and given.tune != "lora":
         for key in ("rank", "alpha"):
             if getattr(settings, key) is not None:
                 raise RecipeError(f"tune {given.tune} has no use for {key!r}, which LoRA has", where=f"adapter.{key}")
+
+
+def _refuse_bits(
+    settings: AdapterSettings, given: Options, methods: Sequence[str], named: tuple[str, str] | None
+) -> None:
+    """Four bits are for frozen weights that transformers reads from a folder or the hub."""
+    where = "adapter.options.bits"
+    if "instruct" in methods and given.tune == "full":
+        raise RecipeError("weights in four bits are not trained", where=where, remedy="say tune: lora or tune: none")
+    language = named[1] if named is not None else ""
+    if language.partition(":")[0] in ("embedded", "tiny") or language.endswith(".gguf"):
+        raise RecipeError(
+            f"{language} is no folder of transformers, whose weights alone are read in four bits",
+            where=where,
+            remedy="leave it out",
+        )
 
 
 def _parts(settings: AdapterSettings, given: Options) -> tuple[str, str] | None:
@@ -201,9 +223,10 @@ def build(
         group_lengths=given.group_lengths,
         roles=given.roles,
         from_said=given.start == "said",
+        bits=given.bits,
     )
     if _parts(settings, given) is None and not is_llava(settings.weights or PUBLISHED):
-        whole = load_image_text(settings.weights or PUBLISHED)
+        whole = load_image_text(settings.weights or PUBLISHED, four_bit=given.bits == 4)
         if given.checkpointing:
             whole.spare_memory()
         own = ProcessorChat(whole.processor, whole.name, given.template, given.system)
@@ -216,13 +239,13 @@ def build(
 def _model(settings: AdapterSettings, given: Options, prepare: Prepare, seed: int) -> ImageLanguageModel:
     named = _parts(settings, given)
     if named is None:
-        whole = load_llava(settings.weights or PUBLISHED)
+        whole = load_llava(settings.weights or PUBLISHED, four_bit=given.bits == 4)
         if given.checkpointing:
             whole.language.spare_memory()
         return whole
     vision_name, language_name = named
     vision = load_encoder(vision_name, size_px=dinov2.side_px(prepare), seed=seed)
-    language = load_language_model(language_name, seed=seed)
+    language = load_language_model(language_name, seed=seed, four_bit=given.bits == 4)
     if given.checkpointing:
         language.spare_memory()
     weight = next(language.table.parameters()).detach()

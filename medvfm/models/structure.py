@@ -84,7 +84,7 @@ def _attention_layers(block: nn.Module) -> Iterator[str]:
         if isinstance(parent, nn.MultiheadAttention):
             yield name
             continue
-        linear = {key: layer for key, layer in parent.named_children() if type(layer) is nn.Linear}
+        linear = {key: layer for key, layer in parent.named_children() if isinstance(layer, nn.Linear)}
         shapes = {key: (layer.in_features, layer.out_features) for key, layer in linear.items()}
         inputs, inner = _inputs_of_one_shape(shapes)
         if inputs:
@@ -135,7 +135,7 @@ def _projection(modules: dict[str, nn.Module], attention: str, shape: Shape, tak
             return
         for name, layer in modules.items():
             inside = not scope or name.startswith(scope + ".")
-            if type(layer) is not nn.Linear or not inside or name in taken:
+            if not isinstance(layer, nn.Linear) or not inside or name in taken:
                 continue
             if (layer.in_features, layer.out_features) == shape:
                 yield name

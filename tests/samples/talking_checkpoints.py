@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 
-from medvfm.models.language.tiny import byte_tokenizer
+from medvfm.models.language.tiny import TEMPLATE, byte_tokenizer
 
 TEXT = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -21,6 +21,15 @@ VISION = {
     "patch_size": 8,
 }  # fmt: skip
 SPECIAL = ("<pad>", "<|im_start|>", "<|im_end|>")
+LLAVA_SPECIAL = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<image>")
+LLAVA_VISION = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 28,
+    "patch_size": 14, "projection_dim": 16,
+}  # fmt: skip
+LLAVA_TEXT = {
+    "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 256, "eos_token_id": 2, "pad_token_id": 0, "bos_token_id": 1,
+}  # fmt: skip
 
 
 def template(image: str) -> str:
@@ -37,8 +46,9 @@ def template(image: str) -> str:
 
 def _qwen(folder: Path, family: str, video: str, vision: dict[str, Any], **text: Any) -> Any:
     """Pictures of 32 x 32 become 16 tokens, of 32 x 48 24."""
+    times = text.get("hidden_size", TEXT["hidden_size"]) // TEXT["hidden_size"]
     tokenizer = byte_tokenizer(None, (*SPECIAL, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"))
-    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
+    rope = {"rope_type": "default", "mrope_section": [times, times, 2 * times], "rope_theta": 1e4}
     config = getattr(transformers, f"{family}Config")(
         text_config={**TEXT, "vocab_size": len(tokenizer), "rope_parameters": rope, **text},
         vision_config={
@@ -56,8 +66,9 @@ def _qwen(folder: Path, family: str, video: str, vision: dict[str, Any], **text:
     return _saved(folder, getattr(transformers, f"{family}ForConditionalGeneration"), config, processor)
 
 
-def qwen2_vl(folder: Path) -> Any:
-    return _qwen(folder, "Qwen2VL", "Qwen2VLVideoProcessor", {"embed_dim": 16, "hidden_size": 32, "mlp_ratio": 2})
+def qwen2_vl(folder: Path, width: int = 32, inner: int = 48) -> Any:
+    vision = {"embed_dim": 16, "hidden_size": width, "mlp_ratio": 2}
+    return _qwen(folder, "Qwen2VL", "Qwen2VLVideoProcessor", vision, hidden_size=width, intermediate_size=inner)
 
 
 def qwen2_5_vl(folder: Path) -> Any:
@@ -92,6 +103,24 @@ def gemma3(folder: Path) -> Any:
         image_seq_length=4,
     )
     return _saved(folder, transformers.Gemma3ForConditionalGeneration, config, processor)
+
+
+def llava_15(folder: Path) -> Any:
+    """LLaVA 1.5 in transformers' layout: a picture of 28 x 28 becomes four tokens."""
+    tokenizer = byte_tokenizer(TEMPLATE, LLAVA_SPECIAL)
+    config = transformers.LlavaConfig(
+        vision_config={"model_type": "clip_vision_model", **LLAVA_VISION},
+        text_config={"model_type": "mistral", "vocab_size": len(tokenizer), "initializer_range": 0.2, **LLAVA_TEXT},
+        image_token_index=3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.LlavaForConditionalGeneration(config).eval()
+        for parameter in model.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
 
 
 def llava_next(folder: Path) -> Any:

@@ -54,6 +54,7 @@ class TalkSettings:
     group_lengths: bool = False
     roles: tuple[str, ...] = ("image",)
     from_said: bool = False
+    bits: int | None = None  # of the frozen weights of the language model; None: as they are in the files
 
 
 @dataclass(frozen=True)
@@ -322,7 +323,11 @@ class TalkingAdapter:
             "towers": towers,
             "contract": model.vision.contract.as_record(),
             "connector": {"name": model.projector.name, "grid": model.grid},
-            "language": {"tune": s.tune if self.method == "instruct" else None, "limit": model.language.limit},
+            "language": {
+                "tune": s.tune if self.method == "instruct" else None,
+                "bits": s.bits,
+                "limit": model.language.limit,
+            },
             "chat": self._chat.record()
             | {"instruction": s.instruction, "images": "last" if s.images_last else "first"},
             "decoding": {

@@ -163,7 +163,7 @@ class WholeAdapter:
             "towers": towers,
             "contract": {"processor": type(processor).__name__, "windows": self._windows()},
             "connector": {"name": "published", "grid": 0},
-            "language": {"tune": s.tune if tuned else None, "limit": model.limit},
+            "language": {"tune": s.tune if tuned else None, "bits": s.bits, "limit": model.limit},
             "chat": {
                 **self._chat.record(),
                 "instruction": s.instruction,

@@ -36,7 +36,7 @@ def said(record: Mapping[str, Any]) -> dict[str, Any]:
         "title": model,
         "label": blind or LABELS[record["method"]].replace("{model}", model[:1].lower() + model[1:]),
         "subject": SUBJECTS[record["method"]].replace("{model}", model).replace("{how}", how),
-        "input": [_asked(record["chat"]), _answered(record["decoding"])],
+        "input": [_asked(record["chat"]), _answered(record["decoding"]), *_bits(record["language"])],
         "prompts": [],
         "volumes": [_slices(record["volume"])],
     }
@@ -54,6 +54,12 @@ def _answered(decoding: Mapping[str, Any]) -> str:
         f"Answers were decoded greedily, up to {decoding['most_tokens']} tokens or the first of "
         f"{', '.join(decoding['stops'])}."
     )
+
+
+def _bits(language: Mapping[str, Any]) -> list[str]:
+    if language["bits"] is None:
+        return []
+    return [f"The language model's frozen weights were held in {language['bits']} bits (NF4)."]
 
 
 def _slices(volume: Mapping[str, Any]) -> str:

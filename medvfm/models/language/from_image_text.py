@@ -164,9 +164,9 @@ class ImageTextModel(nn.Module):
         return next(name for name, part in inner.named_modules() if part is decoder), decoder
 
 
-def load_image_text(source: str) -> ImageTextModel:
-    """The whole model in evaluation mode, in float32 on the CPU. Every key of its files must be used, and none may be
-    missing."""
+def load_image_text(source: str, *, four_bit: bool = False) -> ImageTextModel:
+    """The whole model in evaluation mode, in float32 on the CPU or its language model in four bits. Every key of its
+    files must be used, and none may be missing."""
     found = locate(source)
     fetch_tokenizer(source)
     if not Path(source).expanduser().is_dir():
@@ -176,7 +176,9 @@ def load_image_text(source: str) -> ImageTextModel:
                 hub_file(repository, name, revision or None)
             except WeightsError:
                 continue  # a file that many repositories lack, and no network to ask
-    model = strictly_read(transformers.AutoModelForImageTextToText, found, "a model of images and text")
+    model = strictly_read(
+        transformers.AutoModelForImageTextToText, found, "a model of images and text", four_bit=four_bit
+    )
     if getattr(model.config.get_text_config(), "is_encoder_decoder", False):
         raise WeightsError("a language model with an encoder of its own (T5) is not trained here", where=source)
     try:

@@ -82,18 +82,26 @@ def is_llava(source: str) -> bool:
     return config.get("mm_projector_type") is not None or config.get("model_type") == "llava"
 
 
-def load_llava(source: str) -> ImageLanguageModel:
-    """The parts of a checkpoint in float32 on the CPU. Every key of its files must be used, and none may be missing."""
+def load_llava(source: str, *, four_bit: bool = False) -> ImageLanguageModel:
+    """The parts of a checkpoint in float32 on the CPU, or its language model in four bits. Every key of its files must
+    be used, and none may be missing."""
     found = locate(source)
     fetch_tokenizer(source)
     config = found.config()
     tokenizer: Any = read_tokenizer(found.folder, source)
     if config.get("mm_projector_type") is not None:
+        if four_bit:
+            raise WeightsError(
+                "LLaVA-Med's original layout is converted in full precision, not in four bits",
+                where=source,
+                remedy="leave adapter.options.bits out, or give the checkpoint in transformers' layout",
+            )
         model, folder = _original(found, config), None
         if not tokenizer.chat_template:
             tokenizer.chat_template = MISTRAL_INSTRUCT
     elif config.get("model_type") == "llava":
-        model, folder = strictly_read(transformers.LlavaForConditionalGeneration, found, "a LLaVA model"), found.folder
+        class_ = transformers.AutoModelForImageTextToText
+        model, folder = strictly_read(class_, found, "a LLaVA model", four_bit=four_bit), found.folder
     else:
         raise WeightsError(
             f"a model of type {config.get('model_type')!r} is not read as LLaVA",
@@ -125,6 +133,7 @@ def _parts(model: Any, tokenizer: Any, found: Weights, folder: Path | None) -> I
         causal: Any = transformers.AutoModelForCausalLM.from_config(config.text_config)
     setattr(causal, causal.base_model_prefix, whole.language_model)
     causal.set_output_embeddings(model.lm_head)
+    causal.is_loaded_in_4bit = getattr(model, "is_loaded_in_4bit", False)  # which peft asks
     language = LanguageModel(causal.eval(), tokenizer, name=found.source, weights_record=record)
     return ImageLanguageModel(vision, PublishedProjector(whole.multi_modal_projector), language, grid=0)
 

@@ -10,7 +10,7 @@ from medvfm.models.language.language_model import LanguageModel
 # The libraries are imported where they are needed: transformers takes seconds.
 
 
-def load_language_model(text: str, *, seed: int = 0) -> LanguageModel:
+def load_language_model(text: str, *, seed: int = 0, four_bit: bool = False) -> LanguageModel:
     """A causal language model in evaluation mode, in float32 on the CPU.
 
     `text` is one of
@@ -20,6 +20,8 @@ def load_language_model(text: str, *, seed: int = 0) -> LanguageModel:
     owner/name, owner/name@REV  a hub repository in transformers' format
     a folder                    the same format on disk
     FILE.gguf                   a GGUF file on disk
+
+    four_bit: the blocks of a hub repository or a folder in four bits.
     """
     if text == "tiny":
         from medvfm.models.language.tiny import load_tiny_language
@@ -44,4 +46,4 @@ def load_language_model(text: str, *, seed: int = 0) -> LanguageModel:
         )
     from medvfm.models.language.from_transformers import load_causal
 
-    return load_causal(text)
+    return load_causal(text, four_bit=four_bit)

@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 
 from medvfm.core.errors import WeightsError
@@ -14,36 +13,14 @@ from medvfm.models.language.chat import IMAGE_ID, ChatFormat, Turn
 from medvfm.models.language.from_llava import load_llava
 from medvfm.models.language.greedy import greedy
 from medvfm.models.language.tiny import TEMPLATE, byte_tokenizer
-
-SPECIAL = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<image>")
-VISION = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 28,
-    "patch_size": 14, "projection_dim": 16,
-}  # fmt: skip
-TEXT = {
-    "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 256, "eos_token_id": 2, "pad_token_id": 0, "bos_token_id": 1,
-}  # fmt: skip
+from tests.samples.talking_checkpoints import LLAVA_SPECIAL, LLAVA_TEXT, LLAVA_VISION, llava_15
 
 
 @pytest.fixture(scope="module")
 def llava(tmp_path_factory):
     """A small LlavaForConditionalGeneration as transformers writes it, and the model itself."""
     folder = tmp_path_factory.mktemp("llava")
-    tokenizer = byte_tokenizer(TEMPLATE, SPECIAL)
-    config = transformers.LlavaConfig(
-        vision_config={"model_type": "clip_vision_model", **VISION},
-        text_config={"model_type": "mistral", "vocab_size": len(tokenizer), "initializer_range": 0.2, **TEXT},
-        image_token_index=3,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.LlavaForConditionalGeneration(config).eval()
-        for parameter in model.parameters():
-            parameter.data += 0.05 * torch.randn_like(parameter)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder, model
+    return folder, llava_15(folder)
 
 
 @pytest.fixture
@@ -82,7 +59,7 @@ def original(llava, folder):
     _place, theirs = llava
     tower = folder / "tower"
     tower.mkdir(parents=True)
-    (tower / "config.json").write_text(json.dumps({"model_type": "clip_vision_model", **VISION}))
+    (tower / "config.json").write_text(json.dumps({"model_type": "clip_vision_model", **LLAVA_VISION}))
     (tower / "model.safetensors").write_bytes(b"")
     state = {}
     for key, value in theirs.state_dict().items():
@@ -92,12 +69,12 @@ def original(llava, folder):
         state[key] = value.contiguous().clone()
     save_file(state, folder / "model.safetensors")
     config = {
-        "model_type": "llava_mistral", "vocab_size": len(byte_tokenizer(None, SPECIAL[:3])) + 1, **TEXT,
+        "model_type": "llava_mistral", "vocab_size": len(byte_tokenizer(None, LLAVA_SPECIAL[:3])) + 1, **LLAVA_TEXT,
         "mm_projector_type": "mlp2x_gelu", "mm_vision_tower": str(tower), "mm_vision_select_layer": -2,
         "mm_hidden_size": 32,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
-    byte_tokenizer(TEMPLATE, SPECIAL).save_pretrained(folder)
+    byte_tokenizer(TEMPLATE, LLAVA_SPECIAL).save_pretrained(folder)
 
 
 def test_the_layout_of_llava_med_gives_the_same_model(llava, pictures, tmp_path):
