@@ -38,6 +38,9 @@ COLUMNS = {
     "p": "of a test against the cases outside the group, or between two groups; null elsewhere",
     "p_adjusted": "the same, adjusted for the number of such tests",
     "task": "in a run of several tasks, which",
+    "seeds": "with `repeats`: how many seeds the number is the mean of",
+    "sampling_error": "standard error of that mean by the choice of patients: half the interval of these very seeds, over z",
+    "seed_error": "standard error of that mean by the seeds; low and high hold both",
 }
 PREDICTIONS = {
     "case_id": "a keyed hash, or the card's own where it says `ids: safe`",

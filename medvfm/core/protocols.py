@@ -221,6 +221,7 @@ class Points:
     decided_at     how `decision` was chosen, in words
     in_sample      the predictions are those that all this was fixed on
     left_as_they_are  why scores were not recalibrated though they should have been
+    of_seeds       what was fixed for each of several seeds, where there are several; the rest is of the first
     """
 
     thresholds: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
@@ -229,6 +230,7 @@ class Points:
     decided_at: str = ""
     in_sample: bool = False
     left_as_they_are: str = ""
+    of_seeds: tuple[Points, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -252,6 +252,16 @@ class Evaluate(Section):
         )
 
 
+class Repeats(Section):
+    seeds: int = Field(
+        1,
+        ge=1,
+        le=50,
+        description="train anew with so many seeds, counted from `seed`, on the same split: numbers are means, and "
+        "intervals hold both the choice of patients and the seeds",
+    )
+
+
 class Recipe(Section):
     """A recipe with every default filled in. `load` reads one; `where` says where a key stood."""
 
@@ -266,6 +276,7 @@ class Recipe(Section):
     select: Select = Select()
     baselines: Annotated[tuple[Baseline, ...], Lax] = ()
     evaluate: Evaluate = Evaluate()
+    repeats: Repeats = Repeats()
     _source: yaml_source.YamlSource | None = PrivateAttr(None)
 
     @model_validator(mode="after")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+SEEDS = ("seeds", "sampling_error", "seed_error")
+
 
 @dataclass(frozen=True)
 class ResultRow:
@@ -29,6 +31,9 @@ class ResultRow:
     task: str | None = None  # in a run of several tasks
     p: float | None = None  # of a row that holds a tested difference, and adjusted for the tests beside it
     p_adjusted: float | None = None
+    seeds: int | None = None  # of a mean over models trained with so many seeds, and the two parts of its error
+    sampling_error: float | None = None
+    seed_error: float | None = None
 
 
 def as_records(rows: Sequence[ResultRow]) -> list[dict]:
@@ -37,5 +42,5 @@ def as_records(rows: Sequence[ResultRow]) -> list[dict]:
     key = lambda row: (order.get(row.split, 1), row.baseline is not None, row.group is not None)  # noqa: E731
     several = any(row.task for row in rows)
     found = [asdict(row) for row in sorted(rows, key=key)]
-    left = {"p", "p_adjusted"} | (set() if several else {"task"})
+    left = {"p", "p_adjusted", *SEEDS} | (set() if several else {"task"})
     return [{k: v for k, v in row.items() if k not in left or (k != "task" and v is not None)} for row in found]

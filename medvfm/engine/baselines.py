@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from medvfm.engine.fitting import Answering, Collected, FittedFold
 from medvfm.engine.plan import ModelPlan, Plan
 from medvfm.io.dataset import splits
 from medvfm.statistics.estimand import mean_of_draws
+from medvfm.statistics.seeds import mean_over_seeds
 
 REFERENCE = "real"  # baselines whose name begins so are references: shown, and compared with nothing
 
@@ -30,41 +31,56 @@ def moments(plan: Plan) -> frozenset[str]:
     return frozenset(m.at for m in made if isinstance(m, Reuse)) - {"final"}
 
 
-def evaluated(
+@dataclass(frozen=True, eq=False)
+class AskedBaseline:
+    """What a baseline answered, once or in several draws; which truth its prompts use; what run.json says of it."""
+
+    draws: Sequence[Collected]
+    oracle: str | None
+    record: Record
+
+
+def answered(
     plan: Plan,
-    judging: Judging,
     name: str,
     made: ModelPlan | Reuse,
     folds: Sequence[splits.Fold],
     fitted: Sequence[FittedFold],
     model: Collected,
     context: RunContext,
-) -> tuple[Collected, list[ResultRow], Record]:
-    """A baseline on the same folds: its predictions, its rows with those of the difference to the model, its record."""
+) -> AskedBaseline:
+    """A baseline fitted and asked on the same folds."""
     context = replace(context, checkpoint=context.checkpoint / f"baseline-{name}")
     if isinstance(made, Reuse):
         draws = list(_drawn_again(plan, made, fitted, model, context))
-        oracle, record = fitted[0].learner.adapter.oracle, {"name": name, "at": made.at, "draws": made.draws}
-    else:
-        learner = fitting.learner_of(plan, made)
-        cohort.read_again(learner, fitted[0].learner.store.cases, name, context)
-        others = fitting.fit_all(plan, made, learner, folds, frozenset(), context)
-        draws = [fitting.collected(plan, others, None, context)]
-        oracle = learner.adapter.oracle
-        record = {"name": name, **made.facts, **learner.adapter.record()}
-    rows: list[ResultRow] = []
-    views = [judging.views(d.test) for d in draws]
+        record = {"name": name, "at": made.at, "draws": made.draws}
+        return AskedBaseline(draws, fitted[0].learner.adapter.oracle, record)
+    learner = fitting.learner_of(plan, made)
+    cohort.read_again(learner, fitted[0].learner.store.cases, name, context)
+    others = fitting.fit_all(plan, made, learner, folds, frozenset(), context)
+    record = {"name": name, **made.facts, **learner.adapter.record()}
+    return AskedBaseline([fitting.collected(plan, others, None, context)], learner.adapter.oracle, record)
+
+
+def rows(judging: Judging, name: str, of_seeds: Sequence[AskedBaseline], model: Collected) -> list[ResultRow]:
+    """Rows of a baseline, and of its differences to the model: as the first seed has it, or the mean over several."""
+    found: list[ResultRow] = []
+    views = [[judging.views(draw.test) for draw in base.draws] for base in of_seeds]
+    oracle = of_seeds[0].oracle
     for group, ours in judging.views(model.test).items():
-        theirs = views[0].get(group)  # the model's own units, unless the baseline is a set of others
+        theirs = views[0][0].get(group)  # the model's own units, unless the baseline is a set of others
         if theirs is None:
             continue
-        known = [(v[group], d) for v, d in zip(views, draws, strict=True) if group in v]
-        each = [plan.task.estimands(v, plan.specs, d.points) for v, d in known]
-        estimands = [mean_of_draws(same, theirs.patients) for same in zip(*each, strict=True)]
-        rows += judging.as_rows(estimands, theirs, group=group, baseline=name, note=oracle)
+        each = []
+        for base, seen in zip(of_seeds, views, strict=True):
+            known = [(v[group], d) for v, d in zip(seen, base.draws, strict=True) if group in v]
+            draws = [judging.estimands(v, d.points) for v, d in known]
+            each.append([mean_of_draws(same, theirs.patients) for same in zip(*draws, strict=True)])
+        estimands = [mean_over_seeds(same) for same in zip(*each, strict=True)]
+        found += judging.as_rows(estimands, theirs, group=group, baseline=name, note=oracle)
         if not name.startswith(REFERENCE):
-            rows += judging.differences(ours, model.points, estimands, name, group=group)
-    return draws[0], rows, record
+            found += judging.differences(ours, model.points, estimands, name, group=group)
+    return found
 
 
 def _drawn_again(

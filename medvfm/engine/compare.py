@@ -19,6 +19,7 @@ from medvfm.statistics import multiplicity
 from medvfm.statistics.difference import Kind, PairedTest, paired_test, same
 from medvfm.statistics.estimand import Estimand
 from medvfm.statistics.interval import Drawing
+from medvfm.statistics.seeds import difference
 
 Adjust = Literal["holm", "benjamini_hochberg"]
 ADJUST = {"holm": multiplicity.holm, "benjamini_hochberg": multiplicity.benjamini_hochberg}
@@ -143,14 +144,14 @@ class Comparison:
 
 def compared(judging: Judging, entries: Sequence[Entry], asked: Asked) -> Comparison:
     """Every number of every run, every difference of two, and the places that tests support."""
-    estimands = {e.name: judging.task.estimands(e.predictions, judging.specs, e.points) for e in entries}
+    estimands = {e.name: judging.estimands(e.predictions, e.points) for e in entries}
     values = [
         asdict(row) | {"model": e.name} for e in entries for row in judging.as_rows(estimands[e.name], e.predictions)
     ]
     pairs: list[tuple[Entry, Entry, Estimand, PairedTest]] = []
     for one, other in combinations(entries, 2):
         for mine, theirs in zip(estimands[one.name], estimands[other.name], strict=True):
-            apart = mine.minus(theirs) if mine.minus is not None else None
+            apart = difference(mine, theirs)
             if apart is not None:
                 pairs.append((one, other, apart, _tested(apart, judging, asked.test)))
     if not pairs:

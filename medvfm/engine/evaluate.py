@@ -12,9 +12,11 @@ from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Points, Predictions, Task
 from medvfm.core.recipe import Confidence
 from medvfm.core.result_row import ResultRow
-from medvfm.statistics import bootstrap
+from medvfm.engine.of_seeds import OfSeeds
+from medvfm.statistics import bootstrap, seeds
 from medvfm.statistics.estimand import Estimand
 from medvfm.statistics.interval import Drawing, Interval, none
+from medvfm.statistics.seed_part import Seeded
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,22 @@ class Judging:
         specs: Sequence[MetricSpec] | None = None,
     ) -> list[ResultRow]:
         """Every metric for every target; `note` stands before each row's own."""
-        found = self.task.estimands(predictions, self.specs if specs is None else specs, points)
+        found = self.estimands(predictions, points, specs)
         return self.as_rows(found, predictions, split=split, group=group, baseline=baseline, note=note)
+
+    def estimands(
+        self, predictions: Predictions, points: Points, specs: Sequence[MetricSpec] | None = None
+    ) -> list[Estimand]:
+        """Of each metric and target; the mean over seeds of predictions that are of several."""
+        asked = self.specs if specs is None else specs
+        if not isinstance(predictions, OfSeeds):
+            return list(self.task.estimands(predictions, asked, points))
+        fixed = points.of_seeds or (points,) * len(predictions.parts)
+        each = [
+            self.task.estimands(part, asked, replace(own, in_sample=points.in_sample))
+            for part, own in zip(predictions.parts, fixed, strict=True)
+        ]
+        return [seeds.mean_over_seeds(same) for same in zip(*each, strict=True)]
 
     def as_rows(
         self,
@@ -57,7 +73,11 @@ class Judging:
     def views(self, predictions: Predictions) -> dict[str | None, Predictions]:
         """Group to what is judged there: the predictions themselves under None, then the task's further views."""
         found: dict[str | None, Predictions] = {None: predictions}
-        if isinstance(self.task, ViewingTask):
+        if isinstance(self.task, ViewingTask) and isinstance(predictions, OfSeeds):
+            each = [self.task.views(part) for part in predictions.parts]
+            shared = [group for group in each[0] if all(group in other for other in each)]
+            found.update({group: OfSeeds(tuple(views[group] for views in each)) for group in shared})
+        elif isinstance(self.task, ViewingTask):
             found.update(self.task.views(predictions))
         return found
 
@@ -72,9 +92,9 @@ class Judging:
     ) -> list[ResultRow]:
         """Model minus baseline on the same units, resampled together: rows `auroc_difference`, ..."""
         rows = []
-        ours = self.task.estimands(predictions, self.specs, points)
+        ours = self.estimands(predictions, points)
         for mine, theirs in zip(ours, other, strict=True):
-            apart = mine.minus(theirs) if mine.minus is not None else None
+            apart = seeds.difference(mine, theirs)
             if apart is not None:
                 row = self._row(apart, predictions, "test", group, baseline, None)
                 better = row.better if row.better in ("higher", "lower") else ""
@@ -98,7 +118,10 @@ class Judging:
         )  # fmt: skip
         if estimand.value is None:
             return replace(row, note=_joined([note, estimand.reason]))
-        interval = self._interval(estimand, predictions)
+        interval, sampling = self._interval(estimand, predictions)
+        part = estimand.seeds
+        if part is not None:
+            row = replace(row, seeds=len(part.values), sampling_error=sampling.error, seed_error=part.error)
         return replace(
             row,
             value=estimand.value,
@@ -108,23 +131,30 @@ class Judging:
             note=_joined([note, *estimand.notes, interval.note]),
         )
 
-    def _interval(self, estimand: Estimand, predictions: Predictions) -> Interval:
-        """The number's own, or percentiles of resamples where it has none or the recipe asks for them."""
-        confidence = self.confidence
+    def _interval(self, estimand: Estimand, predictions: Predictions) -> tuple[Interval, Interval]:
+        """The number's own, or percentiles of resamples where it has none or the recipe asks for them; and, where seeds
+        are averaged, that of these very seeds, which the first widens."""
+        confidence, part = self.confidence, estimand.seeds
         if estimand.bare is not None:
-            return none(confidence.level, "", estimand.bare)
+            return (none(confidence.level, "", estimand.bare),) * 2
         if estimand.spread is not None and confidence.method != "bootstrap":
             drawing = Drawing(confidence.level, confidence.resamples, self.seed)
-            return estimand.spread.interval(drawing)
-        if estimand.statistic is None:
-            return Interval(None, None, confidence.level, "")
-        return bootstrap.bootstrap_interval(
-            estimand.statistic,
-            predictions.patients,
-            level=confidence.level,
-            resamples=confidence.resamples,
-            seed=self.seed,
-        ).marked(bootstrap.FOUND)
+            own = estimand.spread.sampling if isinstance(estimand.spread, Seeded) else estimand.spread
+            sampling = own.interval(drawing)
+        elif estimand.statistic is None:
+            sampling = Interval(None, None, confidence.level, "")
+        else:
+            sampling = bootstrap.bootstrap_interval(
+                estimand.statistic,
+                predictions.patients,
+                level=confidence.level,
+                resamples=confidence.resamples,
+                seed=self.seed,
+            ).marked(bootstrap.FOUND)
+        if part is None or estimand.value is None:
+            return sampling, sampling
+        within = estimand.spread.within if isinstance(estimand.spread, Seeded) else estimand.metric.metric.within
+        return part.widened(sampling, estimand.value, within), sampling
 
 
 def value(task: Task, predictions: Predictions, spec: MetricSpec) -> float:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from medvfm.core.protocols import Record
 from medvfm.core.result_row import ResultRow
-from medvfm.engine import baselines, few_shot, subgroups, variants
+from medvfm.engine import baselines, few_shot, repeats, subgroups, variants
 from medvfm.engine import record as records
+from medvfm.engine.baselines import AskedBaseline
 from medvfm.engine.context import RunContext
 from medvfm.engine.evaluate import Judging
 from medvfm.engine.fitting import Collected, FittedFold
 from medvfm.engine.plan import Plan
+from medvfm.engine.repeats import Repeat
 from medvfm.engine.result_tables import ResultTables
 from medvfm.io.dataset import splits
+
+FIRST_SEED = "of the first seed alone"
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Rows, test rows of the model first; what run.json says of each baseline, its thresholds, and warnings."""
+    """Rows, test rows of the model first; what run.json says of each baseline, its thresholds, and warnings; answers of
+    further seeds."""
 
     rows: list[ResultRow]
     baselines: dict[str, Record]
     thresholds: dict[str, Record]
     warnings: list[str]
+    repeats: Sequence[Repeat] = ()
 
 
 def judged(
@@ -34,42 +41,63 @@ def judged(
     folds: Sequence[splits.Fold],
     tables: ResultTables,
     context: RunContext,
+    out: Path | None = None,
 ) -> Judged:
-    """Numbers of the first task of `plan`; predictions go to `tables`."""
+    """Numbers of the first task of `plan`; predictions go to `tables`, those of further seeds to folders in `out`."""
     recipe, task = plan.recipe, plan.task
     judging = Judging(task, plan.specs, recipe.evaluate.confidence, recipe.seed)
     oracle = fitted[0].learner.adapter.oracle
+    asked: dict[str, AskedBaseline] = {}
+    for name, made in plan.baselines.items():
+        context.console.say(f"baseline {name}")
+        with context.console.working(f"fitting {name}"):
+            asked[name] = baselines.answered(plan, name, made, folds, fitted, found, context)
+    again = repeats.answered(plan, fitted[0].learner.store.cases, folds, asked, out, context)
+    every = repeats.joined(found, again)
     with context.console.working("metrics and their intervals"):
         rows = [
             row
-            for group, seen in judging.views(found.test).items()
-            for row in judging.rows(seen, found.points, group=group, note=oracle)
+            for group, seen in judging.views(every.test).items()
+            for row in judging.rows(seen, every.points, group=group, note=oracle)
         ]
         main = list(rows)
         rows += subgroups.rows(
             judging,
-            found.test,
-            found.points,
+            every.test,
+            every.points,
             recipe.evaluate.subgroups,
             smallest=recipe.evaluate.smallest_intersection,
             note=oracle,
         )
-        if found.val is not None:
-            rows += judging.rows(found.val, replace(found.points, in_sample=True), split="val", note=oracle)
-    rows += variants.rows(plan, judging, fitted, found.points, context)
+        if every.val is not None:
+            rows += judging.rows(every.val, replace(every.points, in_sample=True), split="val", note=oracle)
+    varied = variants.rows(plan, judging, fitted, found.points, context)
     worded = variants.wordings(plan, judging, fitted, found.points, context)
-    rows += worded
+    rows += _of_the_first([*varied, *worded], again)
     tables.add(found, None, task=plan.named)
-    others: dict[str, Record] = {}
     fixed: dict[str, Record] = {}
-    for name, made in plan.baselines.items():
-        context.console.say(f"baseline {name}")
-        with context.console.working(f"fitting and evaluating {name}"):
-            base, more, others[name] = baselines.evaluated(plan, judging, name, made, folds, fitted, found, context)
-        rows += more
-        fixed[name] = records.thresholds(base.points)
-        tables.add(base, name, task=plan.named)
+    for name, base in asked.items():
+        with context.console.working(f"evaluating {name}"):
+            rows += baselines.rows(judging, name, [base, *(other.baselines[name] for other in again)], every)
+        fixed[name] = records.thresholds(base.draws[0].points)
+        tables.add(base.draws[0], name, task=plan.named)
     if plan.fits:
-        rows += few_shot.rows(plan, judging, fitted[0].learner.store.cases, folds, context)
+        few = few_shot.rows(plan, judging, fitted[0].learner.store.cases, folds, context)
+        rows += _of_the_first(few, again)
+    if out is not None:
+        for other in again:
+            beside = tables.beside()
+            beside.add(other.found, None, task=plan.named)
+            for name, base in other.baselines.items():
+                beside.add(base.draws[0], name, task=plan.named)
+            beside.write(out / repeats.FOLDER / str(other.seed), names=False)
     rows = [replace(row, task=plan.named) for row in rows]
-    return Judged(rows, others, fixed, variants.sway(worded, main))
+    said = {name: base.record for name, base in asked.items()}
+    return Judged(rows, said, fixed, variants.sway(worded, main), again)
+
+
+def _of_the_first(rows: Sequence[ResultRow], again: Sequence[Repeat]) -> list[ResultRow]:
+    """With a note where other rows are of several seeds."""
+    if not again:
+        return list(rows)
+    return [replace(row, note="; ".join(n for n in (FIRST_SEED, row.note) if n)) for row in rows]

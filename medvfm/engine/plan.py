@@ -57,7 +57,8 @@ class TaskPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """tasks: the first is fitted, all are answered. further: the first of these tasks is a further one of a run."""
+    """tasks: the first is fitted, all are answered. further: the first of these tasks is a further one of a run. again:
+    the same with further seeds, whose split is that of this plan."""
 
     recipe: Recipe
     card: DataCard
@@ -70,10 +71,11 @@ class Plan:
         return self.tasks[0].task
 
     further: bool = False
+    again: Sequence[Plan] = ()
 
     def of(self, entry: TaskPlan) -> Plan:
         """This plan with a further task alone: its rows bear its name, baselines are selected by its first metric."""
-        return replace(self, tasks=[entry], select=entry.specs[0], further=True)
+        return replace(self, tasks=[entry], select=entry.specs[0], further=True, again=())
 
     @property
     def named(self) -> str | None:

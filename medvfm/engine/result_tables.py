@@ -63,7 +63,12 @@ class ResultTables:
                 if part is not None:
                     table.append(part if task is None else part.assign(task=task))
 
-    def write(self, out: Path) -> None:
+    def beside(self) -> ResultTables:
+        """Empty tables of the same cases, in which they have the same names."""
+        return ResultTables(self._owners, self._columns, safe_ids=self._safe)
+
+    def write(self, out: Path, *, names: bool = True) -> None:
+        """names: private/cases.csv too, which leads back from the names in the tables."""
         named = case_names.names(self._owners, safe=self._safe)
         for name, parts in ((run_directory.PREDICTIONS, self._predictions), (run_directory.MEASURES, self._measures)):
             if parts:
@@ -71,7 +76,8 @@ class ResultTables:
                 run_directory.write_table(out / name, table.assign(case_id=table["case_id"].map(named)))
         if self._arrays:
             state.write_arrays(out / run_directory.FEATURES, self._arrays, {})
-        case_names.write(out, self._owners, named, self._hashed, self._uses)
+        if names:
+            case_names.write(out, self._owners, named, self._hashed, self._uses)
 
 
 def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

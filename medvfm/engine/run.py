@@ -20,6 +20,7 @@ from medvfm.engine import (
     fitting,
     further_tasks,
     judged,
+    repeats,
     saved_model,
     shortcuts,
     subgroups,
@@ -115,7 +116,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         safe_ids=plan.safe_ids,
         uses=cohort.uses(learner, folds, context),
     )
-    own = judged.judged(plan, fitted, found, folds, tables, context)
+    own = judged.judged(plan, fitted, found, folds, tables, context, out)
     further = [further_tasks.evaluated(plan, entry, fitted, folds, tables, out, context) for entry in plan.tasks[1:]]
     everything = [own, *(other.judged for other in further)]
     rows = [row for part in everything for row in part.rows]
@@ -172,6 +173,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         "baseline_thresholds": own.thresholds,
         **pictures,
         **({"shortcuts": audit.rows} if audit.rows else {}),
+        **({"repeats": repeats.record(recipe.seed, own.repeats)} if own.repeats else {}),
         "warnings": list(dict.fromkeys(warnings)),
         "metrics": as_records(rows),
     }

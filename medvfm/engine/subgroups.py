@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from medvfm.statistics.difference import paired_test
 from medvfm.statistics.estimand import Estimand
 from medvfm.statistics.interval import Drawing, Interval
 from medvfm.statistics.patients import Patients
+from medvfm.statistics.seeds import paired
 from medvfm.statistics.spread import Mixture, Spread
 
 MISSING = "missing"
@@ -109,7 +111,7 @@ def rows(
 
 
 def _estimands(judging: Judging, predictions: Predictions, points: Points, mask: Array) -> list[Estimand]:
-    return list(judging.task.estimands(predictions.subset(mask), judging.specs, points))
+    return judging.estimands(predictions.subset(mask), points)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,21 +153,29 @@ def _against(
     confidence = judging.confidence
     drawing = Drawing(confidence.level, confidence.resamples, judging.seed)
     for mine, theirs in zip(inside, outside, strict=True):
-        if mine.value is None or theirs.value is None or mine.spread is None or theirs.spread is None:
+        estimand = paired(partial(_apart, predictions, mask), mine, theirs)
+        if estimand is None or estimand.spread is None:
             continue
-        placed = _placed(predictions, mine.spread, theirs.spread, mask)
-        low, high = mine.metric.metric.within
-        within = (low - high, high - low) if np.isfinite(high - low) else (-np.inf, np.inf)
-        apart = Mixture(placed, [1.0, -1.0], within)
-        known = np.zeros(len(mask), dtype=bool)
-        known[mask], known[~mask] = mine.known, theirs.known
-        estimand = Estimand(mine.metric, mine.target, apart.value, known, spread=apart)
+        apart = estimand.spread
         (row,) = judging.as_rows([estimand], predictions, split=split, group=group)
         test = paired_test(apart, drawing) if row.low is not None else None
         p = None if test is None or test.p is None else test.p
         better = row.better if row.better in ("higher", "lower") else ""
         made.append((replace(row, metric=f"{row.metric}{REST}", better=better, p=p), np.nan if p is None else p))
     return made
+
+
+def _apart(predictions: Predictions, mask: Array, mine: Estimand, theirs: Estimand) -> Estimand | None:
+    """Mine less theirs, of cases where mask (n,) is true and of the others; None where one has no interval."""
+    if mine.value is None or theirs.value is None or mine.spread is None or theirs.spread is None:
+        return None
+    placed = _placed(predictions, mine.spread, theirs.spread, mask)
+    low, high = mine.metric.metric.within
+    within = (low - high, high - low) if np.isfinite(high - low) else (-np.inf, np.inf)
+    apart = Mixture(placed, [1.0, -1.0], within)
+    known = np.zeros(len(mask), dtype=bool)
+    known[mask], known[~mask] = mine.known, theirs.known
+    return Estimand(mine.metric, mine.target, apart.value, known, spread=apart)
 
 
 def _placed(predictions: Predictions, inside: Spread, outside: Spread, mask: Array) -> list[_Placed]:

@@ -6,6 +6,7 @@ import datetime
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from medvfm.core.protocols import Record, Task
 from medvfm.core.recipe import Confidence
 from medvfm.engine import compare as comparing
 from medvfm.engine import record as records
+from medvfm.engine import repeats
 from medvfm.engine.evaluate import Judging
+from medvfm.engine.of_seeds import OfSeeds
 from medvfm.io import run_directory
 from medvfm.io.dataset import case_names
 from medvfm.io.dataset.prediction_tables import Table
@@ -171,7 +174,18 @@ def _entry(name: str, directory: Path, record: Record, task: Task) -> comparing.
         raise RunError("has no answers to test cases", where=directory)
     there = case_names.read(directory)
     ids = tuple(there.get(case_id, case_id) for case_id in predictions.ids)
-    return comparing.Entry(name, predictions, records.points(record), ids)
+    points = records.points(record)
+    further = (record.get("repeats") or {}).get("thresholds", {})
+    if not further:
+        return comparing.Entry(name, predictions, points, ids)
+    parts, fixed = [predictions], [points]
+    for seed, thresholds in further.items():
+        part = task.read_run(directory / repeats.FOLDER / seed).get((_split(record), None))
+        if part is None or part.ids != predictions.ids:
+            raise RunError(f"the answers of seed {seed} are not there", where=directory / repeats.FOLDER / seed)
+        parts.append(part)
+        fixed.append(records.points({"thresholds": thresholds}))
+    return comparing.Entry(name, OfSeeds(tuple(parts)), replace(points, of_seeds=tuple(fixed)), ids)
 
 
 def _split(record: Record) -> str:
@@ -246,6 +260,7 @@ def _written(
                     "kind": record["kind"],
                     "hash": record.get("hash"),
                     "seed": record.get("recipe", {}).get("seed"),
+                    "seeds": len((record.get("repeats") or {}).get("seeds", [0])),
                     "subject": record.get("model", {}).get("said", {}).get("subject"),
                 }
                 for entry, record in zip(entries, found, strict=True)

@@ -12,7 +12,7 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.metric_spec import MetricSpec, parse
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Reuse, Task
-from medvfm.core.recipe import AdapterSettings, Baseline, Data, Recipe, Section, Stage, TaskSettings, Train
+from medvfm.core.recipe import AdapterSettings, Baseline, Data, Recipe, Repeats, Section, Stage, TaskSettings, Train
 from medvfm.engine import subgroups
 from medvfm.engine.plan import LOSS, ModelPlan, Plan, StagePlan, TaskPlan
 from medvfm.io.console import Console
@@ -67,7 +67,10 @@ def plan(recipe: Recipe) -> Plan:
         for n in able or [0]:  # of a baseline that answers none of the tasks the first says why
             baselines[n][name] = makers[n].baseline(settings, keys, module)
     judged = [replace(entry, baselines=own) for entry, own in zip(tasks, baselines, strict=True)]
-    return Plan(recipe, card, judged, select, model)
+    _refuse_repeats(recipe, [entry.task for entry in tasks], model)
+    seeds = [(recipe.seed + number) % 2**32 for number in range(1, recipe.repeats.seeds)]
+    again = [plan(recipe.model_copy(update={"seed": seed, "repeats": Repeats()})) for seed in seeds]
+    return Plan(recipe, card, judged, select, model, again=again)
 
 
 def _task(recipe: Recipe, settings: TaskSettings, keys: Keys, card: DataCard) -> TaskPlan:
@@ -405,6 +408,21 @@ def _refuse_few_shot(recipe: Recipe, task: Task, model: ModelPlan) -> None:
         raise RecipeError(f"{model.stages[-1].method_name} fits nothing, so few cases are as good as many", where=where)
     if task.answers != "scores":
         raise RecipeError(f"few cases of each class: {task.name} has no labels to count them by", where=where)
+
+
+def _refuse_repeats(recipe: Recipe, tasks: Sequence[Task], model: ModelPlan) -> None:
+    """Several seeds: only of one task whose cases are the same for all seeds, and where something is fitted."""
+    if recipe.repeats.seeds == 1:
+        return
+    where = recipe.where("repeats", "seeds")
+    if all(stage.method.fits == "nothing" for stage in model.stages):
+        raise RecipeError(f"{model.stages[-1].method_name} fits nothing, so every seed gives the same", where=where)
+    if len(tasks) > 1:
+        raise RecipeError(
+            "several tasks are answered by one fit", where=where, remedy="write a recipe for each task, or one seed"
+        )
+    if isinstance(tasks[0], MakingTask):
+        raise RecipeError("made images are judged as one set, which no seed shares with another", where=where)
 
 
 # what the card must offer

@@ -75,7 +75,7 @@ def estimate(planned: Plan, cases: int | None = None) -> RunCost:
     rate = _RATE_OF_SMALL_CNN if work < 1 else _RATE
     masks = planned.task.answers == "mask"
     slices = 1 if not deep else _SLICES_OF_A_VOLUME if masks else planned.recipe.prepare.slices.count
-    folds = planned.recipe.split.folds or 1
+    folds = (planned.recipe.split.folds or 1) * planned.recipe.repeats.seeds
     seconds = _START_S + _JUDGE_S + count * _READ_S[deep]
     for stage in planned.model.stages:
         seconds += folds * _stage_s(stage, planned.model, count, slices, work, rate, masks, wanted)

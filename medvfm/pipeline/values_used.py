@@ -39,6 +39,8 @@ def lines(planned: Plan) -> list[str]:
             found.append(f"baseline {settings.name}: {_model(again, model)}; {stages}")
     confidence = recipe.evaluate.confidence
     found.append(f"intervals: {100 * confidence.level:g}%, {confidence.resamples} resamples, seed {recipe.seed}")
+    if planned.again:
+        found.append(f"repeats: trained with {len(planned.again) + 1} seeds, {recipe.seed} and up, on the same split")
     return found
 
 

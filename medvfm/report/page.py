@@ -12,12 +12,24 @@ from markupsafe import Markup
 from medvfm.io.run_directory import write_text
 from medvfm.report import headline, markdown, markup, metrics_csv, page_size, run_view, script, sections, text
 from medvfm.report.section import PageSection
-from medvfm.report.sections import baselines, checklist, data, methods, model, numbers, record, shortcuts, subgroups
+from medvfm.report.sections import (
+    baselines,
+    checklist,
+    data,
+    methods,
+    model,
+    numbers,
+    record,
+    repeats,
+    shortcuts,
+    subgroups,
+)
 
 FILE = "report.html"
 # Sections of every run. Those of its task lie in the folder of that name, and take their places among these.
 COMMON = (
     PageSection(20, baselines.TITLE, baselines.build, of_model=True),
+    PageSection(25, repeats.TITLE, repeats.build, of_model=True),
     PageSection(85, shortcuts.TITLE, shortcuts.build),
     PageSection(90, subgroups.TITLE, subgroups.build, of_model=True),
     PageSection(110, data.TITLE, data.build),

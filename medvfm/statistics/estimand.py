@@ -10,6 +10,7 @@ import numpy as np
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.statistics.jackknife import Jackknifed
 from medvfm.statistics.patients import Patients
+from medvfm.statistics.seed_part import SeedPart
 from medvfm.statistics.spread import Mixture, Spread
 
 FEW = 15  # patients of a kind; see tests/benchmarks/COVERAGE.md
@@ -29,6 +30,8 @@ class Estimand:
     notes        what a reader of the number must know
     minus        this estimand less another model's on the same units, as an estimand; None where that is not defined
     values       (n,) what it is made of, where each unit has a number of its own: a score, a Dice
+    seeds        of a mean over models trained with several seeds: what the seeds add to its error
+    of_seeds     the number of each of those models
     """
 
     metric: MetricSpec
@@ -43,6 +46,8 @@ class Estimand:
     bare: str | None = None
     minus: Callable[[Estimand], Estimand | None] | None = None
     values: np.ndarray | None = None
+    seeds: SeedPart | None = None
+    of_seeds: tuple[Estimand, ...] = ()
 
 
 def few_patients(counts: Sequence[tuple[int, str]]) -> str | None:

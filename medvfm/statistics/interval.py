@@ -32,6 +32,13 @@ class Interval:
     def exists(self) -> bool:
         return self.low is not None and self.high is not None
 
+    @property
+    def error(self) -> float | None:
+        """The standard error that a normal distribution would have with ends so far apart; None without ends."""
+        if self.low is None or self.high is None:
+            return None
+        return (self.high - self.low) / (2 * normal_quantile(self.level))
+
     def noted(self, *notes: str | None) -> Interval:
         """The same with more to say."""
         return replace(self, note="; ".join(n for n in (self.note, *notes) if n) or None)

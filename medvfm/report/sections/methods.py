@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from medvfm.report import markup, sentences, text
 from medvfm.report.run_view import Row, View, group_name, is_oracle, is_reference
+from medvfm.report.sections import repeats
 from medvfm.report.sections.model import input_contract, watched
 
 TITLE = "Methods, for copying"
@@ -177,6 +178,7 @@ def _evaluation(view: View) -> list[str]:
     said.append(f"We report {text.listed(names)}.")
     said += _conventions(view, rows)
     said += _intervals(view, rows)
+    said += repeats.sentences(view)
     oracles = {r["baseline"] for r in view.rows(baseline=...) if r.get("baseline") and is_oracle(r.get("note"))}
     others = dict.fromkeys(r["baseline"] for r in view.rows(baseline=...) if r.get("baseline"))
     named = [view.baseline(n) + (" (oracle prompt)" if n in oracles else "") for n in others if not is_reference(n)]

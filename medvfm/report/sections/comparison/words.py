@@ -124,12 +124,27 @@ def comparison(view: View) -> str:
     flow = (view.part("data", "flow") or [{}])[-1]
     cases = text.plural(flow.get("cases") or 0, "case")
     of_patients = f" of {text.plural(flow['patients'], 'patient')}" if "patients" in flow else ""
-    what = (
-        "Each was trained once: this is about these runs, and not about their methods, which other seeds would move."
-        if any(run.get("kind") == "run" for run in runs)
-        else "This is about these predictions, and not about the methods that they come from."
-    )
-    return f"All answered the same {cases}{of_patients}. {what}"
+    return f"All answered the same {cases}{of_patients}. {_about(runs)}"
+
+
+def _about(runs: Sequence[Row]) -> str:
+    """Runs where each was trained once, methods where all were trained with several seeds."""
+    if not any(run.get("kind") == "run" for run in runs):
+        return "This is about these predictions, and not about the methods that they come from."
+    seeds = [int(run.get("seeds") or 1) for run in runs]
+    if min(seeds) > 1:
+        often = f"{seeds[0]} seeds" if len(set(seeds)) == 1 else f"{text.listed([str(s) for s in seeds])} seeds"
+        return (
+            f"They were trained with {often}: this is about these methods, on this split, and intervals and tests hold "
+            "the choice of patients and of seeds."
+        )
+    if max(seeds) > 1:
+        once = text.listed([str(run["name"]) for run, count in zip(runs, seeds, strict=True) if count == 1])
+        return (
+            f"Trained with one seed alone: {once}. Of these the comparison is about the run, and not about the method; "
+            "the others were trained with several seeds."
+        )
+    return "Each was trained once: this is about these runs, and not about their methods, which other seeds would move."
 
 
 def headline(view: View) -> PlainTable | None:
