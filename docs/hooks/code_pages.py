@@ -53,6 +53,9 @@ PREDICTIONS = {
     "baseline": "name of a baseline; empty for the model",
     "probability": "whether scores are meant as probabilities",
     "threshold": "from which on a score decides for the target; fixed on validation data",
+    "agreement": "of masks: the Dice with the mask of the mirrored image; `confidence`: the Dice that probabilities expect",
+    "predicted_dice": "of masks: the Dice that these two predict without the truth; `for_human`: doubted enough",
+    "size_low": "of masks: the interval of the size that promises 90%, up to `size_high`",
 }
 
 

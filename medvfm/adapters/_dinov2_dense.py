@@ -20,6 +20,7 @@ from medvfm.models.encoders import tuning as trainable
 from medvfm.models.encoders.base import Encoder
 from medvfm.models.inputs.volumes import VolumePreparer
 from medvfm.nn import dense_losses, state
+from medvfm.nn.expected_overlap import ExpectedDice
 
 CHUNK = 16  # slices that go through the network at once
 LOOKS = 8  # how often a draw looks for a slice that holds a structure
@@ -138,8 +139,13 @@ class EncoderSegmenter:
     def answer(self, items: Sequence[Item], variant: str | None = None) -> list[np.ndarray]:
         return [self._mask(item) for item in items]
 
+    def answer_surely(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+        """See core.capabilities.SureAdapter."""
+        sure = ExpectedDice(len(self.question.classes), self.question.kind == "semantic")
+        return self._mask(item, sure), sure.value().numpy()
+
     @torch.inference_mode()
-    def _mask(self, item: Item) -> np.ndarray:
+    def _mask(self, item: Item, sure: ExpectedDice | None = None) -> np.ndarray:
         """(i, j, k) on the grid of the image, or (i, j, k, T) of bool; every slice is segmented, empty ones too."""
         self.module.eval()
         count, shape = item.pixels.shape[1], item.pixels.shape[-2:]
@@ -148,7 +154,10 @@ class EncoderSegmenter:
         for part in dense.chunks(count, CHUNK):
             slices = torch.from_numpy(np.stack([self._slice(item, index) for index in part]))
             logits = self.module(self._normalised(self._channels(frame.pixels(slices), channels)))
-            parts.append(self._settled(frame.back(logits.float()), item).cpu().numpy())
+            scores = frame.back(logits.float())
+            if sure is not None:
+                sure.add(scores)
+            parts.append(self._settled(scores, item).cpu().numpy())
         found = np.concatenate(parts, axis=-3)
         if self.question.kind == "multi_label":
             return item.grid.above(found)

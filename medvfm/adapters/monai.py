@@ -27,6 +27,7 @@ from medvfm.io import run_directory
 from medvfm.models import monai_networks
 from medvfm.models.inputs.volumes import VolumePreparer
 from medvfm.nn import dense_losses, state
+from medvfm.nn.expected_overlap import ExpectedDice
 
 _VOLUMES = frozenset({"prepare.windows", "prepare.invalid", "prepare.spacing", "prepare.slices.axis"})
 _LOOP = frozenset(f"train.{key}" for key in Train.model_fields) - {
@@ -207,8 +208,13 @@ class MonaiAdapter:
     def answer(self, items: Sequence[Item], variant: str | None = None) -> list[np.ndarray]:
         return [self._mask(item) for item in items]
 
+    def answer_surely(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+        """See core.capabilities.SureAdapter."""
+        sure = ExpectedDice(len(self.question.classes), self.question.kind == "semantic")
+        return self._mask(item, sure), sure.value().numpy()
+
     @torch.inference_mode()
-    def _mask(self, item: Item) -> np.ndarray:
+    def _mask(self, item: Item, sure: ExpectedDice | None = None) -> np.ndarray:
         """(i, j, k) on the grid of the image, or (i, j, k, T) of bool."""
         from monai.inferers.utils import sliding_window_inference
 
@@ -229,6 +235,8 @@ class MonaiAdapter:
             for part in slices
         ]
         logits = found[0] if self._options.dims == 3 else torch.stack(found, dim=1)
+        if sure is not None:
+            sure.add(logits.transpose(0, 1))
         scores = logits.float().numpy()
         return item.grid.above(scores) if self.question.kind == "multi_label" else item.grid.labels_from(scores)
 

@@ -16,7 +16,7 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.item import Item
 from medvfm.core.made_images import MadeImages
-from medvfm.core.protocols import Adapter, Answers, Batch, Predictions, Preparer, Record, Task, TrueCases
+from medvfm.core.protocols import Adapter, Answer, Answers, Batch, Predictions, Preparer, Record, Task, TrueCases
 from medvfm.core.recipe import Prepare
 
 if TYPE_CHECKING:  # core imports no torch when it runs
@@ -209,6 +209,53 @@ class ViewingTask(Protocol):
 
     def views(self, predictions: Any) -> Mapping[str, Predictions]:
         """Group, such as `within plane`, to what is judged there."""
+        ...
+
+
+@runtime_checkable
+class SureAdapter(Protocol):
+    """What an adapter has besides that says how good it takes its own mask to be."""
+
+    def answer_surely(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+        """A mask, and (T,) the Dice that its probabilities expect of it, NaN of what was not drawn."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class SelfChecked:
+    """What a task could say of its answers without their truth, and how that turned out.
+
+    test       the predictions, with what is expected of each case beside them
+    estimands  (name of a rival, or None for the check itself) and `statistics.estimand.Estimand` of each number
+    record     how it was fitted, for run.json
+    """
+
+    test: Any
+    estimands: Sequence[tuple[str | None, Sequence[Any]]]
+    record: Record
+
+
+@runtime_checkable
+class SelfCheckingTask(Protocol):
+    """What a task has besides that can say where there is no truth how good an answer is: the model is asked again
+    about the mirrored image, and what agreement means is fitted on validation cases."""
+
+    def mirrored(self, item: Item) -> Item:
+        """The item with its image mirrored."""
+        ...
+
+    def signs(self, answer: Answer, again: Answer, item: Item) -> Mapping[str, np.ndarray]:
+        """Sign of quality, such as `agreement`, to (T,) numbers; `again` is the answer to the mirrored item."""
+        ...
+
+    def self_checked(
+        self,
+        val: Any | None,
+        test: Any,
+        signs_val: Mapping[str, np.ndarray],
+        signs_test: Mapping[str, np.ndarray],
+    ) -> SelfChecked:
+        """signs: (n, T) of the cases of each split, in the order of the predictions."""
         ...
 
 

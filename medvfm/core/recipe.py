@@ -227,6 +227,11 @@ class Evaluate(Section):
     few_shot: FewShot | None = Field(
         None, description="fit again on few training cases: rows `shots=1`, ...; null: only on all of them"
     )
+    self_check: bool = Field(
+        True,
+        description="masks: ask again about the mirrored image and fit on validation cases how good a mask is without "
+        "its truth, with intervals of volumes; false saves the second answer",
+    )
     recalibrate: Literal["none", "platt"] = Field("none", description="fitted on validation data")
     decide_at: str | float = Field(
         "youden",

@@ -95,6 +95,15 @@ class SliceGrid:
             [self._placed(_resampled(s, self.view_shape, linear=True) > threshold) for s in scores], axis=-1
         )
 
+    def mirrored(self, voxels: np.ndarray) -> np.ndarray:
+        """(i, j, k, ...) of the image with the columns of its slices in reverse order: what a model that saw each slice
+        mirrored has drawn, put back, or the other way round. Exact on any grid, since outer faces stay."""
+        turned = np.empty_like(voxels)
+        view, _ = _view(voxels, self.source_affine, self.axes)
+        into, _ = _view(turned, self.source_affine, self.axes)
+        into[...] = view[::-1]
+        return turned
+
     def _placed(self, stacked: np.ndarray) -> np.ndarray:
         """(S, H, W) of the view as (i, j, k), by permutation and flips alone."""
         placed = np.empty(self.source_shape_vox, stacked.dtype)

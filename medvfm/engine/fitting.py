@@ -45,6 +45,7 @@ class Collected:
 
 
 Answering = Callable[[FittedFold, Array], Iterator[Answer]]
+Watching = Callable[[FittedFold, str, Iterator[Answer]], Iterator[Answer]]  # of the answers to a split of a fold
 Rows = Mapping[str, Array]  # split to row numbers
 
 
@@ -130,8 +131,10 @@ def collected(
     *,
     answering: Answering | None = None,
     splits_answered: Sequence[str] = ("val", "test"),
+    watched: Watching | None = None,
 ) -> Collected:
-    """Answers of every fold to its validation and test cases, joined; files of test answers go to `folder`."""
+    """Answers of every fold to its validation and test cases, joined; files of test answers go to `folder`. `watched`
+    sees every answer on its way."""
     ask = answering or (lambda fold, rows: fold.learner.answer(rows))
     parts: dict[str, list[Predictions]] = {"val": [], "test": []}
     for split, folders in (("val", None), ("test", folder)):
@@ -142,6 +145,8 @@ def collected(
             if not len(rows) or split not in splits_answered:
                 continue
             answers = iter(context.console.track(ask(fold, rows), len(rows), f"{split} cases answered"))
+            if watched is not None:
+                answers = watched(fold, split, answers)
             parts[split].append(collect(fold.task, fold.learner, fold.true(split), answers, folders, plan.specs))
     test: Predictions = plan.task.join(parts["test"])
     val: Predictions | None = plan.task.join(parts["val"]) if parts["val"] else None

@@ -30,9 +30,11 @@ from medvfm.engine import record as records
 from medvfm.engine.case_store import StoredCases
 from medvfm.engine.cohort import Readable
 from medvfm.engine.context import RunContext
+from medvfm.engine.evaluate import Judging
 from medvfm.engine.learners import Learner
 from medvfm.engine.plan import Plan
 from medvfm.engine.result_tables import ResultTables
+from medvfm.engine.self_checks import SelfChecks
 from medvfm.io import run_directory, test_openings
 from medvfm.io.dataset import case_names, splits
 from medvfm.io.dataset.cases import CaseTable
@@ -105,7 +107,8 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     with context.console.working("fitting"):
         fitted = fitting.fit_all(plan, plan.model, learner, folds, baselines.moments(plan), context)
     clock.lap("fitting")
-    found = fitting.collected(plan, fitted, out, context)
+    checks = SelfChecks.of(plan, fitted[0])
+    found = fitting.collected(plan, fitted, out, context, watched=None if checks is None else checks.watched)
     clock.lap("answering")
 
     openings = test_openings.open_test_set(plan.card.name, task.name, task.classes)
@@ -116,6 +119,8 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         safe_ids=plan.safe_ids,
         uses=cohort.uses(learner, folds, context),
     )
+    judging = Judging(task, plan.specs, recipe.evaluate.confidence, recipe.seed)
+    found, self_check = (found, {}) if checks is None else checks.judged(judging, found)
     own = judged.judged(plan, fitted, found, folds, tables, context, out)
     further = [further_tasks.evaluated(plan, entry, fitted, folds, tables, out, context) for entry in plan.tasks[1:]]
     everything = [own, *(other.judged for other in further)]
@@ -174,6 +179,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         **pictures,
         **({"shortcuts": audit.rows} if audit.rows else {}),
         **({"repeats": repeats.record(recipe.seed, own.repeats)} if own.repeats else {}),
+        **({"self_check": self_check} if self_check else {}),
         "warnings": list(dict.fromkeys(warnings)),
         "metrics": as_records(rows),
     }

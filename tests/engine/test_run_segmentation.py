@@ -76,6 +76,19 @@ def test_rows_count_cases_and_say_what_is_missing(finished):
     assert "oracle" in ellipse["note"]
 
 
+def test_masks_are_doubted_without_their_truth(finished):
+    """Signs and intervals of every test case; the baselines have none."""
+    table = pd.read_parquet(finished.directory / "predictions.parquet")
+    mine = table[(table["split"] == "test") & table["baseline"].isna()]
+    drawn = mine[mine["score"] > 0]
+    assert drawn["agreement"].between(0, 1).all() and drawn["confidence"].between(0, 1).all()
+    assert table.loc[table["baseline"].notna(), "agreement"].isna().all()
+    rows = finished.record["self_check"]["rows"]
+    assert {r["target"] for r in rows} == {"ball", "box"} and {r["baseline"] for r in rows} == {
+        None, "mean of validation",
+    }  # fmt: skip
+
+
 def test_the_record_names_the_model_and_what_moved(finished):
     record = json.loads((finished.directory / "run.json").read_text())
     assert record["status"] == "complete" and record["task"]["name"] == "segmentation"

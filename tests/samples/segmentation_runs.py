@@ -20,6 +20,7 @@ from medvfm.engine import subgroups
 from medvfm.engine.evaluate import Judging
 from medvfm.io.rendering import slice_strips
 from medvfm.tasks.per_case import PerCaseValues
+from medvfm.tasks.segmentation import self_check
 from medvfm.tasks.segmentation.task import SegmentationTask
 from tests.samples import runs
 
@@ -98,8 +99,10 @@ def write(
     title: str = "Two parts of a structure on T1 MRI",
     model: Mapping[str, Any] | None = None,
     seed: int = 5,
+    doubts: bool = False,
 ) -> dict[str, Any]:
-    """A complete run in `directory`; gives the record that was written."""
+    """A complete run in `directory`; gives the record that was written. doubts: with what the model says of its own
+    masks, noisy signs of their Dice."""
     rng = np.random.default_rng(seed)
     instances = kind == "instances"
     metrics = metrics or (METRICS_OF_OBJECTS if instances else METRICS)
@@ -108,6 +111,12 @@ def write(
     specs = [parse(name, question.metrics) for name in metrics]
     judging = Judging(question, specs, Confidence(resamples=100), seed)
     test, val = cases(rng, targets, n, quality, **draw), cases(rng, targets, 12, quality, first=n, **draw)
+    doubted: dict[str, Any] = {}
+    if doubts:
+        told = self_check.checked(val, test, signs(rng, val), signs(rng, test))
+        test = told.test
+        checks = [as_records(judging.as_rows(e, test, baseline=rival)) for rival, e in told.estimands]
+        doubted = {"self_check": {"rows": [row for part in checks for row in part], **told.record}}
     rows = judging.rows(test, points, note=oracle) + subgroups.rows(judging, test, points, ["sex"], note=oracle)
     rows += judging.rows(val, points, split="val", note=oracle)
     if variants:
@@ -151,6 +160,7 @@ def write(
         "warnings": [f"Prompts come from the truth ({oracle}): these numbers are ..."] if oracle else [],
         "examples": examples(directory, n, volumes=not instances),
         "metrics": as_records(rows),
+        **doubted,
     }  # fmt: skip
     record["data"]["splits"] = {
         s: {"cases": m, "patients": m, "positives": dict.fromkeys(targets, m - 1)}
@@ -198,6 +208,13 @@ SAM = {
     "method": "full",
     "method_note": "encoder and decoder",
 }
+
+
+def signs(rng: np.random.Generator, values: PerCaseValues) -> dict[str, np.ndarray]:
+    """Noisy signs of the Dice of what was drawn."""
+    dice = self_check.quality(values)
+    assert dice is not None
+    return {name: 0.5 + dice / 2 + rng.normal(0, 0.02, dice.shape) for name in ("agreement", "confidence")}
 
 
 def said_of(model: Mapping[str, Any]) -> dict[str, Any]:

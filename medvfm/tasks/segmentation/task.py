@@ -11,9 +11,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from medvfm.core.array import Array
+from medvfm.core.capabilities import SelfChecked
 from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard, Label
 from medvfm.core.errors import PredictionError, RecipeError, nearest
+from medvfm.core.item import PIXELS, Item
 from medvfm.core.metric_spec import Metric, MetricSpec, parse
 from medvfm.core.options import checked
 from medvfm.core.protocols import (
@@ -39,7 +41,15 @@ from medvfm.statistics.estimand import Estimand
 from medvfm.tasks import per_case
 from medvfm.tasks.per_case import PerCaseValues
 from medvfm.tasks.per_case_task import PerCaseTask
-from medvfm.tasks.segmentation import baselines, case_pictures, mask_files, mask_folders, measures, postprocess
+from medvfm.tasks.segmentation import (
+    baselines,
+    case_pictures,
+    mask_files,
+    mask_folders,
+    measures,
+    postprocess,
+    self_check,
+)
 from medvfm.tasks.segmentation.given_masks import Named
 from medvfm.tasks.segmentation.words import WORDS
 
@@ -183,6 +193,20 @@ class SegmentationTask(PerCaseTask):
 
     def estimands(self, predictions: PerCaseValues, specs: Sequence[MetricSpec], points: Points) -> list[Estimand]:
         return per_case.estimands(predictions, specs, lambda spec: _why(spec, predictions.has_size))
+
+    def mirrored(self, item: Item) -> Item:
+        return replace(item, arrays={**item.arrays, PIXELS: np.ascontiguousarray(item.pixels[..., ::-1])})
+
+    def signs(self, answer: Array, again: Array, item: Item) -> Mapping[str, Array]:
+        """See core.capabilities.SelfCheckingTask."""
+        one, other = (self.settled(mask, item.grid) for mask in (answer, item.grid.mirrored(again)))
+        return {self_check.AGREEMENT: self_check.agreement(one, other, self.kind, len(self.classes))}
+
+    def self_checked(
+        self, val: PerCaseValues | None, test: PerCaseValues, signs_val: Mapping[str, Array],
+        signs_test: Mapping[str, Array],
+    ) -> SelfChecked:  # fmt: skip
+        return self_check.checked(val, test, signs_val, signs_test)
 
     def baseline(self, settings: Baseline, context: BaselineContext) -> Callable[[], Adapter] | Reuse | None:
         if settings.name not in baselines.BUILT_IN:

@@ -9,6 +9,7 @@ from medvfm.report.sections.segmentation import (
     first_numbers,
     missed,
     robustness,
+    self_check,
 )
 
 headline, answer = first_numbers.headline, first_numbers.answer
@@ -18,5 +19,6 @@ SECTIONS = (
     PageSection(10, case_by_case.TITLE, case_by_case.build, of_model=True),
     PageSection(40, missed.TITLE, missed.build, of_model=True),
     PageSection(50, agreement.TITLE, agreement.build, of_model=True),
+    PageSection(55, self_check.TITLE, self_check.build, of_model=True),
     PageSection(60, robustness.TITLE, robustness.build, of_model=True),
 )
