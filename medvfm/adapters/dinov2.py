@@ -169,8 +169,9 @@ class EncoderClassifier:
         outputs = losses.outputs(question.kind, len(question.classes)) if question is not None else 1
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            pool = heads.SlicePool(self.slices_pool, encoder.width)
-            head: nn.Module = nn.Linear(encoder.width, outputs)
+            width = encoder.summary_width if patches == "cls" else encoder.width
+            pool = heads.SlicePool(self.slices_pool, width)
+            head: nn.Module = nn.Linear(width, outputs)
         self.module = SliceClassifier(encoder, patches, pool, head)
         self._tuning = tuning(settings, seed)
         trainable.set_trainable(encoder, method, self._tuning, self._read)

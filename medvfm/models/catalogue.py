@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -78,6 +79,8 @@ class CatalogueModel(_Closed):
     licence: str
     gate: Literal["open", "request", "form", "unknown"]
     contract: Contract
+    build: dict[str, int] | None = None
+    summary: Literal["class_token", "class_and_patches"] = "class_token"
     trap: str
     medical: Literal["yes", "no", "unknown"]
     saw: str
@@ -124,6 +127,15 @@ def of_hub(source: str) -> CatalogueModel | None:
     """The entry of a hub id, with or without a revision."""
     plain = source.partition("@")[0]
     return next((model for model in models().values() if model.hub == plain), None)
+
+
+def of_sizes(sizes: Mapping[str, Any]) -> CatalogueModel | None:
+    """The model of timm whose `build` names these sizes; the number of heads, which no weights tell, aside."""
+    for model in models().values():
+        build = {key: value for key, value in (model.build or {}).items() if key != "num_heads"}
+        if build and all(sizes.get(key) == value for key, value in build.items()):
+            return model
+    return None
 
 
 def hub_of(weights: str, adapter: str, where: str | None = None) -> str:

@@ -52,7 +52,7 @@ def test_a_name_stands_for_its_hub_id_where_its_adapter_is_asked(tmp_path, monke
     with pytest.raises(RecipeError, match="a model of the adapter sam"):
         catalogue.hub_of("medsam", "dinov2")
     with pytest.raises(RecipeError, match="no adapter here"):
-        catalogue.hub_of("uni2-h", "dinov2")
+        catalogue.hub_of("conch", "clip")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dinov2-base").mkdir()
     assert catalogue.hub_of("dinov2-base", "dinov2") == "dinov2-base"

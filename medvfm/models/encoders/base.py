@@ -19,7 +19,8 @@ from medvfm.models.inputs.contract import InputContract
 class Features:
     """The encoder's output for N pictures.
 
-    cls      (N, D) the model's own summary: its class token, or what its attention pooling gives; None if it has none
+    cls      (N, D) the model's own summary: its class token, or what its attention pooling gives; None if it has none.
+             Virchow2's is (N, 2 D), class token and mean of the patches
     pooled   (N, D) mean over the patches
     patches  (N, D, h, w) last feature map, rows from top to bottom
     """
@@ -44,6 +45,7 @@ class Encoder(nn.Module):
         levels: Callable[[nn.Module, torch.Tensor], list[torch.Tensor]],
         contract: InputContract,
         width: int,
+        summary_width: int | None = None,
         name: str,
         weights_record: dict[str, Any],
         channels_last: bool = False,
@@ -51,6 +53,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.contract, self.width, self.name, self.weights_record = contract, width, name, weights_record
+        self.summary_width = summary_width or width  # of `cls`
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._read, self._levels = read, levels
         self.staged = False  # whether more than one stage of training has changed it

@@ -10,6 +10,8 @@ import torch
 from timm.data import resolve_data_config
 
 from medvfm.core.errors import WeightsError, nearest
+from medvfm.models.catalogue import CatalogueModel
+from medvfm.models.encoders import timm_arguments
 from medvfm.models.encoders.base import Encoder, Features, evenly_spaced, tokens_to_map
 from medvfm.models.inputs.contract import InputContract, Interpolation, crop_resize_px
 from medvfm.models.weights import Weights, load_strictly, locate, read_shards
@@ -42,24 +44,32 @@ def load_timm_encoder(weights: Weights, size_px: int | None, features: str) -> E
     options = dict(config.get("model_args") or {})
     if "num_classes" in config:
         options.setdefault("num_classes", config["num_classes"])
+    state, known = read_shards(weights.files), None
+    if timm_arguments.is_gated(state):
+        options, known = timm_arguments.arguments(state, architecture, options, weights.source)
     try:
         backbone = timm.create_model(architecture, pretrained=False, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise WeightsError(
             f"timm cannot build {architecture!r} from its config.json ({error})", where=weights.source
         ) from error
-    state = read_shards(weights.files)
     if state.keys() != backbone.state_dict().keys():
         # Original layouts (DINOv2, MAE, SigLIP) that timm knows how to rename.
         rename = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
         state = rename(state, backbone) if rename else state
     load_strictly(backbone, state, weights.source)
     contract = timm_contract(resolve_data_config(pretrained_cfg=published, model=backbone))
-    return wrap_timm(backbone, contract, weights.source, weights.as_record(), size_px, features)
+    return wrap_timm(backbone, contract, weights.source, weights.as_record(), size_px, features, known)
 
 
 def wrap_timm(
-    backbone: Any, contract: InputContract, name: str, record: dict[str, Any], size_px: int | None, features: str
+    backbone: Any,
+    contract: InputContract,
+    name: str,
+    record: dict[str, Any],
+    size_px: int | None,
+    features: str,
+    known: CatalogueModel | None = None,
 ) -> Encoder:
     """An encoder of a timm model with its weights in place. The classifier is dropped.
 
@@ -84,14 +94,18 @@ def wrap_timm(
         # A transformer's pooling is part of its summary (norm, attention pooling), so only its classifier goes.
         backbone.reset_classifier(0) if tokens else backbone.reset_classifier(0, "")
         reader = read_tokens if tokens else read_map
+        if tokens and backbone.global_pool == "":  # timm would hand over every token
+            with_patches = known is not None and known.summary == "class_and_patches"
+            reader = read_class_and_patches if with_patches else read_class
     with torch.no_grad():
-        width = reader(backbone, torch.zeros(1, contract.channels, *contract.size_px)).pooled.shape[1]
+        found = reader(backbone, torch.zeros(1, contract.channels, *contract.size_px))
     return Encoder(
         backbone,
         read=reader,
         levels=levels,
         contract=contract,
-        width=width,
+        width=found.pooled.shape[1],
+        summary_width=None if found.cls is None else found.cls.shape[1],
         name=name,
         weights_record={**record, "features": features if convolutional else "final"},
         channels_last=convolutional,
@@ -126,6 +140,21 @@ def read_tokens(backbone: Any, pixels: torch.Tensor) -> Features:
     tokens = backbone.forward_features(pixels)
     patches = tokens_to_map(tokens, pixels.shape[-2:], backbone.patch_embed.patch_size)  # type: ignore[arg-type]
     return Features(backbone.forward_head(tokens, pre_logits=True), patches.mean((2, 3)), patches)
+
+
+def read_class(backbone: Any, pixels: torch.Tensor) -> Features:
+    """Vision transformers that name no pooling: `cls` is the class token, or nothing where there is none."""
+    tokens = backbone.forward_features(pixels)
+    patches = tokens_to_map(tokens, pixels.shape[-2:], backbone.patch_embed.patch_size)  # type: ignore[arg-type]
+    return Features(tokens[:, 0] if backbone.has_class_token else None, patches.mean((2, 3)), patches)
+
+
+def read_class_and_patches(backbone: Any, pixels: torch.Tensor) -> Features:
+    """`cls` (N, 2 D): the class token beside the mean of the patches, register tokens left out, as Virchow2's page
+    says."""
+    own = read_class(backbone, pixels)
+    assert own.cls is not None
+    return Features(torch.cat([own.cls, own.pooled], 1), own.pooled, own.patches)
 
 
 def read_map(backbone: Any, pixels: torch.Tensor) -> Features:

@@ -11,6 +11,8 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
 from medvfm.core.errors import WeightsError
+from medvfm.models import catalogue
+from medvfm.models.encoders import timm_arguments
 from medvfm.models.encoders.from_timm import timm_contract
 from medvfm.models.encoders.load import load_encoder
 
@@ -44,6 +46,101 @@ def test_features_are_those_that_timm_pools(architecture, timm_folder, photograp
         torch.testing.assert_close(levels[-1].shape, ours.patches.shape)
     else:
         assert ours.patches.shape == levels[0].shape
+
+
+GATED = {
+    "UNI2-h": ("vit_giant_patch14_224", {"reg_tokens": 8, "no_embed_class": True, "mlp_ratio": 2.66667 * 2}),
+    "Virchow2": ("vit_huge_patch14_224", {"reg_tokens": 4, "global_pool": "", "mlp_ratio": 5.3375}),
+}
+
+
+@pytest.fixture
+def gated_folder(tmp_path):
+    """A small model as the pages of UNI2-h and Virchow2 build it, laid out as on the hub: a pickle, and a config.json
+    that leaves the gated MLP out."""
+
+    def write(name, say_heads=True):
+        architecture, own = GATED[name]
+        options = {
+            **own, "img_size": 56, "patch_size": 14, "embed_dim": 48, "depth": 4, "num_heads": 3, "init_values": 1e-5,
+            "num_classes": 0, "dynamic_img_size": True,
+        }  # fmt: skip
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = timm.create_model(
+                architecture, mlp_layer=timm.layers.SwiGLUPacked, act_layer=torch.nn.SiLU, **options
+            ).eval()
+            for parameter in model.parameters():
+                parameter.data += 0.1 * torch.randn_like(parameter)
+        said = {k: v for k, v in options.items() if k in ("init_values", "global_pool", "dynamic_img_size")}
+        config = {"architecture": architecture, "num_classes": 0, "model_args": said}
+        if say_heads:
+            said["num_heads"] = 3
+        config["pretrained_cfg"] = {
+            "input_size": [3, 56, 56],
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+        }
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+        return tmp_path, model
+
+    return write
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_gated_pathology_encoders_give_what_timm_gives(name, gated_folder):
+    folder, model = gated_folder(name)
+    encoder = load_encoder(str(folder))
+    pixels = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ours, tokens = encoder(pixels), model.forward_features(pixels)
+    registers = GATED[name][1]["reg_tokens"]
+    assert tokens.shape[1] == 1 + registers + 16
+    torch.testing.assert_close(ours.cls, tokens[:, 0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.pooled, tokens[:, 1 + registers :].mean(1), rtol=1e-4, atol=1e-5)
+    assert encoder.width == encoder.summary_width == 48 and len(encoder.pyramid(pixels)) == 4
+
+
+def test_features_of_virchow2_are_class_token_and_mean_of_the_patches(gated_folder, monkeypatch):
+    folder, model = gated_folder("Virchow2", say_heads=False)
+    published = catalogue.models()["virchow2"]
+    assert published.build == {"embed_dim": 1280, "depth": 32, "patch_size": 14, "reg_tokens": 4, "num_heads": 16}
+    small = {"embed_dim": 48, "depth": 4, "patch_size": 14, "reg_tokens": 4, "num_heads": 3}
+    monkeypatch.setattr(catalogue, "models", lambda: {"virchow2": published.model_copy(update={"build": small})})
+    pixels = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(1))
+    encoder = load_encoder(str(folder))
+    with torch.no_grad():
+        output = model(pixels)  # every token, as its page takes them
+        expected = torch.cat([output[:, 0], output[:, 5:].mean(1)], dim=-1)
+        torch.testing.assert_close(encoder(pixels).cls, expected, rtol=1e-4, atol=1e-5)
+    assert encoder.summary_width == 96 and encoder.width == 48
+
+
+def test_gated_weights_of_unsaid_heads_are_refused(gated_folder):
+    folder, _ = gated_folder("UNI2-h", say_heads=False)
+    with pytest.raises(WeightsError, match="how many heads"):
+        load_encoder(str(folder))
+
+
+@pytest.mark.parametrize("name", ["uni2-h", "virchow2"])
+def test_published_sizes_are_recognised_from_shapes_alone(name):
+    """The sizes that the pages of both models state, on no memory."""
+    options = {
+        "uni2-h": {"img_size": 224, "patch_size": 14, "depth": 24, "num_heads": 24, "init_values": 1e-5,
+                   "embed_dim": 1536, "mlp_ratio": 2.66667 * 2, "num_classes": 0, "no_embed_class": True,
+                   "reg_tokens": 8},
+        "virchow2": {"img_size": 224, "init_values": 1e-5, "num_classes": 0, "reg_tokens": 4, "mlp_ratio": 5.3375,
+                     "global_pool": ""},
+    }[name]  # fmt: skip
+    architecture = GATED[{"uni2-h": "UNI2-h", "virchow2": "Virchow2"}[name]][0]
+    with torch.device("meta"):
+        model = timm.create_model(architecture, mlp_layer=timm.layers.SwiGLUPacked, act_layer=torch.nn.SiLU, **options)
+        found, known = timm_arguments.arguments(model.state_dict(), architecture, {}, name)
+        again = timm.create_model(architecture, pretrained=False, **{**found, "num_classes": 0})
+    assert known is catalogue.models()[name]
+    assert found["num_heads"] == model.blocks[0].attn.num_heads
+    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
 
 
 @pytest.mark.parametrize(
