@@ -18,6 +18,12 @@ DECODER = {
     "decoder_num_hidden_layers": 1,
     "decoder_intermediate_size": 64,
 }
+CONVNEXT = {
+    "hidden_sizes": [8, 16, 32, 48],
+    "depths": [1, 1, 2, 1],
+    "image_size": 64,
+    "layer_scale_init_value": 0.5,
+}
 CROP = {"size": {"shortest_edge": 80}, "do_center_crop": True, "crop_size": {"height": 70, "width": 70}, "resample": 3}
 SQUASH = {"size": {"height": 64, "width": 64}}
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
@@ -43,6 +49,12 @@ def checkpoints() -> dict:
         "dinov3_vit": (
             T.DINOv3ViTModel(T.DINOv3ViTConfig(**SMALL, num_register_tokens=3)),
             T.DINOv3ViTModel,
+            {},
+            dinov3(**SQUASH),
+        ),
+        "dinov3_convnext": (
+            T.DINOv3ConvNextModel(T.DINOv3ConvNextConfig(**CONVNEXT)),
+            T.DINOv3ConvNextModel,
             {},
             dinov3(**SQUASH),
         ),

@@ -40,6 +40,7 @@ FAMILIES = {
     "dinov2": Family("Dinov2Model", _DINO_HEADS, False, False),
     "dinov2_with_registers": Family("Dinov2WithRegistersModel", _DINO_HEADS, False, False),
     "dinov3_vit": Family("DINOv3ViTModel", _DINO_HEADS, False, False),
+    "dinov3_convnext": Family("DINOv3ConvNextModel", _DINO_HEADS, False, True),
     "vit": Family(
         "ViTModel", (*_HEADS, r"(vit\.)?pooler\.", r"decoder\.", r"(vit\.)?embeddings\.mask_token$"), True, False,
         (("add_pooling_layer", False),),
@@ -74,8 +75,7 @@ def wrap_transformers(
     config = backbone.config
     contract = contract_of(weights.folder, weights.source, name, _image_size(config), config.num_channels)
     contract = contract if size_px is None else contract.with_size(size_px)
-    # Swin pads to whole windows by itself; the others would cut what does not fill a patch.
-    step = 1 if name == "swin" else _pair(config.patch_size)[0]
+    step = _step(name, config)
     if contract.size_px[0] % step or contract.size_px[1] % step:
         fits = round(contract.size_px[0] / step) * step
         raise WeightsError(
@@ -84,13 +84,12 @@ def wrap_transformers(
         )  # fmt: skip
     if name == "swin":
         _fix_windows(backbone, contract.size_px)
-    width = config.hidden_size if name != "swin" else int(config.embed_dim * 2 ** (len(config.depths) - 1))
     return Encoder(
         backbone,
         read=Reader(name),
-        levels=swin_levels if name == "swin" else Levels(name),
+        levels=_SCALES.get(name) or Levels(name),
         contract=contract,
-        width=width,
+        width=_width(name, config),
         name=weights.source,
         weights_record={
             **weights.as_record(),
@@ -156,7 +155,8 @@ class Reader:
         if self.name == "swin":
             grid = _swin_grid(config, pixels.shape[-2:], len(config.depths) - 1)
             return Features(None, tokens.mean(1), tokens.transpose(1, 2).unflatten(2, grid))
-        patches = tokens_to_map(tokens, pixels.shape[-2:], _pair(config.patch_size))  # type: ignore[arg-type]
+        step = _step(self.name, config)
+        patches = tokens_to_map(tokens, pixels.shape[-2:], (step, step))  # type: ignore[arg-type]
         cls = output.pooler_output if family.own_summary else tokens[:, 0]
         return Features(cls, patches.mean((2, 3)), patches)
 
@@ -184,6 +184,29 @@ def swin_levels(backbone: nn.Module, pixels: torch.Tensor) -> list[torch.Tensor]
         for stage, tokens in enumerate(outputs)
     ]
     return maps[-4:]
+
+
+def convnext_levels(backbone: nn.Module, pixels: torch.Tensor) -> list[torch.Tensor]:
+    """Each stage's output, fine to coarse: strides 4, 8, 16 and 32."""
+    stages: list[nn.Module] = list(backbone.model.stages)  # type: ignore[union-attr, arg-type]
+    return block_outputs(stages, lambda: _forward("dinov3_convnext", backbone, pixels), list(range(len(stages))))[-4:]
+
+
+_SCALES = {"swin": swin_levels, "dinov3_convnext": convnext_levels}  # families that see in several scales
+
+
+def _step(name: str, config: Any) -> int:
+    """Pixels that sides must be multiples of: a patch, or the last stride of a CNN, which would cut the rest. Swin pads
+    to whole windows by itself."""
+    if name == "dinov3_convnext":
+        return 4 * 2 ** (len(config.depths) - 1)
+    return 1 if name == "swin" else _pair(config.patch_size)[0]
+
+
+def _width(name: str, config: Any) -> int:
+    if name == "dinov3_convnext":
+        return int(config.hidden_sizes[-1])
+    return config.hidden_size if name != "swin" else int(config.embed_dim * 2 ** (len(config.depths) - 1))
 
 
 def _forward(name: str, backbone: nn.Module, pixels: torch.Tensor) -> Any:

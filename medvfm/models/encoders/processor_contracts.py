@@ -21,6 +21,7 @@ _PUBLISHED: dict[str, dict[str, Any]] = {
     "dinov2": {"interpolation": "bicubic", "resize": "shortest_then_crop", **_IMAGENET},
     "dinov2_with_registers": {"interpolation": "bicubic", "resize": "shortest_then_crop", **_IMAGENET},
     "dinov3_vit": {"interpolation": "bilinear", **_IMAGENET},
+    "dinov3_convnext": {"interpolation": "bilinear", **_IMAGENET},
     "vit": {"interpolation": "bilinear", **_HALF},
     "vit_mae": {"interpolation": "bicubic", **_IMAGENET},
     "swin": {"interpolation": "bicubic", **_IMAGENET},

@@ -16,7 +16,8 @@ from medvfm.models.encoders.load import load_encoder
 from tests.samples.encoder_checkpoints import checkpoints
 
 NAMES = [
-    "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_mae", "swin", "siglip", "siglip2", "clip",
+    "dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext", "vit", "vit_mae", "swin", "siglip",
+    "siglip2", "clip",
 ]  # fmt: skip
 
 
@@ -127,9 +128,26 @@ def test_other_sizes_interpolate_positions(name, published, photograph, as_pictu
     assert len(levels) == 4
     if name == "swin":
         assert [level.shape[1:] for level in levels] == [(16, 24, 24), (32, 12, 12), (64, 6, 6), (128, 3, 3)]
+    elif name == "dinov3_convnext":
+        assert [level.shape[1:] for level in levels] == [(8, 24, 24), (16, 12, 12), (32, 6, 6), (48, 3, 3)]
+        assert features.patches.shape == (1, 48, 3, 3)
     else:
         assert features.patches.shape[2:] == (6, 6) and levels[0].shape == (1, 48, 6, 6)
     assert torch.isfinite(features.pooled).all()
+
+
+def test_the_scales_of_dinov3_convnext_are_its_hidden_states(published):
+    from transformers import DINOv3ConvNextModel
+
+    encoder = load_encoder(str(published["dinov3_convnext"]))
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = DINOv3ConvNextModel.from_pretrained(published["dinov3_convnext"]).eval()
+        stages = plain(pixels, output_hidden_states=True).hidden_states[-4:]
+        for ours, theirs in zip(encoder.pyramid(pixels), stages, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    with pytest.raises(WeightsError, match="take a multiple of 32, such as 96"):
+        load_encoder(str(published["dinov3_convnext"]), size_px=100)
 
 
 @pytest.mark.parametrize("size_px", [64, 96])
