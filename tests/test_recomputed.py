@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from medvfm import lookup, pipeline
 from medvfm.core.metric_spec import parse
 from medvfm.core.protocols import Points
 from medvfm.io.console import SILENT
+from medvfm.tasks.classification.scores import read_frame
 from tests.samples.trial import rooms
 
 
@@ -20,7 +22,7 @@ def again(directory) -> dict:
     specs = [parse(name, task.metrics) for name in names]
     tables = task.read_run(directory)
     points = {
-        name: task.operating_points(tables["val", name], specs, False) if ("val", name) in tables else Points()
+        name: task.operating_points(tables["val", name], specs, "none") if ("val", name) in tables else Points()
         for split, name in tables
     }
     found = {}
@@ -49,6 +51,13 @@ def again(directory) -> dict:
                     known
                 )
 
+    stored = pd.read_parquet(directory / "predictions.parquet")
+    if "score_before" in stored:
+        part = stored[(stored["split"] == "test") & stored["baseline"].isna()]
+        unscaled = [s for s in specs if s.metric.takes in ("probability", "class_score")]
+        before = read_frame(part.assign(score=part["score_before"]))
+        for e in task.estimands(before, unscaled, Points()):
+            found[e.metric.name, e.target, "test", "recalibrated=no", None] = e.value
     for (split, name), values in tables.items():
         if name is None or split == "test":
             add(values, name, split)

@@ -52,6 +52,7 @@ PREDICTIONS = {
     "score": "of the model; `answer` where answers are texts or files",
     "baseline": "name of a baseline; empty for the model",
     "probability": "whether scores are meant as probabilities",
+    "score_before": "of test cases before `evaluate.recalibrate`; only there",
     "threshold": "from which on a score decides for the target; fixed on validation data",
     "agreement": "of masks: the Dice with the mask of the mirrored image; `confidence`: the Dice that probabilities expect",
     "predicted_dice": "of masks: the Dice that these two predict without the truth; `for_human`: doubted enough",

@@ -212,11 +212,25 @@ class Predictions(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Recalibration:
+    """How scores become probabilities, fitted on validation data.
+
+    method            `platt`: sigmoid(slope * score + intercept), values (folds, T, 2); `temperature`: log odds, or
+                      logits of exclusive classes, over a temperature, values (folds, T), one for all exclusive classes
+    of_probabilities  the scores that it takes are probabilities; otherwise logits
+    """
+
+    method: str
+    values: np.ndarray
+    of_probabilities: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Points:
     """What was fixed on validation data and is used on test data as it is.
 
     thresholds     (metric, target) to one threshold a fold; `decision` serves whatever has none of its own
-    recalibration  (folds, T, 2) slope and intercept of Platt's scaling, None without
+    recalibration  None without
     fixed_on       `val`, or `given` where a user states a threshold
     decided_at     how `decision` was chosen, in words
     in_sample      the predictions are those that all this was fixed on
@@ -225,7 +239,7 @@ class Points:
     """
 
     thresholds: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
-    recalibration: np.ndarray | None = None
+    recalibration: Recalibration | None = None
     fixed_on: str = "val"
     decided_at: str = ""
     in_sample: bool = False
@@ -402,9 +416,10 @@ class Task(Protocol):
         ...
 
     def operating_points(
-        self, val: Any | None, specs: Sequence[MetricSpec], recalibrate: bool, decide_at: str | float = "youden"
+        self, val: Any | None, specs: Sequence[MetricSpec], recalibrate: str, decide_at: str | float = "youden"
     ) -> Points:
-        """What is fixed on validation data; empty where nothing is. See core.recipe.Evaluate for `decide_at`."""
+        """What is fixed on validation data; empty where nothing is. See core.recipe.Evaluate for `recalibrate` and
+        `decide_at`."""
         ...
 
     def adjusted(self, predictions: Any, points: Points) -> Any:

@@ -232,7 +232,11 @@ class Evaluate(Section):
         description="masks: ask again about the mirrored image and fit on validation cases how good a mask is without "
         "its truth, with intervals of volumes; false saves the second answer",
     )
-    recalibrate: Literal["none", "platt"] = Field("none", description="fitted on validation data")
+    recalibrate: Literal["none", "platt", "temperature"] = Field(
+        "none",
+        description="fitted on validation data, for baselines too. platt: slope and intercept of every class; "
+        "temperature: one factor for the log odds of a class, or for all logits of exclusive classes (Guo et al. 2017)",
+    )
     decide_at: str | float = Field(
         "youden",
         description="the threshold of every metric without one in its name, such as balanced_accuracy and f1, and of "

@@ -205,7 +205,7 @@ def scaled_anew(judging: Judging, found: Predictions, split: str) -> tuple[list[
     made = []
     for number in range(PARTS):
         try:
-            points = judging.task.operating_points(found.subset(part != number), [], True)
+            points = judging.task.operating_points(found.subset(part != number), [], "platt")
         except DataError as reason:
             return [], [f"Probabilities were not scaled anew: {reason.what}."]
         if points.recalibration is None:

@@ -37,11 +37,13 @@ class FittedFold:
 
 @dataclass(frozen=True, eq=False)
 class Collected:
-    """Predictions of all folds on test and on validation cases (None without), and what was fixed on the latter."""
+    """Predictions of all folds on test and on validation cases (None without), and what was fixed on the latter; those
+    on test cases before they were recalibrated, where they were."""
 
     test: Predictions
     val: Predictions | None
     points: Points
+    before: Predictions | None = None
 
 
 Answering = Callable[[FittedFold, Array], Iterator[Answer]]
@@ -151,9 +153,10 @@ def collected(
     test: Predictions = plan.task.join(parts["test"])
     val: Predictions | None = plan.task.join(parts["val"]) if parts["val"] else None
     wanted = plan.recipe.evaluate
-    recalibrate = wanted.recalibrate == "platt"
-    points = plan.task.operating_points(val, plan.specs, recalibrate, wanted.decide_at)
-    return Collected(plan.task.adjusted(test, points), None if val is None else plan.task.adjusted(val, points), points)
+    points = plan.task.operating_points(val, plan.specs, wanted.recalibrate, wanted.decide_at)
+    held = None if val is None else plan.task.adjusted(val, points)
+    before = test if points.recalibration is not None else None
+    return Collected(plan.task.adjusted(test, points), held, points, before)
 
 
 def seen(out: Path, fitted: Sequence[FittedFold], task: Task) -> Seen:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medvfm.core.protocols import Record
+from medvfm.core.protocols import Points, Record
 from medvfm.core.result_row import ResultRow
 from medvfm.engine import baselines, few_shot, repeats, subgroups, variants
 from medvfm.engine import record as records
@@ -20,6 +20,7 @@ from medvfm.engine.result_tables import ResultTables
 from medvfm.io.dataset import splits
 
 FIRST_SEED = "of the first seed alone"
+NOT_RECALIBRATED = "recalibrated=no"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,7 @@ def judged(
             smallest=recipe.evaluate.smallest_intersection,
             note=oracle,
         )
+        rows += _before(judging, every, oracle)
         if every.val is not None:
             rows += judging.rows(every.val, replace(every.points, in_sample=True), split="val", note=oracle)
     varied = variants.rows(plan, judging, fitted, found.points, context)
@@ -94,6 +96,15 @@ def judged(
     rows = [replace(row, task=plan.named) for row in rows]
     said = {name: base.record for name, base in asked.items()}
     return Judged(rows, said, fixed, variants.sway(worded, main), again)
+
+
+def _before(judging: Judging, found: Collected, note: str | None) -> list[ResultRow]:
+    """What recalibration changed: numbers of probabilities as they were without it, where the scores were such."""
+    specs = [spec for spec in judging.specs if spec.metric.takes in ("probability", "class_score")]
+    if found.before is None or not specs:
+        return []
+    made = judging.rows(found.before, Points(), group=NOT_RECALIBRATED, note=note, specs=specs)
+    return made if any(row.value is not None for row in made) else []
 
 
 def _of_the_first(rows: Sequence[ResultRow], again: Sequence[Repeat]) -> list[ResultRow]:

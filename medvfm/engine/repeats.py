@@ -73,7 +73,13 @@ def joined(first: Collected, others: Sequence[Repeat]) -> Collected:
     vals = [found.val for found in every if found.val is not None]
     points = replace(first.points, of_seeds=tuple(found.points for found in every))
     val = OfSeeds(tuple(vals)) if len(vals) == len(every) else None
-    return Collected(OfSeeds(tuple(found.test for found in every)), val, points)
+    before = [found.before for found in every if found.before is not None]
+    return Collected(
+        OfSeeds(tuple(found.test for found in every)),
+        val,
+        points,
+        OfSeeds(tuple(before)) if len(before) == len(every) else None,
+    )
 
 
 def record(seed: int, others: Sequence[Repeat]) -> Record:

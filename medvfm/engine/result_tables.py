@@ -52,6 +52,8 @@ class ResultTables:
             frame["threshold"] = [
                 _at(found.points, target, fold) for target, fold in zip(frame["target"], frame["fold"], strict=True)
             ]
+            if split == called and found.before is not None:
+                frame["score_before"] = found.before.as_frame(split, self._hashed, baseline)["score"].to_numpy()
             targets = len(frame) // max(len(predictions.ids), 1)  # rows of a case lie together
             for column in self._columns:
                 frame[f"group_{column}"] = np.repeat([str(v) for v in predictions.groups[column]], targets)

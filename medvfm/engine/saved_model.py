@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from medvfm.core import recipe as recipes
 from medvfm.core.errors import RunError, WeightsError
-from medvfm.core.protocols import Adapter, Points, Record, Task
+from medvfm.core.protocols import Adapter, Points, Recalibration, Record, Task
 from medvfm.core.recipe import Recipe
 from medvfm.io import run_directory
 
@@ -33,7 +34,7 @@ def save(folder: Path, recipe: Recipe, task: Task, adapters: Sequence[Adapter], 
         place = recipe.located("adapter", "prompts", "adapter", "weights", must_be_path=False)
         plain["adapter"]["prompts"]["adapter"]["weights"] = place
     decisions = {target: values for (metric, target), values in points.thresholds.items() if metric == "decision"}
-    platt = points.recalibration
+    scaling = points.recalibration
     run_directory.write_json(
         folder / FILE,
         {
@@ -47,7 +48,7 @@ def save(folder: Path, recipe: Recipe, task: Task, adapters: Sequence[Adapter], 
             "windows": {k: list(v) for k, v in adapters[0].preparer.windows.items()},
             "read": dict(adapters[0].preparer.read),
             "thresholds": {t: [float(v) if np.isfinite(v) else None for v in vs] for t, vs in decisions.items()},
-            "platt": None if platt is None else platt.tolist(),
+            "recalibration": None if scaling is None else {**asdict(scaling), "values": scaling.values.tolist()},
         },
     )
 
@@ -97,7 +98,14 @@ def points_of(found: Record) -> Points:
         ("decision", target): np.array([np.nan if v is None else v for v in values], dtype=float)
         for target, values in found["thresholds"].items()
     }
-    return Points(cuts, None if found["platt"] is None else np.array(found["platt"]))
+    return Points(cuts, _recalibration(found))
+
+
+def _recalibration(found: Record) -> Recalibration | None:
+    scaling = found.get("recalibration")
+    if scaling is None and found.get("platt") is not None:  # as runs were saved before temperatures were fitted
+        scaling = {"method": "platt", "values": found["platt"]}
+    return None if scaling is None else Recalibration(**{**scaling, "values": np.array(scaling["values"])})
 
 
 def restore(folder: Path, found: Record, make: Callable[[], Adapter]) -> list[Adapter]:

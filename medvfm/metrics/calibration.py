@@ -179,6 +179,9 @@ def platt(truth: Tensor, score: Tensor) -> tuple[float, float]:
     return float(slope / spread), float(intercept - slope * centre / spread)
 
 
+TEMPERATURES = (0.01, 100.0)
+
+
 def temperature(truth: Tensor, logits: Tensor) -> float:
     """T with probabilities softmax(logits / T) of the least log loss, fitted on validation data (Guo et al. 2017).
 
@@ -194,7 +197,7 @@ def temperature(truth: Tensor, logits: Tensor) -> float:
         """Derivative of the log loss by 1 / T."""
         return float(((logits * inverse).softmax(1) * logits).sum(1).mean() - right)
 
-    low, high = 0.01, 100.0
+    low, high = TEMPERATURES
     for _ in range(80):  # bisection in log(1 / T)
         middle = (low * high) ** 0.5
         low, high = (middle, high) if descent(middle) <= 0 else (low, middle)

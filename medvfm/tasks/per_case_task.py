@@ -152,7 +152,7 @@ class PerCaseTask(ABC):
         self,
         val: PerCaseValues | None,
         specs: Sequence[MetricSpec],
-        recalibrate: bool,
+        recalibrate: str,
         decide_at: str | float = "youden",
     ) -> Points:
         """Nothing is fixed on validation data."""

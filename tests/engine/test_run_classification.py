@@ -248,13 +248,24 @@ def test_folds_test_every_patient_and_average_within_folds(study, tmp_path):
     assert row["value"] == pytest.approx(np.mean(each))
 
 
-def test_recalibration_is_fitted_on_validation(study, tmp_path):
+@pytest.mark.parametrize("way", ["platt", "temperature"])
+def test_recalibration_is_fitted_on_validation(study, tmp_path, way):
     plain = run(study.recipe(), tmp_path / "a")
-    evaluate = {"metrics": ["auroc", "brier"], "recalibrate": "platt", "confidence": {"resamples": 100}}
+    evaluate = {"metrics": ["auroc", "brier"], "recalibrate": way, "confidence": {"resamples": 100}}
     found = run(study.recipe(evaluate=evaluate), tmp_path / "b")
     one, other = (pd.read_parquet(r.directory / "predictions.parquet")["score"] for r in (plain, found))
     assert not np.allclose(one, other)
     assert one.rank().corr(other.rank()) == pytest.approx(1.0)
+    rows = {(r["metric"], r["split"], r["group"], r["baseline"]): r["value"] for r in found.record["metrics"]}
+    before = next(
+        r for r in plain.record["metrics"] if (r["metric"], r["split"], r["baseline"]) == ("brier", "test", None)
+    )
+    assert rows["brier", "test", "recalibrated=no", None] == pytest.approx(before["value"])
+    assert rows["brier", "test", None, None] != pytest.approx(before["value"])
+    assert "Before and after recalibration" in (found.directory / "report.html").read_text()
+    asked = next(row for row in study.rows if row["split"] == "test")
+    answers = medvfm.predict(found.directory, [study.root / asked["image"]], tmp_path / "answers")
+    assert np.isclose(other, answers["score"].iloc[0], atol=1e-6).any()  # predict scales as the run did
 
 
 @pytest.mark.parametrize(

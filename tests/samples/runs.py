@@ -106,7 +106,7 @@ def write(
     question = ClassificationTask(targets, kind, unit, "mean")
     specs = [parse(name, question.metrics) for name in metrics]
     judging = Judging(question, specs, Confidence(resamples=200), seed)
-    points = question.operating_points(val, specs, recalibrate=False)
+    points = question.operating_points(val, specs, recalibrate="none")
     rows = judging.rows(test, points) + subgroups.rows(judging, test, points, ["sex", "scanner"])
     rows += judging.rows(val, points, split="val")
     hashed = {p: f"h{p}" for p in {*test.patients, *val.patients}}

@@ -11,7 +11,7 @@ from medvfm.report import markup, metrics_csv, text
 from medvfm.report.run_view import Row, View, is_variant
 
 TITLE = "All results"
-SCALED_ANEW = "recalibrated=anew"
+SCALED_ANEW, NOT_RECALIBRATED = "recalibrated=anew", "recalibrated=no"
 SPLITS = {"test": "Test", "val": "Validation", "train": "Training"}
 MODEL, BASELINES, GROUPS, OTHERS = "model", "baselines", "groups", "others"
 PRESETS = ((MODEL, "The model"), (BASELINES, "Baselines"), (GROUPS, "Subgroups"), (OTHERS, "Other data"), ("", "All"))
@@ -71,7 +71,8 @@ def _row(view: View, row: Row) -> dict[str, Any]:
 
 
 def _group(name: str) -> str:
-    return "probabilities scaled anew" if name == SCALED_ANEW else name.replace("=", " ").replace("_", " ")
+    named = {SCALED_ANEW: "probabilities scaled anew", NOT_RECALIBRATED: "before recalibration"}
+    return named[name] if name in named else name.replace("=", " ").replace("_", " ")
 
 
 def _of(view: View, row: Row) -> str:

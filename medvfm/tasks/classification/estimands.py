@@ -25,7 +25,7 @@ from medvfm.tasks.classification.spreads import Component
 
 METRICS: dict[str, Metric] = {**ranking.METRICS, **decision.METRICS, **calibration.METRICS, **clinical_use.METRICS}
 MACRO = "macro"
-NO_PROBABILITIES = "scores are no probabilities; evaluate.recalibrate=platt fits them on validation data"
+NO_PROBABILITIES = "scores are no probabilities; evaluate.recalibrate fits them on validation data"
 IN_SAMPLE = "in-sample: {} on these very cases"
 
 

@@ -8,36 +8,39 @@ import numpy as np
 import torch
 
 from medvfm.core.array import Array
-from medvfm.core.errors import DataError, RecipeError, Undefined
+from medvfm.core.errors import Undefined
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Points
-from medvfm.metrics import calibration, ranking
+from medvfm.metrics import ranking
+from medvfm.tasks.classification import recalibration
 from medvfm.tasks.classification.scores import ScoreTable
 
 DECISION = "decision"
 GIVEN = "the threshold given"
 RECALIBRATED = "recalibrated on validation data"
-LEFT = (
-    "not recalibrated: on the validation cases a higher score of {} does not go with more positives, and the scaling "
-    "would turn the order of the scores round"
-)
 
 
 def fix(
-    val: ScoreTable | None, specs: Sequence[MetricSpec], recalibrate: bool, decide_at: str | float = "youden"
+    val: ScoreTable | None,
+    specs: Sequence[MetricSpec],
+    recalibrate: str,
+    decide_at: str | float = "youden",
+    *,
+    exclusive: bool = False,
 ) -> Points:
-    """(metric, target) to one threshold a fold, and Platt's scaling where the recipe names it.
+    """(metric, target) to one threshold a fold, and the recalibration that the recipe names. exclusive: of the classes
+    exactly one is right.
 
     Metrics at a given specificity or sensitivity have their own. `decision`, for every other metric that needs one and
     for what `predict` decides, is where `decide_at` says, whatever other metrics there are: `youden`, where sensitivity
     + specificity is greatest (Youden 1950), `f1`, `specificity=...`, `sensitivity=...`, or a number that is taken as it
     is. NaN where the validation cases do not determine one.
     """
-    platt, left = _platt(val) if recalibrate else (None, "")
+    scaling, left = (None, "") if recalibrate == "none" else recalibration.fit(val, recalibrate, exclusive)
     if val is None:
         return given(decide_at, ()) if isinstance(decide_at, float) else Points()
-    if platt is not None:
-        val = recalibrated(val, platt)
+    if scaling is not None:
+        val = recalibration.adjusted(val, scaling, exclusive)
     pointed = [s for s in specs if has_own_threshold(s)]
     found: dict[tuple[str, str], Array] = {}
     for column, target in enumerate(val.targets):
@@ -47,7 +50,7 @@ def fix(
             found[name, target] = np.array(
                 [_threshold(val, column, val.fold == fold, rule) for fold in np.unique(val.fold)]
             )
-    return Points(found, platt, decided_at=_words(decide_at), left_as_they_are=left)
+    return Points(found, scaling, decided_at=_words(decide_at), left_as_they_are=left)
 
 
 def has_own_threshold(spec: MetricSpec) -> bool:
@@ -69,12 +72,6 @@ def _words(decide_at: str | float) -> str:
     return f"the threshold of {named.get(decide_at, decide_at.replace('=', ' '))} on validation data"
 
 
-def recalibrated(scored: ScoreTable, platt: Array) -> ScoreTable:
-    """The scores as probabilities by Platt's scaling of their fold."""
-    slope, intercept = platt[scored.fold, :, 0], platt[scored.fold, :, 1]
-    return scored.with_scores(1 / (1 + np.exp(-(slope * scored.scores + intercept))), True)
-
-
 def _threshold(val: ScoreTable, column: int, rows: Array, rule: str | float) -> float:
     if isinstance(rule, float):
         return rule
@@ -92,32 +89,3 @@ def _threshold(val: ScoreTable, column: int, rows: Array, rule: str | float) -> 
         return float(ranking.threshold_at_sensitivity(truth, score, float(wanted)))
     except Undefined:
         return float("nan")
-
-
-def _platt(val: ScoreTable | None) -> tuple[Array | None, str]:
-    """(folds, T, 2) slope and intercept of Platt's scaling for every target, fitted on each fold's validation cases.
-
-    None, and why, where a slope is not above 0: scaling would turn the order of the scores round. A score that is the
-    same for every case has no order, and gets the rate of the positives.
-    """
-    if val is None:
-        raise RecipeError("evaluate.recalibrate needs validation cases", remedy="give `split` a share for val")
-    found, falling = [], []
-    for fold in np.unique(val.fold):
-        for column, target in enumerate(val.targets):
-            rows = (val.fold == fold) & ~np.isnan(val.truth[:, column])
-            truth = torch.as_tensor((val.truth[rows, column] > 0.5).astype(np.int64))
-            score = torch.as_tensor(val.scores[rows, column])
-            try:
-                slope, intercept = calibration.platt(truth, score)
-            except Undefined as reason:
-                raise DataError(
-                    f"{target} cannot be recalibrated on the validation cases: {reason}",
-                    remedy="say evaluate.recalibrate=none, or give `split` more cases for val",
-                ) from None
-            found.append([slope, intercept])
-            if slope <= 0 and bool((score != score[0]).any()):
-                falling.append(target)
-    if falling:
-        return None, LEFT.format(", ".join(dict.fromkeys(falling)))
-    return np.array(found).reshape(-1, len(val.targets), 2), ""

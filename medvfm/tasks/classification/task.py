@@ -36,7 +36,14 @@ from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import PREDICTIONS
 from medvfm.models.inputs.slice_stacks import intensity_rule
 from medvfm.statistics.estimand import Estimand
-from medvfm.tasks.classification import baselines, mistake_pictures, operating_points, shortcuts, tables
+from medvfm.tasks.classification import (
+    baselines,
+    mistake_pictures,
+    operating_points,
+    recalibration,
+    shortcuts,
+    tables,
+)
 from medvfm.tasks.classification import estimands as estimating
 from medvfm.tasks.classification.scores import ScoreTable, gather, joined, pooled_scores, pooled_truth, read_frame
 from medvfm.tasks.classification.words import WORDS
@@ -155,13 +162,13 @@ class ClassificationTask:
         return joined(parts)
 
     def operating_points(
-        self, val: ScoreTable | None, specs: Sequence[MetricSpec], recalibrate: bool, decide_at: str | float = "youden"
+        self, val: ScoreTable | None, specs: Sequence[MetricSpec], recalibrate: str, decide_at: str | float = "youden"
     ) -> Points:
-        return operating_points.fix(val, specs, recalibrate, decide_at)
+        return operating_points.fix(val, specs, recalibrate, decide_at, exclusive=self.exclusive)
 
     def adjusted(self, predictions: ScoreTable, points: Points) -> ScoreTable:
-        platt = points.recalibration
-        return predictions if platt is None else operating_points.recalibrated(predictions, platt)
+        found = points.recalibration
+        return predictions if found is None else recalibration.adjusted(predictions, found, self.exclusive)
 
     def estimands(self, predictions: ScoreTable, specs: Sequence[MetricSpec], points: Points) -> list[Estimand]:
         return estimating.estimands(predictions, specs, points, self.exclusive)
@@ -204,9 +211,8 @@ class ClassificationTask:
     def combine(self, answers: Sequence[Array], points: Points) -> Array:
         """The mean score over folds, each recalibrated as its validation cases said."""
         scores = np.stack(answers)
-        platt = points.recalibration
-        if platt is not None:
-            scores = 1 / (1 + np.exp(-(platt[..., 0] * scores + platt[..., 1])))
+        if points.recalibration is not None:
+            scores = recalibration.probabilities(scores, points.recalibration, np.arange(len(scores)), self.exclusive)
         return scores.mean(axis=0)
 
     def rows(

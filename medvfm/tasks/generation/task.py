@@ -183,7 +183,7 @@ class GenerationTask:
         return parts[0]
 
     def operating_points(
-        self, val: MadeSet | None, specs: Sequence[MetricSpec], recalibrate: bool, decide_at: str | float = "youden"
+        self, val: MadeSet | None, specs: Sequence[MetricSpec], recalibrate: str, decide_at: str | float = "youden"
     ) -> Points:
         """Nothing is fixed on validation data."""
         return Points()

@@ -26,7 +26,7 @@ def specs(names):
 
 
 def threshold(decide_at, names=ORDER) -> float:
-    return float(operating_points.fix(table(), specs(names), False, decide_at).thresholds["decision", "x"][0])
+    return float(operating_points.fix(table(), specs(names), "none", decide_at).thresholds["decision", "x"][0])
 
 
 def best(score: np.ndarray, truth: np.ndarray, of) -> float:
@@ -52,7 +52,7 @@ def test_each_rule_reaches_what_it_names():
 
 
 def test_rows_say_where_they_were_decided():
-    points = operating_points.fix(table(), specs(ORDER), False, "specificity=0.9")
+    points = operating_points.fix(table(), specs(ORDER), "none", "specificity=0.9")
     found = {e.metric.name: "; ".join(e.notes) for e in estimands.estimands(table(1), specs(ORDER), points, False)}
     assert "decided at the threshold of specificity 0.9 on validation data" in found["balanced_accuracy"]
     assert "decided at" not in found["sensitivity@specificity=0.9"]  # its name says it
@@ -60,7 +60,7 @@ def test_rows_say_where_they_were_decided():
 
 def test_scaling_that_would_turn_the_order_round_is_left_out_and_said():
     val, test = table(turned=True), table(1)
-    points = operating_points.fix(val, specs(["brier"]), True)
+    points = operating_points.fix(val, specs(["brier"]), "platt")
     assert points.recalibration is None
     assert TASK.adjusted(test, points) is test
     (brier,) = estimands.estimands(test, specs(["brier"]), points, False)
@@ -70,7 +70,7 @@ def test_scaling_that_would_turn_the_order_round_is_left_out_and_said():
 def test_recalibrated_rows_say_so_and_validation_rows_are_in_sample():
     from dataclasses import replace
 
-    points = operating_points.fix(table(), specs(["brier"]), True)
+    points = operating_points.fix(table(), specs(["brier"]), "platt")
     assert points.recalibration is not None
     (brier,) = estimands.estimands(TASK.adjusted(table(1), points), specs(["brier"]), points, False)
     assert "recalibrated on validation data" in brier.notes
@@ -80,6 +80,6 @@ def test_recalibrated_rows_say_so_and_validation_rows_are_in_sample():
 
 def test_a_constant_score_gets_the_rate():
     flat = table().with_scores(np.full((60, 1), 0.9), True)
-    points = operating_points.fix(flat, specs(["brier"]), True)
+    points = operating_points.fix(flat, specs(["brier"]), "platt")
     adjusted = TASK.adjusted(flat, points)
     assert adjusted.scores == pytest.approx(flat.truth.mean(), abs=0.02)

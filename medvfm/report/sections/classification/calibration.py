@@ -22,6 +22,8 @@ MOST = 8
 MARKERS = "os^Dv"  # of folds
 METRICS = ("brier", "log_loss", "ece", "ece_equal_mass", "calibration_slope", "calibration_intercept")
 SIZE_IN = (4.3, 4.6)
+NOT_RECALIBRATED = "recalibrated=no"
+WAYS = {"platt": "Platt's scaling", "temperature": "a temperature"}
 
 
 def build(view: View) -> Markup | None:
@@ -39,8 +41,22 @@ def build(view: View) -> Markup | None:
         unit=view.unit,
         level=f"{100 * level:.4g}%",
         way="Wilson" if lone else f"Wilson, with the number of cases that those of the {view.owner}s are worth",
-        recalibrated=view.part("recipe", "evaluate").get("recalibrate") == "platt",
+        recalibrated=WAYS.get(str(view.part("recipe", "evaluate").get("recalibrate"))),
+        changes=_changes(view),
     )
+
+
+def _changes(view: View) -> list[dict[str, Any]]:
+    """Each number of probabilities before and after recalibration."""
+    found = []
+    for row in view.rows(group=NOT_RECALIBRATED):
+        after = view.rows(metric=row["metric"], target=row.get("target"))
+        if row.get("value") is None or not after or after[0].get("value") is None:
+            continue
+        named = text.title(text.metric(row["metric"]))
+        several = len(view.targets) > 1 and row.get("target")
+        found.append({"name": f"{named}, {row['target']}" if several else named, "before": row, "after": after[0]})
+    return found
 
 
 def _panel(view: View, number: int, target: str, level: float) -> dict:
