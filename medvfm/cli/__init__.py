@@ -206,6 +206,7 @@ def evaluate(
     level: Annotated[float, typer.Option(help="of intervals, above 0.5 and below 1")] = 0.95,
     resamples: Annotated[int, typer.Option(help="where an interval needs them, at least 100")] = 2000,
     cluster: Annotated[str, typer.Option(help="what is resampled whole: patient")] = "patient",
+    interval: Annotated[str, typer.Option(help="auto, bootstrap, bca or clopper_pearson (of shares)")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="score the cases that match")] = False,
 ) -> None:
@@ -235,7 +236,9 @@ def evaluate(
         predictions=predictions,
         metrics=_list(metrics) or None,
         out=out,
-        confidence=asked_confidence.confidence(level=level, resamples=resamples, cluster=cluster, where="evaluate"),
+        confidence=asked_confidence.confidence(
+            level=level, resamples=resamples, cluster=cluster, method=interval, where="evaluate"
+        ),
         seed=seed,
         **{name: value for name, value in given.items() if value not in (None, [], False)},
     )

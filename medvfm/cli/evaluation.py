@@ -38,6 +38,7 @@ def compare(
     ] = None,
     level: Annotated[float, typer.Option(help="of intervals; tests reject at 1 less it")] = 0.95,
     resamples: Annotated[int, typer.Option(help="of patients, where an interval needs them")] = 2000,
+    interval: Annotated[str, typer.Option(help="auto, bootstrap, bca or clopper_pearson (of shares)")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Paired tests of runs on the same cases: medvfm compare runs/probe runs/knn --out runs/compared
@@ -63,7 +64,7 @@ def compare(
         adjust=adjust.replace("-", "_"),
         test=test,
         margin=margin,
-        confidence=asked_confidence.confidence(level=level, resamples=resamples, where="compare"),
+        confidence=asked_confidence.confidence(level=level, resamples=resamples, method=interval, where="compare"),
         seed=seed,
     )
     from medvfm.cli import summary

@@ -18,7 +18,6 @@ from medvfm.engine.evaluate import Judging
 from medvfm.statistics import multiplicity
 from medvfm.statistics.difference import Kind, PairedTest, paired_test, same
 from medvfm.statistics.estimand import Estimand
-from medvfm.statistics.interval import Drawing
 from medvfm.statistics.seeds import difference
 
 Adjust = Literal["holm", "benjamini_hochberg"]
@@ -173,8 +172,7 @@ def _tested(apart: Estimand, judging: Judging, kind: Kind) -> PairedTest:
         return PairedTest(None, "", apart.reason)
     if apart.spread is None:
         return PairedTest(None, "", apart.bare or "the difference has no test")
-    drawing = Drawing(judging.confidence.level, judging.confidence.resamples, judging.seed)
-    return paired_test(apart.spread, drawing, kind)
+    return paired_test(apart.spread, judging.drawing, kind)
 
 
 def _difference(

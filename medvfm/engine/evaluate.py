@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,13 @@ class Judging:
     specs: Sequence[MetricSpec]
     confidence: Confidence
     seed: int
+
+    @property
+    def drawing(self) -> Drawing:
+        """How intervals and tests are asked for."""
+        exact = self.confidence.method == "clopper_pearson"
+        shares: Literal["wilson", "clopper_pearson"] = "clopper_pearson" if exact else "wilson"
+        return Drawing(self.confidence.level, self.confidence.resamples, self.seed, shares)
 
     def rows(
         self,
@@ -137,10 +145,9 @@ class Judging:
         confidence, part = self.confidence, estimand.seeds
         if estimand.bare is not None:
             return (none(confidence.level, "", estimand.bare),) * 2
-        if estimand.spread is not None and confidence.method != "bootstrap":
-            drawing = Drawing(confidence.level, confidence.resamples, self.seed)
+        if estimand.spread is not None and confidence.method not in ("bootstrap", "bca"):
             own = estimand.spread.sampling if isinstance(estimand.spread, Seeded) else estimand.spread
-            sampling = own.interval(drawing)
+            sampling = own.interval(self.drawing)
         elif estimand.statistic is None:
             sampling = Interval(None, None, confidence.level, "")
         else:
@@ -150,7 +157,9 @@ class Judging:
                 level=confidence.level,
                 resamples=confidence.resamples,
                 seed=self.seed,
-            ).marked(bootstrap.FOUND)
+                method="bca" if confidence.method == "bca" else "percentile",
+            )
+            sampling = sampling.marked(bootstrap.FOUND if sampling.method == "bootstrap" else None)
         if part is None or estimand.value is None:
             return sampling, sampling
         within = estimand.spread.within if isinstance(estimand.spread, Seeded) else estimand.metric.metric.within

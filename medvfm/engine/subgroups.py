@@ -150,15 +150,13 @@ def _against(
 ) -> list[tuple[ResultRow, float]]:
     """Group minus rest of every metric with an interval of its own, and the p-value of no difference."""
     made = []
-    confidence = judging.confidence
-    drawing = Drawing(confidence.level, confidence.resamples, judging.seed)
     for mine, theirs in zip(inside, outside, strict=True):
         estimand = paired(partial(_apart, predictions, mask), mine, theirs)
         if estimand is None or estimand.spread is None:
             continue
         apart = estimand.spread
         (row,) = judging.as_rows([estimand], predictions, split=split, group=group)
-        test = paired_test(apart, drawing) if row.low is not None else None
+        test = paired_test(apart, judging.drawing) if row.low is not None else None
         p = None if test is None or test.p is None else test.p
         better = row.better if row.better in ("higher", "lower") else ""
         made.append((replace(row, metric=f"{row.metric}{REST}", better=better, p=p), np.nan if p is None else p))

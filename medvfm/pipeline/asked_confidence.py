@@ -13,6 +13,7 @@ def confidence(
     level: float | None = None,
     resamples: int | None = None,
     cluster: str | None = None,
+    method: str | None = None,
     where: str = "intervals",
 ) -> Confidence:
     """`given`, or the defaults of a recipe, with what else is not None; a value that a recipe refuses is refused.
@@ -20,6 +21,6 @@ def confidence(
     where  what messages call the place that the values come from
     """
     base = (given or Confidence()).model_dump()
-    asked = {"level": level, "resamples": resamples, "cluster": cluster}
+    asked = {"level": level, "resamples": resamples, "cluster": cluster, "method": method}
     changed = base | {key: value for key, value in asked.items() if value is not None}
     return validated(YamlSource(changed, where, {}), Confidence, RecipeError)

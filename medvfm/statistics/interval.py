@@ -8,6 +8,7 @@ tests/benchmarks/COVERAGE.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from scipy.stats import norm, t
 
@@ -74,11 +75,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How intervals are asked for: the level, and how many resamples by which seed where patients are resampled."""
+    """How intervals are asked for: the level, how many resamples by which seed where patients are resampled, and how
+    those of shares are made."""
 
     level: float = 0.95
     resamples: int = 2000
     seed: int = 0
+    shares: Literal["wilson", "clopper_pearson"] = "wilson"
 
     def __post_init__(self) -> None:
         check_level(self.level)

@@ -62,6 +62,16 @@ def clopper_pearson(successes: int, total: int, level: float = 0.95) -> Interval
     return Interval(low, high, level, "clopper_pearson")
 
 
+def exact_interval(share: float, size: float, level: float) -> Interval:
+    """Clopper and Pearson's interval of a share found in `size` independent cases, or in cases worth as many (Korn and
+    Graubard 1998, Survey Methodology 24, 193)."""
+    found, missed = round(share * size, 9), round((1 - share) * size, 9)
+    tail = (1 - level) / 2
+    low = 0.0 if found <= 0 else float(beta.ppf(tail, found, missed + 1))
+    high = 1.0 if missed <= 0 else float(beta.ppf(1 - tail, found + 1, missed))
+    return Interval(low, high, level, "clopper_pearson")
+
+
 def _wilson(successes: float, total: float, quantile: float) -> tuple[float, float]:
     share, shrink = successes / total, 1 + quantile**2 / total
     centre = (share + quantile**2 / (2 * total)) / shrink

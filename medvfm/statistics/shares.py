@@ -12,7 +12,7 @@ import numpy as np
 
 from medvfm.statistics.interval import Drawing, Interval, none
 from medvfm.statistics.patients import Patients
-from medvfm.statistics.proportion import effective_size, score_interval
+from medvfm.statistics.proportion import effective_size, exact_interval, score_interval
 from medvfm.statistics.spread import Mixture, Spread
 
 FEW_PATIENTS, FEW_OF_A_KIND = 31, 6  # below either the simulated coverage leaves 93 to 97%
@@ -20,7 +20,8 @@ FEW_PATIENTS, FEW_OF_A_KIND = 31, 6  # below either the simulated coverage leave
 
 @dataclass(frozen=True, eq=False)
 class Share:
-    """The mean over folds of the share hits / among, with Wilson's interval in as many cases as they are worth.
+    """The mean over folds of the share hits / among, with Wilson's interval, or that of Clopper and Pearson where it is
+    asked for, in as many cases as they are worth.
 
     hits, among  (n,) of 0 and 1, hits only where `among`; fold (n,)
     rises        f(share) is the number wanted, which rises with the share, and its slope; None for the share itself
@@ -58,7 +59,11 @@ class Share:
         alone = cases == patients
         variance = float((own**2).sum()) * (1 if alone else patients / (patients - 1))
         size = effective_size(share, variance, cases, patients)
-        found = score_interval(share, size, drawing.level, None if alone else patients - 1)
+        exact = drawing.shares == "clopper_pearson"
+        if exact:
+            found = exact_interval(share, size, drawing.level)
+        else:
+            found = score_interval(share, size, drawing.level, None if alone else patients - 1)
         low, high = found.low, found.high
         assert low is not None and high is not None
         if self.rises is not None:
@@ -67,7 +72,8 @@ class Share:
             shift = self.value - float(f(np.array(share)))
             low, high = float(f(np.array(low))) + shift, float(f(np.array(high))) + shift
         fewer = min(share, 1 - share) * min(size, patients)
-        return Interval(max(low, 0.0), min(high, 1.0), drawing.level, "wilson").marked(_found(patients, fewer))
+        made = Interval(max(low, 0.0), min(high, 1.0), drawing.level, found.method)
+        return made if exact and alone else made.marked(_found(patients, fewer))
 
     def minus(self, other: Spread) -> Spread | None:
         return Mixture([self, other], [1.0, -1.0], (-1.0, 1.0)) if isinstance(other, Share) else None
