@@ -54,6 +54,7 @@ PREDICTIONS = {
     "probability": "whether scores are meant as probabilities",
     "score_before": "of test cases before `evaluate.recalibrate`; only there",
     "threshold": "from which on a score decides for the target; fixed on validation data",
+    "novelty": "of models on stored features: the share of training cases that lie nearer to the others than this case",
     "agreement": "of masks: the Dice with the mask of the mirrored image; `confidence`: the Dice that probabilities expect",
     "predicted_dice": "of masks: the Dice that these two predict without the truth; `for_human`: doubted enough",
     "size_low": "of masks: the interval of the size that promises 90%, up to `size_high`",

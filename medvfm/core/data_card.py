@@ -112,6 +112,11 @@ class DataCard(CardSection):
         description="safe: a case_id says nothing about a person, and stands in a run as it is; hidden: a keyed hash "
         "stands in its place",
     )
+    outside: str | None = Field(
+        None,
+        description="a column of `groups` that says yes (or 1, true) of cases that no question of this card is about, "
+        "such as other organs: they stay out of every split, and show how well a model notices what it does not know",
+    )
     split_leaks: str | None = Field(
         None,
         description="why the published split of the card is leaky, where it is: `split.from=card` then runs, with this "
@@ -148,6 +153,9 @@ class DataCard(CardSection):
         if len(set(called)) != len(called) or 0 in self.labels:
             raise ValueError("labels need names of their own, and 0 is the background")
         _check_reading(self.reading)
+        if self.outside is not None and self.outside not in self.group_columns():
+            known = nearest(self.outside, self.group_columns())
+            raise ValueError(f"outside names no column of groups: {self.outside!r}; {known}")
         for organ, (low, high) in self.windows.items():
             if low >= high:
                 raise ValueError(f"the window {organ} must go from a lower to a higher value")

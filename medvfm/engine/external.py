@@ -20,7 +20,7 @@ from medvfm.core.errors import DataError
 from medvfm.core.plurals import plural, some
 from medvfm.core.protocols import Adapter, Answer, Points, Predictions, Record
 from medvfm.core.result_row import ResultRow, as_records
-from medvfm.engine import cohort, fitting, learners, subgroups
+from medvfm.engine import cohort, fitting, learners, novelty, subgroups
 from medvfm.engine import record as records
 from medvfm.engine.case_store import CaseStore, StoredCases
 from medvfm.engine.context import RunContext
@@ -77,6 +77,7 @@ def judged(
     same_patients  a patient's name that is in both sets is one person
     """
     learner = _learner(plan, carried.adapters[0])
+    table = novelty.inside(plan.card, table)
     readable = cohort.read(plan, learner, table, context)
     cases = learner.store.cases
     _refuse_shared(plan, learner.store, carried.trained_on, context, same_patients=same_patients)

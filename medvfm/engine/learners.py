@@ -131,6 +131,17 @@ class FeatureLearner:
             context.console.say(f"  features of {len(found.keyed) - found.computed} cases were in the cache")
         return found.left_out
 
+    def embedded(self, rows: Array) -> Embedded:
+        """Features of rows that were read."""
+        return self._features.rows(rows)
+
+    def embed_others(self, cases: Sequence[Case], context: RunContext) -> tuple[Embedded, list[tuple[str, str]]]:
+        """Features of cases that are none of the run's own, and (case_id, reason) of those that cannot be read."""
+        assert isinstance(self.adapter, FeatureAdapter)
+        key = self.adapter.features_key()
+        found = features.compute(cases, self.store.reader, key, self._embed, context, "images encoded")
+        return Embedded(found.values, [case for case, _ in found.keyed]), found.left_out
+
     def fit(self, rows: FoldRows, choose: Choose | None, moments: frozenset[str] = frozenset()) -> Record:
         if moments:
             raise RecipeError(f"a head on features has no weights at {sorted(moments)[0]!r}", where="baselines")

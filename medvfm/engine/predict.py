@@ -16,20 +16,22 @@ from medvfm.core.errors import DataError, MedvfmError, RunError
 from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.protocols import Adapter, Points, Preparer, Record, Task
-from medvfm.engine import case_reading, training_inputs
+from medvfm.engine import case_reading, novelty, training_inputs
 from medvfm.engine.context import RunContext
+from medvfm.nn.feature_distance import FeatureDistance
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
     """What a finished run answers with: adapters of its folds, its task, what was fixed on validation data, its name,
-    and the facts of its training images."""
+    the facts of its training images, and how far their features lie from each other, where it keeps that."""
 
     adapters: Sequence[Adapter]
     task: Task
     points: Points
     name: str
     trained_on: Record
+    distances: Sequence[FeatureDistance] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,9 @@ def predict(
             found.left_out.append((given, item))
             continue
         arrays, facts = item
-        unlike = "; ".join(dict.fromkeys(w for f in facts for w in training_inputs.unlike(f, model.trained_on)))
+        told = [w for f in facts for w in training_inputs.unlike(f, model.trained_on)]
+        asked = Item(model.task.hide(case), arrays, reader.preparer.grid(arrays))
+        unlike = "; ".join(dict.fromkeys([*told, *novelty.unlike(adapters, model.distances, asked)]))
         if unlike and context.strict:
             raise DataError(f"unlike the images that the model was trained on: {unlike}", where=given)
         try:

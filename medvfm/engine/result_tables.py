@@ -34,9 +34,11 @@ class ResultTables:
         *,
         safe_ids: bool,
         uses: Mapping[str, case_names.Use] | None = None,
+        beside: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
-        """owners: case_id to its patient; columns: those of subgroups; uses: case_id to what became of it."""
-        self._uses = uses
+        """owners: case_id to its patient; columns: those of subgroups; uses: case_id to what became of it; beside:
+        column to case_id to a number of the model's test cases, the highest where a unit has several cases."""
+        self._uses, self._beside = uses, beside or {}
         self._owners, self._columns, self._safe = dict(owners), columns, safe_ids
         self._hashed = patient_hashes.hashes(self._owners.values())
         self._predictions: list[pd.DataFrame] = []
@@ -57,6 +59,9 @@ class ResultTables:
             targets = len(frame) // max(len(predictions.ids), 1)  # rows of a case lie together
             for column in self._columns:
                 frame[f"group_{column}"] = np.repeat([str(v) for v in predictions.groups[column]], targets)
+            if split == called and baseline is None:
+                for column, values in self._beside.items():
+                    frame[column] = [_highest(values, str(case_id)) for case_id in frame["case_id"]]
             measures = predictions.measures(split, self._hashed, baseline)
             self._owners |= dict(zip(predictions.ids, map(str, predictions.patients), strict=True))
             if isinstance(predictions, ArrayPredictions):
@@ -80,6 +85,14 @@ class ResultTables:
             state.write_arrays(out / run_directory.FEATURES, self._arrays, {})
         if names:
             case_names.write(out, self._owners, named, self._hashed, self._uses)
+
+
+def _highest(values: Mapping[str, float], unit: str) -> float:
+    """Of a case, or of the cases of a unit, whose names a `+` joins; NaN where one has none."""
+    if unit in values:
+        return values[unit]
+    parts = [values.get(case_id, np.nan) for case_id in unit.split("+")]
+    return float(np.max(parts))
 
 
 def _stacked(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

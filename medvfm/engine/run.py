@@ -20,6 +20,7 @@ from medvfm.engine import (
     fitting,
     further_tasks,
     judged,
+    novelty,
     repeats,
     saved_model,
     shortcuts,
@@ -69,6 +70,7 @@ class Start:
 def ready(plan: Plan, table: CaseTable, context: RunContext) -> Start:
     """Read and split the cases; everything that a run refuses before it trains is refused here."""
     learner = fitting.learner_of(plan, plan.model)
+    table = novelty.inside(plan.card, table)
     readable = cohort.read(plan, learner, table, context)
     folds = cohort.folds(plan, learner, context)
     for fold in folds:
@@ -113,11 +115,14 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
 
     openings = test_openings.open_test_set(plan.card.name, task.name, task.classes)
     oracle = learner.adapter.oracle
+    strange = novelty.judged(plan, fitted, table, context)
+    clock.lap("distance from training")
     tables = ResultTables(
         {c.case_id: c.owner for c in cases},
         subgroups.columns_of(recipe.evaluate.subgroups),
         safe_ids=plan.safe_ids,
         uses=cohort.uses(learner, folds, context),
+        beside={novelty.COLUMN: strange.of_cases} if strange.of_cases else {},
     )
     judging = Judging(task, plan.specs, recipe.evaluate.confidence, recipe.seed)
     found, self_check = (found, {}) if checks is None else checks.judged(judging, found)
@@ -130,6 +135,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     clock.lap("shortcut audit")
 
     tables.write(out)
+    strange.save(out / "weights")
     saved_model.save(out / "weights", recipe, task, [f.learner.adapter for f in fitted], found.points)
     all_true = StoredCases(learner.store, np.arange(len(cases)))
     with context.console.working("pictures"):
@@ -140,6 +146,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         *records.warnings(plan.card, rows, openings, any(c.patient_id is not None for c in cases)),
         *(warning for part in everything for warning in part.warnings),
         *audit.warnings,
+        *novelty.warning(strange),
         *table.warnings,
         *(warning for fold in folds for warning in fold.warnings),
         *(note for f in fitted for note in f.record.get("notes", [])),
@@ -180,6 +187,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         **({"shortcuts": audit.rows} if audit.rows else {}),
         **({"repeats": repeats.record(recipe.seed, own.repeats)} if own.repeats else {}),
         **({"self_check": self_check} if self_check else {}),
+        **({"novelty": strange.record} if strange.record else {}),
         "warnings": list(dict.fromkeys(warnings)),
         "metrics": as_records(rows),
     }

@@ -14,8 +14,8 @@ from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError, RunError, nearest
 from medvfm.core.image import Image
 from medvfm.core.protocols import Record, Task
+from medvfm.engine import novelty, saved_model
 from medvfm.engine import predict as engine_predict
-from medvfm.engine import saved_model
 from medvfm.engine.plan import Plan
 from medvfm.io import run_directory
 from medvfm.io.console import Console
@@ -113,6 +113,7 @@ class Finished:
             saved_model.points_of(self.found),
             saved_model.name_of(self.found),
             self.record.get("data", {}).get("inputs") or {},
+            novelty.read(self.weights),
         )
 
     def inputs(self, images: object, console: Console, *, strict: bool) -> tuple[input_cases.Inputs, dict[str, Image]]:

@@ -16,6 +16,7 @@ from medvfm.report.sections.classification.operating import EXCLUSIVE
 
 TITLE = case_table.TITLE
 GROUP = "group_"  # columns of predictions.parquet that hold subgroups
+NOVELTY = "novelty"  # how far a case lies from the training images
 OUTCOMES = {  # truth, decision
     (True, True): ("true positive", ""),
     (False, False): ("true negative", ""),
@@ -30,6 +31,8 @@ def build(view: View) -> Markup | None:
         return None
     groups = [c for c in table.columns if c.startswith(GROUP)]
     of_groups = [Column(text.title(c.removeprefix(GROUP).replace("_", " ")), choices=True) for c in groups]
+    if NOVELTY in table.columns:
+        groups, of_groups = [*groups, NOVELTY], [*of_groups, Column("Nearer in training", numeric=True)]
     if view.task.get("kind") in EXCLUSIVE and len(view.targets) > 1:
         columns, rows = _of_classes(table, groups, view.targets)
         presets = {"wrong": "Wrong class"}
@@ -54,7 +57,13 @@ def _table(view: View) -> pd.DataFrame | None:
 
 
 def _groups(row: Mapping[str, Any], columns: list[str]) -> list[Cell]:
-    return [Cell(str(row[c])) for c in columns]
+    return [_nearer(row[c]) if c == NOVELTY else Cell(str(row[c])) for c in columns]
+
+
+def _nearer(value: Any) -> Cell:
+    """The share of training cases that lie nearer to the others than this case does."""
+    share = float(value)
+    return Cell(f"{100 * share:.0f}%", round(share, 6)) if np.isfinite(share) else Cell("–")
 
 
 def _of_targets(view: View, table: pd.DataFrame, groups: list[str]) -> tuple[list[Column], list[CaseRow]]:
