@@ -39,7 +39,7 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    contract: Literal["sam", "medsam", "sam2"] | None = None
+    contract: Literal["sam", "medsam", "sam2", "medsam2", "sam3"] | None = None
     prompt_encoder: bool = False
     objects: int = Field(8, ge=1)
     crop_px: int | None = Field(None, ge=16)

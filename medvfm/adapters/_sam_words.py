@@ -25,6 +25,10 @@ FRAMES = {  # by the name of the input contract
     "medsam": "resized to {side} × {side} px, and scaled from their minimum to their maximum (the input of MedSAM)",
     "sam2": "resized to {side} × {side} px, and normalised by ImageNet's mean and standard deviation (the input of "
     "SAM 2)",
+    "medsam2": "resized to {side} × {side} px, and normalised by ImageNet's mean and standard deviation (the input of "
+    "MedSAM2)",
+    "sam3": "resized to {side} × {side} px, and normalised by a mean and standard deviation of 0.5 (the input of SAM "
+    "3)",
     "tiny_resized": "resized to a longest side of {side} px, and scaled from their minimum to their maximum",
     "tiny": "taken at their own size, and scaled from their minimum to their maximum",
 }

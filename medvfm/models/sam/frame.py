@@ -18,8 +18,9 @@ from torch.nn import functional
 from medvfm.models.inputs.resizing import lowpass_resized
 from medvfm.nn.prompts import Prompts
 
-Contract = Literal["sam", "medsam", "sam2", "tiny"]
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Contract = Literal["sam", "medsam", "sam2", "medsam2", "sam3", "tiny"]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5,) * 3, (0.5,) * 3)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class SamFrame:
     medsam  both sides to `side_px` by cubic splines, then the least value to 0 and the greatest to 1; no mean and
             standard deviation; Ma et al. 2024
     sam2    both sides to `side_px` (bilinear, antialiased), ImageNet's mean and standard deviation; Ravi et al. 2024
+    medsam2 the same, bicubic as PIL does it, of slices of a volume whose window became [0, 1]; Ma et al. 2025
+    sam3    both sides to `side_px` (bilinear, antialiased), mean and standard deviation 0.5
     tiny    the picture's own size, the least value to 0 and the greatest to 1, the border repeated to a multiple of
             `multiple`
 
@@ -92,14 +95,16 @@ class SamFrame:
             resized = torch.stack([_spline_resized(levels[i], self.side_px) for i in range(len(levels))])
             return (resized / 255 if ranged else _to_unit_range(resized)).expand(-1, 3, -1, -1).contiguous()
         if tuple(levels.shape[-2:]) != inner:
-            levels = lowpass_resized(levels, inner, "bilinear").round().clamp(0, 255)
-        mean, std = (torch.tensor(values, device=levels.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+            kernel = "bicubic" if self.contract == "medsam2" else "bilinear"
+            levels = lowpass_resized(levels, inner, kernel).round().clamp(0, 255)
+        own = HALF if self.contract == "sam3" else IMAGENET
+        mean, std = (torch.tensor(values, device=levels.device).view(1, 3, 1, 1) for values in own)
         return functional.pad((levels / 255 - mean) / std, border)
 
     def in_range(self, picture: np.ndarray) -> np.ndarray:
         """A whole picture (C, H, W) from its least and greatest value to 0 and 1, where the contract does that: to be
         called before a part of it is cut out."""
-        if self.contract in ("sam", "sam2"):
+        if self.contract not in ("medsam", "tiny"):
             return picture
         low, high = float(picture.min()), float(picture.max())
         return (picture.astype(np.float32) - low) / max(high - low, 1e-8)

@@ -1,8 +1,9 @@
-"""SAM, MedSAM and SAM 2 in transformers, as the three parts of a SamModel."""
+"""SAM, MedSAM, SAM 2, MedSAM2 and SAM 3's tracker in transformers, as the three parts of a SamModel."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,10 +12,10 @@ from torch import nn
 
 from medvfm.core.errors import WeightsError
 from medvfm.models.encoders.from_transformers import quiet
-from medvfm.models.sam import original_layout
+from medvfm.models.sam import original_layout, original_sam2
 from medvfm.models.sam.frame import Contract, SamFrame
 from medvfm.models.sam.model import SamModel
-from medvfm.models.weights import Weights, account, load_strictly, read_state_dict
+from medvfm.models.weights import Weights, account, load_strictly, read_shards, read_state_dict
 from medvfm.nn.prompts import Prompts
 
 # Of a checkpoint for video, the parts that pictures do not need.
@@ -26,6 +27,12 @@ _VIDEO = (
     r"no_memory_positional_encoding",
     r"no_object_pointer",
     r"occlusion_spatial_embedding_parameter",
+)
+_SAM3_PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
+_SAM3_NAMES = (  # the tracker shares the detector's vision backbone
+    ("detector_model.vision_encoder.backbone.", "vision_encoder.backbone."),
+    ("tracker_neck.", "vision_encoder.neck."),
+    ("tracker_model.", ""),
 )
 _SHARED = r"prompt_encoder\.shared_embedding\.positional_embedding$"  # tied to shared_image_embedding's
 
@@ -116,6 +123,20 @@ class Sam2Parts(nn.Module):
         return low_res_masks[:, 0], iou[:, 0]
 
 
+class Sam3TrackerParts(Sam2Parts):
+    """transformers' Sam3TrackerModel, which decodes as SAM 2 does.
+
+    Its neck gives a fourth map, coarser than the prompts' grid, which the tracker does not use: it is dropped before
+    the embedding that stands for "no memory" is added to the last map, as transformers' Sam3TrackerVideoModel does.
+    (Sam3TrackerModel of transformers 5.24 adds that embedding to the fourth map and then drops it.)
+    """
+
+    def image(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        maps = self.vision_encoder(pixels, return_dict=True).fpn_hidden_states
+        fine = self.mask_decoder.conv_s0(maps[0]), self.mask_decoder.conv_s1(maps[1])
+        return (*fine, maps[2] + self.no_memory_embedding.view(1, -1, 1, 1))
+
+
 def _encoded(encoder: Any, prompts: Prompts, tokens: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Sparse (M, 1, T, D) and dense (M, D, h, w) embeddings: each object is a picture of its own with one prompt."""
     points, labels, boxes = prompts.points_px, prompts.point_labels, prompts.boxes_px
@@ -147,11 +168,74 @@ def load_sam(weights: Weights, contract: Contract) -> SamModel:
     return SamModel(SamParts(model), frame, name=weights.source, weights_record=record)
 
 
-def load_sam2(weights: Weights) -> SamModel:
-    """SAM 2 or 2.1 for pictures; the memory of a checkpoint for video is ignored."""
+def load_sam2(weights: Weights, contract: Contract = "sam2") -> SamModel:
+    """SAM 2, 2.1 or MedSAM2 for pictures; the memory of a checkpoint for video is ignored."""
     model, record = loaded(transformers.Sam2Model, weights, may_miss=(), may_leave=_VIDEO)
-    frame = SamFrame("sam2", side_px=int(model.config.prompt_encoder_config.image_size))
+    frame = SamFrame(contract, side_px=int(model.config.prompt_encoder_config.image_size))
     return SamModel(Sam2Parts(model), frame, name=weights.source, weights_record=record)
+
+
+def load_sam3_tracker(weights: Weights) -> SamModel:
+    """SAM 3's tracker for pictures: the part that answers "segment what this box holds". Detector and memory, which lie
+    in the same files, are ignored.
+
+    Keys are renamed and accounted for here, not by transformers, which begins at random where a name does not fit.
+    """
+    kind = getattr(transformers, "Sam3TrackerModel", None)
+    if kind is None:
+        raise WeightsError(
+            f"transformers {transformers.__version__} has no Sam3TrackerModel", where=weights.source,
+            remedy="install a newer one",
+        )  # fmt: skip
+    config = weights.config()
+    own = config.get("tracker_config", config)
+    missing = [part for part in _SAM3_PARTS if part not in own]
+    if missing:
+        raise WeightsError(f"its config.json says nothing of the tracker's {missing[0]}", where=weights.source)
+    with quiet():
+        model = kind(kind.config_class(**{part: own[part] for part in _SAM3_PARTS}))
+    state = {_tracker_name(key): value for key, value in read_shards(weights.files).items()}
+    left = load_strictly(model, state, weights.source, may_leave=(r"detector_model\.", *_VIDEO))
+    keys = sorted({key.partition(".")[0] for key in left})
+    record = {**weights.as_record(), "model_type": str(config.get("model_type")), "keys_left_unused": keys}
+    frame = SamFrame("sam3", side_px=int(model.config.prompt_encoder_config.image_size))
+    return SamModel(Sam3TrackerParts(model), frame, name=weights.source, weights_record=record)
+
+
+def _tracker_name(key: str) -> str:
+    """A key of SAM 3's checkpoint as Sam3TrackerModel names it; what is not the tracker's keeps its name."""
+    for prefix, new in _SAM3_NAMES:
+        if key.startswith(prefix):
+            return new + key.removeprefix(prefix)
+    return key
+
+
+def from_original_sam2(
+    state: dict[str, torch.Tensor],
+    source: str,
+    contract: Contract,
+    record: dict[str, Any],
+    side_px: int,
+    trunks: Mapping[tuple[int, tuple[int, ...]], original_sam2.Trunk] = original_sam2.TRUNKS,
+) -> SamModel:
+    """SAM 2 or MedSAM2 from the original layout for pictures of `side_px`, every key accounted for."""
+    config = transformers.Sam2Config(**original_sam2.config_of(state, source, side_px, trunks))
+    converted, left = original_sam2.converted(state, source)
+    model = transformers.Sam2Model(config)
+    load_strictly(model, converted, source)
+    _default_norms(model)
+    keys = sorted({key.partition(".")[0] for key in left})
+    return SamModel(
+        Sam2Parts(model), SamFrame(contract, side_px=side_px), name=source,
+        weights_record={**record, "layout": "sam2", "keys_left_unused": keys},
+    )  # fmt: skip
+
+
+def _default_norms(model: Any) -> None:
+    """The originals take torch's default in the decoder; transformers' configuration has one for all norms."""
+    for layer in model.mask_decoder.transformer.modules():
+        if isinstance(layer, nn.LayerNorm):
+            layer.eps = 1e-5
 
 
 def from_original(
@@ -166,9 +250,7 @@ def from_original(
     converted, left = original_layout.converted(state, source)
     model = transformers.SamModel(config)
     load_strictly(model, converted, source)
-    for layer in model.mask_decoder.transformer.modules():
-        if isinstance(layer, nn.LayerNorm):
-            layer.eps = 1e-5  # the original takes torch's default there; transformers' configuration has one for all
+    _default_norms(model)
     vision: Any = config.vision_config
     sizes = {"layout": "segment-anything", "vision_width": vision.hidden_size, "vision_depth": vision.num_hidden_layers}
     frame = SamFrame(contract, side_px=int(vision.image_size))
