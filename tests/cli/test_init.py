@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import nibabel
 import numpy as np
+import openpyxl
 import pytest
 from PIL import Image
 
@@ -13,6 +14,7 @@ from medvfm.core.errors import DataError, RecipeError, RunError
 from medvfm.io.dataset import cases as tables
 from medvfm.pipeline import planning, proposing
 from medvfm.pipeline.proposing.found import Told
+from tests.samples import dicom
 
 
 def nobody_answers(question, choices):
@@ -230,3 +232,55 @@ def test_what_cannot_be_understood_is_said(tmp_path, make, task, said):
 def test_a_task_without_a_proposal_is_refused(tmp_path):
     with pytest.raises(RecipeError, match="generation"):
         propose(tmp_path, task="generation")
+
+
+def test_a_second_table_with_the_patients_is_joined(tmp_path):
+    for number in range(8):
+        picture(tmp_path / f"img/{number}.png", number)
+    (tmp_path / "labels.csv").write_text("file,nodule\n" + "".join(f"{n}.png,{n % 2}\n" for n in range(8)))
+    (tmp_path / "who.csv").write_text(
+        "file,patient_id,age\n" + "".join(f"{n}.png,P{n // 2},{40 + n}\n" for n in range(8))
+    )
+    written = propose(tmp_path)
+    plan, cases = understood(written, tmp_path)
+    assert {c.case_id.removesuffix(".png"): c.patient_id for c in cases} == {str(n): f"P{n // 2}" for n in range(8)}
+    assert plan.recipe.task.classes == ("nodule",) and {c.groups["age"] for c in cases} == {40.0 + n for n in range(8)}
+    assert "who.csv says patient_id, age where its file is our file" in "\n".join(written.lines)
+
+
+def test_a_table_of_patients_is_joined_by_their_column(tmp_path):
+    for number in range(8):
+        picture(tmp_path / f"img/{number}.png", number)
+    (tmp_path / "images.csv").write_text("file,MRN\n" + "".join(f"{n}.png,{n // 2}\n" for n in range(8)))
+    (tmp_path / "people.csv").write_text("MRN,diagnosis,sex\n" + "".join(f"{n},{'yn'[n % 2]},F\n" for n in range(4)))
+    _, cases = understood(propose(tmp_path), tmp_path)
+    assert {c.case_id: c.targets["diagnosis"] for c in cases} == {f"{n}.png": float(n // 2 % 2 == 0) for n in range(8)}
+    (tmp_path / "people.csv").write_text("MRN,diagnosis\n0,y\n0,n\n1,y\n2,n\n3,y\n")  # names nobody once
+    with pytest.raises(DataError):
+        propose(tmp_path, overwrite=True)
+
+
+def test_dicom_files_of_one_folder_that_a_table_names_are_images_of_their_own(tmp_path):
+    for number in range(8):
+        pixels = np.random.default_rng(number).integers(0, 255, (12, 10), dtype=np.uint8)
+        file = tmp_path / "DICOM" / f"IM{number:03d}.dcm"
+        file.parent.mkdir(exist_ok=True)
+        dicom.dataset(pixels, Modality="DX", SeriesInstanceUID=f"1.2.{number}").save_as(file, enforce_file_format=True)
+    rows = [f"IM{n:03d},P-{n // 2},{'ja' if n % 2 else 'nein'}" for n in range(8)]
+    (tmp_path / "Liste.csv").write_text("Bildname,Patienten-ID,Pneumonie\n" + "\n".join(rows) + "\n")
+    written = propose(tmp_path)
+    _, cases = understood(written, tmp_path)
+    assert len(cases) == 8 and len({c.patient_id for c in cases}) == 4 and "8 images" in written.lines[0]
+    (tmp_path / "Liste.csv").write_text("Bildname,Patienten-ID,Pneumonie\n" + rows[0] + "\n")
+    with pytest.raises(DataError, match="no column names the images"):  # one slice stands for no image
+        propose(tmp_path, overwrite=True)
+
+
+def test_headings_in_a_later_row_of_a_workbook_are_told(tmp_path):
+    picture(tmp_path / "img/a.png")
+    book = openpyxl.Workbook()
+    for row in (["Studie", None, None], ["Datei", "Patient", "Befund"], ["a.png", "P1", "ja"]):
+        book.active.append(row)
+    book.save(tmp_path / "liste.xlsx")
+    with pytest.raises(DataError, match="row 2 looks like the headings: take out the rows above it"):
+        propose(tmp_path)

@@ -64,10 +64,30 @@ def _table(rows: list[list[str]], path: Path, headings: list[str] | None) -> Tex
         if not any(cell.strip() for cell in row):
             continue
         if any(row[len(headings) :]):
-            raise DataError("a value in a column that has no heading", where=f"{path}, row {number}")
+            better = next((n for n, r in enumerate(rows, 1) if n > first and _looks_like_headings(r, len(headings))), 0)
+            raise DataError(
+                "a value in a column that has no heading",
+                where=f"{path}, row {number}",
+                remedy=f"row {better} looks like the headings: take out the rows above it, and save"
+                if better and better > first
+                else "give every column a heading in the first row",
+            )
         kept.append((row + [""] * len(headings))[: len(headings)])
         lines.append(number)
     return TextRows(headings, kept, lines, "")
+
+
+def _looks_like_headings(row: list[str], least: int) -> bool:
+    """Whether a row holds words, one in each column and each once, as the headings of a table do."""
+    cells = [cell.strip() for cell in row]
+    while cells and not cells[-1]:
+        cells.pop()
+    return (
+        len(cells) >= max(2, least)
+        and all(cells)
+        and len(set(cells)) == len(cells)
+        and not any(character.isdigit() for cell in cells for character in cell)
+    )
 
 
 def _refuse_unknown_formulas(sheet: Any, found: TextRows, path: Path) -> None:

@@ -18,7 +18,7 @@ from medvfm.io.dataset.file_endings import IMAGES, without_ending
 from medvfm.io.run_directory import write_text
 from medvfm.pipeline import planning
 from medvfm.pipeline.proposing import columns as roles
-from medvfm.pipeline.proposing import folders, label, mask_contents, pairs, texts, who
+from medvfm.pipeline.proposing import folders, joining, label, mask_contents, pairs, texts, who
 from medvfm.pipeline.proposing.found import Ask, Column, Files, MaskPair, Proposal, Told, unclear
 from medvfm.pipeline.proposing.names_of_files import Index, Named
 
@@ -40,6 +40,7 @@ class _Table:
     records: list[dict[str, object]]
     columns: list[Column]
     images: Named
+    joins: tuple[joining.Link, ...] = ()
 
 
 def propose(given: Path, told: Told, ask: Ask, out: Path | None = None, *, overwrite: bool = False) -> Written:
@@ -88,16 +89,17 @@ def _table(files: Files, only: str | None) -> _Table | None:
     A table of a folder that cannot be read, or names no image, is none of the study, where masks or folders of classes
     make one without it.
     """
-    index, found, read = Index(files), [], []
+    index, found, read, sheets = Index(files), [], [], []
     for name in (only,) if only is not None else files.tables:
         try:
             table = table_files.read_table(files.root / name)
         except MedvfmError as broken:
             if only is not None:
                 raise
-            read.append(f"{name} ({broken.what})")
+            read.append(f"{name} ({broken.what}{f': {broken.remedy}' if broken.remedy else ''})")
             continue
         columns = roles.of_records(table.records, table.columns)
+        sheets.append(joining.Sheet(name, table.records, columns))
         read.append(f"{name} ({', '.join(table.columns)})")
         named = [n for c in columns if (n := index.named_by(c, name)) and not roles.mask_like(c)]
         if named:
@@ -109,11 +111,27 @@ def _table(files: Files, only: str | None) -> _Table | None:
             f"no column names the images below {files.root}, such as {min(index.all)}; tables: {'; '.join(read)}",
             "give the table a column with the names of the files, and let it lie in the folder of its images or above",
         )
+    for table in sorted(found, key=lambda t: (-len(t.images.files), -len(t.records))):
+        if (whole := _with_joined(table, [sheet for sheet in sheets if sheet.name != table.name])).joins:
+            return whole
     best_table = max(found, key=lambda t: len(t.images.files), default=None)
     alike = [t.name for t in found if best_table and len(t.images.files) == len(best_table.images.files)]
     if len(alike) > 1:
         raise unclear(f"{len(alike)} tables name the same images: {some(alike)}", "give one: medvfm init TABLE")
     return best_table
+
+
+def _with_joined(table: _Table, others: Sequence[joining.Sheet]) -> _Table:
+    """The table with what others say of its images or patients, where it lacks the patient or the label."""
+    image = table.images.column
+    for other in others:
+        sheet = joining.Sheet(table.name, table.records, table.columns)
+        if (link := joining.link(sheet, image, other)) is not None:
+            whole = joining.joined(sheet, other, link)
+            table = _Table(
+                table.name, list(map(dict, whole.records)), list(whole.columns), table.images, (*table.joins, link)
+            )
+    return table
 
 
 def _task(table: _Table | None, mask_pair: MaskPair | None, files: Files, ask: Ask) -> str:
@@ -142,6 +160,9 @@ def _of_table(table: _Table, told: Told, ask: Ask) -> Proposal:
     """What one reads from a table: classes, words, groups and the split."""
     named, columns = table.images, table.columns
     proposal = Proposal(str(told.task), ("table", table.name), named.template, f"{{{named.column}}}", "")
+    for link in table.joins:
+        proposal.joins.append((link.table, link.key, f"{{{link.on}}}"))
+        proposal.note("join", f"{link.table} says {', '.join(link.columns)} where its {link.key} is our {link.on}")
     proposal.note("images", f"{plural(len(named.files), 'image')} named by the column {named.column}")
     if named.missing:
         proposal.note("images", f"{plural(named.missing, 'name')} of no file: these rows are left out")
@@ -299,7 +320,8 @@ def _title(proposal: Proposal) -> str:
 
 
 def _seen(files: Files, table: _Table | None, pair: MaskPair | None, proposal: Proposal) -> list[str]:
-    images = len(files.images) + len(files.series)
+    by_file = table is not None and not {*table.images.files} <= {*files.images, *files.series}
+    images = len(files.images) + len(files.within if by_file else files.series)
     passed = f", {plural(files.passed_by, 'other file')} passed by" if files.passed_by else ""
     lines = [
         f"{files.root}: {plural(images, 'image')}, {plural(len(files.tables), 'table')}{passed}",
@@ -318,7 +340,7 @@ def _seen(files: Files, table: _Table | None, pair: MaskPair | None, proposal: P
         lines.append(f"groups: {', '.join(proposal.groups)}")
     lines += [
         f"  {text}"
-        for key in ("patient_id", "patients", "images", "source", "labels")
+        for key in ("join", "patient_id", "patients", "images", "source", "labels")
         for text in proposal.notes.get(key, [])
     ]
     return lines

@@ -19,11 +19,11 @@ _NOT_LOOKED_INTO = ("runs", "__pycache__", "__MACOSX")
 def look(folder: Path) -> Files:
     """The files below a folder by their kinds, in order; hidden ones and folders of runs are passed by.
 
-    A folder that holds several DICOM files and nothing else is one image, its series.
+    A folder that holds several DICOM files and nothing else is one image, its series, unless a table names its files.
     """
     if not folder.is_dir():
         raise DataError("no such folder", where=folder)
-    tables, images, series, passed_by, seen = [], [], [], 0, 0
+    tables, images, series, within, passed_by, seen = [], [], [], [], 0, 0
     for where, inner, names in os.walk(folder):
         inner[:] = sorted(n for n in inner if not n.startswith(".") and n not in _NOT_LOOKED_INTO)
         names = sorted(n for n in names if not n.startswith("."))
@@ -35,6 +35,7 @@ def look(folder: Path) -> Files:
         dicom = [p for p in here if Path(p).suffix.lower() in _DICOM and is_dicom(folder / p)]
         if len(dicom) > 1 and len(dicom) == len(here) and below.parts:
             series.append(below.as_posix())
+            within += dicom
             continue
         for path in here:
             if path.lower().endswith((*TABLES, ".json")):
@@ -43,7 +44,7 @@ def look(folder: Path) -> Files:
                 images.append(path)
             else:
                 passed_by += 1
-    return Files(folder, tuple(tables), tuple(images), tuple(series), passed_by)
+    return Files(folder, tuple(tables), tuple(images), tuple(series), passed_by, tuple(within))
 
 
 def _is_picture(path: str) -> bool:

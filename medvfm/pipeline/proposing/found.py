@@ -32,6 +32,7 @@ class Files:
     images: tuple[str, ...]
     series: tuple[str, ...]  # folders that hold DICOM files alone, each an image of its own
     passed_by: int
+    within: tuple[str, ...] = ()  # the files of these folders, for tables that name them one by one
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Proposal:
     case_id: str
     patient: str  # a template, or `none`
     mask: str | None = None
+    joins: list[tuple[str, str, str]] = field(default_factory=list)  # (table, its column, template that must equal it)
     extract: list[tuple[str, str]] = field(default_factory=list)
     classes: dict[str, dict[str, object]] = field(default_factory=dict)
     kind: str | None = None

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from medvfm.io.dataset.file_endings import IMAGES, without_ending
 from medvfm.pipeline.proposing.found import Column, Files
 
-LEAST = 0.5  # share of the cells that must name files
+LEAST = 0.5  # share of the cells that must name files, and of the files of DICOM folders that a table must name
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,11 @@ class Index:
 
     def __init__(self, files: Files) -> None:
         self.all = {*files.images, *files.series}
+        self._within = set(files.within)
+        self._known = self.all | self._within
         self._by_name: dict[str, list[str]] = defaultdict(list)
         self._by_stem: dict[str, list[str]] = defaultdict(list)
-        for path in sorted(self.all):
+        for path in sorted(self._known):
             name = PurePosixPath(path).name
             self._by_name[name].append(path)
             stem = without_ending(name, IMAGES)
@@ -49,13 +51,22 @@ class Index:
         folder = PurePosixPath(table).parent.as_posix()
         before = "" if folder == "." else f"{folder}/"
         ways = [
-            Named(column.name, f"{start}{{{column.name}}}", *_counted(cells, [start + c for c in cells], self.all))
+            Named(column.name, f"{start}{{{column.name}}}", *_counted(cells, [start + c for c in cells], self._known))
             for start in dict.fromkeys(("", before))
         ]
         ways += self._elsewhere(column.name, cells, self._by_name, "")
         ways += self._elsewhere(column.name, cells, self._by_stem, None)
-        best = max(ways, key=lambda way: len(way.files), default=None)
+        best = max((way for way in ways if self._whole(way)), key=lambda way: len(way.files), default=None)
         return best if best is not None and best.share >= LEAST else None
+
+    def _whole(self, way: Named) -> bool:
+        """Files of a DICOM folder are images of their own where a table names most of them; one slice of a series
+        stands for no image."""
+        folders = {PurePosixPath(path).parent for path in way.files if path in self._within}
+        if not folders:
+            return True
+        beside = sum(PurePosixPath(path).parent in folders for path in self._within)
+        return len(way.files) >= LEAST * beside
 
     def _elsewhere(
         self, column: str, cells: list[str], index: dict[str, list[str]], ending: str | None

@@ -54,6 +54,11 @@ def _layout(proposal: Proposal) -> Iterator[str]:
     what, source = proposal.source
     yield from _comments(proposal, "source")
     yield f"{what}: {quoted(source)}"
+    if proposal.joins:
+        yield from _comments(proposal, "join")
+        yield "join:"
+        for table, key, on in proposal.joins:
+            yield f"  - {{table: {quoted(table)}, key: {quoted(key)}, on: {quoted(on)}}}"
     if proposal.extract:
         yield "extract:"
         for value, pattern in proposal.extract:
