@@ -18,6 +18,7 @@ NORMALISED: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "half": ((0.5,) * 3, (0.5,) * 3),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "minmax": ((0.0,) * 3, (1.0,) * 3),
+    "zscore": ((0.0,) * 3, (1.0,) * 3),
     "none": ((0.0,) * 3, (1.0,) * 3),
 }
 Lax = Field(strict=False)
@@ -32,15 +33,31 @@ class MeanAndDeviation(_Closed):
     std: Annotated[tuple[float, ...], Lax]
 
 
+Range = Annotated[tuple[float, float], Lax]
+
+
 class Contract(_Closed):
-    """What pixels must be; sizes are (height, width), or (i, j, k) of volumes, 0 where a model takes any."""
+    """What pixels must be; sizes are (height, width), or (i, j, k) of volumes, 0 where a model takes any.
+
+    unit         of `range` and `windows`
+    range        the values that become 0 and 1; of volumes and of pictures of them
+    windows      three such ranges, that become red, green and blue
+    orientation  where the axes of a volume point, as RAS; or by plane, where rows and columns of slices do: each letter
+                 names the side that the axis leads to
+    spacing_mm   distances along these axes
+    """
 
     size_px: Annotated[tuple[int, ...], Lax]
     resize: Literal["squash", "shortest_then_crop", "squash_then_crop", "pad", "crop", "none"]
     resize_px: Annotated[tuple[int, int], Lax] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic"]
     antialias: bool = True
-    normalise: Literal["imagenet", "half", "clip", "minmax", "none"] | MeanAndDeviation
+    normalise: Literal["imagenet", "half", "clip", "minmax", "zscore", "none"] | MeanAndDeviation
+    unit: str | None = None
+    range: Range | None = None
+    windows: Annotated[tuple[Range, Range, Range], Lax] | None = None
+    orientation: str | dict[Literal["axial", "coronal", "sagittal"], str] | None = None
+    spacing_mm: Annotated[tuple[float, float, float], Lax] | None = None
     more: str | None = None
 
     @property
@@ -62,11 +79,34 @@ class Contract(_Closed):
         words = {
             "half": "mean 0.5, deviation 0.5",
             "minmax": "minimum to maximum",
+            "zscore": "z-score of the volume",
             "none": "",
             "imagenet": "ImageNet mean",
         }
         parts.append("own mean" if isinstance(own, MeanAndDeviation) else words.get(own, f"{own.upper()} mean"))
-        return ", ".join(filter(None, [*parts, self.more]))
+        return ", ".join(filter(None, [*parts, *self.of_volumes(), self.more]))
+
+    def of_volumes(self) -> list[str]:
+        """What it says of intensities, orientation and spacing, each in words."""
+        unit = f" {self.unit}" if self.unit else ""
+        found = []
+        if self.range is not None:
+            found.append(f"{_span(self.range)}{unit} become 0 to 1")
+        if self.windows is not None:
+            found.append(f"{'; '.join(map(_span, self.windows))}{unit} as red, green and blue")
+        if isinstance(self.orientation, str):
+            found.append(f"axes to {self.orientation}")
+        elif self.orientation is not None:
+            found.append(", ".join(f"{plane} slices {axes}" for plane, axes in self.orientation.items()))
+        if self.spacing_mm is not None:
+            found.append(f"{' x '.join(f'{mm:g}' for mm in self.spacing_mm)} mm")
+        if self.unit and self.range is None and self.windows is None:
+            found.append(f"values in {self.unit}, as they are")
+        return found
+
+
+def _span(values: tuple[float, float]) -> str:
+    return f"{values[0]:g} to {values[1]:g}"
 
 
 class CatalogueModel(_Closed):

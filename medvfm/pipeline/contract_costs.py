@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,8 +26,10 @@ from medvfm.io.rendering import windowing
 from medvfm.models import catalogue
 from medvfm.models.encoders.base import Encoder
 from medvfm.models.encoders.load import load_encoder
+from medvfm.models.encoders.volumes import load_volume_encoder
 from medvfm.models.inputs.contract import InputContract
 from medvfm.models.inputs.golden import golden
+from medvfm.models.weights import read_json
 from medvfm.statistics.bootstrap import mean_interval
 from medvfm.statistics.delong import delong_difference
 from medvfm.statistics.interval import Interval
@@ -63,6 +66,12 @@ class Cost:
 
 def lines(weights: str) -> list[str]:
     """The input contract of an encoder with its golden tensor, and what the catalogue knows of it."""
+    known = catalogue.models().get(weights) or catalogue.of_hub(weights)
+    if known is not None and known.adapter != "dinov2" and not Path(weights).exists():
+        return _catalogued(known)
+    if weights != "tiny" and Path(weights).is_dir() and _sees_volumes(Path(weights)):
+        volumes = load_volume_encoder(weights)
+        return [f"{volumes.name}: features of {volumes.width}, gray volumes", *volumes.contract.lines()]
     encoder = load_encoder(catalogue.hub_of(weights, "dinov2", "WEIGHTS"))
     known = catalogue.of_hub(str(encoder.weights_record.get("source", ""))) or catalogue.of_hub(weights)
     contract = encoder.contract
@@ -78,6 +87,40 @@ def lines(weights: str) -> list[str]:
     if known is not None:
         found += [f"  licence       {known.licence}, {known.gate}", f"  trap          {known.trap}"]
     return found + golden(contract).lines()
+
+
+def _catalogued(known: catalogue.CatalogueModel) -> list[str]:
+    """What the catalogue says of a model that is no encoder of pictures; nothing is loaded."""
+    own = known.contract
+    mean, std = own.mean_and_std
+    what = f"adapter {known.adapter}" if known.adapter else "no adapter here"
+    found = [f"{known.hub}: {what}, {known.loads_with}; nothing was loaded"]
+    found.append(f"  size          {' x '.join(map(str, own.size_px)) if any(own.size_px) else 'any'}, {own.resize}")
+    found.append(f"  interpolation {own.interpolation}, {'with' if own.antialias else 'without'} antialias")
+    if own.normalise in ("none", "minmax", "zscore"):
+        found.append(f"  intensities   {_INTENSITIES[str(own.normalise)]}")
+    else:
+        found.append(f"  mean          {', '.join(f'{v:g}' for v in mean)} of pixels from 0 to 1")
+        found.append(f"  deviation     {', '.join(f'{v:g}' for v in std)}")
+    found += [f"  scans         {words}" for words in own.of_volumes()]
+    if own.windows is not None:
+        windows = ", ".join(f"[{low:g}, {high:g}]" for low, high in own.windows)
+        found.append(f"  in a recipe   prepare: {{windows: [{windows}]}}")
+    found += [f"  more          {own.more}"] if own.more else []
+    return [*found, f"  licence       {known.licence}, {known.gate}", f"  trap          {known.trap}"]
+
+
+_INTENSITIES = {
+    "none": "as they are",
+    "minmax": "from the least to the greatest value, as 0 to 1",
+    "zscore": "less their mean, by their deviation",
+}
+
+
+def _sees_volumes(folder: Path) -> bool:
+    """Whether a folder holds a 3D encoder: its config.json names no model of pictures."""
+    file = folder / "config.json"
+    return file.is_file() and not {"model_type", "architecture"} & set(read_json(file))
 
 
 def _resized(contract: InputContract) -> str:

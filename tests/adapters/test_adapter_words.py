@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from medvfm.adapters import _dinov2_words, _monai_words, _sam_words, dinov2, latent_diffusion, llava, monai, sam
+from medvfm.adapters import (
+    _dinov2_words,
+    _monai_words,
+    _sam_words,
+    dinov2,
+    latent_diffusion,
+    llava,
+    monai,
+    sam,
+    volume_encoder,
+)
 from medvfm.adapters._diffusion import words as _diffusion_words
 from medvfm.adapters._llava import words as llava_words
 
 ENCODER = {"weights": "facebook/dinov2-base", "volume": {"axis": None, "count": 13, "span": [0.2, 0.8], "pool": "mean"}}
 DENSE = {"weights": "embedded:net", "decoder": "conv", "slices": "native", "neighbours": 1}
 SAM = {"weights": "org/sam", "contract": {"contract": "medsam", "side_px": 1024}, "oracle": None, "prompts": None}
+VOLUMES = {"weights": "org/ct", "spacing_mm": [3, 1, 1], "contract": {"orientation": "SPL", "tile_vox": [32, 64, 64]}}
 NETWORK = {"network": "unet", "dims": 3, "patch": [48, 48, 48], "width": 16, "overlap": 0.5}
 MONAI = {"weights": "scratch", "network": NETWORK}
 DIFFUSION = {
@@ -34,6 +45,7 @@ def methods(module, task):
     [
         *((_dinov2_words, ENCODER, m) for m in methods(dinov2, "classification")),
         *((_dinov2_words, DENSE, m) for m in methods(dinov2, "segmentation")),
+        *((volume_encoder, VOLUMES, m) for m in methods(volume_encoder, "classification")),
         *((_sam_words, SAM, m) for m in methods(sam, "segmentation")),
         *((_diffusion_words, DIFFUSION, m) for m in methods(latent_diffusion, "generation")),
         *((llava_words, TALK, m) for m in methods(llava, "question_answering")),

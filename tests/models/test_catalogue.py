@@ -66,3 +66,22 @@ def test_a_recipe_and_the_command_line_take_names():
     loaded = recipe.load(lookup.recipe("quickstart"), ["adapter.weights=medsam"])
     with pytest.raises(RecipeError, match=r"adapter\.weights.*a model of the adapter sam"):
         planning.plan(loaded)
+
+
+def test_contracts_of_scans_say_windows_orientation_and_spacing():
+    from medvfm.pipeline import contract_costs
+
+    text = "\n".join(contract_costs.lines("medgemma"))
+    assert "prepare: {windows: [[-1024, 1024], [-135, 215], [0, 80]]}" in text and "nothing was loaded" in text
+    assert "axial slices PL, coronal slices IL, sagittal slices IP" in "\n".join(contract_costs.lines("raidium/curia"))
+    ct_fm = "\n".join(contract_costs.lines("ct-fm"))
+    assert "axes to SPL" in ct_fm and "3 x 1 x 1 mm" in ct_fm and "-1024 to 2048 HU become 0 to 1" in ct_fm
+    assert "224 x 224 x 160" in "\n".join(contract_costs.lines("merlin"))
+
+
+def test_what_is_said_of_ct_fm_is_what_is_done():
+    from medvfm.models.encoders.volumes import CT_FM
+
+    said = catalogue.models()["ct-fm"].contract
+    assert (said.range, said.orientation, said.spacing_mm) == (CT_FM.range, CT_FM.orientation, CT_FM.spacing_mm)
+    assert said.size_px == CT_FM.tile_vox and said.unit == CT_FM.unit
