@@ -210,8 +210,8 @@ def models() -> str:
     )
     return (
         "# Models\n\nMade from the catalogue, `medvfm list models`. A name stands for its hub id and contract, in "
-        "`adapter.weights` and in `--model NAME`. Gates and licences are as their pages said in November 2026, or from "
-        "memory where the table says so: read the page of a model before you use it. *In its format only* means that "
+        "`adapter.weights` and in `--model NAME`. Licences, gates and contracts are as their pages, repositories or "
+        "packages said in November 2026, and *not checked* where nobody could look: read the page of a model before you use it. *In its format only* means that "
         "tests load small random weights laid out as these are, not these.\n\n" + table(head, rows)
     )
 
