@@ -95,7 +95,7 @@ class SamFrame:
             resized = torch.stack([_spline_resized(levels[i], self.side_px) for i in range(len(levels))])
             return (resized / 255 if ranged else _to_unit_range(resized)).expand(-1, 3, -1, -1).contiguous()
         if tuple(levels.shape[-2:]) != inner:
-            kernel = "bicubic" if self.contract == "medsam2" else "bilinear"
+            kernel: Literal["bilinear", "bicubic"] = "bicubic" if self.contract == "medsam2" else "bilinear"
             levels = lowpass_resized(levels, inner, kernel).round().clamp(0, 255)
         own = HALF if self.contract == "sam3" else IMAGENET
         mean, std = (torch.tensor(values, device=levels.device).view(1, 3, 1, 1) for values in own)

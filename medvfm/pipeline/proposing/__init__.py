@@ -111,8 +111,8 @@ def _table(files: Files, only: str | None) -> _Table | None:
             f"no column names the images below {files.root}, such as {min(index.all)}; tables: {'; '.join(read)}",
             "give the table a column with the names of the files, and let it lie in the folder of its images or above",
         )
-    for table in sorted(found, key=lambda t: (-len(t.images.files), -len(t.records))):
-        if (whole := _with_joined(table, [sheet for sheet in sheets if sheet.name != table.name])).joins:
+    for one in sorted(found, key=lambda t: (-len(t.images.files), -len(t.records))):
+        if (whole := _with_joined(one, [sheet for sheet in sheets if sheet.name != one.name])).joins:
             return whole
     best_table = max(found, key=lambda t: len(t.images.files), default=None)
     alike = [t.name for t in found if best_table and len(t.images.files) == len(best_table.images.files)]
