@@ -11,6 +11,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import code_pages
+import gallery
 import schema_pages
 from mkdocs.structure.files import File, Files
 
@@ -45,9 +46,11 @@ description: Adapt foundation models (DINOv2, SAM, CLIP, Stable Diffusion, LLaVA
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are made."""
+    """Add the pages that are made, and the reports of the gallery as they are."""
     for name in PAGES:
         files.append(File.generated(config, name, content=_made(name)))
+    for name, page in _gallery().items():
+        files.append(File.generated(config, f"gallery/{name}.html", content=page))
     return files
 
 
@@ -65,6 +68,11 @@ def on_post_build(config: Any) -> None:
 @cache
 def _made(name: str) -> str:
     return PAGES[name]()
+
+
+@cache
+def _gallery() -> dict[str, str]:
+    return gallery.reports()
 
 
 def _title(text: str) -> str:
