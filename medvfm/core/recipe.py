@@ -203,10 +203,11 @@ class Confidence(Section):
     level: float = Field(0.95, gt=0.5, lt=1)
     resamples: int = Field(2000, ge=100, le=1_000_000)
     cluster: Literal["patient"] = "patient"
-    method: Literal["auto", "delong", "bootstrap"] = Field(
+    method: Literal["auto", "delong", "bootstrap", "bca", "clopper_pearson"] = Field(
         "auto",
         description="auto: for every metric the interval that was found to cover best; delong: the same; "
-        "bootstrap: percentiles of resampled patients for all, which cover less with few patients",
+        "bootstrap: percentiles of resampled patients for all, which cover less with few patients; bca: the same, "
+        "corrected for bias and skewness; clopper_pearson: shares by Clopper and Pearson, wider, the rest as auto",
     )
 
 
@@ -271,6 +272,32 @@ class Repeats(Section):
     )
 
 
+Grid = dict[str, Annotated[tuple[Scalar, ...], Field(strict=False, min_length=1)]]
+
+
+class Sweep(Section):
+    """Several models on several numbers of training patients, all judged on the same test cases."""
+
+    over: Grid | Annotated[tuple[Grid, ...], Field(strict=False, min_length=1)] = Field(
+        description="dotted key of adapter, train or prepare to its values; every combination is a model, as in "
+        "{adapter.method: [linear_probe, full]}; of a list of such, the combinations of each",
+    )
+    patients: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False, min_length=1)] = Field(
+        (0.01, 0.05, 0.1, 0.25, 1.0), description="shares of the training and validation patients that a model gets"
+    )
+    draws: int = Field(3, ge=2, le=50, description="draws of those patients, each with a seed of its own")
+    reach: Number | None = Field(
+        None,
+        description="a value of the first metric, for which patients are counted; null: what the weakest model has "
+        "with all patients",
+    )
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """Each of which is expanded to its combinations."""
+        return self.over if isinstance(self.over, tuple) else (self.over,)
+
+
 class Recipe(Section):
     """A recipe with every default filled in. `load` reads one; `where` says where a key stood."""
 
@@ -286,6 +313,7 @@ class Recipe(Section):
     baselines: Annotated[tuple[Baseline, ...], Lax] = ()
     evaluate: Evaluate = Evaluate()
     repeats: Repeats = Repeats()
+    sweep: Sweep | None = None
     _source: yaml_source.YamlSource | None = PrivateAttr(None)
 
     @model_validator(mode="after")

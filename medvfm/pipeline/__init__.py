@@ -20,7 +20,7 @@ from medvfm.core.plurals import plural
 from medvfm.core.protocols import Adapter, Outside, Record
 from medvfm.core.recipe import Confidence, Prepare, Recipe
 from medvfm.core.result_row import as_records
-from medvfm.engine import case_reading, checkpoint, dataset_check, dataset_page, subgroups
+from medvfm.engine import case_reading, checkpoint, dataset_check, dataset_page, subgroups, sweep
 from medvfm.engine import record as records
 from medvfm.engine import run as engine_run
 from medvfm.engine.evaluate import Judging
@@ -34,7 +34,7 @@ from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import Run
 from medvfm.models import catalogue
 from medvfm.nn import augment
-from medvfm.pipeline import asked_confidence, planning, run_cost, values_used, where
+from medvfm.pipeline import asked_confidence, planning, run_cost, sweeping, values_used, where
 from medvfm.report import page
 
 NAMED = 5
@@ -51,14 +51,18 @@ def run(
 ) -> Run:
     """Everything from the recipe to report.html; `out` defaults to runs/TITLE-HASH."""
     console = console or Console()
-    planned = planning.plan(recipe)
+    swept = sweeping.models(recipe) if recipe.sweep is not None else []
+    planned = swept[0].plans[0] if swept else planning.plan(recipe)
     root = _root(planned.card, recipe, console)
     table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
     directory = Path(out) if out else Path("runs") / f"{_slug(recipe.title)}-{recipe.digest()}"
     made = run_directory.open_new(directory, recipe.digest(), resume=resume)
     context = where.context(directory / "checkpoint", device, strict, console)
     try:
-        engine_run.run(planned, table, directory, context)
+        if swept:
+            sweep.run(recipe, swept, table, directory, context)
+        else:
+            engine_run.run(planned, table, directory, context)
     except (MedvfmError, KeyboardInterrupt):
         if not checkpoint.exists(context.checkpoint):  # nothing was trained yet: --resume would have nothing to go on
             run_directory.free_unfinished(directory, made=made)
@@ -70,7 +74,10 @@ def run(
 
 def check(recipe: Recipe, *, ready: bool, device: str | None = None, console: Console | None = None) -> list[str]:
     """What can be known before training, in lines; with `ready`, every case is read and split as a run would."""
-    planned = planning.plan(recipe)
+    swept = sweeping.models(recipe) if recipe.sweep is not None else []
+    if swept and not ready:
+        return sweeping.lines(recipe, swept)
+    planned = swept[0].plans[0] if swept else planning.plan(recipe)
     method = planned.model.stages[-1].method_name
     lines = [f"{recipe.title}: {recipe.adapter.name} {method} on {planned.card.name}: recipe is valid"]
     lines += values_used.lines(planned)
@@ -86,7 +93,7 @@ def check(recipe: Recipe, *, ready: bool, device: str | None = None, console: Co
         count = len(start.learner.store.cases)
         record = start.learner.adapter.record()
         lines.append(f"weights: {record['weights']}, sha256 {str(record.get('sha256'))[:12]}")
-    return [*lines, run_cost.estimate(planned, count).line()]
+    return [*lines, run_cost.estimate(planned, count).line(), *(sweeping.lines(recipe, swept) if swept else ())]
 
 
 def _data_lines(table: tables.CaseTable, start: engine_run.Start) -> list[str]:

@@ -23,7 +23,11 @@ ORACLE = (
     "Prompts were derived from the reference truth: every number of the model is that of a user who gives such prompts "
     "without error."
 )
-PAGES = {"card": "dataset", "comparison": "comparison"}  # folders of records with a page of their own, by their kind
+PAGES = {
+    "card": "dataset",
+    "comparison": "comparison",
+    "sweep": "sweep",
+}  # folders of records with a page of their own, by their kind
 KEPT_TOGETHER = re.compile(r"cases of one \w+ are kept together instead")
 
 
