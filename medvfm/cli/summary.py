@@ -46,6 +46,8 @@ def _write(console: Console, directory: Path) -> None:
     console.print()
     answer = Text(f"{found.before} ").append(found.number, style="bold").append(found.after)
     console.print(answer)
+    if found.by:
+        paragraph(f"{found.by}.", "dim")
     if found.comparison:
         paragraph(found.comparison)
     if found.reference:

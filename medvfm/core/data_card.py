@@ -76,11 +76,21 @@ class Counts(CardSection):
     patients: int | None = Field(None, ge=1)
 
 
+class OfOption(CardSection):
+    """What is true of a generated data set only where one of its options is set."""
+
+    truth: str | None = None
+    known_flaws: tuple[str, ...] = ()
+
+
 class Generator(CardSection):
     """A data set that is made, not collected."""
 
     name: str
     options: dict[str, OptionValue] = Field(default_factory=dict, description="each with its default")
+    said_of: dict[str, OfOption] = Field(
+        default_factory=dict, description="option to what truth and known_flaws say besides where it is set (not 0)"
+    )
 
 
 class DataCard(CardSection):
@@ -174,6 +184,18 @@ class DataCard(CardSection):
                 raise RecipeError(f"the option {key!r} is a {kind}, not {shown!r}", where=where)
         laid = {**known, **given}
         return {key: tuple(value) if isinstance(value, list) else value for key, value in laid.items()}
+
+    def told(self, options: Mapping[str, OptionValue]) -> DataCard:
+        """The card as it reads for these options of its generator."""
+        if self.generator is None:
+            return self
+        laid = {**self.generator.options, **options}
+        more = [said for name, said in self.generator.said_of.items() if laid.get(name)]
+        truth = self.truth
+        if isinstance(truth, str) or truth is None:
+            truth = " ".join(part for part in (truth, *(said.truth for said in more)) if part) or None
+        flaws = (*self.known_flaws, *(flaw for said in more for flaw in said.known_flaws))
+        return self.model_copy(update={"truth": truth, "known_flaws": flaws})
 
     def as_data(self) -> dict[str, Any]:
         """Plain data with every default, as a finished run carries it."""

@@ -51,7 +51,7 @@ def beginning(recipe: Recipe, card: DataCard, layout: str | None, device: str) -
         "hash": recipe.digest(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "recipe": recipe.as_data(),
-        "data": {"card": card_summary(card), "layout": layout},
+        "data": {"card": card_summary(card.told(recipe.data.options)), "layout": layout},
         "environment": environment(device),
         "warnings": [],
         "metrics": [],

@@ -53,6 +53,7 @@ class Headline:
     numbers: tuple[Row, ...]
     table: PlainTable | None
     evidence: tuple[Chip, ...] = ()
+    by: str = ""  # who answered, where the answer does not say it
 
     @property
     def answer(self) -> str:
@@ -83,6 +84,7 @@ def build(view: View) -> Headline:
         numbers=tuple(key_rows(view)),
         table=table,
         evidence=tuple(evidence.strip(view)),
+        by="" if view.record.get("answer") else str(getattr(of_task, "by", lambda _: "")(view)),
     )
 
 

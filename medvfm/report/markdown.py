@@ -19,7 +19,8 @@ def document(view: View) -> str:
     """The whole file; no text of the record passes as markup."""
     head = headline.build(view)
     parts = [f"# {plain(head.title)}", plain(head.answer)]
-    parts += [plain(said) for said in (head.status, head.comparison) if said]
+    by = f"{head.by}." if head.by else None
+    parts += [plain(said) for said in (by, head.status, head.comparison) if said]
     if head.simulated:
         parts.append(f"**SIMULATED DATA.** {headline.SIMULATED}")
     if head.oracle:

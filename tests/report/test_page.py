@@ -302,6 +302,22 @@ def test_a_page_that_would_grow_too_large_leaves_out_its_last_pictures():
     assert "data:" not in page_size.within(page, 0)
 
 
+def test_no_page_exceeds_the_hard_size_whatever_it_holds():
+    """Rows of the longest table go before those of others and before figures; each says so."""
+    row = "<tr><th scope='row'>case {}</th><td>é</td></tr>"
+    long, short = ("".join(row.format(n) for n in range(k)) for k in (4000, 40))
+    figure = '<svg viewBox="0 0 9 9" role="img" aria-label="Curve, area 0.8">' + "<path d='M0 0'/>" * 400 + "</svg>"
+    page = f"<table><tbody>{long}</tbody></table>{figure}<table><tbody>{short}</tbody></table>{figure}"
+    assert page_size.within(page, hard=10**6) == page
+    less = page_size.within(page, hard=30_000)
+    assert len(less.encode()) <= 30_000 and less.count("<svg") == 2 and short in less and "case 49<" in less
+    left = int(re.search(r"([\d,]+) more rows were left out", less)[1].replace(",", ""))
+    assert left + less.count("<td>é") == 4040
+    least = page_size.within(page, hard=8000)
+    assert "A figure was left out to keep this page small. Curve, area 0.8." in least and least.count("<svg") < 2
+    assert Elements(least).found  # still a document whose tags are in order
+
+
 def test_only_pictures_inside_the_run_are_shown(changed, tmp_path):
     runs.previews(tmp_path, "lesion")  # outside of the run
 

@@ -2,12 +2,14 @@
 
 from medvfm.report.section import PageSection
 from medvfm.report.sections.classification import (
+    by_group,
     calibration,
     cases,
     curves,
     decision_curve,
     few_cases,
     first_screen,
+    first_sentence,
     mistakes,
     operating,
     selective,
@@ -15,6 +17,7 @@ from medvfm.report.sections.classification import (
 )
 
 frequencies, key_numbers = first_screen.frequencies, first_screen.numbers
+answer, by = first_sentence.answer, first_sentence.by
 SECTIONS = (
     PageSection(4, cases.TITLE, cases.build, of_model=True),
     PageSection(5, mistakes.TITLE, mistakes.build),
@@ -24,5 +27,6 @@ SECTIONS = (
     PageSection(70, operating.TITLE, operating.build),
     PageSection(75, decision_curve.TITLE, decision_curve.build),
     PageSection(80, calibration.TITLE, calibration.build),
+    PageSection(91, by_group.TITLE, by_group.build),
     PageSection(82, selective.TITLE, selective.build),
 )

@@ -12,7 +12,7 @@ from medvfm.report.sections.segmentation import (
     self_check,
 )
 
-headline, answer = first_numbers.headline, first_numbers.answer
+headline, answer, by = first_numbers.headline, first_numbers.answer, first_numbers.by
 SECTIONS = (
     PageSection(4, cases.TITLE, cases.build, of_model=True),
     PageSection(5, case_pictures.TITLE, case_pictures.build, of_model=True),

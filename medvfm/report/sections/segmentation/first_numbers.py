@@ -40,25 +40,51 @@ def headline(view: View) -> PlainTable | None:
 
 
 def answer(view: View) -> dict[str, str] | None:
-    """The sentence of every task where there is one structure; of several, the worst one's number and the mean."""
+    """The sentence of every task where there is one structure; of several, the worst one's number and the others'."""
     ranked, said, primary = _worst_first(view), sentences.answer(view), view.primary
     if said is None or primary is None or not ranked or ranked[0].get("value") is None:
         return said
     worst = ranked[0]
     counts = _in_words(view, worst["target"])
-    if len(ranked) == 1 or primary.get("target") != MEAN or primary.get("value") is None:
+    if not _leads_with_the_worst(view):
         after = said["after"].removesuffix(".")
         return said | ({"after": f"{after}; {counts}."} if counts and primary.get("value") is not None else {})
-    who = said["before"].rpartition(", with ")[0]
-    name = text.quantity(worst["metric"])
-    mean = f"the mean over {len(ranked)} {view.word('classes') or 'classes'} is {text.value(primary)}"
+    sizes = per_case.sizes(view, worst["target"])
+    held = int(sizes.present.sum()) if sizes is not None else 0
+    test = "test " if view.record.get("kind") == "run" and view.split == "test" else ""
     return {
-        "before": f"{who}. Worst was {text.structure(worst['target'])}, with {'an' if name[0] in 'AEIOaeio' else 'a'} "
-        f"{name} of",
+        "before": f"{text.title(text.structure(worst['target']))}: {text.quantity(worst['metric'])}",
         "number": text.with_interval(worst),
-        "after": f"{f' ({counts})' if counts else ''}; {mean}.",
+        "after": (f" in the {text.plural(held, test + view.unit)} with it" if held else "")
+        + f"{f' ({counts})' if counts else ''}. {_others(view, ranked[1:])}",
         "whole": "yes",
     }
+
+
+def by(view: View) -> str:
+    """Who outlined what, where the sentence begins with the worst structure."""
+    said = sentences.answer(view)
+    if said is None or not _leads_with_the_worst(view):
+        return ""
+    return said["before"].rpartition(", with ")[0]
+
+
+def _leads_with_the_worst(view: View) -> bool:
+    ranked, primary = _worst_first(view), view.primary
+    if primary is None or primary.get("target") != MEAN or primary.get("value") is None or view.oracle is not None:
+        return False
+    return len(ranked) > 1 and ranked[0].get("value") is not None
+
+
+def _others(view: View, rows: Sequence[Row]) -> str:
+    """`Other structures: Dice 0.78 to 0.93.`"""
+    values = [row for row in rows if row.get("value") is not None]
+    if not values:
+        return ""
+    one, name = len(values) == 1, text.quantity(values[0]["metric"])
+    who = text.title(text.structure(values[0]["target"])) if one else f"Other {view.word('classes') or 'structures'}"
+    numbers = list(dict.fromkeys(text.value(row) for row in (values[0], values[-1])))
+    return f"{who}: {name} {' to '.join(numbers)}."
 
 
 def _worst_first(view: View) -> list[Row]:
