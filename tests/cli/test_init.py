@@ -284,3 +284,10 @@ def test_headings_in_a_later_row_of_a_workbook_are_told(tmp_path):
     book.save(tmp_path / "liste.xlsx")
     with pytest.raises(DataError, match="row 2 looks like the headings: take out the rows above it"):
         propose(tmp_path)
+
+
+def test_masks_beside_their_images_are_no_images(tmp_path):
+    masks(tmp_path, "sub-{n}.nii.gz", "sub-{n}_seg.nii.gz")
+    written = propose(tmp_path)
+    found = tables.read_cases(load_card(written.card), tmp_path)
+    assert len(found.cases) == 4 and found.left_out == [] and "left out" not in "\n".join(written.lines)

@@ -269,9 +269,7 @@ def _of_masks(files: Files, table: _Table | None, pair: MaskPair | None, told: T
             proposal.mask = pair.masks
             examples = list(pair.examples)
     elif pair is not None:
-        proposal = Proposal(
-            "segmentation", ("files", pair.images.replace("{case}", "{case_id}")), "{path}", "{case_id}", ""
-        )
+        proposal = Proposal("segmentation", ("files", pairs.images_alone(pair)), "{path}", "{case_id}", "")
         proposal.mask = pair.masks.replace("{case}", "{case_id}")
         examples = list(pair.examples)
         proposal.note("source", f"{plural(len(examples), 'image')} with a mask")

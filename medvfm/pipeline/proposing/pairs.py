@@ -90,6 +90,16 @@ def _folder_a_case(files: Files) -> list[MaskPair]:
     return found
 
 
+def images_alone(pair: MaskPair) -> str:
+    """The pattern of images as that of a card's files, which does not find the masks that lie beside them."""
+    before, _, after = pair.images.partition("{case}")
+    mask_before, _, mask_after = pair.masks.partition("{case}")
+    end = mask_after.removesuffix(after)
+    beside = mask_before == before and mask_after.endswith(after) and end and not set(end) & set("{}/")
+    field = f"{{case_id:[^/]+?(?<!{re.escape(end)})}}" if beside else "{case_id}"
+    return f"{before}{field}{after}"
+
+
 def _by_folder(paths: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for path in paths:
