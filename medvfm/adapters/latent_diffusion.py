@@ -15,6 +15,8 @@ from medvfm.adapters._diffusion.conditions import Conditions
 from medvfm.adapters._diffusion.generation import GenerationSettings, LatentDiffusion
 from medvfm.adapters._diffusion.reconstruction import Reconstructing
 from medvfm.adapters._diffusion.spatial import READS
+from medvfm.core.capabilities import OutlinedTask, RestoringTask
+from medvfm.core.degradation import Degradation
 from medvfm.core.errors import RecipeError, WeightsError
 from medvfm.core.options import checked
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reuse, Task
@@ -76,6 +78,11 @@ METHODS = {
         {"generation": _STORED},
         frozen=frozenset({"autoencoder", "text"}),
     ),
+    "restore": Method(
+        "every weight of the denoiser, which also reads the degraded image and makes what it was",
+        "weights",
+        {"restoration": _IMAGES | _LOOP},
+    ),
     "textual_inversion": Method(
         "the vectors of a new word, which stands before every prompt (Gal et al. 2023)",
         "weights",
@@ -94,6 +101,7 @@ TRAINING: dict[str, Record] = {
     "full_text": {"epochs": 10, "batch_size": 8, "learning_rate": 1e-5, "weight_decay": 0.01, "ema": 0.999},
     "controlnet": {"epochs": 10, "batch_size": 8, "learning_rate": 1e-5, "weight_decay": 0.01, "ema": 0.999},
     "inpaint": {"epochs": 10, "batch_size": 8, "learning_rate": 1e-5, "weight_decay": 0.01, "ema": 0.999},
+    "restore": {"epochs": 10, "batch_size": 8, "learning_rate": 1e-5, "weight_decay": 0.01, "ema": 0.999},
     "autoencoder": {"epochs": 5, "batch_size": 4, "learning_rate": 1e-5, "weight_decay": 0.0},
     "textual_inversion": {"epochs": 20, "batch_size": 4, "learning_rate": 5e-3, "weight_decay": 0.0},
     "lora": {"epochs": 10, "batch_size": 8, "learning_rate": 1e-4, "weight_decay": 0.01, "ema": 0.99},
@@ -108,7 +116,8 @@ _UNET: Record = {  # 40,000 steps
 }  # fmt: skip
 TRAINING["unconditional"] = _UNET
 FROM_SCRATCH = {"tiny": _TINY, "tiny-spatial": _UNET, "pixels": _UNET}
-OF_SCRATCH = ("full", "unconditional")  # methods that train random weights
+OF_SCRATCH = ("full", "unconditional", "restore")  # methods that train random weights
+OF_BOTH = ("full", "restore")  # and trained ones too
 SWEPT = ("guidance", "steps")
 
 
@@ -161,6 +170,8 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
             where="adapter.options.condition",
             remedy="name task.classes, or take condition: text or none",
         )
+    if isinstance(task, RestoringTask):
+        _refuse_blocks(task.degradation, _size(prepare))
     if given.attributes and by != "classes":
         raise RecipeError(
             f"attributes stand beside classes, and the condition is {by}", where="adapter.options.attributes"
@@ -182,7 +193,7 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
 def _refuse_weights(weights: str, methods: Sequence[str], given: Options) -> None:
     """Methods that begin with random weights, and those that begin with trained ones."""
     for method in methods:
-        if (weights in SCRATCH) != (method in OF_SCRATCH) and method != "full":
+        if (weights in SCRATCH) != (method in OF_SCRATCH) and method not in OF_BOTH:
             begins, needs = ("random", "full") if weights in SCRATCH else ("trained", "weights: pixels or tiny")
             raise RecipeError(
                 f"{weights} begins with {begins} weights, and {method} does not",
@@ -197,11 +208,23 @@ def _refuse_weights(weights: str, methods: Sequence[str], given: Options) -> Non
             )
 
 
+def _refuse_blocks(degradation: Degradation, size_px: tuple[int, int] | None) -> None:
+    """Sides of images that blocks of a lower resolution do not fill."""
+    if degradation.kind == "lower_resolution" and size_px and any(side % degradation.factor for side in size_px):
+        raise RecipeError(
+            f"images of {size_px[0]} × {size_px[1]} px are no blocks of {degradation.factor} px",
+            where="prepare.size",
+            remedy=f"take a multiple of {degradation.factor}",
+        )
+
+
 def _by(given: Options, task: Task | None, methods: Sequence[str]) -> Literal["text", "classes", "none"]:
     if "unconditional" in methods:
         return "none"
     if given.condition is not None:
         return given.condition
+    if "restore" in methods:
+        return "none"
     return "classes" if task is not None and task.classes else "text"
 
 
@@ -239,6 +262,9 @@ def build(
     )
     generator = load_generator(weights, _size(prepare), width=given.width, seed=seed)
     spatial = _spatial(settings, method, given)
+    generator.reads_image = spatial == "degraded"
+    degradation = task.degradation if isinstance(task, RestoringTask) else Degradation()
+    _refuse_blocks(degradation, generator.size_px)
     generator.new_word = (given.token, given.vectors, given.start)
     if generator.reads_region and "inpaint" not in _methods(settings, method):
         raise RecipeError(
@@ -252,7 +278,16 @@ def build(
         generator,
         task,
         method,
-        PicturePreparer(generator.size_px, prepare, windows, read, role=given.role, spatial=spatial),
+        PicturePreparer(
+            generator.size_px,
+            prepare,
+            windows,
+            read,
+            role=given.role,
+            spatial=spatial,
+            outlines=task.outlines if isinstance(task, OutlinedTask) else None,
+            degradation=degradation,
+        ),
         conditions,
         GenerationSettings(
             Sampling(given.sampler, given.steps or 50, guidance),
@@ -273,7 +308,9 @@ def _methods(settings: AdapterSettings, method: str) -> list[str]:
     return [stage.method for stage in settings.stages or ()] or [method]
 
 
-def _spatial(settings: AdapterSettings, method: str, given: Options) -> Literal["", "mask", "around", "edges"]:
+def _spatial(
+    settings: AdapterSettings, method: str, given: Options
+) -> Literal["", "mask", "around", "edges", "degraded"]:
     """What the last method reads of a case besides words."""
     found = READS.get(_methods(settings, method)[-1], "")
     return "edges" if found == "mask" and given.control == "edges" else found

@@ -14,9 +14,21 @@ import numpy as np
 
 from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard
+from medvfm.core.degradation import Degradation
 from medvfm.core.item import Item
 from medvfm.core.made_images import MadeImages
-from medvfm.core.protocols import Adapter, Answer, Answers, Batch, Predictions, Preparer, Record, Task, TrueCases
+from medvfm.core.protocols import (
+    Adapter,
+    Answer,
+    Answers,
+    Batch,
+    Predictions,
+    Preparer,
+    Record,
+    Task,
+    TrueCases,
+    TruthReader,
+)
 from medvfm.core.recipe import Prepare
 
 if TYPE_CHECKING:  # core imports no torch when it runs
@@ -340,6 +352,28 @@ class MakingTask(Protocol):
 
     def beside(self, train: TrueCases, device: str) -> Task:
         """The task with the training images that answers are judged beside."""
+        ...
+
+
+@runtime_checkable
+class RestoringTask(Protocol):
+    """What a task has besides whose cases are degraded images: an adapter sees these, and the true ones in training."""
+
+    @property
+    def degradation(self) -> Degradation: ...
+
+    def handed_in(self, arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Prepared arrays of an image that a user hands in, which is degraded as it is."""
+        ...
+
+
+@runtime_checkable
+class OutlinedTask(Protocol):
+    """What a task has besides some of whose classes are outlined in masks, which adapters may read of a case."""
+
+    @property
+    def outlines(self) -> TruthReader | None:
+        """Reads them as (i, j, k, T) of bool on the grid of the image; None where the card outlines none of them."""
         ...
 
 

@@ -36,6 +36,8 @@ class Metric:
     open_text    the same, of an open question
     text_counts  what `per_case` counts of a true and a given text of one case, summed over cases (..., K); gives (...)
     image_pair   (n, c, h, w) true and given images of the same cases, in [0, 1]; gives (n,)
+    lesions      true and given image (h, w) of one case, its true lesions (h, w) of bool, and what is usual of lesions,
+                 `kept_lesions.UsualLesion`
 
     A metric with a `parameter` is written `name@parameter=value` in a recipe: `sensitivity@specificity=0.9`; `whole`
     parameters are whole numbers from 1 on: `recall@k=10`. A value that does not exist raises Undefined with the reason;
@@ -74,6 +76,7 @@ class Metric:
         "open_text",
         "text_counts",
         "image_pair",
+        "lesions",
     ]
     better: Literal["higher", "lower", "zero", ""]
     unit: str = ""

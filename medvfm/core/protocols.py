@@ -324,6 +324,10 @@ class TrueCases(Protocol):
         """The prepared image, where that is the truth: (C, H, W) in [0, 1]."""
         ...
 
+    def array(self, place: int, name: str) -> np.ndarray:
+        """Another array that the preparer made, by its name."""
+        ...
+
 
 class Task(Protocol):
     """The question. A folder in `tasks/` with a file `task.py` that holds `build(settings, where, card) -> Task`,

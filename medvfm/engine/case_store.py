@@ -88,6 +88,10 @@ class CaseStore:
         """The prepared image."""
         return self._array(row, PIXELS)
 
+    def array(self, row: int, name: str) -> Array:
+        """Any array that the preparer made."""
+        return self._array(row, name)
+
     def _model_truth(self, row: int, grid: SliceGrid | None) -> Array:
         if grid is None:
             return self.truth(row)
@@ -144,6 +148,9 @@ class StoredCases:
     def pixels(self, place: int) -> Array:
         return self.store.pixels(int(self.rows[place]))
 
+    def array(self, place: int, name: str) -> Array:
+        return self.store.array(int(self.rows[place]), name)
+
 
 @dataclass(frozen=True, eq=False)
 class JoinedCases:
@@ -176,3 +183,7 @@ class JoinedCases:
     def pixels(self, place: int) -> Array:
         part, own = self._of(place)
         return part.pixels(own)
+
+    def array(self, place: int, name: str) -> Array:
+        part, own = self._of(place)
+        return part.array(own, name)

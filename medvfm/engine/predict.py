@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import PromptedAdapter
+from medvfm.core.capabilities import PromptedAdapter, RestoringTask
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, MedvfmError, RunError
 from medvfm.core.image import Image
@@ -124,7 +124,8 @@ def _answered(
 ) -> list[Record]:
     task = model.task
     grid = preparer.grid(arrays)
-    item = Item(task.hide(case), arrays, grid)
+    given = task.handed_in(arrays) if isinstance(task, RestoringTask) else arrays
+    item = Item(task.hide(case), given, grid)
     if isinstance(model.adapters[0], PromptedAdapter):
         model.adapters[0].check_prompts([case], [case])
     with torch.inference_mode():

@@ -266,6 +266,9 @@ class ListedCases:
     def pixels(self, place: int) -> Array:
         raise AssertionError("a listed case has no prepared image")
 
+    def array(self, place: int, name: str) -> Array:
+        raise AssertionError("a listed case has no prepared image")
+
 
 def as_text(value: object) -> str:
     """A truth or an answer as a table holds it; numbers of a vector are separated by spaces."""

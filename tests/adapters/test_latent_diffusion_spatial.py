@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from medvfm.adapters import latent_diffusion
 from medvfm.core.case import Case
+from medvfm.core.degradation import Degradation
 from medvfm.core.errors import RecipeError
 from medvfm.core.image import Image
 from medvfm.core.item import Item
@@ -219,3 +220,71 @@ def test_a_network_for_inpainting_does_nothing_else(tmp_path):
     diffusers_folders.write(tmp_path / "sd", channels=9)
     with pytest.raises(RecipeError, match=r"adapter.method.*take inpaint"):
         built(tmp_path / "sd", "lora")
+
+
+RESTORING = SimpleNamespace(
+    name="restoration",
+    classes=(),
+    images=1,
+    answers="images",
+    kind="images",
+    degradation=Degradation("gaussian", 0.2),
+    handed_in=lambda arrays: arrays,
+)
+
+
+@pytest.mark.parametrize("weights", ["sd", "tiny", "tiny-spatial"])
+def test_a_denoiser_that_restores_reads_the_degraded_image(plain, items, weights, tmp_path):
+    source = str(plain) if weights == "sd" else weights
+
+    def made():
+        settings = AdapterSettings(
+            name="latent_diffusion", weights=source, method="restore", options={"steps": 2, "width": 16}
+        )
+        prepare = Prepare(size=32)
+        latent_diffusion.refuse(settings, ["restore"], prepare, RESTORING)
+        return latent_diffusion.build(
+            settings, RESTORING, "restore", prepare, windows={}, read={}, train=Train(), seed=3
+        )
+
+    adapter = made()
+    spoilt = [
+        Item(i.case, {"pixels": i.pixels, "degraded": RESTORING.degradation.of_case(i.pixels, i.case_id)})
+        for i in items
+    ]
+    adapter.start_from(spoilt)
+    asked = [hidden(i) for i in spoilt]
+    other = [Item(i.case, {"degraded": np.zeros_like(i.arrays["degraded"])}) for i in asked]
+    first = [a.pixels for a in adapter.answer(asked)]
+    if weights == "sd":  # new channels begin as zero: the model begins as it was, whatever it is shown
+        assert adapter.module.unet.config.in_channels == 8
+        np.testing.assert_array_equal(first[0], adapter.answer(other)[0].pixels)
+    optimiser = torch.optim.AdamW([p for p in adapter.module.parameters() if p.requires_grad], 1e-2)
+    adapter.module.train()
+    for _ in range(3):
+        optimiser.zero_grad()
+        adapter.loss(batch_of(adapter, spoilt)).backward()
+        optimiser.step()
+    trained_answer = adapter.answer(asked)
+    assert not np.array_equal(trained_answer[0].pixels, adapter.answer(other)[0].pixels)
+    adapter.save(tmp_path / "weights")
+    again = made()
+    again.load(tmp_path / "weights")
+    np.testing.assert_allclose(again.answer(asked)[1].pixels, trained_answer[1].pixels, atol=1e-6)
+    with pytest.raises(RecipeError, match="restores images, and words alone hold none"):
+        adapter.answer([Item(Case("p", None, {}, text="a lesion"))])
+
+
+def test_noise_is_fresh_in_training_and_a_case_s_own_in_validation(plain, items):
+    settings = AdapterSettings(name="latent_diffusion", weights="tiny", method="restore")
+    adapter = latent_diffusion.build(
+        settings, RESTORING, "restore", Prepare(size=32), windows={}, read={}, train=Train(), seed=3
+    )
+    own = RESTORING.degradation.of_case(items[0].pixels, "c0")
+    item = Item(items[0].case, {"pixels": items[0].pixels, "degraded": own})
+    adapter.start_from([Item(i.case, {"pixels": i.pixels}) for i in items])
+    adapter.module.train()
+    one, two = (adapter.example(item, np.random.default_rng(n), unchanged).degraded for n in (1, 2))
+    assert not np.array_equal(one, two) and not np.array_equal(one, own)
+    adapter.module.eval()
+    np.testing.assert_array_equal(adapter.example(item, np.random.default_rng(1), unchanged).degraded, own)

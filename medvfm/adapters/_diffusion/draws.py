@@ -20,7 +20,8 @@ DRAWN = ("noise", "posterior", "shift")
 
 @dataclass(frozen=True, eq=False)
 class NoisedExample:
-    """A case with its draws: a time in [0, 1), noise and posterior (draws, *latent_shape), shift (draws, C)."""
+    """A case with its draws: a time in [0, 1), noise and posterior (draws, *latent_shape), shift (draws, C); and the
+    degraded image (C, H, W) where one is to be restored."""
 
     item: Item
     pixels: np.ndarray | None
@@ -29,6 +30,7 @@ class NoisedExample:
     posterior: np.ndarray
     shift: np.ndarray
     dropped: bool
+    degraded: np.ndarray | None = None
 
 
 def example(

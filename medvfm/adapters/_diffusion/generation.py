@@ -123,7 +123,7 @@ class LatentDiffusion:
         pictures = [torch.from_numpy(np.array(item.pixels)) for item in items]
         mean, deviation = self._encoded(pictures)
         found = {"mean": mean, "deviation": deviation}
-        if self.method in spatial.READS:
+        if self.method in spatial.MASKED:
             found["mask"] = spatial.masks_of(items)
         if self.method == "inpaint":
             found["around"] = spatial.surroundings_of(self.module, items, self.device)
@@ -137,7 +137,7 @@ class LatentDiffusion:
         return found
 
     def tower_key(self, tower: str) -> str:
-        seen = self.preparer.spatial if self.method in spatial.READS else None
+        seen = self.preparer.spatial if self.method in spatial.MASKED else None
         text = json.dumps([tower, self.module.tower_sha256(tower), self.module.channels, seen])
         return f"diffusion-{tower}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
@@ -159,11 +159,17 @@ class LatentDiffusion:
         """A case with a time step and noise; of a validation case several."""
         pixels = None if AUTOENCODER in item.towers else augment(np.asarray(item.pixels), None)[0]
         training = self.module.training
-        return draws.example(item, pixels, rng, self.module.latent_shape, self._settings.dropped, training=training)
+        found = draws.example(item, pixels, rng, self.module.latent_shape, self._settings.dropped, training=training)
+        if self.method != "restore":
+            return found
+        assert pixels is not None
+        fresh = self.preparer.degradation(pixels, rng) if training else item.arrays[spatial.DEGRADED]
+        return replace(found, degraded=fresh)
 
     def collate(self, examples: Sequence[NoisedExample]) -> dict[str, Any]:
         """For B examples of D draws: mean and deviation (B, ...) of latents, or images (B, C, H, W); `read` texts
-        (B, ...) or their `words`; values (B, V); t (B * D,), noise, posterior and shift (B * D, ...); dropped (B,)."""
+        (B, ...) or their `words`; values (B, V); t (B * D,), noise, posterior and shift (B * D, ...); dropped (B,);
+        `degraded` images, of those that are restored."""
         items = [e.item for e in examples]
         dropped = torch.tensor([e.dropped for e in examples])
         values = torch.from_numpy(np.stack([self.conditions.values(i.case) for i in items]))
@@ -181,11 +187,13 @@ class LatentDiffusion:
         if all(e.pixels is None for e in examples):
             stored = [i.towers[AUTOENCODER] for i in items]
             return batch | {n: torch.from_numpy(np.stack([s[n] for s in stored])) for n in stored[0]}
-        if self.method in spatial.READS:
+        if self.method in spatial.MASKED:
             batch["mask"] = spatial.masks_of(items)
         if self.method == "inpaint":
             batch["surrounded"] = items
-        return batch | {"pictures": [torch.from_numpy(np.asarray(e.pixels)) for e in examples]}
+        if self.method == "restore":
+            batch["degraded"] = [e.degraded for e in examples]
+        return batch | {"pictures": [torch.from_numpy(np.array(e.pixels)) for e in examples]}
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """The mean over examples and draws."""
@@ -215,7 +223,10 @@ class LatentDiffusion:
 
     def _beside(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """What the denoiser reads besides states."""
-        if self.method not in spatial.READS:
+        if self.method == "restore":
+            with torch.no_grad():
+                return {"given": spatial.degraded_of(self.module, batch["degraded"], self.device)}
+        if self.method not in spatial.MASKED:
             return {}
         around = batch["around"].to(self.device) if "around" in batch else None
         if "surrounded" in batch:
@@ -300,7 +311,9 @@ class LatentDiffusion:
     def _surroundings(self, items: Sequence[Item]) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]:
         """What the denoiser reads besides states; and, of a network that reads no region, the latents that stay and
         the region that does not."""
-        if self.method not in spatial.READS:
+        if self.method == "restore":
+            return {"given": spatial.degraded_of(self.module, spatial.degraded_images(items), self.device)}, None
+        if self.method not in spatial.MASKED:
             return {}, None
         mask = spatial.masks_of(items).to(self.device)
         if self.method != "inpaint":

@@ -1,4 +1,4 @@
-"""Masks, edges and surroundings as conditions: what ControlNets and inpainting read of a case besides words."""
+"""Masks, edges, surroundings and degraded images as conditions: what a denoiser reads of a case besides words."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from medvfm.core.errors import RecipeError
 from medvfm.core.item import Item
 from medvfm.models.diffusion.generator import ImageGenerator, with_channels
 
-READS: dict[str, Literal["", "mask", "around"]] = {"controlnet": "mask", "inpaint": "around"}  # by method
-MASK, AROUND = "mask", "around"
+READS: dict[str, Literal["", "mask", "around", "degraded"]] = {  # by method
+    "controlnet": "mask",
+    "inpaint": "around",
+    "restore": "degraded",
+}
+MASKED = ("controlnet", "inpaint")  # methods that read masks
+MASK, AROUND, DEGRADED = "mask", "around", "degraded"
 
 
 def masks_of(items: Sequence[Item]) -> Tensor:
@@ -35,6 +40,26 @@ def surroundings_of(generator: ImageGenerator, items: Sequence[Item], device: to
     pictures = [torch.from_numpy(np.array(item.arrays[AROUND]))[None].float() for item in items]
     batch = torch.cat([with_channels(p, generator.channels) for p in pictures])
     return generator.encode(batch.to(device))[0]
+
+
+def degraded_of(generator: ImageGenerator, pictures: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """(B, *latent_shape): the middle of the latents of degraded images (C, H, W)."""
+    batch = torch.cat(
+        [with_channels(torch.from_numpy(np.array(p))[None].float(), generator.channels) for p in pictures]
+    )
+    return generator.encode(batch.to(device))[0]
+
+
+def degraded_images(items: Sequence[Item]) -> list[np.ndarray]:
+    """Of items that are to be restored."""
+    for item in items:
+        if DEGRADED not in item.arrays:
+            raise RecipeError(
+                "this model restores images, and words alone hold none",
+                where="prompt",
+                remedy="give it degraded images: medvfm predict RUN IMAGE",
+            )
+    return [item.arrays[DEGRADED] for item in items]
 
 
 def read(generator: ImageGenerator, method: str, mask: Tensor, around: Tensor | None) -> dict[str, Tensor]:

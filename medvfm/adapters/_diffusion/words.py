@@ -14,6 +14,7 @@ METHODS = {
     "lora": "{model}, adapted with LoRA,",
     "controlnet": "{model}, steered by a ControlNet that was trained on masks,",
     "inpaint": "{model}, fine-tuned to fill regions,",
+    "restore": "{model}, fine-tuned to restore images,",
     "autoencoder": "{model}, its autoencoder fine-tuned,",
     "unconditional": "{model}, trained without conditions,",
     "textual_inversion": "{model}, asked with a learned word (textual inversion),",
@@ -25,6 +26,7 @@ LABELS = {
     "lora": "LoRA on {model}",
     "controlnet": "ControlNet on {model}",
     "inpaint": "{model}, filling regions",
+    "restore": "{model}, restoring images",
     "autoencoder": "{model}, autoencoder fine-tuned",
     "unconditional": "{model}, unconditional",
     "textual_inversion": "learned word of {model}",
@@ -35,6 +37,7 @@ SPATIAL = {
         "The region of a case's masks, or a square where it has none, was hidden and filled; everything outside it is "
         "the image itself.",
     ),
+    "restore": ("The denoiser also read the latents of the degraded image, as further channels.",),
 }
 SCRATCH = {
     "tiny": "small latent diffusion model",
@@ -60,7 +63,13 @@ def said(record: Mapping[str, Any]) -> dict[str, Any]:
         "title": title if scratch is None else f"A {title}",
         "label": title if scratch else LABELS[method].replace("{model}", title),
         "subject": subject,
-        "input": [_pictures(record), _latents(record), _asked(record), *SPATIAL.get(method, ()), *_cut(record)],
+        "input": [
+            _pictures(record),
+            _latents(record),
+            *_asked(record, method),
+            *SPATIAL.get(method, ()),
+            *_cut(record),
+        ],
         "prompts": [],
         "sampling": [_sampled(record)],
     }
@@ -78,14 +87,14 @@ def _latents(record: Mapping[str, Any]) -> str:
     return f"An image is {shape} {what} to the denoiser, which predicts {PREDICTED[record['prediction']]}."
 
 
-def _asked(record: Mapping[str, Any]) -> str:
+def _asked(record: Mapping[str, Any], method: str) -> list[str]:
     condition = record["condition"]
     if condition["by"] == "none":
-        return "Images were made without a condition."
+        return [] if method == "restore" else ["Images were made without a condition."]
     if condition["by"] == "text":
-        return "Images were asked for by the text of each case."
+        return ["Images were asked for by the text of each case."]
     named = ", ".join(name.replace("_", " ") for name in (*condition["classes"], *condition["attributes"]))
-    return f"Images were asked for by {named}."
+    return [f"Images were asked for by {named}."]
 
 
 def _cut(record: Mapping[str, Any]) -> list[str]:

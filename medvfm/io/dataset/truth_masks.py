@@ -140,6 +140,14 @@ class MaskTruthReader:
         return found
 
 
+def outlines(card: DataCard, classes: Sequence[str]) -> MaskTruthReader | None:
+    """Reads those of the classes that the card outlines: in a label map, or in files of their own; None without any."""
+    own = {name for layout in card.layouts for name in layout.masks} - {"mask"}
+    known = own | {label.name for label in card.labels.values()}
+    found = [name for name in classes if name in known]
+    return MaskTruthReader.of(card, found, "multi_label") if found else None
+
+
 def _only(case: Case, files: Sequence[Path]) -> Path:
     if len(files) != 1:
         raise UnreadableImage(f"{case.case_id}: {len(files)} label files where one is expected")

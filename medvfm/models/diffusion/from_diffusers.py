@@ -34,6 +34,7 @@ TUNES: dict[str, tuple[str, ...]] = {  # by method
     "lora": (UNET,),
     "controlnet": (CONTROLNET,),
     "inpaint": (UNET,),
+    "restore": (UNET,),
     "autoencoder": (VAE,),
     "textual_inversion": (),
     "zero_shot": (),
@@ -112,6 +113,8 @@ class DiffusersGenerator(ImageGenerator):
     def denoise(self, noisy: Tensor, t: Tensor, states: Tensor, **more: Tensor) -> Tensor:
         if self.reads_region:
             noisy = torch.cat([noisy, more["region"].to(noisy), more["around"].to(noisy)], dim=1)
+        if self.reads_image:
+            noisy = torch.cat([noisy, more["given"].to(noisy)], dim=1)
         states = states.to(noisy.dtype)
         beside: dict[str, Any] = {}
         if self.controlnet is not None:
@@ -133,6 +136,8 @@ class DiffusersGenerator(ImageGenerator):
             return
         if method == "controlnet" and self.controlnet is None:
             self.controlnet = controlnet_of(self.unet, self.factor, seed).to(self.unet.device)
+        if method == "restore":
+            widen(self.unet, 2 * self.unet.config.out_channels)
         for part in TUNES[method]:
             getattr(self, part).requires_grad_(True)
 
@@ -208,6 +213,21 @@ class DiffusersGenerator(ImageGenerator):
                 for part in (UNET, VAE, TEXT)
             ],
         }
+
+
+def widen(unet: Any, channels: int) -> None:
+    """Further channels at the U-Net's entrance, whose weights begin as zero, so that it begins as it was; Brooks et al.
+    2023 (InstructPix2Pix), section 3.2."""
+    old = unet.conv_in
+    if old.in_channels == channels:
+        return
+    new: Any = torch.nn.Conv2d(channels, old.out_channels, old.kernel_size, old.stride, old.padding).to(old.weight)
+    with torch.no_grad():
+        new.weight.zero_()
+        new.weight[:, : old.in_channels] = old.weight
+        new.bias.copy_(old.bias)
+    unet.conv_in = new
+    unet.register_to_config(in_channels=channels)
 
 
 def controlnet_of(unet: Any, factor: int, seed: int) -> Any:

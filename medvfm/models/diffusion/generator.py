@@ -23,9 +23,11 @@ class ImageGenerator(nn.Module):
     sampler_config  of the scheduler that the weights came with, as diffusers' schedulers take it
     new_word        of textual inversion: the word, of how many vectors, and the words that it begins as
     reads_region    the denoiser takes the region that is filled, and the latents around it, as further channels
+    reads_image     the denoiser takes the latents of a given image as further channels
     """
 
     reads_region: bool = False
+    reads_image: bool = False
     new_word: tuple[str, int, str] = ("<medvfm>", 1, "image")
 
     channels: int
@@ -66,7 +68,7 @@ class ImageGenerator(nn.Module):
         """The prediction (B, *latent_shape) for x_t (B, *latent_shape), steps t (B,) and `states`.
 
         more  `hint` (B, 1, H, W): a mask that a ControlNet reads; `region` (B, 1, h, w) and `around` (B, K, h, w): what
-              an inpainting network reads
+              an inpainting network reads; `given` (B, *latent_shape): a degraded image that is restored
         """
 
     @abstractmethod

@@ -56,7 +56,8 @@ class PatchComponents(nn.Module):
 class ScratchGenerator(FittedGenerator):
     """See the module's docstring. With conditions, whose state is added to the embedding of time, it predicts v under
     a cosine schedule. Without it is an unconditional DDPM (Ho et al. 2020), which predicts the noise under a linear
-    one.
+    one. One that restores images predicts v, and reads the latents of the degraded image as further channels (Saharia
+    et al. 2022).
     """
 
     def __init__(
@@ -69,16 +70,19 @@ class ScratchGenerator(FittedGenerator):
         words: bool,
         seed: int,
         widths: tuple[int, ...],
+        reads_image: bool = False,
     ) -> None:
         super().__init__()
         self.patches, self.size_px, self.channels = patches, size_px, patches.channels
         self.source, self.seed, self.widths = source, seed, widths
+        self.reads_image = reads_image
         components = patches.components
         latents = patches.channels if components is None else len(components.scale)
         factor = 1 if components is None else PATCH
         self.latent_shape = (latents, size_px[0] // factor, size_px[1] // factor)
         asked = bool(values or words)
-        self.schedule = NoiseSchedule.cosine("v_prediction") if asked else NoiseSchedule.linear("epsilon")
+        steered = asked or reads_image
+        self.schedule = NoiseSchedule.cosine("v_prediction") if steered else NoiseSchedule.linear("epsilon")
         self.sampler_config = {
             "num_train_timesteps": self.schedule.steps,
             "trained_betas": self.schedule.betas(),
@@ -89,7 +93,7 @@ class ScratchGenerator(FittedGenerator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.reader = ConditionReader(values, words, 4 * widths[0]) if asked else None
-            self.unet: Any = _unet(latents, self.latent_shape[1:], widths, asked)
+            self.unet: Any = _unet(latents, self.latent_shape[1:], widths, asked, given=reads_image)
 
     def fitted_to(self, images: np.ndarray, values: int, words: bool) -> ScratchGenerator:
         pixels = self.source == PIXELS
@@ -108,6 +112,7 @@ class ScratchGenerator(FittedGenerator):
             words=words,
             seed=self.seed,
             widths=self.widths,
+            reads_image=self.reads_image,
         )
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,6 +133,8 @@ class ScratchGenerator(FittedGenerator):
         return found
 
     def denoise(self, noisy: Tensor, t: Tensor, states: Tensor, **more: Tensor) -> Tensor:
+        if self.reads_image:
+            noisy = torch.cat([noisy, more["given"].to(noisy)], dim=1)
         asked = {} if self.reader is None else {"class_labels": states.to(noisy.dtype)}
         found: Tensor = self.unet(noisy, t, return_dict=False, **asked)[0]
         return found
@@ -178,11 +185,11 @@ def fitted_patches(images: np.ndarray) -> PatchComponents:
     return PatchComponents(PrincipalComponents.fitted(patches, COMPONENTS * (1 if channels == 1 else 2)), channels)
 
 
-def _unet(latents: int, size: tuple[int, ...], widths: tuple[int, ...], asked: bool) -> Any:
+def _unet(latents: int, size: tuple[int, ...], widths: tuple[int, ...], asked: bool, *, given: bool) -> Any:
     depth = len(widths)
     return UNet2DModel(
         sample_size=tuple(size),
-        in_channels=latents,
+        in_channels=latents * (1 + given),
         out_channels=latents,
         block_out_channels=widths,
         layers_per_block=2,

@@ -98,12 +98,13 @@ class FilmBlock(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """(B, K) noisy latents, steps (B,) and states (B, 256) to the prediction (B, K)."""
+    """(B, K) noisy latents, steps (B,) and states (B, 256) to the prediction (B, K); `given`: (B, 2 K), the latents of
+    another image behind the noisy ones."""
 
-    def __init__(self, latents: int, width: int = WIDTH, blocks: int = BLOCKS) -> None:
+    def __init__(self, latents: int, width: int = WIDTH, blocks: int = BLOCKS, *, given: bool = False) -> None:
         super().__init__()
         self.time = nn.Sequential(nn.Linear(STATE, STATE), nn.SiLU(), nn.Linear(STATE, STATE))
-        self.enter = nn.Linear(latents, width)
+        self.enter = nn.Linear(latents * (1 + given), width)
         self.blocks = nn.ModuleList(FilmBlock(width, STATE) for _ in range(blocks))
         self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, latents)
 
@@ -131,9 +132,11 @@ class TinyGenerator(FittedGenerator):
         values: int,
         words: bool,
         seed: int,
+        reads_image: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.size_px = channels, size_px
+        self.reads_image = reads_image
         self.components, self.seed = components, seed
         count = len(components.scale)
         self.latent_shape = (count,)
@@ -147,16 +150,26 @@ class TinyGenerator(FittedGenerator):
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.denoiser = Denoiser(count)
+            self.denoiser = Denoiser(count, given=reads_image)
             self.reader = ConditionReader(values, words, STATE) if values or words else None
 
     def fitted_to(self, images: np.ndarray, values: int, words: bool) -> TinyGenerator:
-        components = PrincipalComponents.fitted(images.reshape(len(images), -1))
-        return TinyGenerator(components, images.shape[1], self.size_px, values=values, words=words, seed=self.seed)
+        return self._with(PrincipalComponents.fitted(images.reshape(len(images), -1)), images.shape[1], values, words)
 
     def of_shape(self, latents: int, channels: int, values: int, words: bool) -> TinyGenerator:
         components = PrincipalComponents(latents, channels * self.size_px[0] * self.size_px[1])
-        return TinyGenerator(components, channels, self.size_px, values=values, words=words, seed=self.seed)
+        return self._with(components, channels, values, words)
+
+    def _with(self, components: PrincipalComponents, channels: int, values: int, words: bool) -> TinyGenerator:
+        return TinyGenerator(
+            components,
+            channels,
+            self.size_px,
+            values=values,
+            words=words,
+            seed=self.seed,
+            reads_image=self.reads_image,
+        )
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean = self.components.encode(with_channels(images, self.channels).flatten(1).float())
@@ -176,7 +189,8 @@ class TinyGenerator(FittedGenerator):
         return found
 
     def denoise(self, noisy: Tensor, t: Tensor, states: Tensor, **more: Tensor) -> Tensor:
-        return self.denoiser(noisy, t, states)
+        given = torch.cat([noisy, more["given"].to(noisy)], dim=1) if self.reads_image else noisy
+        return self.denoiser(given, t, states)
 
     def set_trainable(self, method: str, *, rank: int, alpha: float | None, seed: int) -> None:
         """Everything but the components, which are fitted in closed form."""

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from medvfm.core.case import Case
+from medvfm.core.degradation import Degradation
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
+from medvfm.core.protocols import TruthReader
 from medvfm.core.recipe import Prepare
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.dataset.truth_masks import MaskTruthReader
@@ -36,9 +38,12 @@ class PicturePreparer:
     `prepare.slices.span`. A case without images, which asks for one to be made, has no arrays.
 
     spatial  `edges`: also `mask` (1, H, W), 1 on the edges of the picture (Canny), channels averaged.
-             `mask`: also `mask` (1, H, W), 1 where any mask of the case is not 0; a case without masks shows none.
+             `mask`: also `mask` (1, H, W), 1 where any structure is; a case without masks shows none.
              `around`: also `mask`, grown by GROWN_PX, and `around`, the picture with that region in middle gray; a case
              that shows none gets a square at a place that its case_id decides
+             `degraded`: also `degraded`, the picture as `degradation` spoils it, and where `outlines` reads some
+             `lesions` (1, H, W), 1 where any structure is
+    outlines  reads which structures a mask shows, (i, j, k, T); None: whatever of a mask is not 0
     """
 
     size_px: tuple[int, int]
@@ -47,7 +52,9 @@ class PicturePreparer:
     read: Mapping[Any, Any] = field(default_factory=dict)
     role: str = "image"
     limit_gib: float = 4.0
-    spatial: Literal["", "mask", "around", "edges"] = ""
+    spatial: Literal["", "mask", "around", "edges", "degraded"] = ""
+    outlines: TruthReader | None = None
+    degradation: Degradation = field(default_factory=Degradation)
 
     @property
     def contract(self) -> InputContract:
@@ -58,6 +65,10 @@ class PicturePreparer:
         slices = self.prepare.slices
         rule = intensity_rule(self.prepare, self.windows)
         parts = [VERSION, self.spatial, self.size_px, slices.axis or "axial", slices.span, rule, self.prepare.invalid]
+        if self.spatial and self.outlines is not None:
+            parts.append(self.outlines.key())
+        if self.spatial == "degraded":
+            parts.append(self.degradation.key())
         text = json.dumps([*parts, dict(self.read), self.role], sort_keys=True, default=str)
         return f"picture-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
@@ -66,7 +77,7 @@ class PicturePreparer:
             return ()
         if self.role not in case.images:
             raise UnreadableImage(f"{case.case_id} has no image in the role {self.role!r}")
-        reads = self.spatial in ("mask", "around")
+        reads = self.spatial in ("mask", "around") or (self.spatial == "degraded" and self.outlines is not None)
         masks = [path for name in sorted(case.masks) for path in case.masks[name]] if reads else []
         return (*case.images[self.role], *masks)
 
@@ -86,6 +97,9 @@ class PicturePreparer:
             return {"pixels": pixels}
         if self.spatial == "edges":
             return {"pixels": pixels, "mask": canny(pixels.mean(0))[None].astype(np.float32)}
+        if self.spatial == "degraded":
+            found = {"pixels": pixels, "degraded": self.degradation.of_case(pixels, case.case_id)}
+            return found if self.outlines is None else found | {"lesions": self._mask(images[0], case)}
         mask = self._mask(images[0], case)
         if self.spatial == "mask":
             return {"pixels": pixels, "mask": mask}
@@ -96,7 +110,8 @@ class PicturePreparer:
         """(1, H, W) float32 of 0 and 1."""
         if not case.masks:
             return np.zeros((1, *self.size_px), np.float32)
-        layers = MaskTruthReader(tuple(sorted(case.masks)), "multi_label")(case, image)
+        reader = self.outlines or MaskTruthReader(tuple(sorted(case.masks)), "multi_label")
+        layers = reader(case, image)
         united = replace(image, voxels=np.asarray(layers.any(-1), np.uint8), unit="label", header={})
         return (self._fitted(united, (0.0, 1.0), "nearest") > 0.5).astype(np.float32)
 

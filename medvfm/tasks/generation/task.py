@@ -34,6 +34,7 @@ from medvfm.core.protocols import (
 )
 from medvfm.core.recipe import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
+from medvfm.io.dataset import truth_masks
 from medvfm.io.dataset.prediction_tables import Table
 from medvfm.io.run_directory import write_bytes
 from medvfm.io.writers import file_names
@@ -71,13 +72,14 @@ class GenerationTask:
 
     An answer is MadeImages. classes are what a condition says besides words, and what a classifier looks for in made
     images. judge: what answers are judged beside, once there are training images. extractor: its record, where the sets
-    came from elsewhere.
+    came from elsewhere. outlines: reads those of the classes that masks show.
     """
 
     classes: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)
     judge: Judge | None = None
     extractor: Record | None = None
+    outlines: TruthReader | None = None
     name: str = "generation"
     kind: str = "images"
     unit: str = "image"
@@ -344,7 +346,7 @@ def build(settings: TaskSettings, where: Where, card: DataCard) -> GenerationTas
             else "two classes or more are held out together",
             where=where("options", "held_out"),
         )
-    return GenerationTask(tuple(settings.classes), options)
+    return GenerationTask(tuple(settings.classes), options, outlines=truth_masks.outlines(card, settings.classes))
 
 
 def from_record(record: Record) -> GenerationTask:

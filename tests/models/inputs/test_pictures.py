@@ -7,8 +7,11 @@ import pytest
 from PIL import Image as pillow
 
 from medvfm.core.case import Case
+from medvfm.core.data_card import DataCard
+from medvfm.core.degradation import Degradation
 from medvfm.core.image import Image
 from medvfm.core.recipe import Prepare
+from medvfm.io.dataset.truth_masks import outlines
 from medvfm.models.inputs.pictures import GROWN_PX, PicturePreparer
 
 
@@ -24,8 +27,8 @@ def case(tmp_path):
     return Case("c", None, {"image": (tmp_path / "image.png",)}, masks=masks)
 
 
-def arrays(case, spatial="", size=(60, 60)):
-    preparer = PicturePreparer(size, Prepare(), spatial=spatial)
+def arrays(case, spatial="", size=(60, 60), **more):
+    preparer = PicturePreparer(size, Prepare(), spatial=spatial, **more)
     return preparer.arrays(preparer.images(case), case)
 
 
@@ -50,6 +53,33 @@ def test_what_is_filled_is_hidden_with_a_margin(case):
     assert (found["around"][found["mask"] > 0] == 0.5).all() and found["around"].max() == 0.5
     outside = found["mask"] == 0
     np.testing.assert_array_equal(found["around"][outside], found["pixels"][outside])
+
+
+def test_of_a_label_map_only_what_is_outlined_is_read(case, tmp_path):
+    """A map of tissues and a lesion, as virtual_brain's: the region is the lesion."""
+    labels = np.zeros((40, 60), np.uint8)
+    labels[5:25, 20:55], labels[12:18, 34:40] = 3, 4
+    pillow.fromarray(labels).save(tmp_path / "labels.png")
+    mapped = Case("c", None, case.images, masks={"mask": (tmp_path / "labels.png",)})
+    card = DataCard.model_validate(
+        {
+            "name": "maps", "title": "Maps", "access": "local", "truth": "drawn",
+            "labels": {3: {"name": "tissue"}, 4: {"name": "lesion"}},
+            "layouts": [{"name": "table", "table": "cases.csv", "masks": {"mask": "{mask}"}}],
+        }
+    )  # fmt: skip
+    assert outlines(card, ["ventricles"]) is None
+    lesion = outlines(card, ["lesion", "ventricles"])
+    assert arrays(mapped, "mask")["mask"].sum() == 20 * 35
+    assert arrays(mapped, "mask", outlines=lesion)["mask"].sum() == 36
+    found = arrays(mapped, "degraded", outlines=lesion, degradation=Degradation("gaussian", 0.2))
+    assert found["lesions"].sum() == 36 and (found["degraded"] - found["pixels"]).std() > 0.05
+    keys = {
+        PicturePreparer((60, 60), Prepare(), spatial="degraded", outlines=o, degradation=d).key()
+        for o in (None, lesion)
+        for d in (Degradation("gaussian", 0.2), Degradation("gaussian", 0.3))
+    }
+    assert len(keys) == 4
 
 
 def test_a_case_without_masks_shows_none_or_a_square_of_its_own(case, tmp_path):
