@@ -356,6 +356,16 @@ class MakingTask(Protocol):
 
 
 @runtime_checkable
+class WeighingTask(Protocol):
+    """What a task has besides that judges answers by networks of its own."""
+
+    def load_judges(self) -> None:
+        """Load them once, so that weights that are not here or damaged are refused before anything is trained; raises
+        MedvfmError."""
+        ...
+
+
+@runtime_checkable
 class RestoringTask(Protocol):
     """What a task has besides whose cases are degraded images: an adapter sees these, and the true ones in training."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medvfm.core.capabilities import PromptedAdapter
+from medvfm.core.capabilities import PromptedAdapter, WeighingTask
 from medvfm.core.protocols import Record
 from medvfm.core.result_row import as_records
 from medvfm.engine import (
@@ -69,6 +69,9 @@ class Start:
 
 def ready(plan: Plan, table: CaseTable, context: RunContext) -> Start:
     """Read and split the cases; everything that a run refuses before it trains is refused here."""
+    for entry in plan.tasks:
+        if isinstance(entry.task, WeighingTask):
+            entry.task.load_judges()
     learner = fitting.learner_of(plan, plan.model)
     table = novelty.inside(plan.card, table)
     readable = cohort.read(plan, learner, table, context)

@@ -18,9 +18,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from medvfm.core.errors import WeightsError
+from medvfm.core.errors import RecipeError, WeightsError
 
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
+_OF_WEIGHTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _EXTRAS = ("preprocessor_config.json", "processor_config.json", "README.md")
 OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -74,6 +75,14 @@ def locate(source: str) -> Weights:
         where=source,
         remedy="give a folder with config.json and model.safetensors, a hub id, `embedded` or `tiny`",
     )
+
+
+def refuse_missing(source: str, where: str | None) -> None:
+    """RecipeError for weights that are a path by their form and are not there. A hub id may be fetched later."""
+    path = Path(source).expanduser()
+    is_path = source.startswith((".", "/", "~")) or path.suffix.lower() in _OF_WEIGHTS or source.count("/") > 1
+    if is_path and ":" not in source and not path.exists():
+        raise RecipeError(f"no file or folder {source}", where=where, remedy="give a path that exists, or a hub id")
 
 
 def _local(source: str, folder: Path) -> Weights:

@@ -13,7 +13,7 @@ import torch
 from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard
-from medvfm.core.errors import RecipeError, nearest
+from medvfm.core.errors import RecipeError, WeightsError, nearest
 from medvfm.core.item import PIXELS
 from medvfm.core.made_images import MadeImages
 from medvfm.core.metric_spec import Metric, MetricSpec, parse
@@ -41,6 +41,7 @@ from medvfm.io.writers import file_names
 from medvfm.metrics import fidelity
 from medvfm.models.extractors import load as extractors
 from medvfm.models.image_text.caption_scores import CaptionScorer
+from medvfm.models.weights import refuse_missing
 from medvfm.statistics.estimand import Estimand
 from medvfm.tasks.generation import estimands, given_sets, image_files, judge, made_set, rivals, sheets
 from medvfm.tasks.generation.image_set import ImageSet
@@ -132,6 +133,22 @@ class GenerationTask:
     def learns_from(self, case: Case) -> bool:
         held = self.options.held_out
         return not held or not all(case.target(name) == 1 for name in held)
+
+    def load_judges(self) -> None:
+        """The extractor and the CLIP that the recipe names."""
+        options = self.options
+        loaders: dict[str, Callable[[], object]] = {}
+        if options.extractor != extractors.DEFAULT:
+            loaders["extractor"] = lambda: extractors.load_extractor(options.extractor, size_px=options.extractor_px)
+        if options.clip is not None:
+            loaders["clip"] = lambda: CaptionScorer.loaded(str(options.clip), "cpu")
+        for key, load in loaders.items():
+            try:
+                load()
+            except WeightsError as error:
+                raise WeightsError(
+                    f"task.options.{key}: {error.what}", where=error.where, remedy=error.remedy
+                ) from error
 
     def beside(self, train: TrueCases, device: str) -> GenerationTask:
         """The task with a judge of its own: the extractor is loaded, and looks at the training images."""
@@ -331,7 +348,10 @@ def build(settings: TaskSettings, where: Where, card: DataCard) -> GenerationTas
     if settings.unit != "image":
         raise RecipeError(f"images are made one by one, not by {settings.unit}", where=where("unit"))
     options = checked(Options, settings.options, "generation", where("options"))
-    extractors.check_name(options.extractor, where=where("options", "extractor"))
+    _, weights = extractors.check_name(options.extractor, where=where("options", "extractor"))
+    for key, source in (("extractor", weights), ("clip", options.clip)):
+        if source is not None:
+            refuse_missing(source, where("options", key))
     for number, name in enumerate(settings.classes):
         if name not in card.class_names():
             raise RecipeError(

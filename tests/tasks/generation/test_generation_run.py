@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 import medvfm
 from medvfm import pipeline
 from medvfm.adapters._diffusion.generation import LatentDiffusion
-from medvfm.core.errors import RecipeError
+from medvfm.core.errors import RecipeError, WeightsError
 from medvfm.core.metric_spec import parse
 from medvfm.core.protocols import Points
 from medvfm.io.console import SILENT
@@ -276,3 +276,24 @@ def test_clip_score_is_that_of_the_images_and_their_own_words(found):
     assert mine["low"] <= mine["value"] <= mine["high"] and mine["patients"] == 12
     assert "real test images" in row(found, "clip_score", baseline="real")["note"]
     assert row(found, "clip_score", baseline="noise")["value"] != mine["value"]
+
+
+@pytest.mark.parametrize("key", ["extractor", "clip"])
+def test_weights_that_judge_are_looked_for_before_anything_is_trained(study, tmp_path, key):
+    prefix = "dinov2:" if key == "extractor" else ""
+
+    def asked(source):
+        return recipe(study, task={"name": "generation", "options": {key: f"{prefix}{source}"}}, baselines=[])
+
+    with pytest.raises(RecipeError, match=f"options.{key}.*no file or folder {tmp_path}/absent"):
+        planning.plan(asked(tmp_path / "absent"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    planning.plan(asked(empty))  # what a folder holds is seen when it is loaded
+    for ask in (
+        lambda: pipeline.check(asked(empty), ready=True, device="cpu", console=SILENT),
+        lambda: pipeline.run(asked(empty), tmp_path / "run", device="cpu", console=SILENT),
+    ):
+        with pytest.raises(WeightsError, match=f"task.options.{key}: the folder has no config.json"):
+            ask()
+    assert not (tmp_path / "run" / "checkpoint").exists()
