@@ -25,13 +25,17 @@ NOT_RECALIBRATED = "recalibrated=no"
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Rows, test rows of the model first; what run.json says of each baseline, its thresholds, and warnings; answers of
-    further seeds."""
+    """Rows, test rows of the model first; what run.json says of each baseline, its thresholds, and warnings.
+
+    variants  how long the model took where it was asked in another way: `{group, cases, seconds}`
+    repeats   answers of further seeds
+    """
 
     rows: list[ResultRow]
     baselines: dict[str, Record]
     thresholds: dict[str, Record]
     warnings: list[str]
+    variants: list[Record]
     repeats: Sequence[Repeat] = ()
 
 
@@ -73,7 +77,7 @@ def judged(
         rows += _before(judging, every, oracle)
         if every.val is not None:
             rows += judging.rows(every.val, replace(every.points, in_sample=True), split="val", note=oracle)
-    varied = variants.rows(plan, judging, fitted, found.points, context)
+    varied, took = variants.rows(plan, judging, fitted, found.points, context)
     worded = variants.wordings(plan, judging, fitted, found.points, context)
     rows += _of_the_first([*varied, *worded], again)
     tables.add(found, None, task=plan.named)
@@ -95,7 +99,7 @@ def judged(
             beside.write(out / repeats.FOLDER / str(other.seed), names=False)
     rows = [replace(row, task=plan.named) for row in rows]
     said = {name: base.record for name, base in asked.items()}
-    return Judged(rows, said, fixed, variants.sway(worded, main), again)
+    return Judged(rows, said, fixed, variants.sway(worded, main), took, again)
 
 
 def _before(judging: Judging, found: Collected, note: str | None) -> list[ResultRow]:

@@ -191,6 +191,7 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
         **({"repeats": repeats.record(recipe.seed, own.repeats)} if own.repeats else {}),
         **({"self_check": self_check} if self_check else {}),
         **({"novelty": strange.record} if strange.record else {}),
+        **({"variants": own.variants} if own.variants else {}),
         "warnings": list(dict.fromkeys(warnings)),
         "metrics": as_records(rows),
     }

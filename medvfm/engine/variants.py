@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from medvfm.core.array import Array
 from medvfm.core.capabilities import WordedAdapter
 from medvfm.core.metric_spec import MetricSpec
-from medvfm.core.protocols import Points
+from medvfm.core.protocols import Answer, Points, Record
 from medvfm.core.result_row import ResultRow
 from medvfm.engine import fitting
 from medvfm.engine.case_store import StoredCases
@@ -21,25 +22,29 @@ from medvfm.engine.plan import Plan
 
 def rows(
     plan: Plan, judging: Judging, fitted: Sequence[FittedFold], points: Points, context: RunContext
-) -> list[ResultRow]:
-    """Test rows for each variant: group `box_jitter_px=5`, an oracle's where prompts come from the truth.
+) -> tuple[list[ResultRow], list[Record]]:
+    """Test rows for each variant: group `box_jitter_px=5`, an oracle's where prompts come from the truth; and how long
+    each took to answer: `{group, cases, seconds}`.
 
     A variant costs as much as the test itself, so of more cases than the task names a random subset stands for all.
     """
     task, adapter = plan.task, fitted[0].learner.adapter
     variants, specs = adapter.variants(), _specs(plan)
     if not variants or not specs:
-        return []
+        return [], []
     share = -(-task.variant_cases // len(fitted))
     chosen = [_draw(f.rows["test"], share, plan.recipe.seed) for f in fitted]
     total, some = sum(len(f.rows["test"]) for f in fitted), sum(map(len, chosen))
     drawn_note = f"; {some} of {total} test cases, drawn by the seed" if some < total else ""
     kind = "oracle prompt: " if adapter.oracle is not None else ""
-    found = []
+    found: list[ResultRow] = []
+    took: list[Record] = []
     for variant in context.console.track(variants, len(variants), "variants of the prompts"):
         note = f"{kind}{variant}{drawn_note}"
-        found += _asked(plan, judging, fitted, chosen, points, variant, "test", note, specs)
-    return found
+        watch = Watch()
+        found += _asked(plan, judging, fitted, chosen, points, variant, "test", note, specs, watch)
+        took.append({"group": variant, "cases": some, "seconds": round(watch.seconds, 3)})
+    return found, took
 
 
 def wordings(
@@ -86,15 +91,38 @@ def _asked(
     split: str,
     note: str | None,
     specs: Sequence[MetricSpec],
+    watch: Watch | None = None,
 ) -> list[ResultRow]:
-    task = plan.task
+    task, watch = plan.task, watch or Watch()
     parts = [
         fitting.collect(
-            f.task, f.learner, StoredCases(f.learner.store, part), f.learner.answer(part, variant), None, specs
+            f.task,
+            f.learner,
+            StoredCases(f.learner.store, part),
+            watch.over(f.learner.answer(part, variant)),
+            None,
+            specs,
         )
         for f, part in zip(fitted, chosen, strict=True)
     ]
     return judging.rows(task.join(parts), points, split=split, group=variant, note=note, specs=specs)
+
+
+class Watch:
+    """Seconds that answers took to be made, without those in which they were judged."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def over(self, answers: Iterator[Answer]) -> Iterator[Answer]:
+        done = object()
+        while True:
+            start = time.perf_counter()
+            answer = next(answers, done)
+            self.seconds += time.perf_counter() - start
+            if answer is done:
+                return
+            yield answer
 
 
 def _specs(plan: Plan) -> list[MetricSpec]:

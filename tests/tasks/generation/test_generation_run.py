@@ -51,7 +51,7 @@ def recipe(study, **changes):
         "task": {"name": "generation", "classes": ["bright"], "options": {"extractor_px": 64}},
         "adapter": {
             "name": "latent_diffusion", "weights": "tiny", "method": "full",
-            "options": {"condition": "text", "steps": 8, "sweep": {"guidance": [1, 3]}},
+            "options": {"condition": "text", "steps": 8, "sweep": {"guidance": [1, 3], "steps": [1, 8]}},
         },
         "prepare": {"size": 16},
         "evaluate": {},
@@ -169,6 +169,16 @@ def test_a_sweep_of_guidance_gives_rows_and_a_curve(found):
     assert row(found, "condition_auroc", "bright", group="guidance=3")["value"] is not None
     words = re.sub(r"<[^>]+>", " ", (found.directory / "report.html").read_text())
     assert "Guidance scale" in words and "FID against guidance scale" in (found.directory / "report.html").read_text()
+
+
+def test_a_sweep_of_steps_shows_quality_against_time(found):
+    assert row(found, "fid", group="steps=8")["value"] == pytest.approx(row(found, "fid")["value"])
+    assert row(found, "kid", group="steps=1")["value"] != row(found, "kid")["value"]
+    took = {v["group"]: v for v in found.record["variants"]}
+    assert set(took) == {"guidance=1", "guidance=3", "steps=1", "steps=8"}
+    assert all(v["cases"] == 24 and v["seconds"] > 0 for v in took.values())
+    html = (found.directory / "report.html").read_text()
+    assert "FID against steps" in html and "FID against seconds a case" in html and "Seconds a case" in html
 
 
 def test_a_prompt_and_a_seed_give_one_image(found, tmp_path):

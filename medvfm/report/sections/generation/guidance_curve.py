@@ -46,6 +46,7 @@ def _panel(view: View, name: str, rows: list[Row]) -> dict[str, Any] | None:
         )
 
     first = metrics[0]
+    seconds = _seconds(view, name)
     points = [(s, r) for s in settings if (r := at(*first, s)) is not None]
 
     def paint(figure: Figure) -> None:
@@ -58,17 +59,42 @@ def _panel(view: View, name: str, rows: list[Row]) -> dict[str, Any] | None:
         axes.set_xlabel(column)
         axes.set_ylabel(text.title(text.metric(first[0])))
 
+    def paint_time(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        known = [(seconds[s], r["value"], s) for s, r in points if s in seconds]
+        axes.plot([x for x, _, _ in known], [y for _, y, _ in known], color=svg.BLUE, lw=1.8, marker="o", ms=4)
+        for x, y, s in known:
+            axes.annotate(text.compact(s), (x, y), textcoords="offset points", xytext=(4, 4), fontsize=8)
+        axes.set_xlabel("Seconds a case")
+        axes.set_ylabel(text.title(text.metric(first[0])))
+
+    named = text.metric(first[0])
     return {
         "heading": heading,
         "column": column,
-        "figure": svg.draw(f"curve-{name}", f"{text.metric(first[0])} against {column.lower()}", SIZE_IN, paint),
+        "figure": svg.draw(f"curve-{name}", f"{named} against {column.lower()}", SIZE_IN, paint),
+        "over_time": svg.draw(f"time-{name}", f"{named} against seconds a case", SIZE_IN, paint_time)
+        if name == "steps" and len(seconds) > 1
+        else "",
+        "timed": bool(seconds),
         "metrics": [text.title(text.metric(m)) + (f", {text.structure(t)}" if t else "") for m, t in metrics],
         "rows": [
             {
                 "at": text.compact(s),
+                "seconds": text.number(seconds[s], 3) if s in seconds else "–",
                 "cells": [text.value(r) if (r := at(m, t, s)) is not None else "–" for m, t in metrics],
             }
             for s in settings
         ],
         "note": next((str(r.get("note") or "") for r in mine), ""),
     }
+
+
+def _seconds(view: View, name: str) -> dict[float, float]:
+    """Setting to how long a case took to be answered."""
+    found = {}
+    for entry in view.record.get("variants") or []:
+        kind, _, setting = str(entry["group"]).partition("=")
+        if kind == name and entry.get("cases"):
+            found[float(setting)] = float(entry["seconds"]) / int(entry["cases"])
+    return found
