@@ -36,6 +36,7 @@ class Metric:
     open_text    the same, of an open question
     text_counts  what `per_case` counts of a true and a given text of one case, summed over cases (..., K); gives (...)
     image_pair   (n, c, h, w) true and given images of the same cases, in [0, 1]; gives (n,)
+    verified     (n,) 1 where an image is taken for one of a training patient, else 0; gives one number
     lesions      true and given image (h, w) of one case, its true lesions (h, w) of bool, and what is usual of lesions,
                  `kept_lesions.UsualLesion`
 
@@ -77,6 +78,7 @@ class Metric:
         "text_counts",
         "image_pair",
         "lesions",
+        "verified",
     ]
     better: Literal["higher", "lower", "zero", ""]
     unit: str = ""

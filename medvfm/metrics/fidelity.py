@@ -53,6 +53,11 @@ def nearest_ratio(real: Tensor, made: Tensor) -> Tensor:
     return made.to(torch.float64).mean() / usual
 
 
+def reidentified(verified: Tensor) -> Tensor:
+    """The share of images (n,) that were verified; float64."""
+    return verified.double().mean()
+
+
 METRICS: dict[str, Metric] = {
     "fid": Metric(
         fid,
@@ -141,6 +146,14 @@ METRICS: dict[str, Metric] = {
         summary="distance to the nearest training image, over that of real test images; near 0 for copies",
         within=FROM_0,
         interval="groups",
+    ),
+    "reidentified": Metric(
+        reidentified,
+        "verified",
+        "lower",
+        summary="share of images that a verification model takes for a training patient's",
+        within=UNIT,
+        interval="share",
     ),
     "condition_auroc": Metric(
         auroc,

@@ -209,6 +209,6 @@ def test_nearest_ratio():
 def test_every_row_says_what_it_is():
     assert set(fidelity.METRICS) == {
         "fid", "kid", "precision", "recall", "density", "coverage", "ms_ssim", "psnr", "ssim", "clip_score",
-        "nearest_ratio", "condition_auroc", "usefulness_auroc",
+        "nearest_ratio", "reidentified", "condition_auroc", "usefulness_auroc",
     }  # fmt: skip
     assert all(metric.summary and metric.better in ("higher", "lower") for metric in fidelity.METRICS.values())

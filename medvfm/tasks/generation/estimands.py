@@ -18,6 +18,8 @@ from medvfm.metrics import fidelity_left_out
 from medvfm.statistics import delong, group_jackknife
 from medvfm.statistics.estimand import Estimand, few_patients
 from medvfm.statistics.group_jackknife import PatientGroups
+from medvfm.statistics.patients import Patients
+from medvfm.statistics.shares import Share
 from medvfm.statistics.spread import Spread
 from medvfm.tasks.generation.image_set import ImageSet
 from medvfm.tasks.generation.made_set import MadeSet
@@ -27,6 +29,7 @@ REAL_ONES = "real training images are what made ones are measured by"
 NO_CLIP = "no CLIP reads the words: task.options.clip names none"
 NO_WORDS = "no image was asked for in words"
 NO_PAIRS = "there are no pairs of images"
+NO_VERIFIER = "no verification model was named (task.options.reidentification)"
 OF_TEST = "of real test images"
 FOUND = {  # by simulation; see tests/benchmarks/COVERAGE.md
     "kid": group_jackknife.SHORT,
@@ -52,6 +55,8 @@ def estimands(found: MadeSet, specs: Sequence[MetricSpec], classes: Sequence[str
             made.append(_of_distances(found, spec, groups))
         elif spec.metric.takes == "images":
             made.append(_of_pairs(found, spec, groups))
+        elif spec.metric.takes == "verified":
+            made.append(_of_verified(found, spec))
         elif spec.metric.takes == "embeddings":
             made.append(_of_words(found, spec, groups))
         else:
@@ -135,6 +140,20 @@ def _of_words(found: MadeSet, spec: MetricSpec, groups: PatientGroups) -> Estima
     notes = (OF_TEST,) if found.reference else ()
     patients = len(set(whose.patients[known]))
     return _of_groups(found, spec, float(with_words.mean()), means, groups, *notes, patients=patients)
+
+
+def _of_verified(found: MadeSet, spec: MetricSpec) -> Estimand:
+    """The share of images that are taken for a training patient's; of references that of the real test images."""
+    whose = found.real if found.reference else found.made
+    everyone = np.ones(len(found.made), dtype=bool)
+    if whose.verified is None or not len(whose.verified):
+        return Estimand(spec, None, None, everyone, reason=NO_VERIFIER)
+    n = len(whose.verified)
+    share = Share(whose.verified, np.ones(n), np.zeros(n, int), Patients.of(whose.patients))
+    note = f"{int(whose.verified.sum())} of {n} images"
+    return Estimand(
+        spec, None, share.value, everyone, notes=(note, OF_TEST) if found.reference else (note,), spread=share
+    )
 
 
 def _minus(spec: MetricSpec, ours: Spread, other: Estimand, known: Array) -> Estimand | None:

@@ -22,6 +22,7 @@ class ImageSet:
     learned        (r, T) scores of the real test images by a classifier trained on this set alone
     pairs          (p, 2) images of the set by row, and their structural similarity `likeness` (p,)
     fits           (m,) CLIPScore of each image and its own words, NaN without words
+    verified       (m,) 1 where a verification model takes it for an image of a training patient, else 0
     """
 
     ids: tuple[str, ...]
@@ -35,6 +36,7 @@ class ImageSet:
     pairs: Array | None = None
     likeness: Array | None = None
     fits: Array | None = None
+    verified: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -59,12 +61,15 @@ class ImageSet:
             pairs,
             likeness,
             None if self.fits is None else self.fits[rows],
+            None if self.verified is None else self.verified[rows],
         )
 
     def arrays(self) -> dict[str, Array]:
         """Everything but ids and patients, by name."""
         found = {
             name: getattr(self, name)
-            for name in ("features", "labels", "scores", "nearest", "alike", "learned", "pairs", "likeness", "fits")
-        }
+            for name in (
+                "features", "labels", "scores", "nearest", "alike", "learned", "pairs", "likeness", "fits", "verified",
+            )
+        }  # fmt: skip
         return {name: array for name, array in found.items() if array is not None}

@@ -21,6 +21,7 @@ from medvfm.models.image_text.caption_scores import CaptionScorer
 from medvfm.nn import probe
 from medvfm.nn.probe import Probe
 from medvfm.tasks.generation.image_set import ImageSet
+from medvfm.tasks.generation.verifier import Verifier
 
 BATCH = 64
 
@@ -75,16 +76,23 @@ class Judge:
     features: Array
     classifier: Classifier
     scorer: CaptionScorer | None = None
+    verifier: Verifier | None = None
     _kept: dict[tuple[str, ...], tuple[Pictures, ImageSet]] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, true: TrueCases, classes: tuple[str, ...], extractor: Extractor, scorer: CaptionScorer | None = None
+        cls,
+        true: TrueCases,
+        classes: tuple[str, ...],
+        extractor: Extractor,
+        scorer: CaptionScorer | None = None,
+        verifying: Extractor | None = None,
     ) -> Judge:
         """Look at the training images, and fit the classifier of each class."""
         train = pictures_of(true, classes)
         features = features_of(extractor, train.pixels)
-        return cls(classes, extractor, train, features, Classifier.fitted(features, train.labels), scorer)
+        verifier = None if verifying is None else Verifier.fitted(verifying, train.pixels, train.patients)
+        return cls(classes, extractor, train, features, Classifier.fitted(features, train.labels), scorer, verifier)
 
     def real(self, true: TrueCases) -> tuple[Pictures, ImageSet]:
         """Real images of cases, and what is measured of them."""
@@ -116,7 +124,7 @@ class Judge:
         learned = Classifier.fitted(found.features, shown.labels).scores(real.features)
         return ImageSet(
             found.ids, found.patients, found.features, found.labels, found.scores, found.nearest, found.alike, learned,
-            pairs, likeness, None if asked is None else self.fits(shown.pixels, asked),
+            pairs, likeness, None if asked is None else self.fits(shown.pixels, asked), found.verified,
         )  # fmt: skip
 
     def nearest_training(self, features: Array) -> Array:
@@ -130,14 +138,15 @@ class Judge:
 
     def _measured(self, shown: Pictures, *, new: bool) -> ImageSet:
         features = features_of(self.extractor, shown.pixels)
-        nearest = alike = None
+        nearest = alike = verified = None
         if new:
+            verified = None if self.verifier is None else self.verifier.verified(shown.pixels)
             distances = neighbourhoods.nearest(
                 _tensor(features, self.extractor), _tensor(self.features, self.extractor)
             )[0]
             nearest, alike = distances.double().cpu().numpy(), self._alike(shown.pixels)[0]
         scores = self.classifier.scores(features)
-        return ImageSet(shown.ids, shown.patients, features, shown.labels, scores, nearest, alike)
+        return ImageSet(shown.ids, shown.patients, features, shown.labels, scores, nearest, alike, verified=verified)
 
     def _alike(self, pixels: Array) -> tuple[Array, Array]:
         device = self.extractor.device

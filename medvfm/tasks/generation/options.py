@@ -17,6 +17,11 @@ class Options(BaseModel):
     clip: str | None = Field(
         None, description="a CLIP (owner/name, a folder) whose cosine of each image and its words is clip_score"
     )
+    reidentification: str | None = Field(
+        None,
+        description="a verification model, as extractor names one, that says whether a made image is of a training "
+        "patient: dinov2:WEIGHTS, clip:WEIGHTS, embedded",
+    )
     images: int = Field(1, ge=1, le=1000, description="how many are made for each condition")
     per_condition: bool = Field(True, description="numbers also of the images of each class alone")
     held_out: tuple[str, ...] = Field(

@@ -74,9 +74,21 @@ def _copies(found: MadeSet, judge: Judge, pictures: Array) -> Record:
         "closer": closer,
         "made_median": float(np.median(made)),
         "real_median": float(np.median(real)),
-        "verified_by": None,
-        "verified_by_reason": "no verification model was named, so whether two images are of one patient was not asked",
+        **_verified(found, judge),
     }
+
+
+def _verified(found: MadeSet, judge: Judge) -> Record:
+    """How many made images a verification model takes for a training patient's, and how many real test images."""
+    made, real = found.made.verified, found.real.verified
+    if judge.verifier is None or made is None or real is None:
+        return {
+            "verified_by": None,
+            "verified_by_reason": "no verification model was named, so whether two images are of one patient was not "
+            "asked",
+        }
+    counts = {"made": int(made.sum()), "of_made": len(made), "real": int(real.sum()), "of_real": len(real)}
+    return {"verified_by": judge.verifier.record, "verified": counts}
 
 
 def _nearest(found: MadeSet, judge: Judge, pictures: Array, shown: Pictures, seen: Seen) -> list[Record]:

@@ -54,12 +54,12 @@ USES: frozenset[str] = frozenset({"task.classes"})
 METRICS = {
     name: metric
     for name, metric in fidelity.METRICS.items()
-    if metric.takes in ("features", "images", "distances", "score", "embeddings")
+    if metric.takes in ("features", "images", "distances", "score", "embeddings", "verified")
 }
 TABLES: dict[str, Mapping[str, Metric]] = {"": METRICS}  # for `medvfm list metrics`
 BUILT_IN = {**rivals.RIVALS, **rivals.REFERENCES}  # for `medvfm list baselines`
 OF_SETS = ("fid", "kid", "precision", "recall", "density", "coverage")
-DEFAULT_METRICS = (*OF_SETS, "ms_ssim", "nearest_ratio", "condition_auroc", "usefulness_auroc")
+DEFAULT_METRICS = (*OF_SETS, "ms_ssim", "nearest_ratio", "reidentified", "condition_auroc", "usefulness_auroc")
 DRAWS = {"real": 1, "real_augmented": 3, "real_and_made": 3, "noise": 1}
 NEVER_SELECTS = (
     "made images are judged as a set, and such numbers can rise while the images get better (FID does), or fall by "
@@ -140,6 +140,9 @@ class GenerationTask:
         loaders: dict[str, Callable[[], object]] = {}
         if options.extractor != extractors.DEFAULT:
             loaders["extractor"] = lambda: extractors.load_extractor(options.extractor, size_px=options.extractor_px)
+        named = options.reidentification
+        if named is not None:
+            loaders["reidentification"] = lambda: extractors.load_extractor(named)
         if options.clip is not None:
             loaders["clip"] = lambda: CaptionScorer.loaded(str(options.clip), "cpu")
         for key, load in loaders.items():
@@ -154,7 +157,9 @@ class GenerationTask:
         """The task with a judge of its own: the extractor is loaded, and looks at the training images."""
         extractor = extractors.load_extractor(self.options.extractor, device, self.options.extractor_px)
         scorer = None if self.options.clip is None else CaptionScorer.loaded(self.options.clip, device)
-        return replace(self, judge=Judge.of(train, self.classes, extractor, scorer))
+        named = self.options.reidentification
+        verifying = None if named is None else extractors.load_extractor(named, device)
+        return replace(self, judge=Judge.of(train, self.classes, extractor, scorer, verifying))
 
     def settled(self, answer: Answer, grid: SliceGrid | None) -> Answer:
         return answer
@@ -349,7 +354,10 @@ def build(settings: TaskSettings, where: Where, card: DataCard) -> GenerationTas
         raise RecipeError(f"images are made one by one, not by {settings.unit}", where=where("unit"))
     options = checked(Options, settings.options, "generation", where("options"))
     _, weights = extractors.check_name(options.extractor, where=where("options", "extractor"))
-    for key, source in (("extractor", weights), ("clip", options.clip)):
+    verifying = None
+    if options.reidentification is not None:
+        _, verifying = extractors.check_name(options.reidentification, where=where("options", "reidentification"))
+    for key, source in (("extractor", weights), ("clip", options.clip), ("reidentification", verifying)):
         if source is not None:
             refuse_missing(source, where("options", key))
     for number, name in enumerate(settings.classes):

@@ -15,6 +15,9 @@ WORDS = {
     "coverage how much of the real images is reached (Kynkäänniemi 2019, Naeem 2020).",
     "convention_nearest_ratio": "The nearest ratio is the mean distance of made images to the nearest training image "
     "over that of real test images: clearly below 1 it speaks for copies of training images.",
+    "convention_reidentified": "Re-identified: the share of images that a verification model takes for an image of a "
+    "training patient; its limit is fixed on training images, of which 1% are taken for another patient. The row "
+    "`real` is of real test images, whose patients trained nothing.",
     "convention_condition_auroc": "Condition AUROC: a classifier trained on real training images is asked whether it "
     "sees in each made image what was asked for; the row `real` is the same classifier on real test images.",
     "convention_clip_score": "CLIPScore is 100 times the cosine of an image and the words that asked for it, from 0 on "
