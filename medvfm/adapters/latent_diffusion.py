@@ -22,7 +22,7 @@ from medvfm.core.options import checked
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reuse, Task
 from medvfm.core.recipe import AdapterSettings, Baseline, Prepare, Train
 from medvfm.models.diffusion.autoencoder import load_autoencoder
-from medvfm.models.diffusion.load import SCRATCH, load_generator
+from medvfm.models.diffusion.load import MONAI, SCRATCH, load_generator
 from medvfm.models.diffusion.sampling import Sampling
 from medvfm.models.inputs.pictures import PicturePreparer
 
@@ -115,7 +115,9 @@ _UNET: Record = {  # 40,000 steps
     "ema": 0.9995,
 }  # fmt: skip
 TRAINING["unconditional"] = _UNET
-FROM_SCRATCH = {"tiny": _TINY, "tiny-spatial": _UNET, "pixels": _UNET}
+FROM_SCRATCH = {"tiny": _TINY, "tiny-spatial": _UNET, "pixels": _UNET, MONAI: _UNET}
+_MONAI_AUTOENCODER: Record = {"epochs": 50, "batch_size": 16, "learning_rate": 1e-4, "weight_decay": 0.0}
+OF_MONAI = ("autoencoder", "full", "unconditional")
 OF_SCRATCH = ("full", "unconditional", "restore")  # methods that train random weights
 OF_BOTH = ("full", "restore")  # and trained ones too
 SWEPT = ("guidance", "steps")
@@ -142,7 +144,7 @@ class Options(BaseModel):
     )
     min_snr_gamma: float | None = Field(None, gt=0, description="weights of steps by min-SNR (Hang 2023: 5)")
     offset_noise: float = Field(0.0, ge=0, description="0.1 lets brightness be learned; spatial latents alone")
-    width: int = Field(128, ge=16, description="tiny-spatial, pixels: channels of the U-Net's first level")
+    width: int = Field(128, ge=16, description="tiny-spatial, pixels, monai: channels of the first level")
     control: Literal["masks", "edges"] | None = Field(
         None, description="controlnet: what it reads, the masks of cases or the edges of their images; null: masks"
     )
@@ -192,7 +194,16 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
 
 def _refuse_weights(weights: str, methods: Sequence[str], given: Options) -> None:
     """Methods that begin with random weights, and those that begin with trained ones."""
+    own_autoencoder = weights == MONAI
+    if own_autoencoder and (methods[0] != "autoencoder" or len(methods) < 2):
+        raise RecipeError(
+            f"the autoencoder of {MONAI} begins with random weights, and a stage must train it first",
+            where="adapter.method",
+            remedy="say stages: [{method: autoencoder}, {method: full}]",
+        )
     for method in methods:
+        if own_autoencoder and method in OF_MONAI and method != "unconditional":
+            continue
         if (weights in SCRATCH) != (method in OF_SCRATCH) and method not in OF_BOTH:
             begins, needs = ("random", "full") if weights in SCRATCH else ("trained", "weights: pixels or tiny")
             raise RecipeError(
@@ -319,6 +330,8 @@ def _spatial(
 def training(method: str, weights: str | None, given: Train, task: str = "generation") -> Record:
     """The settings of the training loop: the recipe's, over the method's own."""
     own = FROM_SCRATCH[weights] if weights in FROM_SCRATCH else TRAINING[method]
+    if (weights, method) == (MONAI, "autoencoder"):
+        own = _MONAI_AUTOENCODER
     return {**own, **given.given()}
 
 

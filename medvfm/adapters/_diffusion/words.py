@@ -43,6 +43,7 @@ SCRATCH = {
     "tiny": "small latent diffusion model",
     "tiny-spatial": "small convolutional latent diffusion model",
     "pixels": "small convolutional diffusion model of pixels",
+    "monai": "latent diffusion model of MONAI's networks",
 }
 LATENTS = {
     "tiny": "numbers (principal components of the training images)",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from medvfm.models.diffusion.generator import ImageGenerator
 
 TINY_PX = (64, 64)
-SCRATCH = ("tiny", "tiny-spatial", "pixels")  # begin with random weights
+MONAI = "monai"
+SCRATCH = ("tiny", "tiny-spatial", "pixels", MONAI)  # begin with random weights
 
 
 def load_generator(weights: str, size_px: tuple[int, int] | None, *, width: int = 128, seed: int = 0) -> ImageGenerator:
@@ -14,6 +15,7 @@ def load_generator(weights: str, size_px: tuple[int, int] | None, *, width: int 
     tiny                        principal components and a perceptron from scratch, still to be fitted to images
     tiny-spatial                components of patches and a small U-Net from scratch, for GPUs
     pixels                      a small U-Net from scratch on pixels, for GPUs
+    monai                       MONAI's AutoencoderKL and DiffusionModelUNet from scratch, for GPUs
     owner/name, owner/name@REV  a Stable Diffusion of the family 1.x or 2.x on the hub, in diffusers' format
     a folder                    the same on disk
     """
@@ -23,6 +25,10 @@ def load_generator(weights: str, size_px: tuple[int, int] | None, *, width: int 
         size = size_px or TINY_PX
         components = PrincipalComponents(1, size[0] * size[1])
         return TinyGenerator(components, 1, size, values=0, words=False, seed=seed).eval()
+    if weights == MONAI:
+        from medvfm.models.diffusion import from_monai
+
+        return from_monai.unfitted(size_px or TINY_PX, width, seed).eval()
     if weights in SCRATCH:
         from medvfm.models.diffusion.scratch_unet import unfitted
 
