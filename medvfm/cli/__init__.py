@@ -129,6 +129,9 @@ def predict(
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="make images of what these words say")] = None,
     case: Annotated[str | None, typer.Option(help="make images for the condition of this case of the run")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="with --prompt and an INPUT to begin with: how much of it is made anew, to 1")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="of made images: the same seed gives the same image")] = 0,
     count: Annotated[int, typer.Option(min=1, help="how many images are made, from the seed on")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace answers that lie in --out")] = False,
@@ -147,10 +150,14 @@ def predict(
     from medvfm.pipeline import making, predicting, searching
 
     if prompt is not None or case is not None:
-        making.refuse_inputs(inputs)
-        made = making.make(
-            run, out, prompt=prompt, case=case, seed=seed, count=count, form=format, overwrite=overwrite, device=device
-        )
+        asked: dict[str, Any] = {
+            "prompt": prompt,
+            "case": case,
+            "image": making.one_input(inputs),
+            "strength": strength,
+        }
+        drawn: dict[str, Any] = {"seed": seed, "count": count, "form": format, "overwrite": overwrite}
+        made = making.make(run, out, **asked, **drawn, device=device)
         print(f"{len(made)} image{'s' * (len(made) > 1)}: {', '.join(str(out / file) for file in made['file'][:3])}")
         return
     if not inputs:

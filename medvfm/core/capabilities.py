@@ -323,8 +323,13 @@ class TowerStartingAdapter(Protocol):
 class MakingAdapter(Protocol):
     """What an adapter has besides that makes images from conditions alone."""
 
-    def make(self, items: Sequence[Item], seeds: Sequence[Sequence[int]]) -> list[MadeImages]:
-        """An image for each seed of each item; a condition and a seed give the same image in any batch."""
+    def make(
+        self, items: Sequence[Item], seeds: Sequence[Sequence[int]], strength: float | None = None
+    ) -> list[MadeImages]:
+        """An image for each seed of each item; a condition and a seed give the same image in any batch.
+
+        strength  begin with the items' own `pixels`, to which this share of the noise is added; None: with noise alone
+        """
         ...
 
     def asked(self, prompt: str) -> Case:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
 from medvfm.core.capabilities import MakingAdapter
 from medvfm.core.errors import RecipeError, RunError, nearest
 from medvfm.core.item import Item
+from medvfm.core.protocols import Adapter
+from medvfm.engine.predict import InputReader
 from medvfm.io import run_directory
 from medvfm.io.console import Console
 from medvfm.io.run_directory import Run
@@ -19,6 +22,7 @@ from medvfm.pipeline import where
 from medvfm.pipeline.predicting import Finished, free_table
 
 FORMS = ("png", "png16", "dicom")
+STRENGTH = 0.6
 SEED_LIMIT = 2**63
 
 
@@ -28,6 +32,8 @@ def make(
     *,
     prompt: str | None = None,
     case: str | None = None,
+    image: object = None,
+    strength: float | None = None,
     seed: int = 0,
     count: int = 1,
     form: str | None = None,
@@ -38,6 +44,8 @@ def make(
     """Images that a finished run makes, as files in `out` and a row each in predictions.csv: file, prompt, seed.
 
     prompt  what is asked for, in words; or case: a case_id of the run, whose condition is asked for again
+    image   to begin with, a path or as medvfm.predict takes it: `strength`, above 0 and up to 1, is the share of the
+            noise that it gets (0.6 without); the less, the more of it stays
     seed    of the first image; the others follow. The same seed and words give the same image
     form    png with 8 bits, png16, or dicom: Secondary Capture of one series
     """
@@ -50,6 +58,7 @@ def make(
         raise RecipeError(
             f"{count} images from seed {seed} on: both are whole numbers, at least 1 and 0", where="--seed"
         )
+    share = _strength(image, strength)
     folder = Path(out)
     path = free_table(folder, overwrite=overwrite, needed=True)
     assert path is not None
@@ -64,9 +73,10 @@ def make(
     words = prompt if prompt is not None else _condition(directory, str(case))
     name = "prompt" if case is None else str(case)
     asked = replace(adapter.asked(words), case_id=name)
+    arrays = {} if image is None else _prepared(finished, adapter, image, console or Console())
     adapter.module.to(where.context(folder, device, False, console or Console()).device).eval()
     with torch.inference_mode():
-        answer = adapter.make([Item(asked)], [list(range(seed, seed + count))])[0]
+        answer = adapter.make([Item(asked, arrays)], [list(range(seed, seed + count))], share)[0]
     task = model.task
     files = task.write_answer(answer, asked, None, adapter.preparer, folder, chosen, model.name)
     rows = task.rows(asked, answer, None, model.points, [file.relative_to(folder) for file in files])
@@ -75,10 +85,29 @@ def make(
     return table
 
 
-def refuse_inputs(inputs: Sequence[Path] | None) -> None:
-    """Images are made from words alone."""
-    if inputs:
-        raise RecipeError("images are made from words, and files were given too", where=str(inputs[0]))
+def one_input(inputs: Sequence[Path] | None) -> Path | None:
+    """The image to begin with, where one was given."""
+    if inputs and len(inputs) > 1:
+        raise RecipeError("images are made from words and one image at most", where=str(inputs[1]))
+    return inputs[0] if inputs else None
+
+
+def _strength(image: object, strength: float | None) -> float | None:
+    if image is None and strength is not None:
+        raise RecipeError(
+            "a strength belongs to an image to begin with", where="--strength", remedy="give the image, or leave it out"
+        )
+    if strength is not None and not 0 < strength <= 1:
+        raise RecipeError(f"a strength of {strength:g}", where="--strength", remedy="above 0, and 1 at most")
+    return None if image is None else STRENGTH if strength is None else strength
+
+
+def _prepared(finished: Finished, adapter: Adapter, image: object, console: Console) -> Mapping[str, np.ndarray]:
+    """The arrays of one image, as the adapter takes it."""
+    inputs, ready = finished.inputs(image, console, strict=True)
+    if len(inputs.cases) != 1:
+        raise RecipeError(f"{len(inputs.cases)} images, where one is begun with", where=str(image))
+    return InputReader(adapter.preparer, ready)(inputs.cases[0])[0]
 
 
 def _condition(directory: Path, case_id: str) -> str:

@@ -17,7 +17,7 @@ from medvfm.adapters._diffusion import draws, spatial, words
 from medvfm.adapters._diffusion.conditions import Conditions
 from medvfm.adapters._diffusion.draws import NoisedExample
 from medvfm.core.case import Case
-from medvfm.core.errors import DataError, WeightsError
+from medvfm.core.errors import DataError, RecipeError, WeightsError
 from medvfm.core.item import Item
 from medvfm.core.made_images import MadeImages
 from medvfm.core.protocols import Augment, Record, Task
@@ -258,9 +258,18 @@ class LatentDiffusion:
         seeds = [[draws.seed_of(self._settings.seed, item.case_id, k) for k in range(self.images)] for item in items]
         return self._made(items, seeds, self._varied(variant))
 
-    def make(self, items: Sequence[Item], seeds: Sequence[Sequence[int]]) -> list[MadeImages]:
+    def make(
+        self, items: Sequence[Item], seeds: Sequence[Sequence[int]], strength: float | None = None
+    ) -> list[MadeImages]:
         """See core.capabilities.MakingAdapter."""
-        return self._made(items, seeds, self._settings.sampling)
+        own = self._settings.sampling
+        if strength is None:
+            return self._made(items, seeds, own)
+        if self.preparer.spatial:
+            raise RecipeError(f"{self.method} has an image to begin with already", where="--strength")
+        with torch.inference_mode():
+            begin = self._encoded([torch.from_numpy(np.array(item.pixels)) for item in items])[0]
+        return self._made(items, seeds, replace(own, strength=strength), begin)
 
     def condition_words(self, case: Case) -> str:
         """The prompt of a case, as it is shown and written to files; empty without a condition."""
@@ -280,7 +289,10 @@ class LatentDiffusion:
         own = self._settings.sampling
         return replace(own, steps=int(value)) if name == "steps" else replace(own, guidance=float(value))
 
-    def _made(self, items: Sequence[Item], seeds: Sequence[Sequence[int]], how: Sampling) -> list[MadeImages]:
+    def _made(
+        self, items: Sequence[Item], seeds: Sequence[Sequence[int]], how: Sampling, begin: Tensor | None = None
+    ) -> list[MadeImages]:
+        """begin: clean latents of the items' own images, for image to image."""
         flat = [(place, seed) for place, own in enumerate(seeds) for seed in own]
         made = []
         chunk = self._settings.chunk
@@ -293,8 +305,10 @@ class LatentDiffusion:
                 rows = torch.tensor([place for place, _ in part], device=self.device)
                 more = {name: value[rows] for name, value in given.items()}
                 keep = None if around is None else (around[0][rows], around[1][rows])
+                start_at = None if begin is None else begin[rows]
+                own = [seed for _, seed in part]
                 latents = sampling.sample(
-                    self.module, states[rows], against[rows], [seed for _, seed in part], how, keep=keep, more=more
+                    self.module, states[rows], against[rows], own, how, start=start_at, keep=keep, more=more
                 )
                 images = self.module.decode(latents).permute(0, 2, 3, 1).float().cpu().numpy()
                 if self.method == "inpaint":
@@ -303,6 +317,7 @@ class LatentDiffusion:
         images = np.concatenate(made) if made else np.zeros((0, *self.module.size_px, self.module.channels), np.float32)
         parts = np.split(images, np.cumsum([len(own) for own in seeds]))
         said = f"{how.sampler}, {how.steps} steps, guidance {how.guidance:g}"
+        said += f", from an image with a strength of {how.strength:g}" if begin is not None else ""
         return [
             MadeImages(part, self.conditions.words(item.case), tuple(own), said)
             for part, item, own in zip(parts, items, seeds, strict=False)

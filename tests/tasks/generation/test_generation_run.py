@@ -307,3 +307,22 @@ def test_weights_that_judge_are_looked_for_before_anything_is_trained(study, tmp
         with pytest.raises(WeightsError, match=f"task.options.{key}: the folder has no config.json"):
             ask()
     assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_an_image_to_begin_with_stays_the_more_the_weaker_it_is_made_anew(study, found, tmp_path):
+    image = study.root / study.rows[0]["image"]
+    given = np.asarray(Image.open(image)).astype(float)
+    asked = {"prompt": "a bright bar high", "seed": 1, "device": "cpu", "console": SILENT}
+    apart = {}
+    for strength in (0.2, 0.6, 1.0):
+        table = making.make(found, tmp_path / str(strength), image=image, strength=strength, **asked)
+        with Image.open(tmp_path / str(strength) / table["file"][0]) as made:
+            apart[strength] = float(np.abs(np.asarray(made) - given).mean())
+            assert f"from an image with a strength of {strength:g}" in made.info["how"]
+    assert apart[0.2] < apart[0.6] < apart[1.0]
+    for wrong, words in (
+        ({"strength": 0.5}, "belongs to an image"),
+        ({"image": image, "strength": 2}, "strength of 2"),
+    ):
+        with pytest.raises(RecipeError, match=words):
+            making.make(found, tmp_path / "no", **asked, **wrong)
