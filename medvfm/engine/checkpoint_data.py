@@ -16,7 +16,8 @@ from medvfm.core.errors import RunError
 from medvfm.core.plurals import plural, some
 from medvfm.core.protocols import Record
 from medvfm.engine import checkpoint
-from medvfm.engine.learners import Learner, LoopLearner
+from medvfm.engine.learners import Learner
+from medvfm.engine.loop_learner import LoopLearner
 from medvfm.engine.plan import Plan
 from medvfm.io import run_directory
 from medvfm.io.dataset import case_names, content_hash, splits

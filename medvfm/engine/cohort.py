@@ -17,7 +17,8 @@ from medvfm.core.protocols import Record, Task
 from medvfm.engine import case_reading
 from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import RunContext
-from medvfm.engine.learners import Learner, LoopLearner
+from medvfm.engine.learners import Learner
+from medvfm.engine.loop_learner import LoopLearner
 from medvfm.engine.plan import Plan
 from medvfm.io.dataset import case_names, content_hash, contradictions, leakage, splits
 from medvfm.io.dataset.cases import CaseTable

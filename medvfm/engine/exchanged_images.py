@@ -9,7 +9,7 @@ import numpy as np
 from medvfm.core.array import Array
 from medvfm.core.protocols import Answer, Exchange, Predictions
 from medvfm.engine.fitting import Answering, FittedFold
-from medvfm.engine.learners import FINAL
+from medvfm.engine.loop_learner import FINAL
 
 
 class ExchangedImages:

@@ -20,7 +20,7 @@ from medvfm.core.errors import DataError
 from medvfm.core.plurals import plural, some
 from medvfm.core.protocols import Adapter, Answer, Points, Predictions, Record
 from medvfm.core.result_row import ResultRow, as_records
-from medvfm.engine import cohort, fitting, learners, novelty, subgroups
+from medvfm.engine import answering, cohort, fitting, novelty, subgroups
 from medvfm.engine import record as records
 from medvfm.engine.case_store import CaseStore, StoredCases
 from medvfm.engine.context import RunContext
@@ -153,7 +153,7 @@ def _answers(
     """The answers of all folds to a case as one."""
     for adapter in carried.adapters:
         adapter.module.to(context.device)
-    each = [learners.answers(adapter, learner.store, rows) for adapter in carried.adapters]
+    each = [answering.answers(adapter, learner.store, rows) for adapter in carried.adapters]
     for answers in zip(*each, strict=True):
         yield plan.task.combine(answers, carried.points)
 

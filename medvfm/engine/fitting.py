@@ -16,7 +16,8 @@ from medvfm.core.protocols import Answer, Answers, Points, Predictions, Record, 
 from medvfm.engine import cohort, evaluate
 from medvfm.engine.case_store import JoinedCases, StoredCases
 from medvfm.engine.context import FoldRows, RunContext
-from medvfm.engine.learners import FeatureLearner, FrozenLearner, Learner, LoopLearner
+from medvfm.engine.learners import FeatureLearner, FrozenLearner, Learner
+from medvfm.engine.loop_learner import LoopLearner
 from medvfm.engine.plan import LOSS, ModelPlan, Plan
 from medvfm.io.dataset import splits
 

@@ -13,13 +13,14 @@ from medvfm.core.array import Array
 from medvfm.core.capabilities import ManyTaskAdapter
 from medvfm.core.case import SPLITS
 from medvfm.core.protocols import Answer, Record
-from medvfm.engine import fitting, judged, learners
+from medvfm.engine import answering, fitting, judged
 from medvfm.engine import record as records
+from medvfm.engine.answering import Change
 from medvfm.engine.case_store import JoinedCases, StoredCases
 from medvfm.engine.context import RunContext
 from medvfm.engine.fitting import FittedFold
 from medvfm.engine.judged import Judged
-from medvfm.engine.learners import Change, FrozenLearner, Learner
+from medvfm.engine.learners import FrozenLearner, Learner
 from medvfm.engine.plan import Plan, TaskPlan
 from medvfm.engine.result_tables import ResultTables
 from medvfm.io.dataset import splits
@@ -44,7 +45,7 @@ class SharingLearner(FrozenLearner):
     def answer(
         self, rows: Array, variant: str | None = None, change: Change | None = None, seen: Array | None = None
     ) -> Iterator[Answer]:
-        yield from learners.answers(self.adapter, self.store, rows, variant, change, self._of.towers, seen)
+        yield from answering.answers(self.adapter, self.store, rows, variant, change, self._of.towers, seen)
 
     @contextmanager
     def at(self, moment: str) -> Iterator[None]:

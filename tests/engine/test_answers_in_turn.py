@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from medvfm.engine import learners
+from medvfm.engine import answering
 
 
 class Answering:
@@ -28,13 +28,13 @@ class Answering:
 def test_inference_mode_ends_before_an_answer_is_handed_over():
     store = SimpleNamespace(item=lambda row, **_: row)
     models = [Answering(), Answering()]
-    each = [learners.answers(model, store, np.arange(5)) for model in models]
+    each = [answering.answers(model, store, np.arange(5)) for model in models]
     taken = []
     for answers in zip(*each, strict=True):
         assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
         taken.append(answers)
     assert taken == [(n, n) for n in range(5)]
     assert [model.modes for model in models] == [[True] * 5] * 2
-    unfinished = learners.answers(Answering(), store, np.arange(5))
+    unfinished = answering.answers(Answering(), store, np.arange(5))
     next(unfinished)
     assert torch.nn.functional.linear(torch.ones(1, 1), torch.ones(1, 1, requires_grad=True)).requires_grad
