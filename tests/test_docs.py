@@ -13,6 +13,7 @@ import typer.main
 import yaml
 
 import medvfm
+from medvfm import lookup
 from medvfm.cli import app
 from medvfm.core.data_card import DataCard
 from medvfm.core.recipe import Recipe, from_data
@@ -121,6 +122,43 @@ def test_the_reference_has_every_key_metric_command_and_column(reference):
     assert "`medvfm data check`" in code_pages.commands() or "medvfm data check" in code_pages.commands()
     assert "`low`" in code_pages.files() and "FoundationEncoder" in code_pages.python()
     assert "facebook/dinov2-base" in schema_pages.models() and "dense_head" in schema_pages.adapters()
+
+
+def test_every_metric_says_its_cost_and_has_an_example_that_runs(reference):
+    """The page as it is made: each example gives what stands behind it, and some of them are counted by hand."""
+    import metric_examples
+
+    page = reference[0].metrics()
+    found = {}
+    for name, text in re.findall(r"\n### ([^\n]+)\n.*?```python\n(.*?)\n```", page, flags=re.DOTALL):
+        lines, _, said = text.rpartition("  # ")
+        assert metric_examples.result(lines) == said, name
+        found[name] = said
+    tables = [(task, of, rows) for task in lookup.modules("tasks")
+              for of, rows in lookup.module("tasks", task, task).TABLES.items()]  # fmt: skip
+    assert set(found) == {f"{task}{of}: {name}" for task, of, rows in tables for name in rows}
+    for source in ("Heusel et al. 2017", "Binkowski et al. 2018", "Naeem et al. 2020", "Kirillov et al. 2019"):
+        assert source in page
+    by_hand = {
+        "classification: auroc": 5 / 6,  # of six pairs one is the wrong way round
+        "classification: sensitivity": 2 / 3, "classification: specificity": 1 / 2, "classification: ppv": 2 / 3,
+        "classification: npv": 1 / 2, "classification: f1": 2 / 3, "classification: accuracy": 2 / 4,
+        "classification: kappa": (0.5 - 0.375) / (1 - 0.375),
+        "classification: brier": (0.01 + 0.36 + 0.36 + 0.04 + 0.01) / 5,
+        "classification: ppv@prevalence": (2 / 3 * 0.1) / (2 / 3 * 0.1 + 1 / 2 * 0.9),
+        "classification: net_benefit@threshold": 3 / 5 - 1 / 5 * 0.2 / 0.8,
+        "generation: fid": 0.25,  # the same spread, and means 0.5 apart
+        "question_answering: open_recall": 2 / 3,
+        "segmentation of objects: count_error": 0,
+        "segmentation of objects: pq": 0.75 / 2,
+    }  # fmt: skip
+    for name, value in by_hand.items():
+        assert float(found[name]) == pytest.approx(value, rel=1e-3), name
+    assert (
+        found["segmentation: dice"] == f"[{6 / 7:.4g}, nan]"
+    )  # 2 * 3 / (4 + 3); a structure that is not there has none
+    assert found["segmentation: spurious"] == "[nan, 1]"
+    assert found["retrieval: mean_reciprocal_rank"] == f"[1, {1 / 3:.4g}]"
 
 
 def test_remedies_are_read_from_the_code(reference):

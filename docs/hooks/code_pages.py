@@ -121,7 +121,7 @@ def files() -> str:
     return (
         "# Files of a run\n\n```text\nrecipe.yaml          the recipe as run, every default filled in\n"
         "run.json             the record: data, split, training, environment, warnings, metrics\n"
-        "predictions.parquet  a row for each case, target and model\nmasks/ images/       predictions that are files\n"
+        "predictions.parquet  a row for each case, target and model\nseeds/1/ ...         with `repeats`: the same tables of every further seed\nmasks/ images/       predictions that are files\n"
         "previews/            the small pictures that the report shows\n"
         "weights/             what was trained, and adapter.json, which names the frozen weights by hash\n"
         "private/cases.csv    from hashes back to case ids: leave it out when you pass a run on\n"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import metric_examples
 from pydantic import BaseModel
 
 from medvfm import lookup, pipeline
@@ -147,19 +149,31 @@ def tasks() -> str:
 
 
 def metrics() -> str:
-    """Every metric with definition, convention, unit and how a recipe writes it."""
-    parts = [f"# Metrics\n\nMade from the code. Truth first, prediction second. {UNDEFINED}\n"]
+    """Every metric with definition, source, convention, unit, cost, how a recipe writes it, and an example that ran."""
+    parts = [
+        f"# Metrics\n\nMade from the code. Truth first, prediction second. {UNDEFINED} Examples were run when this page was "
+        "made; what each gave stands behind its last line.\n"
+    ]
     for task in lookup.modules("tasks"):
         for of, rows in lookup.module("tasks", task, task).TABLES.items():
             parts.append(f"\n## {task}{of}\n\n" + table(
-                ("in a recipe", "definition", "unit", "better", "from, to", "over cases", "interval"),
+                ("in a recipe", "definition", "unit", "better", "from, to", "over cases", "interval", "cost"),
                 [(f"`{shown(row)}`", row[1].summary, row[1].unit or "1", row[1].better or "neither", _range(row[1].within),
-                  row[1].over_cases, row[1].interval) for row in rows.items()],
+                  row[1].over_cases, row[1].interval, metric_examples.COSTS[row[1].takes]) for row in rows.items()],
             ))  # fmt: skip
+            told: set[str] = set()
             for name, entry in rows.items():
+                module = sys.modules[entry.function.__module__]
+                if module.__name__ not in told:
+                    told.add(module.__name__)
+                    parts.append(
+                        f"\nOf the following, by `{module.__name__}`:\n\n```text\n{inspect.cleandoc(module.__doc__ or '')}\n```\n"
+                    )
                 doc = inspect.cleandoc(entry.function.__doc__ or "")
                 if doc:
                     parts.append(f"\n### {task}{of}: {name}\n\n```text\n{doc}\n```\n\n{_example(task, name, entry)}")
+                    lines = metric_examples.code(entry)
+                    parts.append(f"\n```python\n{lines}  # {metric_examples.result(lines)}\n```\n")
     return "".join(parts)
 
 

@@ -18,12 +18,12 @@ from medvfm.metrics.weighted import check_binary, check_cases, check_classes, ch
 
 
 def sensitivity(truth: Tensor, decision: Tensor, *, weights: Tensor | None = None) -> Tensor:
-    """Share of the positives that are called positive; undefined without positives."""
+    """Share of the positives that are called positive (Altman and Bland 1994); undefined without positives."""
     return _of_target(lambda table: table[:, 1, 1] / table[:, 1].sum(1), truth, decision, weights, "no positives")
 
 
 def specificity(truth: Tensor, decision: Tensor, *, weights: Tensor | None = None) -> Tensor:
-    """Share of the negatives that are called negative; undefined without negatives."""
+    """Share of the negatives that are called negative (Altman and Bland 1994); undefined without negatives."""
     return _of_target(lambda table: table[:, 0, 0] / table[:, 0].sum(1), truth, decision, weights, "no negatives")
 
 
@@ -40,7 +40,7 @@ def npv(truth: Tensor, decision: Tensor, *, weights: Tensor | None = None) -> Te
 
 
 def f1(truth: Tensor, decision: Tensor, *, weights: Tensor | None = None) -> Tensor:
-    """2 TP / (2 TP + FP + FN). Undefined without positives, where one false alarm would make it 0."""
+    """2 TP / (2 TP + FP + FN), van Rijsbergen 1979. Undefined without positives, as one false alarm would make it 0."""
 
     def value(table: Tensor) -> Tensor:
         return _f1(table)[:, 1].where(table[:, 1].sum(1) > 0, torch.nan)
