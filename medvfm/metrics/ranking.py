@@ -25,7 +25,19 @@ def auroc(truth: Tensor, score: Tensor, *, weights: Tensor | None = None) -> Ten
 
     truth (n,) of 0/1, score (n,), weights (R, n) counts. Undefined for one class only; 0.5 for a constant score.
     """
-    return _read(_area, truth, score, weights)
+    order, ends = _order(truth, score)
+    positive = truth[order].to(torch.float64)
+
+    def value(counts: Tensor) -> Tensor:
+        counts = counts.index_select(1, order)
+        tp = counts * positive
+        fp, above = counts - tp, tp.cumsum(1)  # whole numbers below 2**53: exact in float64
+        whole = above[:, -1] * fp.sum(1)
+        if len(ends) == len(order):  # without ties a negative has no positive beside it
+            return torch.einsum("rn,rn->r", fp, above) / whole
+        return _area(above[:, ends], fp.cumsum(1)[:, ends])
+
+    return over_resamples(value, truth, weights, lambda: balance(truth))
 
 
 def auprc(truth: Tensor, score: Tensor, *, weights: Tensor | None = None) -> Tensor:
@@ -164,6 +176,21 @@ def threshold_f1(truth: Tensor, score: Tensor) -> float:
 
 def _ranked(truth: Tensor, score: Tensor) -> tuple[Counted, Tensor]:
     """(counts (r, n) -> true and false positives (r, G) at each distinct score from the highest down, those scores)."""
+    order, ends = _order(truth, score)
+    positive = truth[order].to(torch.float64)
+
+    def counted(weights: Tensor) -> tuple[Tensor, Tensor]:
+        weights = weights.index_select(1, order)
+        tp, called = (weights * positive).cumsum(1), weights.cumsum(1)  # whole numbers below 2**53: exact in float64
+        if len(ends) < len(order):  # with ties
+            tp, called = tp[:, ends], called[:, ends]
+        return tp, called - tp
+
+    return counted, score[order[ends]]
+
+
+def _order(truth: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+    """(n,) rows from the highest score down, and (G,) the last place of each distinct score among them."""
     check_cases(truth, score)
     check_binary("labels", truth)
     if score.ndim != 1:
@@ -171,17 +198,7 @@ def _ranked(truth: Tensor, score: Tensor) -> tuple[Counted, Tensor]:
     sorted_score, order = torch.sort(score, descending=True)
     last = torch.ones_like(order, dtype=torch.bool)
     last[:-1] = sorted_score[1:] != sorted_score[:-1]
-    ends = last.nonzero()[:, 0]
-    positive = truth[order].to(torch.float64)
-
-    def counted(weights: Tensor) -> tuple[Tensor, Tensor]:
-        weights = weights[:, order]
-        tp, called = (weights * positive).cumsum(1), weights.cumsum(1)  # whole numbers below 2**53: exact in float64
-        if len(ends) < len(order):  # with ties
-            tp, called = tp[:, ends], called[:, ends]
-        return tp, called - tp
-
-    return counted, sorted_score[ends]
+    return order, last.nonzero()[:, 0]
 
 
 def _read(value: Callable[[Tensor, Tensor], Tensor], truth: Tensor, score: Tensor, weights: Tensor | None) -> Tensor:
