@@ -13,7 +13,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import SwiGLUPacked
+from timm.layers import GluMlp, SwiGLUPacked
 from torch import nn
 
 from medvfm.core.errors import WeightsError
@@ -37,14 +37,16 @@ def arguments(
     what the architecture has, where its width is that of the weights. Otherwise the weights are refused: another number
     of heads loads as well and gives other features.
     """
+    with torch.device("meta"):
+        plain: Any = timm.create_model(architecture, pretrained=False)
+    if isinstance(plain.blocks[0].mlp, GluMlp):  # an architecture that is gated by itself: timm knows how
+        return dict(given), None
     found = _sizes(state)
     known = catalogue.of_sizes(found)
     heads = given.get("num_heads")
     if heads is None and known is not None and known.build is not None:
         heads = known.build["num_heads"]
     if heads is None:
-        with torch.device("meta"):
-            plain: Any = timm.create_model(architecture, pretrained=False)
         if plain.embed_dim != found["embed_dim"]:
             raise WeightsError(
                 f"nothing says how many heads of attention these weights of {found['embed_dim']} channels have",

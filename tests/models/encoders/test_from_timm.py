@@ -21,6 +21,7 @@ MODELS = {
     "vit_tiny_patch16_224": SMALL_VIT,
     "vit_base_patch16_siglip_224": SMALL_VIT,
     "vit_small_patch14_reg4_dinov2": {**SMALL_VIT, "img_size": 70},
+    "vit_giant_patch14_reg4_dinov2": {**SMALL_VIT, "img_size": 70},  # gated by itself, as H-optimus-1 is
     "swin_tiny_patch4_window7_224": {"embed_dim": 24, "depths": [1, 1, 2, 1]},
     "resnet10t": {},
     "convnext_atto": {},
