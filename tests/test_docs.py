@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import typer.main
-import yaml
 
 import medvfm
 from medvfm import lookup
 from medvfm.cli import app
+from medvfm.core import yaml_source
 from medvfm.core.data_card import DataCard
+from medvfm.core.errors import DataCardError
 from medvfm.core.recipe import Recipe, from_data
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +74,7 @@ def test_a_wrong_command_would_be_found():
 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_yaml_is_a_recipe_or_a_card_or_a_part_of_one(text):
-    data = yaml.safe_load(text)
+    data = yaml_source.parse(text, "a page", DataCardError).data
     if "layouts" in data:
         DataCard.model_validate(data)
         return
