@@ -13,6 +13,7 @@ from medvfm.core.recipe import Confidence
 from medvfm.io.console import SILENT
 from medvfm.report import page
 from tests.samples.studies import PictureStudy
+from tests.samples.trial import rooms
 
 ADAPTER = {"name": "dinov2", "weights": "tiny", "method": "last_blocks"}
 EVALUATE = {"metrics": ["auroc", "accuracy", "brier"], "subgroups": ["sex"], "confidence": {"resamples": 100}}
@@ -121,3 +122,33 @@ def test_what_seeds_do_not_change_is_refused(study):
         )
     lines = pipeline.check(recipe(study, repeats={"seeds": 4}), ready=False)
     assert any("trained with 4 seeds" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_masks_of_every_seed_are_kept_and_their_dice_is_averaged(tmp_path):
+    study = rooms.BrightnessStudy(tmp_path / "study", cases=12)
+    study.with_masks()
+    found = run(
+        study.recipe(
+            task={"name": "segmentation", "classes": ["left", "lower"]},
+            adapter={"name": "monai", "weights": "tiny", "method": "full",
+                     "options": {"dims": 2, "patch": [16, 16], "width": 4}},
+            train={"epochs": 1, "steps": 2, "batch_size": 4}, baselines=[{"name": "location"}],
+            split={"from": "random", "fractions": [0.5, 0.2, 0.3]}, repeats={"seeds": 2},
+            evaluate={"metrics": ["dice", "missed"], "confidence": {"resamples": 100}},
+        ),
+        tmp_path / "run",
+    )  # fmt: skip
+    row = next(
+        r for r in found.record["metrics"] if (r["metric"], r["target"], r["baseline"]) == ("dice", "left", None)
+    )
+    each = []
+    for folder in (found.directory, found.directory / "seeds" / str(found.record["repeats"]["seeds"][1])):
+        table = pd.read_parquet(folder / "measures.parquet")
+        own = (table["metric"] == "dice") & (table["target"] == "left") & (table["split"] == "test")
+        each.append(table[own & table["baseline"].isna()]["value"].mean())
+        assert len(list((folder / "masks").iterdir())) == 4
+    assert row["seeds"] == 2
+    assert row["value"] == pytest.approx(np.mean(each))
+    assert each[0] != each[1]
+    medvfm.compare([found.directory, found.directory], tmp_path / "out", confidence=Confidence(resamples=100))

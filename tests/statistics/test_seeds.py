@@ -59,7 +59,7 @@ def test_both_parts_are_those_that_the_values_were_drawn_with():
     assert np.var(means) == pytest.approx(expected, rel=0.15)
 
 
-@pytest.mark.parametrize(("seeds", "low", "high"), [(2, 0.94, 0.995), (3, 0.94, 0.985), (10, 0.935, 0.97)])
+@pytest.mark.parametrize(("seeds", "low", "high"), [(2, 0.92, 0.97), (3, 0.93, 0.975), (10, 0.93, 0.975)])
 def test_the_interval_covers_the_mean_of_all_seeds_and_patients(seeds, low, high):
     """Where one run's own interval, which knows of no seeds, covers far less."""
     rng, cases, times = np.random.default_rng(seeds), 80, 400
@@ -71,7 +71,7 @@ def test_the_interval_covers_the_mean_of_all_seeds_and_patients(seeds, low, high
         covered += whole.low <= 0 <= whole.high
         once += own.low <= 0 <= own.high
     assert low <= covered / times <= high
-    assert once / times < 0.93
+    assert once / times < 0.88
 
 
 def test_by_hand():
