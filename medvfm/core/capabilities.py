@@ -371,6 +371,29 @@ class WeighingTask(Protocol):
 
 
 @runtime_checkable
+class EncodingAdapter(Protocol):
+    """What an adapter has besides that gives features of images as people hand them over."""
+
+    def encode(self, images: Any, *, progress: bool | None = None) -> np.ndarray:
+        """(n, D)."""
+        ...
+
+
+@runtime_checkable
+class VerifiedTask(Protocol):
+    """What a task has besides that asks a finished run whose images are."""
+
+    @property
+    def verifying_run(self) -> str | None:
+        """The run's folder; None where none is named."""
+        ...
+
+    def verified_by(self, load: Callable[[], Any]) -> Task:
+        """The task with a way to load that run's encoder."""
+        ...
+
+
+@runtime_checkable
 class RestoringTask(Protocol):
     """What a task has besides whose cases are degraded images: an adapter sees these, and the true ones in training."""
 

@@ -34,7 +34,7 @@ from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import Run
 from medvfm.models import catalogue
 from medvfm.nn import augment
-from medvfm.pipeline import asked_confidence, planning, run_cost, sweeping, values_used, where
+from medvfm.pipeline import asked_confidence, planning, run_cost, sweeping, values_used, verifying, where
 from medvfm.report import page
 
 NAMED = 5
@@ -52,7 +52,7 @@ def run(
     """Everything from the recipe to report.html; `out` defaults to runs/TITLE-HASH."""
     console = console or Console()
     swept = sweeping.models(recipe) if recipe.sweep is not None else []
-    planned = swept[0].plans[0] if swept else planning.plan(recipe)
+    planned = verifying.with_verifiers(swept[0].plans[0] if swept else planning.plan(recipe))
     root = _root(planned.card, recipe, console)
     table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
     directory = Path(out) if out else Path("runs") / f"{_slug(recipe.title)}-{recipe.digest()}"
@@ -77,7 +77,7 @@ def check(recipe: Recipe, *, ready: bool, device: str | None = None, console: Co
     swept = sweeping.models(recipe) if recipe.sweep is not None else []
     if swept and not ready:
         return sweeping.lines(recipe, swept)
-    planned = swept[0].plans[0] if swept else planning.plan(recipe)
+    planned = verifying.with_verifiers(swept[0].plans[0] if swept else planning.plan(recipe))
     method = planned.model.stages[-1].method_name
     lines = [f"{recipe.title}: {recipe.adapter.name} {method} on {planned.card.name}: recipe is valid"]
     lines += values_used.lines(planned)

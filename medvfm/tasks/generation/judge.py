@@ -21,7 +21,7 @@ from medvfm.models.image_text.caption_scores import CaptionScorer
 from medvfm.nn import probe
 from medvfm.nn.probe import Probe
 from medvfm.tasks.generation.image_set import ImageSet
-from medvfm.tasks.generation.verifier import Verifier
+from medvfm.tasks.generation.verifier import FeatureNetwork, Verifier
 
 BATCH = 64
 
@@ -86,7 +86,7 @@ class Judge:
         classes: tuple[str, ...],
         extractor: Extractor,
         scorer: CaptionScorer | None = None,
-        verifying: Extractor | None = None,
+        verifying: FeatureNetwork | None = None,
     ) -> Judge:
         """Look at the training images, and fit the classifier of each class."""
         train = pictures_of(true, classes)

@@ -20,7 +20,7 @@ class Options(BaseModel):
     reidentification: str | None = Field(
         None,
         description="a verification model, as extractor names one, that says whether a made image is of a training "
-        "patient: dinov2:WEIGHTS, clip:WEIGHTS, embedded",
+        "patient: dinov2:WEIGHTS, clip:WEIGHTS, embedded, or run:FOLDER, a finished run",
     )
     images: int = Field(1, ge=1, le=1000, description="how many are made for each condition")
     per_condition: bool = Field(True, description="numbers also of the images of each class alone")

@@ -13,7 +13,7 @@ import torch
 from medvfm.core.array import Array
 from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard
-from medvfm.core.errors import RecipeError, WeightsError, nearest
+from medvfm.core.errors import RecipeError, RunError, WeightsError, nearest
 from medvfm.core.item import PIXELS
 from medvfm.core.made_images import MadeImages
 from medvfm.core.metric_spec import Metric, MetricSpec, parse
@@ -43,11 +43,12 @@ from medvfm.models.extractors import load as extractors
 from medvfm.models.image_text.caption_scores import CaptionScorer
 from medvfm.models.weights import refuse_missing
 from medvfm.statistics.estimand import Estimand
-from medvfm.tasks.generation import estimands, given_sets, image_files, judge, made_set, rivals, sheets
+from medvfm.tasks.generation import estimands, given_sets, image_files, judge, made_set, rival_sets, rivals, sheets
 from medvfm.tasks.generation.image_set import ImageSet
 from medvfm.tasks.generation.judge import Judge, Pictures
 from medvfm.tasks.generation.made_set import MadeSet
 from medvfm.tasks.generation.options import GivenOptions, Options
+from medvfm.tasks.generation.verifier import FeatureNetwork
 from medvfm.tasks.generation.words import WORDS
 
 USES: frozenset[str] = frozenset({"task.classes"})
@@ -61,6 +62,7 @@ BUILT_IN = {**rivals.RIVALS, **rivals.REFERENCES}  # for `medvfm list baselines`
 OF_SETS = ("fid", "kid", "precision", "recall", "density", "coverage")
 DEFAULT_METRICS = (*OF_SETS, "ms_ssim", "nearest_ratio", "reidentified", "condition_auroc", "usefulness_auroc")
 DRAWS = {"real": 1, "real_augmented": 3, "real_and_made": 3, "noise": 1}
+RUN = "run"  # before the folder of a finished run, which is a verification model
 NEVER_SELECTS = (
     "made images are judged as a set, and such numbers can rise while the images get better (FID does), or fall by "
     "copying"
@@ -81,6 +83,7 @@ class GenerationTask:
     judge: Judge | None = None
     extractor: Record | None = None
     outlines: TruthReader | None = None
+    load_run: Callable[[], FeatureNetwork] | None = None
     name: str = "generation"
     kind: str = "images"
     unit: str = "image"
@@ -142,23 +145,35 @@ class GenerationTask:
             loaders["extractor"] = lambda: extractors.load_extractor(options.extractor, size_px=options.extractor_px)
         named = options.reidentification
         if named is not None:
-            loaders["reidentification"] = lambda: extractors.load_extractor(named)
+            loaders["reidentification"] = lambda: self._verifying(named, "cpu")
         if options.clip is not None:
             loaders["clip"] = lambda: CaptionScorer.loaded(str(options.clip), "cpu")
         for key, load in loaders.items():
             try:
                 load()
-            except WeightsError as error:
+            except (RunError, WeightsError) as error:
                 raise WeightsError(
                     f"task.options.{key}: {error.what}", where=error.where, remedy=error.remedy
                 ) from error
+
+    @property
+    def verifying_run(self) -> str | None:
+        """The folder of a finished run that says whose images are."""
+        kind, _, folder = str(self.options.reidentification or "").partition(":")
+        return folder if kind == RUN else None
+
+    def verified_by(self, load: Callable[[], FeatureNetwork]) -> GenerationTask:
+        return replace(self, load_run=load)
+
+    def _verifying(self, named: str, device: str) -> FeatureNetwork:
+        return extractors.load_extractor(named, device) if self.load_run is None else self.load_run()
 
     def beside(self, train: TrueCases, device: str) -> GenerationTask:
         """The task with a judge of its own: the extractor is loaded, and looks at the training images."""
         extractor = extractors.load_extractor(self.options.extractor, device, self.options.extractor_px)
         scorer = None if self.options.clip is None else CaptionScorer.loaded(self.options.clip, device)
         named = self.options.reidentification
-        verifying = None if named is None else extractors.load_extractor(named, device)
+        verifying = None if named is None else self._verifying(named, device)
         return replace(self, judge=Judge.of(train, self.classes, extractor, scorer, verifying))
 
     def settled(self, answer: Answer, grid: SliceGrid | None) -> Answer:
@@ -241,7 +256,7 @@ class GenerationTask:
         if settings.name not in BUILT_IN:
             return None
         name = settings.name
-        return Reuse(rearrange=lambda predictions, rng: _rival(name, predictions, rng), draws=DRAWS.get(name, 1))
+        return Reuse(rearrange=lambda predictions, rng: rival_sets.of(name, predictions, rng), draws=DRAWS.get(name, 1))
 
     def read_run(self, directory: Path) -> dict[tuple[str, str | None], MadeSet]:
         return made_set.read_run(directory)
@@ -307,45 +322,6 @@ def _fitting(pictures: Array, size: tuple[int, ...]) -> Array:
     return np.asarray(found.clamp(0, 1).numpy())
 
 
-def _rival(name: str, predictions: MadeSet, rng: np.random.Generator) -> MadeSet:
-    """The images of a rival or a reference in place of the made ones, as many as these."""
-    found, own = predictions.judge, predictions.pictures
-    assert found is not None and own is not None
-    count, train = len(predictions.made), found.train
-    if name in rivals.RIVALS:
-        made = rivals.MAKERS[name](train.pixels, count, rng)
-        shown = Pictures(predictions.ids, predictions.patients, made, predictions.made.labels)
-        own_words = [str(words) for words in predictions.asked]
-        return _replaced(predictions, found.made(shown, predictions.real, own_words), made, reference=False)
-    rows = rng.permutation(len(train))[:count]
-    drawn = train.rows(np.sort(rows))
-    pixels, labels = drawn.pixels, drawn.labels
-    if name.startswith("real_blur_"):
-        pixels = rivals.blurred(pixels, float(name.rpartition("_")[2]))
-    elif name == "real_augmented":
-        pixels = rivals.augmented(pixels, rng)
-    elif name == "real_and_made":
-        half = np.arange(len(drawn)) % 2 == 1
-        pixels = np.where(half[:, None, None, None], own[: len(drawn)], pixels)
-        labels = np.where(half[:, None], predictions.made.labels[: len(drawn)], labels)
-    shown = Pictures(drawn.ids, drawn.patients, pixels, labels)
-    return _replaced(predictions, found.made(shown, predictions.real, new=False), pixels, reference=True)
-
-
-def _replaced(predictions: MadeSet, made: ImageSet, pictures: Array, *, reference: bool) -> MadeSet:
-    count = len(made)
-    return replace(
-        predictions,
-        made=made,
-        asked=np.array([""] * count, dtype=object) if reference else predictions.asked,
-        fold=predictions.fold[:count],
-        files=np.array([""] * count, dtype=object),
-        groups={name: values[:count] for name, values in predictions.groups.items()},
-        reference=reference,
-        pictures=pictures,
-    )
-
-
 def build(settings: TaskSettings, where: Where, card: DataCard) -> GenerationTask:
     """Settle the question; classes are those of the card."""
     if settings.kind is not None:
@@ -355,7 +331,7 @@ def build(settings: TaskSettings, where: Where, card: DataCard) -> GenerationTas
     options = checked(Options, settings.options, "generation", where("options"))
     _, weights = extractors.check_name(options.extractor, where=where("options", "extractor"))
     verifying = None
-    if options.reidentification is not None:
+    if options.reidentification is not None and not options.reidentification.startswith(f"{RUN}:"):
         _, verifying = extractors.check_name(options.reidentification, where=where("options", "reidentification"))
     for key, source in (("extractor", weights), ("clip", options.clip), ("reidentification", verifying)):
         if source is not None:

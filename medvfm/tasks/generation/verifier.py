@@ -7,7 +7,9 @@ patient. Real test images, whose patients trained nothing, say how often that ha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,10 +17,20 @@ import torch
 from medvfm.core.array import Array
 from medvfm.core.errors import DataError
 from medvfm.core.protocols import Record
-from medvfm.models.extractors.base import Extractor
 
 LIKE = 0.99  # share of training images that are not taken for another patient
 BATCH = 64
+
+
+class FeatureNetwork(Protocol):
+    """What an extractor is to verification, and a finished run too."""
+
+    @property
+    def record(self) -> Mapping[str, object]: ...
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, d) of images (n, 1 or 3, h, w) in [0, 1]."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +40,14 @@ class Verifier:
     recognised  share of training images, of those whose patient has another one, that are matched with it; None without
     """
 
-    extractor: Extractor
+    extractor: FeatureNetwork
     centre: Array
     vectors: Array
     limit: float
     recognised: float | None
 
     @classmethod
-    def fitted(cls, extractor: Extractor, pixels: Array, patients: Array) -> Verifier:
+    def fitted(cls, extractor: FeatureNetwork, pixels: Array, patients: Array) -> Verifier:
         """On training images (n, C, H, W) in [0, 1] and whose they are (n,)."""
         features = _features(extractor, pixels)
         centre = features.mean(axis=0)
@@ -70,7 +82,7 @@ class Verifier:
         }  # fmt: skip
 
 
-def _features(extractor: Extractor, pixels: Array) -> Array:
+def _features(extractor: FeatureNetwork, pixels: Array) -> Array:
     parts = [
         extractor.features(torch.from_numpy(np.ascontiguousarray(pixels[s : s + BATCH]))).double().cpu().numpy()
         for s in range(0, len(pixels), BATCH)

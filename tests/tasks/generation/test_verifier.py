@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from medvfm.core.errors import DataError
+from medvfm import pipeline
+from medvfm.core.errors import DataError, MedvfmError
 from medvfm.core.metric_spec import parse
 from medvfm.core.protocols import Points
+from medvfm.io.console import SILENT
 from medvfm.models.extractors.base import Extractor
 from medvfm.tasks.generation import sheets
 from medvfm.tasks.generation.judge import Judge, Pictures
 from medvfm.tasks.generation.made_set import MadeSet
 from medvfm.tasks.generation.task import METRICS, GenerationTask
 from medvfm.tasks.generation.verifier import LIKE, Verifier
+from tests.samples.trial import rooms
 from tests.tasks.generation import test_judge
 
 
@@ -76,3 +79,31 @@ def test_a_planted_copy_is_counted_beside_real_test_images(named, tmp_path):
     references = MadeSet(made, real, nothing, np.zeros(24, int), nothing, reference=True)
     (of_test,) = GenerationTask().estimands(references, [parse("reidentified", METRICS)], Points())
     assert of_test.value == real.verified.mean() and "of real test images" in of_test.notes
+
+
+def test_a_finished_run_verifies(tmp_path, monkeypatch):
+    rooms.open_rooms(monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    study = rooms.BrightnessStudy(tmp_path / "study", 48)
+    of_faces = study.recipe(
+        task={"name": "classification", "classes": ["bright"]}, evaluate={"metrics": ["auroc"]},
+        adapter={"name": "dinov2", "weights": "tiny", "method": "linear_probe"},
+    )  # fmt: skip
+    run = pipeline.run(of_faces, tmp_path / "verifier", device="cpu", console=SILENT)
+
+    def made(folder, **changes):
+        return study.recipe(
+            task={"name": "generation", "options": {"extractor_px": 32, "reidentification": f"run:{folder}"}},
+            adapter={"name": "latent_diffusion", "weights": "tiny", "method": "full", "options": {"steps": 2}},
+            prepare={"size": 12}, train={"epochs": 1, "steps": 2, "batch_size": 8},
+            evaluate={"metrics": ["reidentified", "kid"]}, baselines=[{"name": "real"}], **changes,
+        )  # fmt: skip
+
+    found = pipeline.run(made(run.directory), tmp_path / "run", device="cpu", console=SILENT)
+    copies = found.record["generation"]["copies"]
+    assert copies["verified_by"]["weights"].startswith("the run ") and copies["verified"]["of_real"] == 12
+    rows = {r["baseline"]: r for r in found.record["metrics"] if r["metric"] == "reidentified"}
+    assert rows[None]["value"] == copies["verified"]["made"] / 12
+    assert rows["real"]["value"] == copies["verified"]["real"] / 12
+    with pytest.raises(MedvfmError, match=r"task\.options\.reidentification"):
+        pipeline.run(made(tmp_path / "absent"), tmp_path / "no", device="cpu", console=SILENT)
