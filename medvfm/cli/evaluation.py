@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from medvfm.tasks import OF_LABELS
+
 
 def listed(text: str) -> list[str]:
     """Words between commas."""
@@ -22,7 +24,7 @@ def compare(
     truth: Annotated[
         Path | None, typer.Option(help="of predictions that were never evaluated, as `medvfm evaluate` takes it")
     ] = None,
-    task: Annotated[str, typer.Option(help="with --truth: name of the task")] = "classification",
+    task: Annotated[str, typer.Option(help="with --truth: name of the task")] = OF_LABELS,
     kind: Annotated[str | None, typer.Option(help="with --truth: as for `medvfm evaluate`")] = None,
     classes: Annotated[str, typer.Option(help="with --truth: as for `medvfm evaluate`")] = "",
     threshold: Annotated[float | None, typer.Option(help="with --truth: a decision is score >= threshold")] = None,

@@ -27,7 +27,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class ComparedRun:
     """One run of a comparison: what it is called, its answers to the test cases, and what was fixed for it.
 
     ids  (n) the case_id behind each name in its tables, where the run can tell; else the names
@@ -39,7 +39,7 @@ class Entry:
     ids: tuple[str, ...]
 
 
-def aligned(entries: Sequence[Entry]) -> list[Entry]:
+def aligned(entries: Sequence[ComparedRun]) -> list[ComparedRun]:
     """The runs with their cases in the order of the first; refuses other cases, other truths, patients or folds."""
     first = entries[0]
     found = [first]
@@ -68,7 +68,7 @@ def aligned(entries: Sequence[Entry]) -> list[Entry]:
     return found
 
 
-def _refuse_other_cases(first: Entry, other: Entry) -> None:
+def _refuse_other_cases(first: ComparedRun, other: ComparedRun) -> None:
     only_first = [i for i in dict.fromkeys(first.ids) if i not in set(other.ids)]
     only_other = [i for i in dict.fromkeys(other.ids) if i not in set(first.ids)]
     said = [
@@ -83,7 +83,7 @@ def _refuse_other_cases(first: Entry, other: Entry) -> None:
         )
 
 
-def _refuse_other_truth(first: Entry, other: Entry) -> None:
+def _refuse_other_truth(first: ComparedRun, other: ComparedRun) -> None:
     ours, theirs = (_truth(entry.predictions) for entry in (first, other))
     if ours is None or theirs is None:
         return
@@ -141,13 +141,13 @@ class Comparison:
     cases: pd.DataFrame | None
 
 
-def compared(judging: Judging, entries: Sequence[Entry], asked: Asked) -> Comparison:
+def compared(judging: Judging, entries: Sequence[ComparedRun], asked: Asked) -> Comparison:
     """Every number of every run, every difference of two, and the places that tests support."""
     estimands = {e.name: judging.estimands(e.predictions, e.points) for e in entries}
     values = [
         asdict(row) | {"model": e.name} for e in entries for row in judging.as_rows(estimands[e.name], e.predictions)
     ]
-    pairs: list[tuple[Entry, Entry, Estimand, PairedTest]] = []
+    pairs: list[tuple[ComparedRun, ComparedRun, Estimand, PairedTest]] = []
     for one, other in combinations(entries, 2):
         for mine, theirs in zip(estimands[one.name], estimands[other.name], strict=True):
             apart = difference(mine, theirs)
@@ -177,8 +177,8 @@ def _tested(apart: Estimand, judging: Judging, kind: Kind) -> PairedTest:
 
 def _difference(
     judging: Judging,
-    one: Entry,
-    other: Entry,
+    one: ComparedRun,
+    other: ComparedRun,
     apart: Estimand,
     test: PairedTest,
     adjusted: float,
@@ -252,7 +252,7 @@ def _leaderboard(
     ]
 
 
-def _of_cases(pairs: Sequence[tuple[Entry, Entry, Estimand, PairedTest]]) -> pd.DataFrame | None:
+def _of_cases(pairs: Sequence[tuple[ComparedRun, ComparedRun, Estimand, PairedTest]]) -> pd.DataFrame | None:
     """Differences of single cases, of metrics that are means of values of cases: long, as measures.parquet."""
     parts = []
     for one, other, apart, _ in pairs:

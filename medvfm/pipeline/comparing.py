@@ -31,6 +31,7 @@ from medvfm.io.run_directory import Run
 from medvfm.pipeline import comparing_tables
 from medvfm.report import page, paper_tables
 from medvfm.statistics import difference
+from medvfm.tasks import OF_LABELS
 
 KINDS = ("run", "evaluation")
 
@@ -40,7 +41,7 @@ def compare(
     out: str | Path | None = None,
     *,
     truth: Table | None = None,
-    task: str = "classification",
+    task: str = OF_LABELS,
     options: Mapping[str, Any] | None = None,
     metrics: Sequence[str] | None = None,
     adjust: str = "holm",
@@ -168,7 +169,7 @@ def _specs(
     return [parse(name, task.metrics, "--metrics") for name in names]
 
 
-def _entry(name: str, directory: Path, record: Record, task: Task) -> comparing.Entry:
+def _entry(name: str, directory: Path, record: Record, task: Task) -> comparing.ComparedRun:
     predictions = task.read_run(directory).get((_split(record), None))
     if predictions is None:
         raise RunError("has no answers to test cases", where=directory)
@@ -177,7 +178,7 @@ def _entry(name: str, directory: Path, record: Record, task: Task) -> comparing.
     points = records.points(record)
     further = (record.get("repeats") or {}).get("thresholds", {})
     if not further:
-        return comparing.Entry(name, predictions, points, ids)
+        return comparing.ComparedRun(name, predictions, points, ids)
     parts, fixed = [predictions], [points]
     for seed, thresholds in further.items():
         part = task.read_run(directory / repeats.FOLDER / seed).get((_split(record), None))
@@ -185,7 +186,7 @@ def _entry(name: str, directory: Path, record: Record, task: Task) -> comparing.
             raise RunError(f"the answers of seed {seed} are not there", where=directory / repeats.FOLDER / seed)
         parts.append(part)
         fixed.append(records.points({"thresholds": thresholds}))
-    return comparing.Entry(name, OfSeeds(tuple(parts)), replace(points, of_seeds=tuple(fixed)), ids)
+    return comparing.ComparedRun(name, OfSeeds(tuple(parts)), replace(points, of_seeds=tuple(fixed)), ids)
 
 
 def _split(record: Record) -> str:
@@ -232,7 +233,7 @@ def _margins(given: float | str | Mapping[str, float] | None, specs: Sequence[Me
 
 def _written(
     task: Task,
-    entries: Sequence[comparing.Entry],
+    entries: Sequence[comparing.ComparedRun],
     found: Sequence[Record],
     result: comparing.Comparison,
     adjust: str,

@@ -16,7 +16,7 @@ from medvfm.models import structure
 from medvfm.models.encoders.from_transformers import quiet
 from medvfm.models.language.chat import ChatTokens
 from medvfm.models.language.from_transformers import strictly_read
-from medvfm.models.language.greedy import Decoded
+from medvfm.models.language.greedy import DecodedAnswer
 from medvfm.models.language.language_model import DEFAULT_LIMIT
 from medvfm.models.language.processor_chat import Inputs
 from medvfm.models.weights import fetch_tokenizer, hub_file, locate
@@ -62,7 +62,7 @@ class ImageTextModel(nn.Module):
         return next_token_loss(told.logits, labels.to(self.device))
 
     @torch.inference_mode()
-    def greedy(self, inputs: Inputs, stops: Sequence[int], limit: int) -> list[Decoded]:
+    def greedy(self, inputs: Inputs, stops: Sequence[int], limit: int) -> list[DecodedAnswer]:
         """See models.language.greedy; the library's own decoding, without what a checkpoint's settings would add."""
         inner: Any = self.inner
         how = transformers.GenerationConfig(
@@ -82,7 +82,7 @@ class ImageTextModel(nn.Module):
             ended = next((n for n, token in enumerate(row) if token in stops), None)
             length = len(row) if ended is None else ended
             probability = float(torch.tensor(logs[: length + 1]).sum().exp())
-            told.append(Decoded(tuple(row[:length]), probability, ended is not None))
+            told.append(DecodedAnswer(tuple(row[:length]), probability, ended is not None))
         return told
 
     def refuse_long(self, tokens: Sequence[ChatTokens], names: Sequence[str]) -> None:

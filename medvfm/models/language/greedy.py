@@ -13,7 +13,7 @@ from medvfm.models.language.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedAnswer:
     """ids without the token that ended them; probability: of each token given those before it, multiplied, the end
     included; finished: it ended by itself and was not cut at the limit."""
 
@@ -23,7 +23,7 @@ class Decoded:
 
 
 @torch.inference_mode()
-def greedy(language: LanguageModel, told: Any, mask: Tensor, stops: Collection[int], limit: int) -> list[Decoded]:
+def greedy(language: LanguageModel, told: Any, mask: Tensor, stops: Collection[int], limit: int) -> list[DecodedAnswer]:
     """At most `limit` tokens after each of B conversations.
 
     told: what the language model said of them, its cache kept; mask (B, L): where the L positions hold tokens
@@ -48,5 +48,5 @@ def greedy(language: LanguageModel, told: Any, mask: Tensor, stops: Collection[i
     for row, log in zip(table, logs.exp().tolist(), strict=True):
         ended = next((n for n, token in enumerate(row) if token in stops), None)
         whole = row if ended is None else row[:ended]
-        found.append(Decoded(tuple(t for t in whole if t >= 0), float(log), ended is not None))
+        found.append(DecodedAnswer(tuple(t for t in whole if t >= 0), float(log), ended is not None))
     return found

@@ -21,6 +21,7 @@ from medvfm.pipeline.proposing import columns as roles
 from medvfm.pipeline.proposing import folders, joining, label, mask_contents, pairs, texts, who
 from medvfm.pipeline.proposing.found import Ask, Column, Files, MaskPair, Proposal, Told, unclear
 from medvfm.pipeline.proposing.names_of_files import Index, Named
+from medvfm.tasks import OF_LABELS, OF_MASKS
 
 SIDES = (96, 256)  # of the pictures that a segmenter sees, from the least to the most
 
@@ -69,7 +70,7 @@ def propose(given: Path, told: Told, ask: Ask, out: Path | None = None, *, overw
         raise DataError("holds no image that can be read", where=files.root, remedy="known are DICOM, NIfTI, PNG, ...")
     task = told.task or _task(table, mask_pair, files, ask)
     found = Told(task, told.patient, told.label)
-    proposal = _of_masks(files, table, mask_pair, found, ask) if task == "segmentation" else None
+    proposal = _of_masks(files, table, mask_pair, found, ask) if task == OF_MASKS else None
     proposal = proposal or (_of_table(table, found, ask) if table is not None else _of_folders(files, found, ask))
     name = roles.plain_name(files.root.resolve().name, "study")
     name = name if name[0].isalpha() else f"study_{name}"
@@ -140,13 +141,13 @@ def _task(table: _Table | None, mask_pair: MaskPair | None, files: Files, ask: A
         if roles.called(table.columns, "question") and roles.called(table.columns, "answer"):
             return "question_answering"
         rest = [c for c in table.columns if c.name != table.images.column and c not in roles.patients(table.columns)]
-        able += ["classification"] * bool(roles.labels(rest, len(table.records)))
+        able += [OF_LABELS] * bool(roles.labels(rest, len(table.records)))
         able += ["retrieval"] * bool(roles.texts(table.columns))
         masked = any(roles.mask_like(c) and Index(files).named_by(c, table.name) for c in table.columns)
     else:
         masked = False
-        able += ["classification"] * bool(mask_pair is None and _class_folders(files))
-    able += ["segmentation"] * (mask_pair is not None or masked)
+        able += [OF_LABELS] * bool(mask_pair is None and _class_folders(files))
+    able += [OF_MASKS] * (mask_pair is not None or masked)
     if len(able) == 1:
         return able[0]
     answer = ask("What is the question?", able or texts.TASKS)
@@ -175,7 +176,7 @@ def _of_table(table: _Table, told: Told, ask: Ask) -> Proposal:
     who.of_table(proposal, columns, table.records, told, ask, table.name)
     rest = [c for c in columns if c.name != named.column and f"{{{c.name}}}" != proposal.patient]
     rest = [c for c in rest if c not in roles.patients(columns)]
-    if told.task == "classification":
+    if told.task == OF_LABELS:
         label.put(proposal, rest, len(table.records), told, ask, table.name)
     if told.task == "retrieval":
         _words(proposal, columns, told, ask, table.name)
@@ -222,14 +223,14 @@ def _questions(proposal: Proposal, columns: Sequence[Column]) -> None:
 def _of_folders(files: Files, told: Told, ask: Ask) -> Proposal:
     """Folders that are named after classes."""
     above = _class_folders(files)
-    if told.task != "classification" or not above:
+    if told.task != OF_LABELS or not above:
         raise unclear(f"there is no table, and {told.task} needs one", "medvfm init TABLE", files.root)
     start, names = above
     endings = {p[len(without_ending(p, IMAGES) or p) :] for p in files.images}
     ending = endings.pop() if len(endings) == 1 else ""
     alternatives = "|".join(re.escape(name) for name in names)
     pattern = f"{start}{{verdict:{alternatives}}}/{{file}}{ending}"
-    proposal = Proposal("classification", ("files", pattern), "{path}", "{path}", "")
+    proposal = Proposal(OF_LABELS, ("files", pattern), "{path}", "{path}", "")
     paths = [p for p in files.images if p.startswith(start) and PurePosixPath(p).parent.name in names]
     who.of_files(proposal, paths, told, ask)
     for name in names:
@@ -269,7 +270,7 @@ def _of_masks(files: Files, table: _Table | None, pair: MaskPair | None, told: T
             proposal.mask = pair.masks
             examples = list(pair.examples)
     elif pair is not None:
-        proposal = Proposal("segmentation", ("files", pairs.images_alone(pair)), "{path}", "{case_id}", "")
+        proposal = Proposal(OF_MASKS, ("files", pairs.images_alone(pair)), "{path}", "{case_id}", "")
         proposal.mask = pair.masks.replace("{case}", "{case_id}")
         examples = list(pair.examples)
         proposal.note("source", f"{plural(len(examples), 'image')} with a mask")
@@ -295,7 +296,7 @@ def _contents(proposal: Proposal, found: mask_contents.MaskContents, told: Told)
         return
     if not found.values:
         raise unclear("the masks hold nothing but background", "look at them: medvfm view, or any viewer")
-    names = [n.strip() for n in told.label.split(",")] if told.label and proposal.task == "segmentation" else []
+    names = [n.strip() for n in told.label.split(",")] if told.label and proposal.task == OF_MASKS else []
     if names and len(names) != len(found.values):
         values = ", ".join(map(str, found.values))
         raise DataError(f"{len(names)} names for the values {values}", where="--label")
@@ -309,8 +310,8 @@ def _contents(proposal: Proposal, found: mask_contents.MaskContents, told: Told)
 
 def _title(proposal: Proposal) -> str:
     named = {
-        "classification": ", ".join(proposal.classes).replace("_", " "),
-        "segmentation": ", ".join(proposal.labels.values()).replace("_", " ") or "objects",
+        OF_LABELS: ", ".join(proposal.classes).replace("_", " "),
+        OF_MASKS: ", ".join(proposal.labels.values()).replace("_", " ") or "objects",
         "retrieval": "Images and texts",
         "question_answering": "Questions about images",
     }[proposal.task]

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medvfm.pipeline.proposing.found import NOBODY, Proposal
+from medvfm.tasks import OF_LABELS, OF_MASKS
 
-FRACTIONS = {"segmentation": "[0.6, 0.1, 0.3]"}
+FRACTIONS = {OF_MASKS: "[0.6, 0.1, 0.3]"}
 METRICS_2D = "[dice, iou, sensitivity, precision, missed, spurious]"
 METRICS_3D = "[dice, hd95, nsd@tolerance=2, volume_error, missed, spurious]"
 
@@ -209,8 +210,8 @@ def _question_answering(proposal: Proposal, split: str) -> list[str]:
 
 
 BODY = {
-    "classification": _classification,
-    "segmentation": _segmentation,
+    OF_LABELS: _classification,
+    OF_MASKS: _segmentation,
     "retrieval": _retrieval,
     "question_answering": _question_answering,
 }

@@ -40,7 +40,7 @@ PROBES = {
 
 
 @dataclass(frozen=True)
-class AuditReader:
+class ShortcutReader:
     """Numbers of a case's image that no diagnosis should need. See core.capabilities.AuditReader."""
 
     voxels: Histogram
@@ -90,7 +90,7 @@ def scores(
 ) -> Iterator[tuple[str, str, Array]]:
     """Name of each probe, what it looks at, and its scores (n_test, T).
 
-    read  case_id to what AuditReader gives; a probe on images needs it of every case
+    read  case_id to what ShortcutReader gives; a probe on images needs it of every case
     """
     truth = torch.as_tensor(labels(train))
     for name, what, of_train, of_test in _features(train, test, read):
@@ -110,7 +110,7 @@ def _features(
     everyone = [*train, *test]
     if all(case.case_id in read for case in everyone):
         for name, part in zip(
-            ("image border", "intensity histogram", "image and file size"), AuditReader.parts, strict=True
+            ("image border", "intensity histogram", "image and file size"), ShortcutReader.parts, strict=True
         ):
             of_train, of_test = (np.stack([read[c.case_id][part] for c in cases]) for cases in (train, test))
             yield name, PROBES[name], of_train, of_test

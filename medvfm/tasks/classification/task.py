@@ -192,9 +192,9 @@ class ClassificationTask:
             self.labels, self.kind, where, columns=settings.columns, beside=context.adapter("linear_probe")
         )
 
-    def audit_reader(self, prepare: Prepare, card: DataCard) -> shortcuts.AuditReader:
+    def audit_reader(self, prepare: Prepare, card: DataCard) -> shortcuts.ShortcutReader:
         reading = {str(key): value for key, value in card.reading.items()}
-        return shortcuts.AuditReader(baselines.Histogram(prepare, card.windows, reading))
+        return shortcuts.ShortcutReader(baselines.Histogram(prepare, card.windows, reading))
 
     def audit(
         self, train: TrueCases, test: TrueCases, read: Mapping[str, Mapping[str, Array]]

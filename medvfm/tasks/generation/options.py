@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Options(BaseModel):
+class GenerationOptions(BaseModel):
     """What `task.options` may say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

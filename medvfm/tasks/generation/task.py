@@ -47,7 +47,8 @@ from medvfm.tasks.generation import estimands, given_sets, image_files, judge, m
 from medvfm.tasks.generation.image_set import ImageSet
 from medvfm.tasks.generation.judge import Judge, Pictures
 from medvfm.tasks.generation.made_set import MadeSet
-from medvfm.tasks.generation.options import GivenOptions, Options
+from medvfm.tasks.generation.options import GenerationOptions as Options
+from medvfm.tasks.generation.options import GivenOptions
 from medvfm.tasks.generation.verifier import FeatureNetwork
 from medvfm.tasks.generation.words import WORDS
 

@@ -49,7 +49,7 @@ DEFAULT_METRICS = (
 REPORT_METRICS = ("finding_f1", "bleu", "rouge_l", "token_f1", "open_recall")
 
 
-class Options(BaseModel):
+class QuestionOptions(BaseModel):
     """What `task.options` may say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +63,9 @@ class Options(BaseModel):
         (), description="columns: numbers of the model and of every baseline for each of their values, such as organ"
     )
     permutations: int = Field(PERMUTATIONS, ge=1, description="of images, over which `shuffled` is the mean")
+
+
+Options = QuestionOptions
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from medvfm.core.degradation import Degradation
 LEVEL, FACTOR = 0.1, 2
 
 
-class Options(BaseModel):
+class RestorationOptions(BaseModel):
     """What `task.options` may say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,7 +31,7 @@ class Options(BaseModel):
         return Degradation(self.degrade, self.level or LEVEL, self.factor or FACTOR)
 
 
-class GivenOptions(BaseModel):
+class GivenRestorationOptions(BaseModel):
     """What `medvfm evaluate restoration` takes besides two folders of pictures."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

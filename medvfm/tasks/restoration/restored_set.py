@@ -23,7 +23,7 @@ METRICS = OF_IMAGES | kept_lesions.METRICS
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class RestoredPictures:
     """n cases: true and degraded images (n, C, H, W) in [0, 1], lesions (n, H, W) of bool, None without outlines."""
 
     true: Array
@@ -31,7 +31,7 @@ class Pictures:
     lesions: Array | None
 
     @classmethod
-    def of(cls, cases: TrueCases, *, outlined: bool) -> Pictures:
+    def of(cls, cases: TrueCases, *, outlined: bool) -> RestoredPictures:
         places = range(len(cases))
         true = [_plane(cases.pixels(place)) for place in places]
         degraded = [_plane(cases.array(place, DEGRADED)) for place in places]
@@ -53,7 +53,7 @@ class Beside:
 class RestoredSet(PerCaseValues):
     """See the module's docstring. restored (n, C, H, W) in [0, 1]."""
 
-    pictures: Pictures | None = None
+    pictures: RestoredPictures | None = None
     restored: Array | None = None
     beside: Beside | None = field(default=None)
 
@@ -70,7 +70,7 @@ class RestoredSet(PerCaseValues):
         )
 
 
-def values(pictures: Pictures, restored: Array, lesion: UsualLesion | None) -> dict[str, Array]:
+def values(pictures: RestoredPictures, restored: Array, lesion: UsualLesion | None) -> dict[str, Array]:
     """Every metric of each case, (n, 1); NaN where it does not exist."""
     truth, given = (torch.from_numpy(np.ascontiguousarray(p)) for p in (pictures.true, restored))
     found: dict[str, Array] = {}
@@ -91,7 +91,7 @@ def values(pictures: Pictures, restored: Array, lesion: UsualLesion | None) -> d
     return found
 
 
-def usual_lesion(pictures: Pictures) -> UsualLesion | None:
+def usual_lesion(pictures: RestoredPictures) -> UsualLesion | None:
     if pictures.lesions is None:
         return None
     grey: Sequence[Array] = [image.mean(0) for image in pictures.true]

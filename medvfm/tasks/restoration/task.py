@@ -47,8 +47,17 @@ from medvfm.tasks.per_case import PerCaseValues
 from medvfm.tasks.per_case_task import PerCaseTask
 from medvfm.tasks.restoration import restored_set, strips
 from medvfm.tasks.restoration.filters import FILTERS, ChosenFilters
-from medvfm.tasks.restoration.options import GivenOptions, Options
-from medvfm.tasks.restoration.restored_set import DEGRADED, LESIONS, METRICS, OF_IMAGES, TARGET, Beside, Pictures
+from medvfm.tasks.restoration.options import GivenRestorationOptions
+from medvfm.tasks.restoration.options import RestorationOptions as Options
+from medvfm.tasks.restoration.restored_set import (
+    DEGRADED,
+    LESIONS,
+    METRICS,
+    OF_IMAGES,
+    TARGET,
+    Beside,
+    RestoredPictures,
+)
 from medvfm.tasks.restoration.words import WORDS
 
 USES: frozenset[str] = frozenset({"task.classes"})
@@ -126,7 +135,7 @@ class RestorationTask(PerCaseTask):
 
     def beside(self, train: TrueCases, device: str) -> RestorationTask:
         """The task with what training images decide: how lesions look, and how strong filters are."""
-        found = Pictures.of(train, outlined=self.outlines is not None)
+        found = RestoredPictures.of(train, outlined=self.outlines is not None)
         filters = ChosenFilters.of(found.true, found.degraded, self.degradation)
         return replace(self, beside_training=Beside(restored_set.usual_lesion(found), filters))
 
@@ -150,7 +159,7 @@ class RestorationTask(PerCaseTask):
         probabilities: bool = True,
     ) -> PerCaseValues:
         """Every metric of each case; with a folder, each image as images/CASE.png."""
-        found = Pictures.of(true, outlined=self.outlines is not None)
+        found = RestoredPictures.of(true, outlined=self.outlines is not None)
         cases = [true.case(place) for place in range(len(true))]
         planes, files = [], []
         for case, answer in zip(cases, answers, strict=True):
@@ -263,7 +272,7 @@ def from_record(record: Record) -> RestorationTask:
 
 def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, options: Mapping[str, object]) -> Outside:
     """Any program's restored images: two folders of pictures, matched by the names of their files."""
-    given = checked(GivenOptions, options, "evaluate restoration", "evaluate")
+    given = checked(GivenRestorationOptions, options, "evaluate restoration", "evaluate")
     specs = [parse(name, OF_IMAGES, "metrics") for name in (metrics or OF_IMAGES)]
     sides = []
     for whose, side in (("truth", truth), ("predictions", predictions)):

@@ -57,7 +57,7 @@ DEFAULT_METRICS = (
 )
 
 
-class Options(BaseModel):
+class RetrievalOptions(BaseModel):
     """What `task.options` may say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,6 +68,9 @@ class Options(BaseModel):
         None,
         description="a column, or text: images are also searched by images, and are right where it is the same",
     )
+
+
+Options = RetrievalOptions
 
 
 @dataclass(frozen=True)
