@@ -108,7 +108,9 @@ def test_repeated_runs_are_compared_as_methods(repeated, singles, tmp_path):
     html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert f"one seed alone: {pair['other'].name}" in html
     medvfm.compare([repeated.directory, repeated.directory], tmp_path / "methods", confidence=few)
-    assert "this is about these methods" in (tmp_path / "methods" / "report.html").read_text(encoding="utf-8")
+    html = (tmp_path / "methods" / "report.html").read_text(encoding="utf-8")
+    assert "this is about these methods" in html
+    assert "0 and up, 3 seeds" in html
 
 
 def test_what_seeds_do_not_change_is_refused(study):

@@ -112,6 +112,7 @@ def test_every_model_answers_the_same_cases_and_rows_are_means_over_draws(swept)
     assert few["seeds"] == 2
     html = (swept.directory / "report.html").read_text(encoding="utf-8")
     assert "Learning curves" in html
+    assert '<th scope="col">Run</th>' not in html  # the table of compared runs stays away
     assert "linear_probe needs" in html
     assert "Training patients for an AUROC of" in html
 
