@@ -80,7 +80,7 @@ class OfOption(CardSection):
     """What is true of a generated data set only where one of its options is set."""
 
     truth: str | None = None
-    known_flaws: tuple[str, ...] = ()
+    known_flaws: Names = ()
 
 
 class Generator(CardSection):
