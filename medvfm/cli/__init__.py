@@ -11,6 +11,7 @@ import typer
 from medvfm.cli import contract as contracts
 from medvfm.cli import data, evaluation
 from medvfm.cli import init as proposal
+from medvfm.cli import view as viewing
 
 app = typer.Typer(
     name="medvfm",
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.command("init")(proposal.init)
 app.command("contract")(contracts.contract)
+app.command("view")(viewing.view)
 
 
 def _version(wanted: bool) -> None:
