@@ -291,3 +291,20 @@ def test_masks_beside_their_images_are_no_images(tmp_path):
     written = propose(tmp_path)
     found = tables.read_cases(load_card(written.card), tmp_path)
     assert len(found.cases) == 4 and found.left_out == [] and "left out" not in "\n".join(written.lines)
+
+
+def test_a_table_that_names_the_folder_of_each_patient(tmp_path):
+    masks(tmp_path, "scans/P{n}/ct.nii.gz", "elsewhere/P{n}.nii.gz")
+    for path in (tmp_path / "elsewhere").iterdir():
+        path.unlink()
+    rows = "".join(f"P{n},{'yn'[n % 2]}\n" for n in range(4))
+    (tmp_path / "patients.csv").write_text("PatientID,tumour\n" + rows)
+    _, cases = understood(propose(tmp_path), tmp_path)
+    assert {c.case_id: c.targets["tumour"] for c in cases} == {f"P{n}": float(n % 2 == 0) for n in range(4)}
+    assert {c.images["image"][0].as_posix().rpartition("scans/")[2] for c in cases} == {
+        f"P{n}/ct.nii.gz" for n in range(4)
+    }
+    for n in range(3):
+        picture(tmp_path / f"scans/P{n}/second.png")  # then nothing says which image of a patient is meant
+    with pytest.raises(DataError):
+        propose(tmp_path, overwrite=True)

@@ -1,4 +1,5 @@
-"""Which files the cells of a column name, as a template of a card: by path, by name, or by name without ending."""
+"""Which files the cells of a column name, as a template of a card: by path, by name, by name without ending, or by the
+name of a folder that holds one image."""
 
 from __future__ import annotations
 
@@ -42,6 +43,12 @@ class Index:
             stem = without_ending(name, IMAGES)
             if stem is not None:
                 self._by_stem[stem].append(path)
+        self._below: dict[str, list[tuple[str, str, str]]] = defaultdict(list)  # folder: (before it, after it, image)
+        for path in sorted(self.all):
+            parts = path.split("/")
+            for place, folder in enumerate(parts[:-1]):
+                before = "".join(f"{part}/" for part in parts[:place])
+                self._below[folder].append((before, "/".join(parts[place + 1 :]), path))
 
     def named_by(self, column: Column, table: str) -> Named | None:
         """The files that a column of a table names, if most of its cells do."""
@@ -56,8 +63,21 @@ class Index:
         ]
         ways += self._elsewhere(column.name, cells, self._by_name, "")
         ways += self._elsewhere(column.name, cells, self._by_stem, None)
+        ways += self._in_folders(column.name, cells)
         best = max((way for way in ways if self._whole(way)), key=lambda way: len(way.files), default=None)
         return best if best is not None and best.share >= LEAST else None
+
+    def _in_folders(self, column: str, cells: list[str]) -> Iterable[Named]:
+        """Images in folders that bear the cell's name, one in each, and all of one name."""
+        found: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for cell in cells:
+            inside = self._below.get(cell, ())
+            if len(inside) == 1:
+                before, after, path = inside[0]
+                found[before, after].append(path)
+        for (before, after), paths in found.items():
+            if not set(before + after) & set("*?[{}"):
+                yield Named(column, f"{before}{{{column}}}/{after}", tuple(paths), len(cells) - len(paths))
 
     def _whole(self, way: Named) -> bool:
         """Files of a DICOM folder are images of their own where a table names most of them; one slice of a series
