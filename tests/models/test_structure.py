@@ -25,7 +25,7 @@ TEXT = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(checkpoints()))
+@pytest.mark.parametrize("name", sorted(checkpoints().keys() - {"dinov3_convnext"}))  # which has no attention
 def test_attention_of_every_block_and_nothing_else(name, published):
     backbone = load_encoder(str(published[name])).backbone
     targets = lora_targets(backbone)

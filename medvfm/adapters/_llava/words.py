@@ -57,7 +57,7 @@ def _answered(decoding: Mapping[str, Any]) -> str:
 
 
 def _bits(language: Mapping[str, Any]) -> list[str]:
-    if language["bits"] is None:
+    if language.get("bits") is None:
         return []
     return [f"The language model's frozen weights were held in {language['bits']} bits (NF4)."]
 

@@ -186,7 +186,10 @@ def fitted_patches(images: np.ndarray) -> PatchComponents:
 
 
 def _unet(latents: int, size: tuple[int, ...], widths: tuple[int, ...], asked: bool, *, given: bool) -> Any:
-    depth = len(widths)
+    """Attention below the first level, where there are several places to attend to: in a single one its queries and
+    keys would learn nothing."""
+    places = [(size[0] >> level) * (size[1] >> level) for level in range(len(widths))]
+    attends = [level > 0 and count > 1 for level, count in enumerate(places)]
     return UNet2DModel(
         sample_size=tuple(size),
         in_channels=latents * (1 + given),
@@ -195,7 +198,8 @@ def _unet(latents: int, size: tuple[int, ...], widths: tuple[int, ...], asked: b
         layers_per_block=2,
         norm_num_groups=32 if widths[0] % 32 == 0 else 4,
         attention_head_dim=8,
-        down_block_types=("DownBlock2D", *["AttnDownBlock2D"] * (depth - 1)),
-        up_block_types=(*["AttnUpBlock2D"] * (depth - 1), "UpBlock2D"),
+        down_block_types=tuple("AttnDownBlock2D" if yes else "DownBlock2D" for yes in attends),
+        up_block_types=tuple("AttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attends)),
+        add_attention=places[-1] > 1,
         class_embed_type="identity" if asked else None,
     )
