@@ -63,13 +63,14 @@ def non_local_means(degraded: Array, strength: float) -> Array:
     """Buades et al. 2005, by scikit-image; `strength` is its h."""
     from skimage.restoration import denoise_nl_means  # half a second to import
 
+    how = {"patch_size": PATCH_PX, "patch_distance": DISTANCE_PX, "h": strength, "fast_mode": True}
     found = [
-        denoise_nl_means(
-            image, patch_size=PATCH_PX, patch_distance=DISTANCE_PX, h=strength, fast_mode=True, channel_axis=0
-        )
+        denoise_nl_means(image[0], **how)[None]  # with an axis of one channel it comes back turned
+        if len(image) == 1
+        else np.moveaxis(denoise_nl_means(np.moveaxis(image, 0, 2), channel_axis=2, **how), 2, 0)
         for image in degraded
     ]
-    return _image(np.reshape(found, degraded.shape))
+    return _image(np.stack(found))
 
 
 def bicubic(degraded: Array, factor: int) -> Array:
