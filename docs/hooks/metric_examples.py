@@ -83,6 +83,7 @@ COSTS = {
     "images": "pairs of images, 1,000 at most",
     "image_pair": "the pixels, at each of up to 5 scales",
     "distances": "n, after the distances of all images to the training images",
+    "lesions": "the voxels of a case, and its connected parts",
     "verified": "n, after the features of a verification model for all made, training and test images",
     "embeddings": "n d, after the vectors",
     "ranks": "a sort of the candidates of every query",

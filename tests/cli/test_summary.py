@@ -24,7 +24,7 @@ def told(directory: Path, capsys, monkeypatch, width: int = 100) -> str:
 @pytest.mark.parametrize("write", [runs.write, segmentation_runs.write])
 def test_the_terminal_says_what_the_report_says(tmp_path, capsys, monkeypatch, write, width):
     write(tmp_path)
-    text = Elements(page.render(tmp_path).read_text(encoding="utf-8")).text.replace(" .", ".")
+    text = Elements(page.render(tmp_path).read_text(encoding="utf-8")).text.replace(" .", ".").replace(" ,", ",")
     lines = told(tmp_path, capsys, monkeypatch, width).splitlines()
     found = headline.build(run_view.load(tmp_path))
     said = " ".join(" ".join(lines).split())
