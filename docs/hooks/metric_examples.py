@@ -55,6 +55,12 @@ CALLS: dict[str, tuple[tuple[str, ...], str]] = {
         ("truth = (torch.arange(64 * 64.0).reshape(1, 1, 64, 64) % 97) / 97", "made = 0.9 * truth"), "truth, made",
     ),
     "distances": (("real, made = torch.tensor([2.0, 3.0, 4.0]), torch.tensor([1.0, 2.0, 3.0])",), "real, made"),
+    "verified": (("verified = torch.tensor([1, 0, 0, 0])",), "verified"),
+    "lesions": (
+        ("truth = np.full((32, 32), 0.4)", "truth[8:14, 8:14] = 0.8", "lesions = truth > 0.6",
+         "given = np.full((32, 32), 0.4)  # all is smoothed away", "usual = UsualLesion(contrast=-0.4, least_px=18, lesions=50)"),
+        "truth, given, lesions, usual",
+    ),
     "embeddings": (
         ("image = torch.tensor([[1.0, 0.0], [0.0, 1.0]])", "text = torch.tensor([[1.0, 0.0], [0.6, 0.8]])"),
         "image, text",
@@ -103,6 +109,8 @@ def code(entry: Any) -> str:
     used = [f"from {module} import {function.__name__}"]
     if entry.takes in ("overlap", "surface", "instances"):
         used.append(f"from medvfm.metrics import {entry.takes}")
+    if entry.takes == "lesions":
+        used.append(f"from {module} import UsualLesion")
     given = f"{inside}, {entry.parameter}={PARAMETERS[entry.parameter]}" if entry.parameter else inside
     call = f"{function.__name__}({given})"
     if entry.takes == "text_counts":
