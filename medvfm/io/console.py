@@ -64,7 +64,8 @@ class Console:
             if time.monotonic() - shown > EVERY_S and number < total:
                 shown = time.monotonic()
                 left = (shown - start) * (total - number) / number
-                self.say(f"  {label}: {number}/{total}, about {_time(left)} left")
+                told = f", about {_time(left)} left" if number > 1 else ""  # the first may be one of many made at once
+                self.say(f"  {label}: {number}/{total}{told}")
         if done:
             self.say(f"  {label}: {total}/{total} in {_time(time.monotonic() - start)}")
 
