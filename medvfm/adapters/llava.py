@@ -113,6 +113,9 @@ class Options(BaseModel):
     )
     tune: Literal["lora", "full", "none"] = Field("lora", description="instruct: what is trained of the language model")
     answer_tokens: int = Field(32, ge=1, description="the longest answer")
+    windows: Literal["colours", "images"] = Field(
+        "colours", description="three windows of `prepare.windows` as red, green and blue, or as three pictures"
+    )
     bits: Literal[4] | None = Field(
         None,
         description="4: frozen weights of the language model in four bits (QLoRA), by bitsandbytes; null: as they are",
@@ -224,6 +227,7 @@ def build(
         roles=given.roles,
         from_said=given.start == "said",
         bits=given.bits,
+        apart=given.windows == "images",
     )
     if _parts(settings, given) is None and not is_llava(settings.weights or PUBLISHED):
         whole = load_image_text(settings.weights or PUBLISHED, four_bit=given.bits == 4)
@@ -281,6 +285,7 @@ def baseline(
             prepare,
             windows=context.card.windows,
             read=context.card.reading,
+            apart=checked(Options, own.options, "llava").windows == "images",
         )
     if settings.name == "align":
         if len(stages) < 2 or stages[0].method != "align":

@@ -118,4 +118,9 @@ def test_three_windows_become_the_colours_of_a_slice():
     expected = [[round(255 * min(1, max(0, (hu - a) / (b - a)))) for a, b in windows] for hu in (0, 40, -135, 215)]
     assert shown["pixels"].shape[:2] == (4, 3)
     assert [list(map(int, s[:, 0, 0])) for s in shown["pixels"]] == expected
+    apart = ShownPictures(prepare, apart=True).arrays([image], None)
+    assert apart["pixels"].shape[:2] == (12, 1) and list(apart["pixels"][:, 0, 0, 0]) == [
+        value for picture in expected for value in picture
+    ]
+    assert ShownPictures(prepare, apart=True).key() != ShownPictures(prepare).key()
     assert as_pillow(shown)[1].getpixel((0, 0)) == tuple(expected[1])

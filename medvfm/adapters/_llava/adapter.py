@@ -54,6 +54,7 @@ class TalkSettings:
     group_lengths: bool = False
     roles: tuple[str, ...] = ("image",)
     from_said: bool = False
+    apart: bool = False  # three windows as pictures of their own
     bits: int | None = None  # of the frozen weights of the language model; None: as they are in the files
 
 
@@ -110,9 +111,9 @@ class TalkingAdapter:
         self.answers_at_once = settings.batch_answers
         contract, one_role = model.vision.contract, settings.roles == ("image",)
         self._stack: SliceStackPreparer = (
-            SliceStackPreparer(contract, prepare, windows, read)
+            SliceStackPreparer(contract, prepare, windows, read, apart=settings.apart)
             if one_role
-            else RoleStackPreparer(contract, prepare, windows, read, roles=settings.roles)
+            else RoleStackPreparer(contract, prepare, windows, read, roles=settings.roles, apart=settings.apart)
         )
         self.preparer: Preparer = Blindfold(prepare, windows, read) if settings.blind else self._stack
         self._conversations = Conversations(settings.instruction, settings.images_last)

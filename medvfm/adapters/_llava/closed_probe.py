@@ -43,11 +43,17 @@ class ClosedProbe:
     answers_at_once = 32
 
     def __init__(
-        self, vision: Encoder, prepare: Prepare, *, windows: Mapping[str, Any], read: Mapping[Any, Any]
+        self,
+        vision: Encoder,
+        prepare: Prepare,
+        *,
+        windows: Mapping[str, Any],
+        read: Mapping[Any, Any],
+        apart: bool = False,
     ) -> None:
         self.module: nn.Module = vision
         self._vision = vision
-        self.preparer = SliceStackPreparer(vision.contract, prepare, windows, read)
+        self.preparer = SliceStackPreparer(vision.contract, prepare, windows, read, apart=apart)
         self._probes: dict[tuple[str, ...], tuple[probe.Probe, list[str]]] = {}
         self._common = ""
         vision.requires_grad_(False)

@@ -51,7 +51,7 @@ class WholeAdapter:
         self.preparer: Preparer = (
             Blindfold(prepare, windows, read)
             if settings.blind
-            else ShownPictures(prepare, windows, read, settings.roles)
+            else ShownPictures(prepare, windows, read, settings.roles, apart=settings.apart)
         )
         self._conversations = Conversations(settings.instruction, settings.images_last)
         self._unended = 0

@@ -28,7 +28,7 @@ VERSION = 1  # to be raised when the same settings give other pixels, so that ca
 class ShownPictures:
     """A case as uint8 pictures (S, C, H, W) at their own size: `pixels` of its first image, `pixels1` of the next.
 
-    C is 1 for gray and 3 for colour, three windows among them.
+    C is 1 for gray and 3 for colour, three windows among them unless they are shown `apart`.
     """
 
     prepare: Prepare
@@ -36,13 +36,14 @@ class ShownPictures:
     read: Mapping[Any, Any] = field(default_factory=dict)
     roles: tuple[str, ...] = ("image",)
     limit_gib: float = 4.0
+    apart: bool = False
 
     def key(self) -> str:
         """Everything that the pixels depend on besides the file."""
         slices = self.prepare.slices
         parts = [
             VERSION, slices.axis or "axial", slices.count, slices.span, intensity_rule(self.prepare, self.windows),
-            self.prepare.invalid, dict(self.read), self.roles,
+            self.prepare.invalid, dict(self.read), self.roles, *["apart"] * self.apart,
         ]  # fmt: skip
         return f"shown-{hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
 
@@ -63,7 +64,7 @@ class ShownPictures:
         return None
 
     def _of_image(self, image: Image) -> np.ndarray:
-        stack = pictures_of(image, self.prepare, self.windows)
+        stack = pictures_of(image, self.prepare, self.windows, apart=self.apart)
         return np.rint(stack * 255).astype(np.uint8)
 
 

@@ -30,6 +30,8 @@ class SliceStackPreparer:
 
     C is 1 for gray images and 3 for colour; S is 1 for 2D images. Half precision resolves a 2000th of the window, eight
     times finer than the 8 bits that the models were trained on, and keeps the cache small.
+
+    apart  three windows are three gray pictures of a slice, one after the other, and not its colours
     """
 
     contract: InputContract
@@ -38,6 +40,7 @@ class SliceStackPreparer:
     read: Mapping[Any, Any] = field(default_factory=dict)
     role: str = "image"
     limit_gib: float = 4.0
+    apart: bool = False
 
     def key(self) -> str:
         """Everything that the pixels depend on besides the file."""
@@ -52,7 +55,7 @@ class SliceStackPreparer:
             intensity_rule(self.prepare, self.windows),
             self.prepare.invalid,
         ]
-        text = json.dumps([*parts, dict(self.read), self.role], sort_keys=True, default=str)
+        text = json.dumps([*parts, dict(self.read), self.role, *["apart"] * self.apart], sort_keys=True, default=str)
         return f"pictures-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
     def files(self, case: Case) -> tuple[Path, ...]:
@@ -79,21 +82,25 @@ class SliceStackPreparer:
 
     def of_image(self, image: Image) -> np.ndarray:
         """(S, C, h, w) of an image that has been read."""
-        stack = pictures_of(image, self.prepare, self.windows)
+        stack = pictures_of(image, self.prepare, self.windows, apart=self.apart)
         with torch.inference_mode():
             return self.contract.fit(torch.from_numpy(stack)).half().numpy()
 
 
-def pictures_of(image: Image, prepare: Prepare, windows: Mapping[str, tuple[float, float]]) -> np.ndarray:
-    """(S, C, h, w) in [0, 1]: the slices that a recipe asks for, in its windows."""
+def pictures_of(
+    image: Image, prepare: Prepare, windows: Mapping[str, tuple[float, float]], *, apart: bool = False
+) -> np.ndarray:
+    """(S, C, h, w) in [0, 1]: the slices that a recipe asks for, in its windows. apart: see SliceStackPreparer."""
     slices = prepare.slices
-    return windowing.slice_pictures(
+    stack = windowing.slice_pictures(
         image,
         plane=slices.axis or "axial",
         count=slices.count,
         span=slices.span,
         intensity=intensity_rule(prepare, windows),
     )
+    several = apart and isinstance(prepare.windows, tuple) and len(prepare.windows) == 3
+    return stack.reshape(-1, 1, *stack.shape[2:]) if several else stack
 
 
 def intensity_rule(prepare: Prepare, windows: Mapping[str, tuple[float, float]]) -> Any:
