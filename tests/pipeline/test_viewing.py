@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import http.client
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import nibabel
@@ -147,16 +149,39 @@ def test_another_script_is_not_taken_for_the_viewer(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="sha256"):
         niivue.bundle(other)
     monkeypatch.setattr(user_folders, "data", lambda: tmp_path)
-    monkeypatch.setattr(niivue, "URL", (tmp_path / "nothing.tgz").as_uri())
-    with pytest.raises(DataError, match="could not be fetched") as told:
+    for npm, said in (
+        (str(tmp_path / "none"), "nor is npm"),
+        (shutil.which("false"), "npm could not fetch the viewer"),
+    ):
+        monkeypatch.setattr(niivue, "NPM", npm)
+        with pytest.raises(DataError, match=said) as told:
+            niivue.bundle()
+        assert "--niivue FILE" in str(told.value)
+
+
+def test_what_npm_packs_is_unpacked_checked_and_kept(tmp_path, monkeypatch):
+    """By a stand-in for npm that writes a package where it is told to."""
+    script = tmp_path / "niivue.umd.js"
+    script.write_text("var niivue = 1;")
+    with tarfile.open(tmp_path / "packed.tgz", "w:gz") as archive:
+        archive.add(script, niivue.MEMBER)
+    npm = tmp_path / "npm"
+    npm.write_text(f'#!/bin/sh\n[ "$1" = pack ] && cp "{tmp_path / "packed.tgz"}" "$5/found.tgz"\n')
+    npm.chmod(0o755)
+    monkeypatch.setattr(user_folders, "data", lambda: tmp_path / "kept")
+    monkeypatch.setattr(niivue, "NPM", str(npm))
+    with pytest.raises(DataError, match="sha256"):  # it is not the version that is known
         niivue.bundle()
-    assert "--niivue FILE" in str(told.value)
+    monkeypatch.setattr(niivue, "SHA256", hashlib.sha256(script.read_bytes()).hexdigest())
+    assert niivue.bundle() == script.read_bytes()
+    npm.unlink()
+    assert niivue.bundle() == script.read_bytes()  # kept: npm is not asked again
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 def test_a_volume_is_drawn_in_a_browser(run):
-    """With the real viewer, where the npm registry or the user's data folder has it."""
+    """With the real viewer, where npm or the user's data folder has it."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: it comes with the dev group")
     try:
         niivue.bundle()
