@@ -270,6 +270,13 @@ class SelfCheckingTask(Protocol):
         """signs: (n, T) of the cases of each split, in the order of the predictions."""
         ...
 
+    def doubted(
+        self, rows: Sequence[Record], signs: Sequence[Mapping[str, np.ndarray]], fitted: Sequence[Record]
+    ) -> list[Record]:
+        """The rows of a new image with what is expected of each answer. signs: of each fold; fitted: as `self_checked`
+        recorded it."""
+        ...
+
 
 class AuditReader(Protocol):
     """Reads of one case, in a loader worker, what probes look at: an array for each of `parts`."""

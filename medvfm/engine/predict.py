@@ -10,13 +10,13 @@ import pandas as pd
 import torch
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import PromptedAdapter, RestoringTask
+from medvfm.core.capabilities import PromptedAdapter, RestoringTask, SelfCheckingTask
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, MedvfmError, RunError
 from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.protocols import Adapter, Points, Preparer, Record, Task
-from medvfm.engine import case_reading, novelty, training_inputs
+from medvfm.engine import case_reading, novelty, self_checks, training_inputs
 from medvfm.engine.context import RunContext
 from medvfm.nn.feature_distance import FeatureDistance
 
@@ -24,7 +24,8 @@ from medvfm.nn.feature_distance import FeatureDistance
 @dataclass(frozen=True, eq=False)
 class Model:
     """What a finished run answers with: adapters of its folds, its task, what was fixed on validation data, its name,
-    the facts of its training images, and how far their features lie from each other, where it keeps that."""
+    the facts of its training images, how far their features lie from each other, and what the doubts of the model meant
+    on its validation cases, where it keeps these."""
 
     adapters: Sequence[Adapter]
     task: Task
@@ -32,6 +33,7 @@ class Model:
     name: str
     trained_on: Record
     distances: Sequence[FeatureDistance] = ()
+    doubts: Sequence[Record] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,4 +134,8 @@ def _answered(
         answers = [adapter.answer([item])[0] for adapter in model.adapters]
     answer = task.settled(task.combine(answers, model.points), grid)
     files = task.write_answer(answer, case, grid, preparer, out, form, model.name)
-    return task.rows(case, answer, grid, model.points, [file.relative_to(out) for file in files])
+    rows = task.rows(case, answer, grid, model.points, [file.relative_to(out) for file in files])
+    if not model.doubts or not isinstance(task, SelfCheckingTask):
+        return rows
+    signs = [self_checks.signs(task, a, item, mask) for a, mask in zip(model.adapters, answers, strict=True)]
+    return task.doubted(rows, signs, model.doubts)

@@ -10,14 +10,23 @@ import torch
 
 from medvfm.core.array import Array
 from medvfm.core.capabilities import PromptedAdapter, SelfCheckingTask, SureAdapter
-from medvfm.core.item import PIXELS
-from medvfm.core.protocols import Answer, Record
+from medvfm.core.item import PIXELS, Item
+from medvfm.core.protocols import Adapter, Answer, Record
 from medvfm.core.result_row import as_records
 from medvfm.engine.evaluate import Judging
 from medvfm.engine.fitting import Collected, FittedFold
 from medvfm.engine.plan import Plan
 
 CONFIDENCE = "confidence"
+
+
+def signs(task: SelfCheckingTask, adapter: Adapter, item: Item, answer: Answer) -> Mapping[str, Array]:
+    """Sign of quality to (T,) numbers, from the answer to an item and what the model says to its mirrored image."""
+    with torch.inference_mode():
+        if isinstance(adapter, SureAdapter):
+            again, sure = adapter.answer_surely(task.mirrored(item))
+            return {**task.signs(answer, again, item), CONFIDENCE: sure}
+        return task.signs(answer, adapter.answer([task.mirrored(item)])[0], item)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +59,8 @@ class SelfChecks:
         item = learner.store.item(row, for_training=False, with_truth=False)
         if PIXELS not in item.arrays:
             return {}
-        adapter = learner.adapter
-        adapter.module.eval()
-        with torch.inference_mode():
-            if isinstance(adapter, SureAdapter):
-                again, sure = adapter.answer_surely(self.task.mirrored(item))
-                return {**self.task.signs(answer, again, item), CONFIDENCE: sure}
-            return self.task.signs(answer, adapter.answer([self.task.mirrored(item)])[0], item)
+        learner.adapter.module.eval()
+        return signs(self.task, learner.adapter, item, answer)
 
     def judged(self, judging: Judging, found: Collected) -> tuple[Collected, Record]:
         """Predictions with what is expected of each case, and what run.json says: rows, and how they were fitted."""

@@ -114,6 +114,7 @@ class Finished:
             saved_model.name_of(self.found),
             self.record.get("data", {}).get("inputs") or {},
             novelty.read(self.weights),
+            (self.record.get("self_check") or {}).get("fitted") or [],
         )
 
     def inputs(self, images: object, console: Console, *, strict: bool) -> tuple[input_cases.Inputs, dict[str, Image]]:

@@ -89,6 +89,21 @@ def test_masks_are_doubted_without_their_truth(finished):
     }  # fmt: skip
 
 
+def test_new_images_are_doubted_as_test_images_were(study, finished):
+    """The same image as a test case gets what that case got."""
+    table = pd.read_parquet(finished.directory / "predictions.parquet")
+    for case_id in cases_of_test(finished)[:2]:
+        kept = table[(table["case_id"] == case_id) & table["baseline"].isna()].set_index("target")
+        told = medvfm.predict(
+            finished, study.file("images", int(case_id[1:])), finished.directory / case_id, form="nifti"
+        )
+        for row in told.to_dict("records"):
+            expected = kept.loc[row["target"]]
+            assert row["size"] == pytest.approx(expected["score"])
+            for name in ("predicted_dice", "for_human", "size_low", "size_high"):
+                assert float(row[name]) == pytest.approx(float(expected[name]), abs=1e-6, nan_ok=True)
+
+
 def test_the_record_names_the_model_and_what_moved(finished):
     record = json.loads((finished.directory / "run.json").read_text())
     assert record["status"] == "complete" and record["task"]["name"] == "segmentation"

@@ -75,10 +75,7 @@ def quality(values: PerCaseValues) -> Array | None:
 
 def sign(signs: Mapping[str, Array]) -> Array:
     """(n, T) the mean of the signs that exist; NaN where none does."""
-    stacked = np.stack(list(signs.values()))
-    known = ~np.isnan(stacked)
-    with np.errstate(invalid="ignore"):
-        return np.where(known.any(0), np.where(known, stacked, 0).sum(0) / known.sum(0), np.nan)
+    return _mean(np.stack(list(signs.values())))
 
 
 def lines(signs: Array, dice: Array) -> list[Line | None]:
@@ -113,7 +110,7 @@ class Volumes:
 
     def within(self, size: Array, coverage: float) -> tuple[Array, Array]:
         """(n,) and (n,): lowest and greatest size; infinite where there are too few validation cases."""
-        reach = self.bounds[coverage] * (size + self.scale)
+        reach = self.bounds.get(coverage, np.inf) * (size + self.scale)
         return np.maximum(size - reach, 0), size + reach
 
 
@@ -175,6 +172,39 @@ def checked(
     return SelfChecked(replace(test, table={**test.table, **columns}), estimands, {"fitted": record})
 
 
+def doubted(
+    rows: Sequence[Record], signs: Sequence[Mapping[str, Array]], fitted: Sequence[Record], targets: Sequence[str]
+) -> list[Record]:
+    """The rows of one new image, one a structure with its `size`, and beside them the Dice that is expected, whether a
+    human should look, and between which sizes the true one lies 9 times in 10.
+
+    Each fold expects of its own mask what its validation cases taught; the row has the mean. What a fold could not
+    learn from its validation cases is NaN.
+    """
+    expected, cuts = [], []
+    for fold, given in enumerate(signs):
+        mine = [entry for entry in fitted if entry["fold"] == fold]
+        told = {entry["target"]: entry["line"] for entry in mine}
+        lines = [None if told.get(name) is None else _line_of(told[name]) for name in targets]
+        expected.append(_at(lines, sign({name: values[None] for name, values in given.items()}))[0])
+        cuts += [entry["human_below"] for entry in mine if entry["human_below"] is not None]
+    of_structure = _mean(np.stack(expected))
+    lowest = _lowest(of_structure[None])[0]
+    found = []
+    for row, dice in zip(rows, of_structure, strict=True):
+        spans = [_span(entry, float(row["size"])) for entry in fitted if entry["target"] == row["target"]]
+        low, high = np.mean(spans, axis=0) if spans else (np.nan, np.nan)
+        held = np.isfinite(high)
+        found.append({
+            **row,
+            PREDICTED: float(dice),
+            REVIEW: bool(lowest < np.mean(cuts)) if cuts else None,
+            LOW: float(low) if held else np.nan,
+            HIGH: float(high) if held else np.nan,
+        })  # fmt: skip
+    return found
+
+
 def coverage(promised: float) -> MetricSpec:
     """The share of the test cases whose size lies in the interval that promises to hold it so often."""
     metric = Metric(
@@ -192,6 +222,25 @@ def _estimands(test: PerCaseValues, spec: MetricSpec, values: Array, why: str) -
 def _at(fitted: Sequence[Line | None], signs: Array) -> Array:
     columns = [np.full(len(signs), np.nan) if f is None else f.at(signs[:, t]) for t, f in enumerate(fitted)]
     return np.stack(columns, axis=1)
+
+
+def _line_of(said: Record) -> Line:
+    return Line(said["intercept"], said["slope"], said["masks"], said["of_all_structures"])
+
+
+def _span(entry: Record, size: float) -> tuple[float, float]:
+    """Lowest and greatest true size, 9 times in 10, by what one fold's validation cases taught."""
+    said = entry["sizes"]
+    fitted = Volumes(said["scale"], {float(c): b for c, b in said["bounds"].items()}, said["cases"])
+    low, high = fitted.within(np.array([size]), COVERAGES[-1])
+    return float(low[0]), float(high[0])
+
+
+def _mean(values: Array) -> Array:
+    """Over the first axis, of those that exist; NaN where none does."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known.any(0), np.where(known, values, 0).sum(0) / known.sum(0), np.nan)
 
 
 def _lowest(predicted: Array) -> Array:

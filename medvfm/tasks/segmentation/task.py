@@ -208,6 +208,11 @@ class SegmentationTask(PerCaseTask):
     ) -> SelfChecked:  # fmt: skip
         return self_check.checked(val, test, signs_val, signs_test)
 
+    def doubted(
+        self, rows: Sequence[Record], signs: Sequence[Mapping[str, Array]], fitted: Sequence[Record]
+    ) -> list[Record]:
+        return self_check.doubted(rows, signs, fitted, self.classes)
+
     def baseline(self, settings: Baseline, context: BaselineContext) -> Callable[[], Adapter] | Reuse | None:
         if settings.name not in baselines.BUILT_IN:
             return None

@@ -132,6 +132,30 @@ def test_folds_are_fitted_apart_and_no_validation_cases_predict_nothing():
     assert np.isnan(alone.test.table["predicted_dice"]).all() and alone.record == {"fitted": []}
 
 
+def test_a_new_image_is_told_what_a_test_case_of_the_same_signs_was_told():
+    rng = np.random.default_rng(4)
+    dice, size = rng.uniform(0.3, 1, (30, 2)), rng.gamma(9, 1, (30, 2))
+    both = values(size * rng.normal(1, 0.1, (30, 2)), size, dice)
+    signs = {"agreement": 0.4 + dice / 2 + rng.normal(0, 0.05, dice.shape), "confidence": dice.copy()}
+    signs["confidence"][:, 0] = np.nan
+    told = self_check.checked(both, both, signs, signs)
+    asked = told.test.table
+    for n in range(30):
+        rows = [{"target": name, "size": float(size[n, t]), "unit": "ml"} for t, name in enumerate(both.targets)]
+        found = self_check.doubted(rows, [{k: v[n] for k, v in signs.items()}], told.record["fitted"], both.targets)
+        for t, row in enumerate(found):
+            assert row["for_human"] == bool(asked["for_human"][n, t]) and row["unit"] == "ml"
+            for name in ("predicted_dice", "size_low", "size_high"):
+                assert row[name] == pytest.approx(float(asked[name][n, t]), abs=1e-12)
+    of_folds = [{"agreement": np.array([0.8, np.nan])}, {"agreement": np.array([0.6, np.nan])}]
+    lines = [{"fold": f, "target": t, "line": {"intercept": 0.1, "slope": 1.0, "masks": 9, "of_all_structures": False},
+              "human_below": 0.85, "sizes": {"scale": 1.0, "bounds": {}, "cases": 3}}
+             for f in (0, 1) for t in both.targets]  # fmt: skip
+    mean, none = self_check.doubted(rows, of_folds, lines, both.targets)
+    assert mean["predicted_dice"] == pytest.approx(0.8) and mean["for_human"] and np.isnan(mean["size_high"])
+    assert np.isnan(none["predicted_dice"])
+
+
 def test_the_page_lists_cases_for_a_human(tmp_path):
     from medvfm.report import page, run_view
     from medvfm.report.sections.segmentation import self_check as section
