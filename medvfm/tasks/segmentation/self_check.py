@@ -152,7 +152,7 @@ def checked(
             sizes = volumes(own.values["truth_size"][:, t], own.values["predicted_size"][:, t])
             for c, (low, high) in span.items():
                 low[mine, t], high[mine, t] = sizes.within(test.values["predicted_size"][mine, t], c)
-            record.append(_said(int(fold), target, fitted[t], sizes, cut))
+            record.append(_said(int(fold), target, fitted[t], sizes, cut, in_voxels=not test.has_size))
     columns = {
         **{name: np.asarray(values) for name, values in signs_test.items()},
         PREDICTED: predicted,
@@ -179,7 +179,7 @@ def doubted(
     human should look, and between which sizes the true one lies 9 times in 10.
 
     Each fold expects of its own mask what its validation cases taught; the row has the mean. What a fold could not
-    learn from its validation cases is NaN.
+    learn from its validation cases is NaN, and so are bounds in ml of an image whose file states no size of a voxel.
     """
     expected, cuts = [], []
     for fold, given in enumerate(signs):
@@ -192,7 +192,8 @@ def doubted(
     lowest = _lowest(of_structure[None])[0]
     found = []
     for row, dice in zip(rows, of_structure, strict=True):
-        spans = [_span(entry, float(row["size"])) for entry in fitted if entry["target"] == row["target"]]
+        learned = [e for e in fitted if e["target"] == row["target"] and _same_unit(row["unit"], e["sizes"])]
+        spans = [_span(entry, float(row["size"])) for entry in learned]
         low, high = np.mean(spans, axis=0) if spans else (np.nan, np.nan)
         held = np.isfinite(high)
         found.append({
@@ -236,6 +237,10 @@ def _span(entry: Record, size: float) -> tuple[float, float]:
     return float(low[0]), float(high[0])
 
 
+def _same_unit(unit: str, sizes: Record) -> bool:
+    return unit == "objects" or (unit == "voxels") == sizes["in_voxels"]
+
+
 def _mean(values: Array) -> Array:
     """Over the first axis, of those that exist; NaN where none does."""
     known = ~np.isnan(values)
@@ -249,7 +254,7 @@ def _lowest(predicted: Array) -> Array:
     return np.where(known.any(1), np.where(known, predicted, np.inf).min(1), np.nan)
 
 
-def _said(fold: int, target: str, line: Line | None, sizes: Volumes, cut: float) -> Record:
+def _said(fold: int, target: str, line: Line | None, sizes: Volumes, cut: float, *, in_voxels: bool) -> Record:
     finite = {f"{c:g}": b for c, b in sizes.bounds.items() if np.isfinite(b)}
     return {
         "fold": fold,
@@ -257,5 +262,5 @@ def _said(fold: int, target: str, line: Line | None, sizes: Volumes, cut: float)
         "line": None if line is None else {"intercept": line.intercept, "slope": line.slope, "masks": line.masks,
                                            "of_all_structures": line.pooled},
         "human_below": None if np.isnan(cut) else cut,
-        "sizes": {"scale": sizes.scale, "bounds": finite, "cases": sizes.cases},
+        "sizes": {"scale": sizes.scale, "bounds": finite, "cases": sizes.cases, "in_voxels": in_voxels},
     }  # fmt: skip

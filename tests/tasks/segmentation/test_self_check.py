@@ -147,9 +147,12 @@ def test_a_new_image_is_told_what_a_test_case_of_the_same_signs_was_told():
             assert row["for_human"] == bool(asked["for_human"][n, t]) and row["unit"] == "ml"
             for name in ("predicted_dice", "size_low", "size_high"):
                 assert row[name] == pytest.approx(float(asked[name][n, t]), abs=1e-12)
+    in_voxels = [{**row, "unit": "voxels"} for row in rows]
+    unlike = self_check.doubted(in_voxels, [{k: v[29] for k, v in signs.items()}], told.record["fitted"], both.targets)
+    assert np.isnan(unlike[0]["size_high"]) and unlike[0]["predicted_dice"] == found[0]["predicted_dice"]
     of_folds = [{"agreement": np.array([0.8, np.nan])}, {"agreement": np.array([0.6, np.nan])}]
     lines = [{"fold": f, "target": t, "line": {"intercept": 0.1, "slope": 1.0, "masks": 9, "of_all_structures": False},
-              "human_below": 0.85, "sizes": {"scale": 1.0, "bounds": {}, "cases": 3}}
+              "human_below": 0.85, "sizes": {"scale": 1.0, "bounds": {}, "cases": 3, "in_voxels": False}}
              for f in (0, 1) for t in both.targets]  # fmt: skip
     mean, none = self_check.doubted(rows, of_folds, lines, both.targets)
     assert mean["predicted_dice"] == pytest.approx(0.8) and mean["for_human"] and np.isnan(mean["size_high"])
