@@ -268,10 +268,21 @@ def _without_patients(record: Mapping[str, Any], unit: str) -> Mapping[str, Any]
         data["splits"] = {n: {k: v for k, v in s.items() if k != "patients"} for n, s in data["splits"].items()}
     if "characteristics" in data:
         data["characteristics"] = [row for row in data["characteristics"] if row.get("name") != "Patients"]
-    rows = [{k: v for k, v in row.items() if k != "patients"} for row in record.get("metrics") or []]
-    rows = [row | {"note": re.sub(r"\bpatient(?=s?\b)", unit, row["note"])} if row.get("note") else row for row in rows]
     said = [re.sub(r"(?<=\d )patient(?=s?\b)", unit, str(warning)) for warning in record.get("warnings") or []]
-    return {**record, "data": data, "metrics": rows, "warnings": said}
+    judged: Mapping[str, Any] = _rows_of_units({k: v for k, v in record.items() if k not in ("data", "warnings")}, unit)
+    return {**judged, "data": data, "warnings": said}
+
+
+def _rows_of_units(value: Any, unit: str) -> Any:
+    """A record whose rows, wherever they stand (metrics, shortcuts, self_check), speak of units."""
+    if isinstance(value, list):
+        return [_rows_of_units(entry, unit) for entry in value]
+    if not isinstance(value, Mapping):
+        return value
+    if not {"metric", "split"} <= set(value):
+        return {k: _rows_of_units(v, unit) for k, v in value.items()}
+    row = {k: v for k, v in value.items() if k != "patients"}
+    return row | {"note": re.sub(r"\bpatient(?=s?\b)", unit, row["note"])} if row.get("note") else row
 
 
 def _table(path: Path, columns: set[str], task: str | None) -> pd.DataFrame | None:

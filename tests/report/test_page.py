@@ -235,6 +235,9 @@ def test_unfinished_and_simulated_runs_say_so(changed):
         record["status"] = "running"
         record["data"]["card"]["simulated"] = True
         record["warnings"] = ["Lakeside brain MRI is simulated: ...", "The data name no patients."]
+        probe = {"metric": "auroc", "target": "lesion", "split": "test", "value": 0.77, "low": 0.6, "high": 0.9}
+        note = "only 6 patients with the finding and 6 patients without"
+        record["shortcuts"] = [probe | {"probe": "image border", "looks_at": "the border", "note": note}]
 
     text = changed(simulated).text
     assert (
@@ -243,6 +246,7 @@ def test_unfinished_and_simulated_runs_say_so(changed):
         and "Patients are unknown: images of one patient may lie in" in text
     )
     assert "of 120 patients" not in text and "over patients" not in text and "resamples of cases" in text
+    assert "6 patients" not in text and "only 6 cases with the finding" in text
     assert "SIMULATED" not in changed().text
 
 
