@@ -205,6 +205,15 @@ def test_one_threshold_moves_table_and_curves_together(opened):
     assert at == pytest.approx(box[2:])  # the lowest threshold calls all positive: the upper right corner
     assert all(text[0].isdigit() for text in fixed)
     assert page.locator("circle.explored").count() == 3
+    # A ring never leaves its axes: at the highest threshold the net benefit may lie below them.
+    for svg in page.locator("svg:has(circle.explored)").all():
+        west, south, east, north = (float(v) for v in svg.get_attribute("data-frame").split())
+        for cut in range(0, int(slider.get_attribute("max")) + 1, 7):
+            slider.evaluate("(s, v) => { s.value = v; s.dispatchEvent(new Event('input')); }", cut)
+            ring = svg.locator("circle.explored")
+            if ring.get_attribute("visibility") == "visible":
+                x, y = (float(ring.get_attribute(name)) for name in ("cx", "cy"))
+                assert west - 1 <= x <= east + 1 and north - 1 <= y <= south + 1
 
 
 def test_the_methods_text_can_be_copied(opened):

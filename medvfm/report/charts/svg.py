@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib
 import matplotlib.style
+import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -59,18 +60,23 @@ def draw(name: str, alt: str, size_in: tuple[float, float], paint: Callable[[Fig
         paint(figure)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-        box = _box(figure)
-    return _inline(file.getvalue(), alt, box)
+        places = _places(figure)
+    return _inline(file.getvalue(), alt, places)
 
 
-def _box(figure: Figure) -> str:
-    """Where (0, 0) and (1, 1) of the only axes lie in the SVG, for what the page adds; empty for other figures."""
+def _places(figure: Figure) -> Mapping[str, str]:
+    """For what the page adds to a figure with one pair of axes: where (0, 0) and (1, 1) lie in the SVG (`box`), and the
+    corners of the axes (`frame`); empty for other figures."""
     if len(figure.axes) != 1 or {figure.axes[0].get_xscale(), figure.axes[0].get_yscale()} != {"linear"}:
-        return ""
-    whole, places = figure.bbox, figure.axes[0].transData.transform([(0, 0), (1, 1)])
+        return {}
+    axes, whole = figure.axes[0], figure.bbox
     width, height = (72 * float(side) for side in figure.get_size_inches())
-    shares = [(x / whole.width * width, height - y / whole.height * height) for x, y in places]
-    return " ".join(f"{value:.3f}" for point in shares for value in point)
+
+    def said(points: np.ndarray) -> str:
+        return " ".join(f"{x / whole.width * width:.3f} {height - y / whole.height * height:.3f}" for x, y in points)
+
+    corners = [(0, 0), (1, 1)]
+    return {"box": said(axes.transData.transform(corners)), "frame": said(axes.transAxes.transform(corners))}
 
 
 def unit_square(axes: Axes, x: str, y: str) -> None:
@@ -81,7 +87,7 @@ def unit_square(axes: Axes, x: str, y: str) -> None:
     axes.set_yticklabels([f"{t:g}" for t in ticks])
 
 
-def _inline(svg: str, alt: str, box: str = "") -> Markup:
+def _inline(svg: str, alt: str, places: Mapping[str, str]) -> Markup:
     """The svg element alone: no XML prologue, no metadata, no size of its own, no ids that stand twice on a page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
@@ -92,5 +98,5 @@ def _inline(svg: str, alt: str, box: str = "") -> Markup:
     assert view is not None
     opening = Markup('<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {} ')
     named = Markup('role="img" aria-label="{}">').format(alt)
-    seen = Markup('data-box="{}" ').format(box) if box else Markup("")
+    seen = Markup("").join(Markup('data-{}="{}" ').format(name, value) for name, value in places.items())
     return opening.format(Markup(view[0])) + seen + named + Markup(rest.strip())

@@ -13,13 +13,16 @@ function marker(svg) {
 }
 
 function put(dot, x, y) {
-  // Numbers of the axes to places of the picture: data-box holds where (0, 0) and (1, 1) lie.
+  // Numbers of the axes to places of the picture: data-box holds where (0, 0) and (1, 1) lie, data-frame the corners of
+  // the axes. What lies outside of them is not drawn.
   const [left, bottom, right, top] = dot.ownerSVGElement.dataset.box.split(" ").map(Number);
-  const defined = Number.isFinite(x) && Number.isFinite(y);
-  dot.setAttribute("visibility", defined ? "visible" : "hidden");
-  if (!defined) return;
-  dot.setAttribute("cx", left + x * (right - left));
-  dot.setAttribute("cy", bottom + y * (top - bottom));
+  const [west, south, east, north] = dot.ownerSVGElement.dataset.frame.split(" ").map(Number);
+  const across = left + x * (right - left), down = bottom + y * (top - bottom);
+  const seen = across >= west - 1 && across <= east + 1 && down >= north - 1 && down <= south + 1;  // of NaN nothing holds
+  dot.setAttribute("visibility", seen ? "visible" : "hidden");
+  if (!seen) return;
+  dot.setAttribute("cx", across);
+  dot.setAttribute("cy", down);
 }
 
 document.querySelectorAll(".explore").forEach((root) => {

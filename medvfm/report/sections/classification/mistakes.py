@@ -38,7 +38,7 @@ def _picture(view: View, entry: dict[str, Any]) -> dict[str, Any] | None:
     found = data_uris.read(view.directory, str(entry.get("file") or ""))
     if found is None:
         return None
-    target, truth, score = str(entry.get("target") or ""), entry.get("truth"), entry.get("score")
+    target, truth, score = text.structure(entry.get("target") or ""), entry.get("truth"), entry.get("score")
     says: dict[Any, str] = {0: f"no {target}", 1: target}
     return {
         "wide": found.aspect > 1.2,

@@ -66,7 +66,8 @@ def points(view: View, target: str, level: float) -> list[dict[str, Any]]:
         if key in found:
             found[key]["names"].append(_goal(name))
             continue
-        point = {"target": target, "names": [_goal(name)], "fixed_on": entry.get("fixed_on"), "threshold": _shown(cuts)}
+        point = {"target": text.structure(target), "names": [_goal(name)], "fixed_on": entry.get("fixed_on")}
+        point["threshold"] = _shown(cuts)
         found[key] = point | ({"undefined": True} if None in cuts else _achieved(scores, cuts, level))
         wanted = next(iter(view.rows(metric=name, target=target)), None)
         side = name.partition("@")[0]
