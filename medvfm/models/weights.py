@@ -8,6 +8,7 @@ import pickle
 import re
 import socket
 import urllib.request
+from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,7 +220,8 @@ def read_state_dict(file: Path) -> dict[str, torch.Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([Namespace]):  # the options of training that research code keeps beside
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
         raise WeightsError(
             f"cannot be read as weights: {str(error).splitlines()[0] if str(error) else type(error).__name__}",

@@ -7,7 +7,7 @@ from typing import Literal
 
 from medvfm.core.errors import WeightsError
 from medvfm.models.encoders.base import Encoder
-from medvfm.models.weights import locate
+from medvfm.models.weights import Weights, locate
 
 # The libraries are imported where they are needed: timm and transformers take seconds each.
 
@@ -28,6 +28,7 @@ def load_encoder(
     owner/name, owner/name@REV    a hub repository, in transformers' or timm's format
     timm:NAME                     timm's own name for pretrained weights
     a folder, or a file in one    the same formats on disk
+    a file without config.json    a masked autoencoder in its own layout (MAE, RETFound), as YukunZhou/RETFound_mae_...
 
     `size_px` replaces the contract's size; position encodings are interpolated. `features` chooses a CNN's map:
     that before the classifier, or that of the last residual stage.
@@ -45,6 +46,13 @@ def load_encoder(
 
         return load_timm_encoder(hub_weights(weights.removeprefix("timm:")), size_px, features).eval()
     file = Path(weights).expanduser()
+    alone = file.is_file() and not (file.parent / "config.json").is_file()
+    if alone or weights.count("/") == 1:
+        from medvfm.models.encoders.from_mae import load_mae_encoder, on_hub
+
+        bare = Weights(weights, file.parent, (file,)) if alone else on_hub(weights)
+        if bare is not None:
+            return load_mae_encoder(bare, size_px).eval()
     found = locate(str(file.parent) if file.is_file() else weights)
     config = found.config()
     if "architecture" in config:
