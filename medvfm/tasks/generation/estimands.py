@@ -31,6 +31,8 @@ NO_WORDS = "no image was asked for in words"
 NO_PAIRS = "there are no pairs of images"
 NO_VERIFIER = "no verification model was named (task.options.reidentification)"
 OF_TEST = "of real test images"
+OF_A_GROUP = "a classifier learns from all images, not from those of one condition"
+BESIDE = "beside {} images that were asked for the same but for it"
 FOUND = {  # by simulation; see tests/benchmarks/COVERAGE.md
     "kid": group_jackknife.SHORT,
     **dict.fromkeys(fidelity_left_out.NEIGHBOURHOODS, group_jackknife.WIDE),
@@ -164,12 +166,14 @@ def _minus(spec: MetricSpec, ours: Spread, other: Estimand, known: Array) -> Est
 
 def _of_class(found: MadeSet, spec: MetricSpec, column: int, target: str) -> Estimand:
     """How well a classifier's scores tell what was asked for, or what real images show."""
-    whose, scores, labels, note = _scored(found, spec, column)
+    patients, scores, labels, note = _scored(found, spec, column)
     everyone = np.ones(len(found.made), dtype=bool)
     if scores is None or np.isnan(scores).all():
-        return Estimand(spec, target, None, everyone, reason="no classifier of this class could be trained")
+        parts = spec.name == USEFULNESS and scores is None
+        why = OF_A_GROUP if parts else "no classifier of this class could be trained"
+        return Estimand(spec, target, None, everyone, reason=why)
     known = ~np.isnan(labels) & ~np.isnan(scores)
-    truth, given, patients = labels[known] > 0.5, scores[known], whose.patients[known]
+    truth, given, patients = labels[known] > 0.5, scores[known], patients[known]
     rests_on = known if len(known) == len(everyone) else everyone
     positives = int(truth.sum())
     if not 0 < positives < len(truth):
@@ -184,12 +188,24 @@ def _of_class(found: MadeSet, spec: MetricSpec, column: int, target: str) -> Est
     )  # fmt: skip
 
 
-def _scored(found: MadeSet, spec: MetricSpec, column: int) -> tuple[ImageSet, Array | None, Array, str | None]:
-    """Whose images are scored, their scores, their labels, and what to say of it."""
+def _scored(found: MadeSet, spec: MetricSpec, column: int) -> tuple[Array, Array | None, Array, str | None]:
+    """Patients, scores and labels of the images that are scored, and what to say of it."""
     made, real = found.made, found.real
     if spec.name == USEFULNESS:
         scores = None if made.learned is None else made.learned[:, column]
-        return real, scores, real.labels[:, column], f"{OF_TEST}, by a classifier trained on {len(made)} images"
-    if found.reference:
-        return real, None if real.scores is None else real.scores[:, column], real.labels[:, column], OF_TEST
-    return made, None if made.scores is None else made.scores[:, column], made.labels[:, column], None
+        note = f"{OF_TEST}, by a classifier trained on {len(made)} images"
+        return real.patients, scores, real.labels[:, column], note
+    whose, said = (real, [OF_TEST]) if found.reference else (made, [])
+    if column not in found.contrasts:
+        return (*_of_column([whose], column), "; ".join(said) or None)
+    beside = found.contrasts[column][found.reference]
+    return (*_of_column([whose, beside], column), "; ".join([*said, BESIDE.format(len(beside))]))
+
+
+def _of_column(sets: Sequence[ImageSet], column: int) -> tuple[Array, Array | None, Array]:
+    """Patients, scores and labels of all images of the sets."""
+    scores = [s.scores[:, column] for s in sets if s.scores is not None]
+    patients, labels = (
+        np.concatenate(parts) for parts in ([s.patients for s in sets], [s.labels[:, column] for s in sets])
+    )
+    return patients, np.concatenate(scores) if scores else None, labels

@@ -23,6 +23,7 @@ class ImageSet:
     pairs          (p, 2) images of the set by row, and their structural similarity `likeness` (p,)
     fits           (m,) CLIPScore of each image and its own words, NaN without words
     verified       (m,) 1 where a verification model takes it for an image of a training patient, else 0
+    met            (m, L) 1 where its case has a condition of a combination that is held out, 0 where not, NaN unknown
     """
 
     ids: tuple[str, ...]
@@ -37,6 +38,7 @@ class ImageSet:
     likeness: Array | None = None
     fits: Array | None = None
     verified: Array | None = None
+    met: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,6 +64,7 @@ class ImageSet:
             likeness,
             None if self.fits is None else self.fits[rows],
             None if self.verified is None else self.verified[rows],
+            None if self.met is None else self.met[rows],
         )
 
     def arrays(self) -> dict[str, Array]:
@@ -70,6 +73,7 @@ class ImageSet:
             name: getattr(self, name)
             for name in (
                 "features", "labels", "scores", "nearest", "alike", "learned", "pairs", "likeness", "fits", "verified",
+                "met",
             )
         }  # fmt: skip
         return {name: array for name, array in found.items() if array is not None}

@@ -20,6 +20,7 @@ from medvfm.models.extractors.base import Extractor
 from medvfm.models.image_text.caption_scores import CaptionScorer
 from medvfm.nn import probe
 from medvfm.nn.probe import Probe
+from medvfm.tasks.generation.held_out import Combination, met
 from medvfm.tasks.generation.image_set import ImageSet
 from medvfm.tasks.generation.verifier import FeatureNetwork, Verifier
 
@@ -28,29 +29,33 @@ BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Images with what is known of them: pixels (n, C, H, W) float32 in [0, 1], labels (n, T) with NaN."""
+    """Images with what is known of them: pixels (n, C, H, W) float32 in [0, 1], labels (n, T) with NaN; met: see
+    ImageSet."""
 
     ids: tuple[str, ...]
     patients: Array
     pixels: Array
     labels: Array
+    met: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def rows(self, rows: Array) -> Pictures:
         ids = tuple(self.ids[int(r)] for r in rows)
-        return Pictures(ids, self.patients[rows], self.pixels[rows], self.labels[rows])
+        met = None if self.met is None else self.met[rows]
+        return Pictures(ids, self.patients[rows], self.pixels[rows], self.labels[rows], met)
 
 
-def pictures_of(true: TrueCases, classes: Sequence[str]) -> Pictures:
+def pictures_of(true: TrueCases, classes: Sequence[str], held_out: Sequence[Combination] = ()) -> Pictures:
     """The prepared images of cases; grey ones become colour where some are."""
     cases = [true.case(place) for place in range(len(true))]
     planes = [_plane(np.asarray(true.pixels(place), dtype=np.float32)) for place in range(len(true))]
     channels = max((p.shape[0] for p in planes), default=1)
     pixels = np.stack([np.repeat(p, channels // p.shape[0], axis=0) for p in planes])
     owners = np.array([case.owner for case in cases], dtype=object)
-    return Pictures(tuple(case.case_id for case in cases), owners, pixels, labels_of(cases, classes))
+    ids = tuple(case.case_id for case in cases)
+    return Pictures(ids, owners, pixels, labels_of(cases, classes), met(cases, held_out))
 
 
 def labels_of(cases: Sequence[Case], classes: Sequence[str]) -> Array:
@@ -77,6 +82,7 @@ class Judge:
     classifier: Classifier
     scorer: CaptionScorer | None = None
     verifier: Verifier | None = None
+    held_out: tuple[Combination, ...] = ()
     _kept: dict[tuple[str, ...], tuple[Pictures, ImageSet]] = field(default_factory=dict)
 
     @classmethod
@@ -87,18 +93,20 @@ class Judge:
         extractor: Extractor,
         scorer: CaptionScorer | None = None,
         verifying: FeatureNetwork | None = None,
+        held_out: tuple[Combination, ...] = (),
     ) -> Judge:
         """Look at the training images, and fit the classifier of each class."""
-        train = pictures_of(true, classes)
+        train = pictures_of(true, classes, held_out)
         features = features_of(extractor, train.pixels)
         verifier = None if verifying is None else Verifier.fitted(verifying, train.pixels, train.patients)
-        return cls(classes, extractor, train, features, Classifier.fitted(features, train.labels), scorer, verifier)
+        classifier = Classifier.fitted(features, train.labels)
+        return cls(classes, extractor, train, features, classifier, scorer, verifier, held_out)
 
     def real(self, true: TrueCases) -> tuple[Pictures, ImageSet]:
         """Real images of cases, and what is measured of them."""
         ids = tuple(true.case(place).case_id for place in range(len(true)))
         if ids not in self._kept:
-            shown = pictures_of(true, self.classes)
+            shown = pictures_of(true, self.classes, self.held_out)
             self._kept[ids] = shown, self._measured(shown, new=True)
         return self._kept[ids]
 
@@ -124,7 +132,7 @@ class Judge:
         learned = Classifier.fitted(found.features, shown.labels).scores(real.features)
         return ImageSet(
             found.ids, found.patients, found.features, found.labels, found.scores, found.nearest, found.alike, learned,
-            pairs, likeness, None if asked is None else self.fits(shown.pixels, asked), found.verified,
+            pairs, likeness, None if asked is None else self.fits(shown.pixels, asked), found.verified, found.met,
         )  # fmt: skip
 
     def nearest_training(self, features: Array) -> Array:
@@ -146,7 +154,9 @@ class Judge:
             )[0]
             nearest, alike = distances.double().cpu().numpy(), self._alike(shown.pixels)[0]
         scores = self.classifier.scores(features)
-        return ImageSet(shown.ids, shown.patients, features, shown.labels, scores, nearest, alike, verified=verified)
+        return ImageSet(
+            shown.ids, shown.patients, features, shown.labels, scores, nearest, alike, verified=verified, met=shown.met
+        )
 
     def _alike(self, pixels: Array) -> tuple[Array, Array]:
         device = self.extractor.device

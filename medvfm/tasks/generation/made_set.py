@@ -31,6 +31,8 @@ class MadeSet:
     files      (m,) its file in the run, empty without one
     reference  the images are real ones (training images, as they are or changed): their conditions are not asked
     pictures   (m, C, H, W) in [0, 1], and the judge, as long as they are in memory
+    contrasts  of a combination that was held out of training: column of a class of it to the made and to the real
+               images of the same conditions but for that class
     """
 
     made: ImageSet
@@ -42,6 +44,7 @@ class MadeSet:
     reference: bool = False
     pictures: Array | None = None
     judge: Judge | None = None
+    contrasts: Mapping[int, tuple[ImageSet, ImageSet]] = field(default_factory=dict)
 
     @property
     def ids(self) -> tuple[str, ...]:

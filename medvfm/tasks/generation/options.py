@@ -24,8 +24,10 @@ class GenerationOptions(BaseModel):
     )
     images: int = Field(1, ge=1, le=1000, description="how many are made for each condition")
     per_condition: bool = Field(True, description="numbers also of the images of each class alone")
-    held_out: tuple[str, ...] = Field(
-        (), description="classes that never occur together in training: images of all of them are asked for and scored"
+    held_out: tuple[dict[str, bool | int | float | str], ...] = Field(
+        (),
+        description="combinations of conditions, as [{lesion: true, ventricles: true}] or [{lesion: true, sex: F}], "
+        "whose cases train nothing: test cases that have one ask for it, and it is scored as a group of its own",
     )
     blinded: bool = Field(False, description="also sheets of real and made images in random order, with their key")
 

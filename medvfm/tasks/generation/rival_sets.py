@@ -20,7 +20,7 @@ def of(name: str, predictions: MadeSet, rng: np.random.Generator) -> MadeSet:
     count, train = len(predictions.made), found.train
     if name in rivals.RIVALS:
         made = rivals.MAKERS[name](train.pixels, count, rng)
-        shown = Pictures(predictions.ids, predictions.patients, made, predictions.made.labels)
+        shown = Pictures(predictions.ids, predictions.patients, made, predictions.made.labels, predictions.made.met)
         own_words = [str(words) for words in predictions.asked]
         return _replaced(predictions, found.made(shown, predictions.real, own_words), made, reference=False)
     rows = rng.permutation(len(train))[:count]
@@ -34,7 +34,7 @@ def of(name: str, predictions: MadeSet, rng: np.random.Generator) -> MadeSet:
         half = np.arange(len(drawn)) % 2 == 1
         pixels = np.where(half[:, None, None, None], own[: len(drawn)], pixels)
         labels = np.where(half[:, None], predictions.made.labels[: len(drawn)], labels)
-    shown = Pictures(drawn.ids, drawn.patients, pixels, labels)
+    shown = Pictures(drawn.ids, drawn.patients, pixels, labels, drawn.met)
     return _replaced(predictions, found.made(shown, predictions.real, new=False), pixels, reference=True)
 
 

@@ -43,9 +43,20 @@ from medvfm.models.extractors import load as extractors
 from medvfm.models.image_text.caption_scores import CaptionScorer
 from medvfm.models.weights import refuse_missing
 from medvfm.statistics.estimand import Estimand
-from medvfm.tasks.generation import estimands, given_sets, image_files, judge, made_set, rival_sets, rivals, sheets
+from medvfm.tasks.generation import (
+    combination_views,
+    estimands,
+    given_sets,
+    image_files,
+    judge,
+    made_set,
+    rival_sets,
+    rivals,
+    sheets,
+)
+from medvfm.tasks.generation.held_out import Combination, combinations, refuse
 from medvfm.tasks.generation.image_set import ImageSet
-from medvfm.tasks.generation.judge import Judge, Pictures
+from medvfm.tasks.generation.judge import Judge
 from medvfm.tasks.generation.made_set import MadeSet
 from medvfm.tasks.generation.options import GenerationOptions as Options
 from medvfm.tasks.generation.options import GivenOptions
@@ -135,8 +146,11 @@ class GenerationTask:
         return judge.labels_of([true.case(place) for place in range(len(true))], self.classes)
 
     def learns_from(self, case: Case) -> bool:
-        held = self.options.held_out
-        return not held or not all(case.target(name) == 1 for name in held)
+        return not any(combination.possible(case) for combination in self.held_out)
+
+    @property
+    def held_out(self) -> tuple[Combination, ...]:
+        return combinations(self.options.held_out)
 
     def load_judges(self) -> None:
         """The extractor and the CLIP that the recipe names."""
@@ -175,7 +189,7 @@ class GenerationTask:
         scorer = None if self.options.clip is None else CaptionScorer.loaded(self.options.clip, device)
         named = self.options.reidentification
         verifying = None if named is None else self._verifying(named, device)
-        return replace(self, judge=Judge.of(train, self.classes, extractor, scorer, verifying))
+        return replace(self, judge=Judge.of(train, self.classes, extractor, scorer, verifying, self.held_out))
 
     def settled(self, answer: Answer, grid: SliceGrid | None) -> Answer:
         return answer
@@ -204,7 +218,7 @@ class GenerationTask:
         rows = np.array(places, int)
         cases = [true.case(place) for place in places]
         pictures = _fitting(np.stack(planes), shown.pixels.shape[2:])
-        made = Pictures(tuple(case.case_id for case in cases), shown.patients[rows], pictures, shown.labels[rows])
+        made = replace(shown.rows(rows), pixels=pictures)
         columns = sorted({name for case in cases for name in case.groups})
         return MadeSet(
             self.judge.made(made, real, asked),
@@ -244,14 +258,7 @@ class GenerationTask:
                 )
                 if len(made) and len(real):
                     found[f"{name}={value}"] = predictions.beside(made, real)
-        held = [self.classes.index(name) for name in self.options.held_out]
-        if held:
-            made, real = (
-                np.flatnonzero((s.labels[:, held] == 1).all(axis=1)) for s in (predictions.made, predictions.real)
-            )
-            if len(made) and len(real):
-                found[f"held_out={'+'.join(self.options.held_out)}"] = predictions.beside(made, real)
-        return found
+        return found | combination_views.views(predictions, self.held_out, self.classes)
 
     def baseline(self, settings: Baseline, context: BaselineContext) -> Callable[[], Adapter] | Reuse | None:
         if settings.name not in BUILT_IN:
@@ -288,7 +295,10 @@ class GenerationTask:
 
     def pictures(self, predictions: MadeSet, points: Points, specs: Sequence[MetricSpec], seen: Seen) -> Record:
         """Sheets of made images beside real ones for each condition, and the pairs that look most like copies."""
-        return sheets.write(predictions, self.classes, seen, blinded=self.options.blinded)
+        written = sheets.write(predictions, self.classes, seen, blinded=self.options.blinded)
+        if self.held_out and written:
+            written["generation"]["held_out"] = combination_views.record(predictions, self.held_out)
+        return written
 
     def describe(self) -> Record:
         return {
@@ -343,14 +353,8 @@ def build(settings: TaskSettings, where: Where, card: DataCard) -> GenerationTas
                 f"the card {card.name} has no class {name!r}; {nearest(name, card.class_names())}",
                 where=where("classes", number),
             )
-    strange = [name for name in options.held_out if name not in settings.classes]
-    if strange or len(options.held_out) == 1:
-        raise RecipeError(
-            f"no class {strange[0]!r} of this task; {nearest(strange[0], settings.classes)}"
-            if strange
-            else "two classes or more are held out together",
-            where=where("options", "held_out"),
-        )
+    columns = sorted(card.group_columns())
+    refuse(options.held_out, settings.classes, columns, lambda number: where("options", "held_out", number))
     return GenerationTask(tuple(settings.classes), options, outlines=truth_masks.outlines(card, settings.classes))
 
 

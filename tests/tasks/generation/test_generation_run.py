@@ -250,23 +250,74 @@ def test_the_test_images_change_no_weight(study, found, tmp_path, monkeypatch):
     assert again.record["metrics"][0]["value"] != found.record["metrics"][0]["value"]
 
 
-def test_classes_that_are_held_out_together_train_nothing_and_are_scored_apart(study, tmp_path, monkeypatch):
+def test_conditions_that_are_held_out_together_train_nothing_and_are_scored_apart(study, tmp_path, monkeypatch):
     rows = [row | {"high": int("high" in row["text"])} for row in study.rows]
     card = study.write("both.csv", rows, layout={"classes": ["bright", "high"]})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    options = {"extractor_px": 32, "held_out": ["bright", "high"], "per_condition": False}
+    options = {
+        "extractor_px": 32, "per_condition": False,
+        "held_out": [{"bright": True, "high": True}, {"bright": 0, "site": "A"}, {"bright": True, "site": "Z"}],
+    }  # fmt: skip
     asked = recipe(
-        study, data={"card": str(card), "root": str(study.root)}, baselines=[],
+        study, data={"card": str(card), "root": str(study.root)}, baselines=[{"name": "untrained"}, {"name": "real"}],
         evaluate={"metrics": ["kid", "condition_auroc"]},
         task={"name": "generation", "classes": ["bright", "high"], "options": options},
         train={"epochs": 1, "steps": 2, "batch_size": 8},
     )  # fmt: skip
+    learned, begin = [], LatentDiffusion.start_from
+
+    def watched(self, items):
+        found = list(items)
+        learned.extend(found)
+        begin(self, found)
+
+    monkeypatch.setattr(LatentDiffusion, "start_from", watched)
     made = pipeline.run(asked, tmp_path / "run", device="cpu", console=SILENT)
     both = [r for r in rows if r["bright"] and r["high"]]
-    apart = row(made, "kid", group="held_out=bright+high")
-    assert apart["cases"] == sum(r["split"] == "test" for r in both)
-    held = sum(r["split"] != "test" for r in both)
+    dark = [r for r in rows if not r["bright"] and r["site"] == "A"]
+    out = {r["case_id"] for r in (*both, *dark)}
+    assert learned and not {i.case_id for i in learned} & out
+    held = sum(r["split"] != "test" and r["case_id"] in out for r in rows)
     assert any(w.startswith(f"{held} cases of training and validation were held out") for w in made.record["warnings"])
+    test = [r for r in rows if r["split"] == "test"]
+    group, tested = "held_out=bright+high", [r for r in test if r in both]
+    assert row(made, "kid", group=group)["cases"] == len(tested)
+    assert row(made, "kid", baseline="real", group=group)["cases"] == len(tested)  # other training images, as many
+    for name, other in (("bright", "high"), ("high", "bright")):
+        beside = sum(r[other] and not r[name] for r in test)
+        for baseline in (None, "untrained", "real"):
+            one = row(made, "condition_auroc", name, baseline, group)
+            assert one["positives"] == len(tested) and f"beside {beside} images" in one["note"], baseline
+    assert row(made, "condition_auroc", "bright", "real", group)["value"] > 0.8
+    of_site = row(made, "condition_auroc", "bright", group="held_out=no bright+site A")
+    assert of_site["positives"] == sum(r["bright"] and r["site"] == "A" for r in test)
+    said = {entry["group"]: entry for entry in made.record["generation"]["held_out"]}
+    assert said[group] | {"group": ""} == {
+        "group": "", "conditions": {"bright": True, "high": True}, "made": len(tested), "real": len(tested),
+    }  # fmt: skip
+    assert said["held_out=bright+site Z"]["real"] == 0
+    words = re.sub(r"<[^>]+>", " ", (made.directory / "report.html").read_text())
+    assert "Bright and high" in words and "no test case has bright and site Z together" in words
+    tables = generation.from_record(made.record["task"]).read_run(made.directory)
+    again = generation.from_record(made.record["task"]).views(tables["test", None])[group]
+    specs = [parse("condition_auroc", generation.METRICS)]
+    for e in generation.from_record(made.record["task"]).estimands(again, specs, Points()):
+        assert e.value == pytest.approx(row(made, "condition_auroc", e.target, group=group)["value"])
+
+
+@pytest.mark.parametrize(
+    ("held_out", "words"),
+    [
+        ([{"bright": True}], "two conditions or more"),
+        ([{"bright": "yes", "site": "A"}], "bright is a class, and true or false; not 'yes'"),
+        ([{"bright": True, "stie": "A"}], "did you mean 'site'"),
+        ([["bright", "site"]], "held_out"),
+    ],
+)
+def test_combinations_that_cannot_be_held_out_are_refused(study, held_out, words):
+    task = {"name": "generation", "classes": ["bright"], "options": {"held_out": held_out}}
+    with pytest.raises(RecipeError, match=words):
+        planning.plan(recipe(study, task=task))
 
 
 def test_clip_score_is_that_of_the_images_and_their_own_words(found):
