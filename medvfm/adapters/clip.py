@@ -17,7 +17,7 @@ from medvfm.adapters._clip_dense import DenseSettings, PatchSegmenter
 from medvfm.adapters._clip_pairs import CONTRASTIVE, PairAdapter, PairSettings
 from medvfm.adapters._clip_prompts import ClassPrompts, Words
 from medvfm.core.errors import RecipeError
-from medvfm.core.options import checked
+from medvfm.core.options import PathOrName, checked
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reuse, Task
 from medvfm.core.recipe import AdapterSettings, Baseline, Prepare, Train
 from medvfm.models.image_text.load import load_pair
@@ -133,8 +133,10 @@ class Options(BaseModel):
     """What `adapter.options` may say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    image: str | None = Field(None, description="an image encoder of its own, as dinov2 takes `weights`")
-    text: str | None = Field(None, description="a text encoder of its own: a folder or hub id, `embedded` or `tiny`")
+    image: PathOrName | None = Field(None, description="an image encoder of its own, as dinov2 takes `weights`")
+    text: PathOrName | None = Field(
+        None, description="a text encoder of its own: a folder or hub id, `embedded` or `tiny`"
+    )
     templates: str | tuple[str, ...] | None = Field(
         None,
         description="a shipped set (chest_xray, ct, mr, pathology, dermatology, retina, ultrasound, general) or "

@@ -19,7 +19,7 @@ from medvfm.adapters._llava.adapter import TalkingAdapter, TalkSettings
 from medvfm.adapters._llava.closed_probe import ClosedProbe
 from medvfm.adapters._llava.whole import WholeAdapter
 from medvfm.core.errors import RecipeError
-from medvfm.core.options import checked
+from medvfm.core.options import PathOrName, checked
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reuse, Task
 from medvfm.core.recipe import AdapterSettings, Baseline, Prepare, Stage, Train
 from medvfm.models.encoders.base import Encoder
@@ -88,8 +88,8 @@ class Options(BaseModel):
     """What `adapter.options` may say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    vision: str | None = Field(None, description="a vision encoder of its own, as dinov2 takes `weights`")
-    language: str | None = Field(
+    vision: PathOrName | None = Field(None, description="a vision encoder of its own, as dinov2 takes `weights`")
+    language: PathOrName | None = Field(
         None, description="a language model of its own: a folder, GGUF file or hub id, `embedded` or `tiny`"
     )
     connector: Literal["linear", "mlp", "prefix", "perceiver", "qformer"] = Field(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from medvfm.core import yaml_source
 from medvfm.core.errors import RecipeError
 from medvfm.core.layout import OptionValue
+from medvfm.core.options import Located
+from medvfm.core.yaml_source import Keys
 
 Lax = Field(strict=False)  # YAML has lists where these models have tuples; what is in them stays strict
 Names = Annotated[tuple[str, ...], Lax]
@@ -315,6 +317,7 @@ class Recipe(Section):
     repeats: Repeats = Repeats()
     sweep: Sweep | None = None
     _source: yaml_source.YamlSource | None = PrivateAttr(None)
+    _written: dict[Keys, str] = PrivateAttr(default_factory=dict)  # options before they were located
 
     @model_validator(mode="after")
     def _one_train(self) -> Recipe:
@@ -339,7 +342,26 @@ class Recipe(Section):
         value: Any = self
         for key in keys:
             value = value[key] if isinstance(key, int) else getattr(value, key)
-        text = str(value)
+        return self._beside(keys, str(value), must_be_path)
+
+    def with_located(self, places: Mapping[Keys, Located]) -> Recipe:
+        """The recipe with what stands at these keys of options as a path, as `located` has it of weights."""
+        found = self.model_copy(deep=True)
+        for keys, mark in places.items():
+            options: Any = found
+            for key in keys[:-1]:
+                options = options[key] if isinstance(key, int) else getattr(options, key)
+            given = options.get(keys[-1])
+            if not isinstance(given, str):
+                continue
+            name, colon, path = given.partition(":") if mark.after_name else ("", "", given)
+            place = f"{name}{colon}{self._beside(keys, path, False)}" if path else given
+            if place != given:
+                found._written[keys] = given
+                options[keys[-1]] = place
+        return found
+
+    def _beside(self, keys: Keys, text: str, must_be_path: bool) -> str:
         folder = self._source.folder_of(keys) if self._source else None
         if folder is None or Path(text).expanduser().is_absolute():
             return text
@@ -347,9 +369,16 @@ class Recipe(Section):
         named = keys[-1] == "card" and not text.endswith((".yaml", ".yml"))
         return text if named or (not must_be_path and not beside.exists()) else str(beside)
 
-    def as_data(self) -> dict[str, Any]:
-        """Plain data with every default, as recipe.yaml and run.json hold it."""
-        return self.model_dump(mode="json", by_alias=True)
+    def as_data(self, *, located: bool = False) -> dict[str, Any]:
+        """Plain data with every default, as recipe.yaml and run.json hold it. located: with paths of options as they
+        are found from any folder, in place of what the recipe says."""
+        found = self.model_dump(mode="json", by_alias=True)
+        for keys, given in () if located else self._written.items():
+            section: Any = found
+            for key in keys[:-1]:
+                section = section[key]
+            section[keys[-1]] = given
+        return found
 
     def digest(self) -> str:
         """Eight letters for what is run; where the data lie is not part of it."""

@@ -26,7 +26,7 @@ def save(folder: Path, recipe: Recipe, task: Task, adapters: Sequence[Adapter], 
     for adapter, part in zip(adapters, parts, strict=True):
         part.mkdir(parents=True, exist_ok=True)
         adapter.save(part)
-    plain = recipe.as_data()
+    plain = recipe.as_data(located=True)
     if recipe.adapter.weights is not None:  # a path beside the recipe is found from any folder
         plain["adapter"]["weights"] = recipe.located("adapter", "weights", must_be_path=False)
     given = recipe.adapter.prompts

@@ -17,13 +17,14 @@ from medvfm.engine import subgroups
 from medvfm.engine.plan import LOSS, ModelPlan, Plan, TaskPlan
 from medvfm.io.dataset import roots
 from medvfm.io.rendering import windowing
-from medvfm.pipeline import used_keys
+from medvfm.pipeline import option_paths, used_keys
 from medvfm.pipeline.model_plans import ModelPlanner
 from medvfm.pipeline.used_keys import Keys
 
 
 def plan(recipe: Recipe) -> Plan:
     """Resolve and check everything that can be known before data or weights are touched."""
+    recipe = option_paths.located(recipe)
     card = lookup.card(recipe.located("data", "card"), recipe.where("data", "card"))
     several = len(recipe.tasks) > 1
     tasks = [

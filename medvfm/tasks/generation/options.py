@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from medvfm.core.options import NamedPath, PathOrName
+
 
 class GenerationOptions(BaseModel):
     """What `task.options` may say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    extractor: str = Field(
+    extractor: NamedPath = Field(
         "embedded",
         description="whose features sets are compared in: embedded, inception:FILE, dinov2:WEIGHTS or clip:WEIGHTS",
     )
     extractor_px: int | None = Field(None, ge=32, description="side that images are resized to; null: the extractor's")
-    clip: str | None = Field(
+    clip: PathOrName | None = Field(
         None, description="a CLIP (owner/name, a folder) whose cosine of each image and its words is clip_score"
     )
-    reidentification: str | None = Field(
+    reidentification: NamedPath | None = Field(
         None,
         description="a verification model, as extractor names one, that says whether a made image is of a training "
         "patient: dinov2:WEIGHTS, clip:WEIGHTS, embedded, or run:FOLDER, a finished run",
