@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -342,6 +343,8 @@ def main() -> None:
     """Run the command line: 0 done, 2 the user's input is wrong, 1 an internal error, 130 interrupted."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    # What one library says of another, where no user can do anything: peft asks transformers by an old name.
+    warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
     try:
         code = app(arguments, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
