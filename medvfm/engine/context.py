@@ -11,13 +11,14 @@ from medvfm.io.console import Console
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where and how a run runs; nothing here changes its numbers."""
+    """Where and how a run runs; nothing here changes its numbers. expected_s: how long it was expected to take."""
 
     checkpoint: Path
     device: str
     workers: int
     strict: bool
     console: Console
+    expected_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -197,6 +197,8 @@ def run(plan: Plan, table: CaseTable, out: Path, context: RunContext) -> Record:
     }
     clock.lap("writing")
     record["seconds"] = clock.seconds()
+    if context.expected_s is not None:
+        record["expected_seconds"] = round(context.expected_s)
     run_directory.write_json(out / run_directory.RECORD, record)
     checkpoint.remove(context.checkpoint)
     return record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,11 @@ def run(
     table = tables.read_cases(planned.card, root, layout=recipe.data.layout)
     directory = Path(out) if out else Path("runs") / f"{_slug(recipe.title)}-{recipe.digest()}"
     made = run_directory.open_new(directory, recipe.digest(), resume=resume)
-    context = where.context(directory / "checkpoint", device, strict, console)
+    expected = run_cost.estimate(planned, len(table.cases))
+    context = replace(
+        where.context(directory / "checkpoint", device, strict, console),
+        expected_s=expected.seconds if expected.unknown is None else None,
+    )
     try:
         if swept:
             sweep.run(recipe, swept, table, directory, context)

@@ -56,6 +56,7 @@ def test_a_record_holds_what_was_done_and_repeats_to_the_digit(study, tmp_path):
     assert {"case_id", "patient", "split", "target", "truth", "score"} <= set(table)
     assert not set(table["patient"]) & {row["patient_id"] for row in study.rows}
     html = (first.directory / "report.html").read_text()
+    assert first.record["expected_seconds"] > 0 and "the guess before was" in html
     assert "Discs &amp; &lt;bars&gt;" in html
     assert "<bars>" not in html
 

@@ -26,6 +26,7 @@ def build(view: View) -> Markup | None:
         packages=[(n, v) for n, v in packages.items() if v != "not installed"],
         steps=[(n, t) for n, t in times.items() if n != "total"],
         total=times.get("total"),
+        expected=view.record.get("expected_seconds"),
         recipe=_yaml(recipe),
         hash=view.record.get("hash"),
     )
