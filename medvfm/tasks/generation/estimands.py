@@ -19,8 +19,10 @@ from medvfm.statistics import delong, group_jackknife
 from medvfm.statistics.estimand import Estimand, few_patients
 from medvfm.statistics.group_jackknife import PatientGroups
 from medvfm.statistics.patients import Patients
+from medvfm.statistics.seeds import mean_over_seeds
 from medvfm.statistics.shares import Share
 from medvfm.statistics.spread import Spread
+from medvfm.tasks.generation import usefulness
 from medvfm.tasks.generation.image_set import ImageSet
 from medvfm.tasks.generation.made_set import MadeSet
 
@@ -166,12 +168,38 @@ def _minus(spec: MetricSpec, ours: Spread, other: Estimand, known: Array) -> Est
 
 def _of_class(found: MadeSet, spec: MetricSpec, column: int, target: str) -> Estimand:
     """How well a classifier's scores tell what was asked for, or what real images show."""
-    patients, scores, labels, note = _scored(found, spec, column)
+    if spec.name == USEFULNESS:
+        return _of_what_is_learned(found, spec, column, target)
+    return _told(found, spec, target, *_scored(found, column))
+
+
+def _of_what_is_learned(found: MadeSet, spec: MetricSpec, column: int, target: str) -> Estimand:
+    """The mean over classifiers that were trained with several seeds, on real test images."""
+    if found.made.learned is None:
+        return Estimand(spec, target, None, np.ones(len(found.made), dtype=bool), reason=OF_A_GROUP)
+    note = f"{OF_TEST}, by classifiers that saw {usefulness.SEEN * len(found.made)} images each"
+    labels = found.real.labels[:, column]
+    return mean_over_seeds(
+        [
+            _told(found, spec, target, found.real.patients, scores[:, column], labels, note)
+            for scores in found.made.learned
+        ]
+    )
+
+
+def _told(
+    found: MadeSet,
+    spec: MetricSpec,
+    target: str,
+    patients: Array,
+    scores: Array | None,
+    labels: Array,
+    note: str | None,
+) -> Estimand:
+    """AUROC of scores and labels of images of `patients`."""
     everyone = np.ones(len(found.made), dtype=bool)
     if scores is None or np.isnan(scores).all():
-        parts = spec.name == USEFULNESS and scores is None
-        why = OF_A_GROUP if parts else "no classifier of this class could be trained"
-        return Estimand(spec, target, None, everyone, reason=why)
+        return Estimand(spec, target, None, everyone, reason="no classifier of this class could be trained")
     known = ~np.isnan(labels) & ~np.isnan(scores)
     truth, given, patients = labels[known] > 0.5, scores[known], patients[known]
     rests_on = known if len(known) == len(everyone) else everyone
@@ -188,13 +216,9 @@ def _of_class(found: MadeSet, spec: MetricSpec, column: int, target: str) -> Est
     )  # fmt: skip
 
 
-def _scored(found: MadeSet, spec: MetricSpec, column: int) -> tuple[Array, Array | None, Array, str | None]:
+def _scored(found: MadeSet, column: int) -> tuple[Array, Array | None, Array, str | None]:
     """Patients, scores and labels of the images that are scored, and what to say of it."""
     made, real = found.made, found.real
-    if spec.name == USEFULNESS:
-        scores = None if made.learned is None else made.learned[:, column]
-        note = f"{OF_TEST}, by a classifier trained on {len(made)} images"
-        return real.patients, scores, real.labels[:, column], note
     whose, said = (real, [OF_TEST]) if found.reference else (made, [])
     if column not in found.contrasts:
         return (*_of_column([whose], column), "; ".join(said) or None)

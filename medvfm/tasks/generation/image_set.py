@@ -19,7 +19,7 @@ class ImageSet:
     scores         (m, T) of a classifier trained on real training images
     nearest        (m,) distance to the nearest training image among features
     alike          (m,) greatest correlation of its pixels with those of a training image, moved to fit
-    learned        (r, T) scores of the real test images by a classifier trained on this set alone
+    learned        (S, r, T) scores of the real test images by classifiers trained on this set alone, one a seed
     pairs          (p, 2) images of the set by row, and their structural similarity `likeness` (p,)
     fits           (m,) CLIPScore of each image and its own words, NaN without words
     verified       (m,) 1 where a verification model takes it for an image of a training patient, else 0

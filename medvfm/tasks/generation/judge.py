@@ -5,7 +5,7 @@ Nothing here is seen by the model. Real test images are judged against training 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,8 +20,10 @@ from medvfm.models.extractors.base import Extractor
 from medvfm.models.image_text.caption_scores import CaptionScorer
 from medvfm.nn import probe
 from medvfm.nn.probe import Probe
+from medvfm.tasks.generation import usefulness
 from medvfm.tasks.generation.held_out import Combination, met
 from medvfm.tasks.generation.image_set import ImageSet
+from medvfm.tasks.generation.usefulness import Learner
 from medvfm.tasks.generation.verifier import FeatureNetwork, Verifier
 
 BATCH = 64
@@ -122,14 +124,25 @@ class Judge:
         return found
 
     def made(
-        self, shown: Pictures, real: ImageSet, asked: Sequence[str] | None = None, *, new: bool = True
+        self,
+        shown: Pictures,
+        real: ImageSet,
+        asked: Sequence[str] | None = None,
+        *,
+        new: bool = True,
+        taught: Callable[[Learner], Array] | None = None,
     ) -> ImageSet:
         """What is measured of images beside the real test images. asked: the words of each, where there are some.
-        `new`: they are no training images, so that their distance to these says something."""
+        `new`: they are no training images, so that their distance to these says something. taught: what classifiers
+        learn of in place of these images."""
         found = self._measured(shown, new=new)
         given = torch.from_numpy(np.ascontiguousarray(shown.pixels)).to(self.extractor.device)
         pairs, likeness = pairs_of(given)
-        learned = Classifier.fitted(found.features, shown.labels).scores(real.features)
+
+        def learn(features: Array, labels: Array) -> Array:
+            return Classifier.fitted(features, labels).scores(real.features)
+
+        learned = usefulness.of_made(found.features, shown.labels, learn) if taught is None else taught(learn)
         return ImageSet(
             found.ids, found.patients, found.features, found.labels, found.scores, found.nearest, found.alike, learned,
             pairs, likeness, None if asked is None else self.fits(shown.pixels, asked), found.verified, found.met,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from medvfm.core.array import Array
-from medvfm.tasks.generation import rivals
+from medvfm.tasks.generation import rivals, usefulness
 from medvfm.tasks.generation.image_set import ImageSet
-from medvfm.tasks.generation.judge import Pictures
+from medvfm.tasks.generation.judge import Judge, Pictures, features_of
 from medvfm.tasks.generation.made_set import MadeSet
+from medvfm.tasks.generation.usefulness import Learner
 
 
 def of(name: str, predictions: MadeSet, rng: np.random.Generator) -> MadeSet:
@@ -35,7 +37,22 @@ def of(name: str, predictions: MadeSet, rng: np.random.Generator) -> MadeSet:
         pixels = np.where(half[:, None, None, None], own[: len(drawn)], pixels)
         labels = np.where(half[:, None], predictions.made.labels[: len(drawn)], labels)
     shown = Pictures(drawn.ids, drawn.patients, pixels, labels, drawn.met)
-    return _replaced(predictions, found.made(shown, predictions.real, new=False), pixels, reference=True)
+    made = found.made(shown, predictions.real, new=False, taught=_taught(name, predictions, found))
+    return _replaced(predictions, made, pixels, reference=True)
+
+
+def _taught(name: str, predictions: MadeSet, judge: Judge) -> Callable[[Learner], Array] | None:
+    """What classifiers learn of for a reference; None: its own images alone."""
+    made, train = predictions.made, judge.train
+    real = judge.features, train.labels
+    ways: dict[str, Callable[[Learner], Array]] = {
+        "real": lambda learn: usefulness.of_real(*real, len(made), learn),
+        "real_augmented": lambda learn: usefulness.of_augmented(
+            train.pixels, train.labels, len(made), lambda pixels: features_of(judge.extractor, pixels), learn
+        ),
+        "real_and_made": lambda learn: usefulness.of_both(real, (made.features, made.labels), learn),
+    }
+    return ways.get(name)
 
 
 def _replaced(predictions: MadeSet, made: ImageSet, pictures: Array, *, reference: bool) -> MadeSet:

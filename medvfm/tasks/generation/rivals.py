@@ -25,7 +25,7 @@ REFERENCES = {
     "real_blur_2": "the same, blurred by 2 pixels",
     "real_blur_4": "the same, blurred by 4 pixels",
     "real_augmented": "the same, flipped, moved and changed in contrast: what classic augmentation gives",
-    "real_and_made": "half of them replaced by images that the model made",
+    "real_and_made": "real training images and images that the model made",
 }
 MOVE_PX, CONTRAST, BRIGHTNESS = 3, 0.15, 0.08  # most, of classic augmentation; pixels at 64 px, scaled with the size
 

@@ -73,7 +73,6 @@ TABLES: dict[str, Mapping[str, Metric]] = {"": METRICS}  # for `medvfm list metr
 BUILT_IN = {**rivals.RIVALS, **rivals.REFERENCES}  # for `medvfm list baselines`
 OF_SETS = ("fid", "kid", "precision", "recall", "density", "coverage")
 DEFAULT_METRICS = (*OF_SETS, "ms_ssim", "nearest_ratio", "reidentified", "condition_auroc", "usefulness_auroc")
-DRAWS = {"real": 1, "real_augmented": 3, "real_and_made": 3, "noise": 1}
 RUN = "run"  # before the folder of a finished run, which is a verification model
 NEVER_SELECTS = (
     "made images are judged as a set, and such numbers can rise while the images get better (FID does), or fall by "
@@ -264,7 +263,7 @@ class GenerationTask:
         if settings.name not in BUILT_IN:
             return None
         name = settings.name
-        return Reuse(rearrange=lambda predictions, rng: rival_sets.of(name, predictions, rng), draws=DRAWS.get(name, 1))
+        return Reuse(rearrange=lambda predictions, rng: rival_sets.of(name, predictions, rng))
 
     def read_run(self, directory: Path) -> dict[tuple[str, str | None], MadeSet]:
         return made_set.read_run(directory)

@@ -22,8 +22,10 @@ WORDS = {
     "sees in each made image what was asked for; the row `real` is the same classifier on real test images.",
     "convention_clip_score": "CLIPScore is 100 times the cosine of an image and the words that asked for it, from 0 on "
     "(Hessel 2021); the row `real` is of real test images and their own words.",
-    "convention_usefulness_auroc": "Usefulness: a classifier is trained on made images alone and tested on real test "
-    "images; rows of `real...` were trained on as many real training images.",
+    "convention_usefulness_auroc": "Usefulness: a classifier is trained on features of made images alone and tested on "
+    "real test images; rows of `real...` on as many real training images, on these with classic augmentation, and on "
+    "both kinds. All see the same number of images. Each is the mean of three seeds, which choose the real images and "
+    "what is seen; intervals hold patients and seeds.",
     "baseline_untrained": "the same model before training",
     "baseline_noise": "noise with the spectrum of the training images",
     "baseline_gaussian": "a normal distribution for each pixel",
@@ -34,5 +36,5 @@ WORDS = {
     "baseline_real_blur_2": "real training images blurred by 2 px",
     "baseline_real_blur_4": "real training images blurred by 4 px",
     "baseline_real_augmented": "real training images with classic augmentation",
-    "baseline_real_and_made": "real training images and made ones, half each",
+    "baseline_real_and_made": "real training images and made ones",
 }

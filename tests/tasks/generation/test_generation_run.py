@@ -122,7 +122,11 @@ def test_conditions_are_sought_in_made_images_and_in_real_test_images(found):
     assert real["value"] > 0.8 and "real test images" in real["note"]
     assert row(found, "condition_auroc", "bright")["positives"] == real["positives"]
     learned = row(found, "usefulness_auroc", "bright", "real")
-    assert learned["value"] > 0.8 and "trained on 24 images" in learned["note"]
+    assert learned["value"] > 0.8 and "saw 72 images each" in learned["note"] and "mean of 3 seeds" in learned["note"]
+    for baseline in (None, "untrained", "real", "real_augmented", "real_and_made"):
+        one = row(found, "usefulness_auroc", "bright", baseline)
+        assert one["seeds"] == 3 and one["low"] <= one["value"] <= one["high"], baseline
+    assert row(found, "usefulness_auroc_difference", "bright", "untrained")["low"] is not None
 
 
 def test_every_row_comes_out_of_the_files_again(study, found):
@@ -134,9 +138,8 @@ def test_every_row_comes_out_of_the_files_again(study, found):
     task = generation.from_record(record["task"])
     tables = task.read_run(found.directory)
     specs = [parse(name, task.metrics) for name in task.default_metrics]
-    once = [name for _, name in tables if name not in ("real_augmented", "real_and_made")]  # the mean of three draws
-    assert set(once) == {None, *RIVALS, "real", "real_blur_1"}
-    for name in once:
+    assert {name for _, name in tables} == {None, *RIVALS, *REAL}
+    for _, name in tables:
         whole = tables["test", name]
         for group, sets in {None: whole, **task.views(whole)}.items():
             for e in task.estimands(sets, specs, Points()):
