@@ -275,6 +275,24 @@ def test_a_denoiser_that_restores_reads_the_degraded_image(plain, items, weights
         adapter.answer([Item(Case("p", None, {}, text="a lesion"))])
 
 
+@pytest.mark.parametrize("weights", ["pixels", "tiny-spatial"])
+def test_a_network_that_says_nothing_gives_the_degraded_image_back(items, weights, monkeypatch):
+    """From scratch the difference is made: where the network answers 0, lesions and all else are as they were."""
+    settings = AdapterSettings(
+        name="latent_diffusion", weights=weights, method="restore", options={"steps": 1, "width": 16}
+    )
+    adapter = latent_diffusion.build(
+        settings, RESTORING, "restore", Prepare(size=32), windows={}, read={}, train=Train(), seed=3
+    )
+    adapter.start_from([Item(i.case, {"pixels": i.pixels}) for i in items])
+    degraded = [0.8 * i.pixels + 0.1 for i in items]
+    monkeypatch.setattr(type(adapter.module), "denoise", lambda self, noisy, t, states, **more: torch.zeros_like(noisy))
+    asked = [Item(i.case, {"degraded": image}) for i, image in zip(items, degraded, strict=True)]
+    for answer, image in zip(adapter.answer(asked), degraded, strict=True):
+        apart = np.moveaxis(answer.pixels[0], 2, 0) - image
+        assert apart.std() < 0.25 * image.std()  # the usual bias of noise, and what is left of a first draw
+
+
 def test_noise_is_fresh_in_training_and_a_case_s_own_in_validation(plain, items):
     settings = AdapterSettings(name="latent_diffusion", weights="tiny", method="restore")
     adapter = latent_diffusion.build(

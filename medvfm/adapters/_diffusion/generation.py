@@ -22,6 +22,7 @@ from medvfm.core.item import Item
 from medvfm.core.made_images import MadeImages
 from medvfm.core.protocols import Augment, Record, Task
 from medvfm.models.diffusion import sampling
+from medvfm.models.diffusion.difference import Difference
 from medvfm.models.diffusion.generator import FittedGenerator, ImageGenerator, with_channels
 from medvfm.models.diffusion.sampling import Sampling
 from medvfm.models.inputs.pictures import PicturePreparer
@@ -104,6 +105,15 @@ class LatentDiffusion:
             images = torch.cat([with_channels(picture, channels) for picture in pictures]).numpy()
             self._take(self.module.fitted_to(images, *self._asked_with()))
         self.module.channels = channels
+        if self.module.difference is not None:
+            self._fit_difference(found, self.module.difference)
+
+    def _fit_difference(self, items: Sequence[Item], difference: Difference) -> None:
+        spoil = self.preparer.degradation.of_case
+        with torch.no_grad():
+            clean = self._encoded([torch.from_numpy(np.array(item.pixels)) for item in items])[0]
+            degraded = [spoil(np.asarray(item.pixels), item.case_id) for item in items]
+            difference.fit(clean, spatial.degraded_of(self.module, degraded, self.device))
 
     def _asked_with(self) -> tuple[int, bool]:
         """How many values, and whether words, a generator from scratch is built for."""
@@ -211,6 +221,9 @@ class LatentDiffusion:
                 noise = diffusion.offset_noise(noise, s.offset_noise, shift)
         states = self._states(batch).repeat_interleave(repeated, 0)
         beside = {name: value.repeat_interleave(repeated, 0) for name, value in self._beside(batch).items()}
+        apart = self.module.difference
+        if apart is not None:
+            clean, beside["given"] = apart.of(clean, beside["given"]), apart.read(beside["given"])
         schedule = self.module.schedule
         predicted = self.module.denoise(schedule.noisy(clean, noise, t), t, states, **beside)
         return schedule.loss(predicted, clean, noise, t, s.min_snr_gamma).mean()
@@ -304,12 +317,17 @@ class LatentDiffusion:
                 part = flat[start : start + chunk]
                 rows = torch.tensor([place for place, _ in part], device=self.device)
                 more = {name: value[rows] for name, value in given.items()}
+                apart = self.module.difference
+                if apart is not None:
+                    more["given"] = apart.read(more["given"])
                 keep = None if around is None else (around[0][rows], around[1][rows])
                 start_at = None if begin is None else begin[rows]
                 own = [seed for _, seed in part]
                 latents = sampling.sample(
                     self.module, states[rows], against[rows], own, how, start=start_at, keep=keep, more=more
                 )
+                if apart is not None:
+                    latents = apart.restored(latents, given["given"][rows])
                 images = self.module.decode(latents).permute(0, 2, 3, 1).float().cpu().numpy()
                 if self.method == "inpaint":
                     images = spatial.composed(images, items, rows.tolist())

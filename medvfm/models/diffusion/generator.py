@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from medvfm.models.diffusion.difference import Difference
 from medvfm.nn.diffusion import NoiseSchedule
 
 
@@ -24,6 +25,7 @@ class ImageGenerator(nn.Module):
     new_word        of textual inversion: the word, of how many vectors, and the words that it begins as
     reads_region    the denoiser takes the region that is filled, and the latents around it, as further channels
     reads_image     the denoiser takes the latents of a given image as further channels
+    difference      it makes the difference from these, and not the whole image; None where it makes images
     """
 
     reads_region: bool = False
@@ -35,6 +37,10 @@ class ImageGenerator(nn.Module):
     latent_shape: tuple[int, ...]
     schedule: NoiseSchedule
     sampler_config: Mapping[str, Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.difference: Difference | None = None
 
     @abstractmethod
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +74,8 @@ class ImageGenerator(nn.Module):
         """The prediction (B, *latent_shape) for x_t (B, *latent_shape), steps t (B,) and `states`.
 
         more  `hint` (B, 1, H, W): a mask that a ControlNet reads; `region` (B, 1, h, w) and `around` (B, K, h, w): what
-              an inpainting network reads; `given` (B, *latent_shape): a degraded image that is restored
+              an inpainting network reads; `given` (B, *latent_shape): a degraded image that is restored, as
+              `difference` reads it
         """
 
     @abstractmethod

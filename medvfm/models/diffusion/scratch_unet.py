@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from medvfm.core.errors import RecipeError
 from medvfm.models.diffusion.condition_reader import IDS, VERSION, ConditionReader, read_texts
+from medvfm.models.diffusion.difference import Difference
 from medvfm.models.diffusion.generator import FittedGenerator, with_channels
 from medvfm.models.diffusion.tiny import PrincipalComponents
 from medvfm.models.weights import load_strictly, sha256_of_tensors
@@ -56,8 +57,8 @@ class PatchComponents(nn.Module):
 class ScratchGenerator(FittedGenerator):
     """See the module's docstring. With conditions, whose state is added to the embedding of time, it predicts v under
     a cosine schedule. Without it is an unconditional DDPM (Ho et al. 2020), which predicts the noise under a linear
-    one. One that restores images predicts v, and reads the latents of the degraded image as further channels (Saharia
-    et al. 2022).
+    one. One that restores images predicts v of the difference from the degraded image, whose latents it reads as
+    further channels (Saharia et al. 2022).
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class ScratchGenerator(FittedGenerator):
             torch.manual_seed(seed)
             self.reader = ConditionReader(values, words, 4 * widths[0]) if asked else None
             self.unet: Any = _unet(latents, self.latent_shape[1:], widths, asked, given=reads_image)
+        self.difference = Difference(latents) if reads_image else None
 
     def fitted_to(self, images: np.ndarray, values: int, words: bool) -> ScratchGenerator:
         pixels = self.source == PIXELS

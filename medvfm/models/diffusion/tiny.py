@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from medvfm.core.errors import DataError
 from medvfm.models.diffusion.condition_reader import IDS, VERSION, ConditionReader, read_texts
+from medvfm.models.diffusion.difference import Difference
 from medvfm.models.diffusion.generator import FittedGenerator, with_channels
 from medvfm.models.weights import load_strictly, sha256_of_tensors
 from medvfm.nn import state
@@ -152,6 +153,7 @@ class TinyGenerator(FittedGenerator):
             torch.manual_seed(seed)
             self.denoiser = Denoiser(count, given=reads_image)
             self.reader = ConditionReader(values, words, STATE) if values or words else None
+        self.difference = Difference(count) if reads_image else None
 
     def fitted_to(self, images: np.ndarray, values: int, words: bool) -> TinyGenerator:
         return self._with(PrincipalComponents.fitted(images.reshape(len(images), -1)), images.shape[1], values, words)
