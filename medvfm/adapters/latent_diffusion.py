@@ -15,12 +15,12 @@ from medvfm.adapters._diffusion.conditions import Conditions
 from medvfm.adapters._diffusion.generation import GenerationSettings, LatentDiffusion
 from medvfm.adapters._diffusion.reconstruction import Reconstructing
 from medvfm.adapters._diffusion.spatial import READS
-from medvfm.core.capabilities import OutlinedTask, RestoringTask
 from medvfm.core.degradation import Degradation
 from medvfm.core.errors import RecipeError, WeightsError
 from medvfm.core.options import checked
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reuse, Task
 from medvfm.core.recipe import AdapterSettings, Baseline, Prepare, Train
+from medvfm.core.task_capabilities import OutlinedTask, RestoringTask
 from medvfm.models.diffusion.autoencoder import load_autoencoder
 from medvfm.models.diffusion.load import MONAI, SCRATCH, load_generator
 from medvfm.models.diffusion.sampling import Sampling

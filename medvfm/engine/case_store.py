@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import MakingTask
 from medvfm.core.case import Case
 from medvfm.core.item import PIXELS, Item
 from medvfm.core.protocols import Preparer, Task, TruthReader
 from medvfm.core.slice_grid import SliceGrid
+from medvfm.core.task_capabilities import MakingTask
 from medvfm.engine import case_reading
 from medvfm.engine.case_reading import PreparedReader
 from medvfm.engine.context import RunContext

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import MakingTask
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.errors import DataError
 from medvfm.core.plurals import plural, some
 from medvfm.core.protocols import Record, Task
+from medvfm.core.task_capabilities import MakingTask
 from medvfm.engine import case_reading
 from medvfm.engine.case_store import CaseStore
 from medvfm.engine.context import RunContext

@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from medvfm.core.capabilities import ViewingTask
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Points, Predictions, Task
 from medvfm.core.recipe import Confidence
 from medvfm.core.result_row import ResultRow
+from medvfm.core.task_capabilities import ViewingTask
 from medvfm.engine.of_seeds import OfSeeds
 from medvfm.statistics import bootstrap, seeds
 from medvfm.statistics.estimand import Estimand

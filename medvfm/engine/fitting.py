@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import Choose, FeatureAdapter, MakingTask
+from medvfm.core.capabilities import Choose, FeatureAdapter
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Answer, Answers, Points, Predictions, Record, Seen, Task
+from medvfm.core.task_capabilities import MakingTask
 from medvfm.engine import cohort, evaluate
 from medvfm.engine.case_store import JoinedCases, StoredCases
 from medvfm.engine.context import FoldRows, RunContext

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import Choose, Embedded, FeatureAdapter, SettlingAdapter, StartingAdapter, TowerAdapter
+from medvfm.core.capabilities import (
+    Choose,
+    Embedded,
+    FeatureAdapter,
+    SettlingAdapter,
+    StartingAdapter,
+    TowerAdapter,
+)
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError
 from medvfm.core.metric_spec import MetricSpec

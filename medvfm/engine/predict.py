@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import PromptedAdapter, RestoringTask, SelfCheckingTask
+from medvfm.core.capabilities import PromptedAdapter
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, MedvfmError, RunError
 from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.protocols import Adapter, Points, Preparer, Record, Task
+from medvfm.core.task_capabilities import RestoringTask, SelfCheckingTask
 from medvfm.engine import case_reading, novelty, self_checks, training_inputs
 from medvfm.engine.context import RunContext
 from medvfm.nn.feature_distance import FeatureDistance

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import ArrayPredictions
 from medvfm.core.protocols import Points
+from medvfm.core.task_capabilities import ArrayPredictions
 from medvfm.engine.fitting import Collected
 from medvfm.io import patient_hashes, run_directory
 from medvfm.io.dataset import case_names

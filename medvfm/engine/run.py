@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medvfm.core.capabilities import PromptedAdapter, WeighingTask
+from medvfm.core.capabilities import PromptedAdapter
 from medvfm.core.protocols import Record
 from medvfm.core.result_row import as_records
+from medvfm.core.task_capabilities import WeighingTask
 from medvfm.engine import (
     baselines,
     checkpoint,

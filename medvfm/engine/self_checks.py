@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import PromptedAdapter, SelfCheckingTask, SureAdapter
+from medvfm.core.capabilities import PromptedAdapter, SureAdapter
 from medvfm.core.item import PIXELS, Item
 from medvfm.core.protocols import Adapter, Answer, Record
 from medvfm.core.result_row import as_records
+from medvfm.core.task_capabilities import SelfCheckingTask
 from medvfm.engine.evaluate import Judging
 from medvfm.engine.fitting import Collected, FittedFold
 from medvfm.engine.plan import Plan

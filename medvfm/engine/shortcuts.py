@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import AuditedTask, AuditReader
 from medvfm.core.metric_spec import MetricSpec, parse
 from medvfm.core.protocols import Points, Record
 from medvfm.core.result_row import ResultRow, as_records
+from medvfm.core.task_capabilities import AuditedTask, AuditReader
 from medvfm.engine import case_reading
 from medvfm.engine.case_store import StoredCases
 from medvfm.engine.context import RunContext

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from medvfm import lookup
-from medvfm.core.capabilities import MakingTask
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import RunError
 from medvfm.core.protocols import Record, Task
+from medvfm.core.task_capabilities import MakingTask
 from medvfm.engine import external, saved_model
 from medvfm.engine import record as records
 from medvfm.engine.plan import Plan, TaskPlan

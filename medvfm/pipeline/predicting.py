@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from medvfm import lookup
-from medvfm.core.capabilities import QuestioningTask
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError, RunError, nearest
 from medvfm.core.image import Image
 from medvfm.core.protocols import Record, Task
+from medvfm.core.task_capabilities import QuestioningTask
 from medvfm.engine import novelty, saved_model
 from medvfm.engine import predict as engine_predict
 from medvfm.engine.plan import Plan

@@ -8,9 +8,9 @@ from itertools import product
 from medvfm import lookup
 from medvfm.core import recipe as recipes
 from medvfm.core import yaml_source
-from medvfm.core.capabilities import MakingTask
 from medvfm.core.errors import RecipeError
 from medvfm.core.recipe import Recipe
+from medvfm.core.task_capabilities import MakingTask
 from medvfm.engine.plan import Plan
 from medvfm.engine.sweep import SweptModel
 from medvfm.pipeline import planning, run_cost

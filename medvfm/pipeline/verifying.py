@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvfm.core.capabilities import EncodingAdapter, VerifiedTask
+from medvfm.core.capabilities import EncodingAdapter
 from medvfm.core.errors import RunError
 from medvfm.core.protocols import Record
+from medvfm.core.task_capabilities import VerifiedTask
 from medvfm.engine.plan import Plan
 from medvfm.pipeline.predicting import Finished
 

@@ -41,7 +41,7 @@ PROBES = {
 
 @dataclass(frozen=True)
 class ShortcutReader:
-    """Numbers of a case's image that no diagnosis should need. See core.capabilities.AuditReader."""
+    """Numbers of a case's image that no diagnosis should need. See core.task_capabilities.AuditReader."""
 
     voxels: Histogram
     parts: ClassVar[tuple[str, ...]] = ("border", "histogram", "size")

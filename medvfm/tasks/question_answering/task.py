@@ -144,7 +144,7 @@ class QuestionAnsweringTask(PerCaseTask):
         return None
 
     def ask(self, case: Case, question: str | None) -> Case:
-        """See core.capabilities.QuestioningTask."""
+        """See core.task_capabilities.QuestioningTask."""
         if question is not None and not any(letter.isalnum() for letter in question):
             raise RecipeError("an empty question", where="--question", remedy="say in words what to ask")
         found = case.question if question is None else question

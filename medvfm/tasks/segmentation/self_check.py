@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import SelfChecked
 from medvfm.core.metric_spec import Metric, MetricSpec
 from medvfm.core.protocols import Record
+from medvfm.core.task_capabilities import SelfChecked
 from medvfm.statistics import conformal
 from medvfm.statistics.estimand import Estimand
 from medvfm.tasks import per_case

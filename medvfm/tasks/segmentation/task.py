@@ -11,7 +11,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from medvfm.core.array import Array
-from medvfm.core.capabilities import SelfChecked
 from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard, Label
 from medvfm.core.errors import PredictionError, RecipeError, nearest
@@ -33,6 +32,7 @@ from medvfm.core.protocols import (
 )
 from medvfm.core.recipe import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
+from medvfm.core.task_capabilities import SelfChecked
 from medvfm.io.dataset import mask_values, truth_masks
 from medvfm.io.dataset.prediction_tables import Table
 from medvfm.io.writers import masks
@@ -198,7 +198,7 @@ class SegmentationTask(PerCaseTask):
         return replace(item, arrays={**item.arrays, PIXELS: np.ascontiguousarray(item.pixels[..., ::-1])})
 
     def signs(self, answer: Array, again: Array, item: Item) -> Mapping[str, Array]:
-        """See core.capabilities.SelfCheckingTask."""
+        """See core.task_capabilities.SelfCheckingTask."""
         one, other = (self.settled(mask, item.grid) for mask in (answer, item.grid.mirrored(again)))
         return {self_check.AGREEMENT: self_check.agreement(one, other, self.kind, len(self.classes))}
 
