@@ -23,7 +23,7 @@ from medvfm.nn.probe import Probe
 from medvfm.tasks.generation import usefulness
 from medvfm.tasks.generation.held_out import Combination, met
 from medvfm.tasks.generation.image_set import ImageSet
-from medvfm.tasks.generation.usefulness import Learner
+from medvfm.tasks.generation.usefulness import ProbeFit
 from medvfm.tasks.generation.verifier import FeatureNetwork, Verifier
 
 BATCH = 64
@@ -130,7 +130,7 @@ class Judge:
         asked: Sequence[str] | None = None,
         *,
         new: bool = True,
-        taught: Callable[[Learner], Array] | None = None,
+        taught: Callable[[ProbeFit], Array] | None = None,
     ) -> ImageSet:
         """What is measured of images beside the real test images. asked: the words of each, where there are some.
         `new`: they are no training images, so that their distance to these says something. taught: what classifiers

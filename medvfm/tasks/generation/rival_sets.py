@@ -12,7 +12,7 @@ from medvfm.tasks.generation import rivals, usefulness
 from medvfm.tasks.generation.image_set import ImageSet
 from medvfm.tasks.generation.judge import Judge, Pictures, features_of
 from medvfm.tasks.generation.made_set import MadeSet
-from medvfm.tasks.generation.usefulness import Learner
+from medvfm.tasks.generation.usefulness import ProbeFit
 
 
 def of(name: str, predictions: MadeSet, rng: np.random.Generator) -> MadeSet:
@@ -41,11 +41,11 @@ def of(name: str, predictions: MadeSet, rng: np.random.Generator) -> MadeSet:
     return _replaced(predictions, made, pixels, reference=True)
 
 
-def _taught(name: str, predictions: MadeSet, judge: Judge) -> Callable[[Learner], Array] | None:
+def _taught(name: str, predictions: MadeSet, judge: Judge) -> Callable[[ProbeFit], Array] | None:
     """What classifiers learn of for a reference; None: its own images alone."""
     made, train = predictions.made, judge.train
     real = judge.features, train.labels
-    ways: dict[str, Callable[[Learner], Array]] = {
+    ways: dict[str, Callable[[ProbeFit], Array]] = {
         "real": lambda learn: usefulness.of_real(*real, len(made), learn),
         "real_augmented": lambda learn: usefulness.of_augmented(
             train.pixels, train.labels, len(made), lambda pixels: features_of(judge.extractor, pixels), learn

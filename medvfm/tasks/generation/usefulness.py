@@ -21,18 +21,18 @@ SEEN = 3  # how often an image is seen, on average, where they are of one kind
 BLOCK = 512  # images that are changed and encoded at once
 
 
-class Learner(Protocol):
+class ProbeFit(Protocol):
     """Features (n, d) and labels (n, T) to scores (r, T) of the real test images; NaN for what cannot be learned."""
 
     def __call__(self, features: Array, labels: Array) -> Array: ...
 
 
-def of_made(features: Array, labels: Array, learn: Learner) -> Array:
+def of_made(features: Array, labels: Array, learn: ProbeFit) -> Array:
     """(SEEDS, r, T) of a set of images with its features (n, d) and labels (n, T)."""
     return _each(lambda rng: _seen(features, labels, SEEN * len(features), rng), learn)
 
 
-def of_real(features: Array, labels: Array, count: int, learn: Learner) -> Array:
+def of_real(features: Array, labels: Array, count: int, learn: ProbeFit) -> Array:
     """The same of `count` of N real training images."""
 
     def drawn(rng: np.random.Generator) -> tuple[Array, Array]:
@@ -42,7 +42,7 @@ def of_real(features: Array, labels: Array, count: int, learn: Learner) -> Array
     return _each(drawn, learn)
 
 
-def of_augmented(pixels: Array, labels: Array, count: int, encode: Callable[[Array], Array], learn: Learner) -> Array:
+def of_augmented(pixels: Array, labels: Array, count: int, encode: Callable[[Array], Array], learn: ProbeFit) -> Array:
     """The same of `count` of N real training images (N, C, H, W), each changed anew whenever it is seen."""
 
     def drawn(rng: np.random.Generator) -> tuple[Array, Array]:
@@ -54,7 +54,7 @@ def of_augmented(pixels: Array, labels: Array, count: int, encode: Callable[[Arr
     return _each(drawn, learn)
 
 
-def of_both(real: tuple[Array, Array], made: tuple[Array, Array], learn: Learner) -> Array:
+def of_both(real: tuple[Array, Array], made: tuple[Array, Array], learn: ProbeFit) -> Array:
     """The same of made images and as many real training images: features and labels of both."""
     count = len(made[0])
 
@@ -68,7 +68,7 @@ def of_both(real: tuple[Array, Array], made: tuple[Array, Array], learn: Learner
     return _each(drawn, learn)
 
 
-def _each(drawn: Callable[[np.random.Generator], tuple[Array, Array]], learn: Learner) -> Array:
+def _each(drawn: Callable[[np.random.Generator], tuple[Array, Array]], learn: ProbeFit) -> Array:
     return np.stack([learn(*drawn(np.random.default_rng([seed, 23]))) for seed in range(SEEDS)])
 
 
