@@ -37,8 +37,8 @@ def of(name: str, predictions: MadeSet, rng: np.random.Generator) -> MadeSet:
         pixels = np.where(half[:, None, None, None], own[: len(drawn)], pixels)
         labels = np.where(half[:, None], predictions.made.labels[: len(drawn)], labels)
     shown = Pictures(drawn.ids, drawn.patients, pixels, labels, drawn.met)
-    made = found.made(shown, predictions.real, new=False, taught=_taught(name, predictions, found))
-    return _replaced(predictions, made, pixels, reference=True)
+    judged = found.made(shown, predictions.real, new=False, taught=_taught(name, predictions, found))
+    return _replaced(predictions, judged, pixels, reference=True)
 
 
 def _taught(name: str, predictions: MadeSet, judge: Judge) -> Callable[[ProbeFit], Array] | None:
