@@ -51,7 +51,7 @@ def _write(console: Console, directory: Path) -> None:
     if found.comparison:
         paragraph(found.comparison)
     if found.reference:
-        paragraph(f"Reference standard: {found.reference}.", "dim")
+        paragraph(f"Reference standard: {found.reference.rstrip('.')}.", "dim")
     console.print()
     if found.status:
         marked("UNFINISHED", found.status, "bold red")
