@@ -111,6 +111,7 @@ def test_every_model_answers_the_same_cases_and_rows_are_means_over_draws(swept)
     assert few["train_patients"] < whole["train_patients"]
     assert few["seeds"] == 2
     html = (swept.directory / "report.html").read_text(encoding="utf-8")
+    assert html.count("from which number on the whole interval is beyond it") == 1  # said once for all models
     assert "Learning curves" in html
     assert '<th scope="col">Run</th>' not in html  # the table of compared runs stays away
     assert "linear_probe needs" in html
