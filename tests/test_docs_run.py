@@ -46,6 +46,7 @@ NOT_RUN = {  # the beginning of a line, without `uv run`, to the reason; and the
     "medvfm run recipes/sweep_brain": ("minutes; tests/engine/test_sweep.py runs one", "recipes/sweep_brain.yaml"),
     "medvfm run recipes/mr_denoising": ("minutes", "recipes/mr_denoising.yaml"),
     "medvfm predict runs/denoising": ("the run above", None),
+    "medvfm run recipes/mr_super_resolution": ("minutes", "recipes/mr_super_resolution.yaml"),
     "medvfm evaluate generation": ("minutes; tests/tasks/generation runs it", None),
     "medvfm run my_scans": ("minutes; notebooks/masks.ipynb runs it", None),
     "medvfm predict runs/organs": ("the run above", None),
