@@ -189,9 +189,6 @@ def run_line(line, world, monkeypatch, capsys):
     told(line, monkeypatch, capsys)
 
 
-AS_USERS_DO = pytest.mark.filterwarnings("default")  # so few patients leave some resamples of a subgroup empty
-
-
 def is_slow(text):
     return any(sign in line for line in lines(text) if reason(line) is None for sign in SLOW)
 
@@ -203,7 +200,6 @@ def marked(kind):
     ]
 
 
-@AS_USERS_DO
 @pytest.mark.parametrize("text", [*marked("sh"), *marked("slurm")])
 def test_commands_run_as_they_stand(text, world, monkeypatch, capsys):
     if "compare runs/" in text:
@@ -214,7 +210,6 @@ def test_commands_run_as_they_stand(text, world, monkeypatch, capsys):
         run_line(line, world, monkeypatch, capsys)
 
 
-@AS_USERS_DO
 @pytest.mark.parametrize("text", marked("python"))
 def test_python_runs_as_it_stands(text, world):
     if any(sign in text for sign in NOT_RUN_PYTHON):

@@ -49,7 +49,8 @@ class Jackknifed:
         left, (defined,) = self._left_out, np.nonzero(~np.isnan(self._left_out))
         groups = len(defined)
         apart = np.zeros(len(left))
-        apart[defined] = (left[defined].mean() - left[defined]) * (groups - 1) / groups
+        if groups:
+            apart[defined] = (left[defined].mean() - left[defined]) * (groups - 1) / groups
         return apart
 
     def interval(self, drawing: Drawing) -> Interval:

@@ -153,12 +153,14 @@ def checked(
             for c, (low, high) in span.items():
                 low[mine, t], high[mine, t] = sizes.within(test.values["predicted_size"][mine, t], c)
             record.append(_said(int(fold), target, fitted[t], sizes, cut, in_voxels=not test.has_size))
+    low, high = span[COVERAGES[-1]]
+    bounded = np.isfinite(high)
     columns = {
         **{name: np.asarray(values) for name, values in signs_test.items()},
         PREDICTED: predicted,
         REVIEW: np.repeat(review[:, None], shape[1], axis=1),
-        LOW: span[COVERAGES[-1]][0],
-        HIGH: span[COVERAGES[-1]][1],
+        LOW: np.where(bounded, low, np.nan),
+        HIGH: np.where(bounded, high, np.nan),
     }
     estimands: list[tuple[str | None, Sequence[Estimand]]] = []
     if dice is not None:
@@ -199,7 +201,7 @@ def doubted(
         found.append({
             **row,
             PREDICTED: float(dice),
-            REVIEW: bool(lowest < np.mean(cuts)) if cuts else None,
+            REVIEW: bool(cuts) and bool(lowest < np.mean(cuts)),
             LOW: float(low) if held else np.nan,
             HIGH: float(high) if held else np.nan,
         })  # fmt: skip
