@@ -176,6 +176,20 @@ def test_bright_pictures_are_grey_masks_and_names_that_tell_no_patient_are_refus
     assert plan.card.masks.kind == "grey" and {c.patient_id for c in cases} == set("0123")
 
 
+def test_many_numbered_objects_are_told_by_their_areas_where_no_name_says_mask(tmp_path):
+    """Nearly 100 objects of a value each, beside dim pictures that hold fewer values than that."""
+    rng = np.random.default_rng(0)
+    numbered = np.kron(np.arange(100, dtype=np.uint8).reshape(10, 10), np.ones((12, 12), np.uint8))
+    for n in range(4):
+        dim, some = rng.integers(0, 20, (120, 120), dtype=np.uint8), numbered * (numbered < 96 + n)
+        for side, pixels in (("Felder", dim), ("nummeriert", some)):
+            (tmp_path / side).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / side / f"Feld {n}.png")
+    plan, cases = understood(propose(tmp_path, task="segmentation", patient="file"), tmp_path)
+    assert plan.card.masks.kind == "instances" and len(cases) == 4
+    assert all("Felder" in str(case.images["image"]) for case in cases)
+
+
 def test_a_table_with_patients_beside_masks(tmp_path):
     masks(tmp_path, "scans/s{n}.nii.gz", "truth/s{n}_seg.nii.gz")
     (tmp_path / "t.csv").write_text("scan,patient\n" + "".join(f"s{n}.nii.gz,P{n // 2}\n" for n in range(4)))

@@ -18,6 +18,7 @@ _MASK = re.compile(r"mask|label|truth|seg|annot|contour|kontur|roi|(^|[^a-z])gt(
 LEAST = 0.8  # share of the masks that must have an image
 TRIED = 3  # files of each side whose values are looked at
 VALUES_MOST = 64  # distinct values of a mask, of a few objects
+ALIKE, APART = 0.85, 0.1  # share of a mask's pixels that are as the next one, and how much more than of an image's
 
 _Affixes = tuple[str, str, str, str]  # before and after the case's name, in images and in masks
 
@@ -178,16 +179,24 @@ def _ending(names: Sequence[str], endings: Sequence[str]) -> str | None:
 
 
 def _look_like_masks(files: Files, pair: MaskPair) -> bool:
-    """Told by values where no name does: few whole numbers on the one side, many on the other."""
-    counts = np.array([[_values(files, one) for one in example] for example in pair.examples[:TRIED]])
-    return bool((counts[:, 1] <= VALUES_MOST).all() and (counts[:, 0] > 2 * counts[:, 1]).all())
+    """Told by values where no name does: few whole numbers on the one side and many on the other; or, of many numbered
+    objects, areas of one value on the one side alone."""
+    read = [[_looks(files, one) for one in example] for example in pair.examples[:TRIED]]
+    if any(found is None for example in read for found in example):
+        return False
+    values, alike = np.moveaxis(np.array(read, dtype=float), 2, 0)
+    few = (values[:, 1] <= VALUES_MOST) & (values[:, 0] > 2 * values[:, 1])
+    areas = (alike[:, 1] >= ALIKE) & (alike[:, 0] < alike[:, 1] - APART)
+    return bool(few.all() or areas.all())
 
 
-def _values(files: Files, path: str) -> int:
+def _looks(files: Files, path: str) -> tuple[int, float] | None:
+    """How many values there are, and the share of pixels that are as the next one; None where it cannot be read."""
     try:
-        return len(np.unique(read_image(files.root / path).voxels))
+        voxels = np.asarray(read_image(files.root / path).voxels)
     except UnreadableImage:
-        return 1 << 30
+        return None
+    return len(np.unique(voxels)), float((voxels[1:] == voxels[:-1]).mean()) if len(voxels) > 1 else 0.0
 
 
 def by_stem(template: str, table_image: str) -> Mapping[str, str]:
