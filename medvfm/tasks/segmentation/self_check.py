@@ -240,7 +240,8 @@ def _span(entry: Record, size: float) -> tuple[float, float]:
 
 
 def _same_unit(unit: str, sizes: Record) -> bool:
-    return unit == "objects" or (unit == "voxels") == sizes["in_voxels"]
+    """A run that was finished before units were recorded is taken to be in the unit of the image."""
+    return unit == "objects" or (unit == "voxels") == sizes.get("in_voxels", unit == "voxels")
 
 
 def _mean(values: Array) -> Array:

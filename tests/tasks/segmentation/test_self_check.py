@@ -150,6 +150,8 @@ def test_a_new_image_is_told_what_a_test_case_of_the_same_signs_was_told():
     in_voxels = [{**row, "unit": "voxels"} for row in rows]
     unlike = self_check.doubted(in_voxels, [{k: v[29] for k, v in signs.items()}], told.record["fitted"], both.targets)
     assert np.isnan(unlike[0]["size_high"]) and unlike[0]["predicted_dice"] == found[0]["predicted_dice"]
+    before = [{**e, "sizes": {k: v for k, v in e["sizes"].items() if k != "in_voxels"}} for e in told.record["fitted"]]
+    assert self_check.doubted(rows, [{k: v[29] for k, v in signs.items()}], before, both.targets) == found
     of_folds = [{"agreement": np.array([0.8, np.nan])}, {"agreement": np.array([0.6, np.nan])}]
     lines = [{"fold": f, "target": t, "line": {"intercept": 0.1, "slope": 1.0, "masks": 9, "of_all_structures": False},
               "human_below": 0.85, "sizes": {"scale": 1.0, "bounds": {}, "cases": 3, "in_voxels": False}}
