@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
+
+LAID_OUT = Path(__file__).parent / "report"  # tests that look at figures
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read when torch and NumPy are imported
@@ -32,6 +35,28 @@ def _user_folders(tmp_path_factory):
         for name in ("CACHE", "CONFIG", "DATA"):
             patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
         yield
+
+
+@pytest.fixture(scope="session")
+def _unlaid_figures():
+    """`svg.draw` without the layout of matplotlib, which is most of the time of a small run: everything is painted."""
+    from matplotlib.figure import Figure
+
+    from medvfm.report.charts import svg
+
+    def painted(name, alt, size_in, paint):
+        paint(Figure(figsize=size_in))
+        return Markup('<svg role="img" aria-label="{}"></svg>').format(alt)
+
+    return svg, painted
+
+
+@pytest.fixture(autouse=True)
+def _figures(request, monkeypatch):
+    """Figures are laid out in the tests of reports and pages, which look at them."""
+    if LAID_OUT not in request.path.parents:
+        svg, painted = request.getfixturevalue("_unlaid_figures")
+        monkeypatch.setattr(svg, "draw", painted)
 
 
 def _shared_data() -> Path | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import nibabel
@@ -18,8 +17,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medvfm import cli
 from tests.samples import dicom
+from tests.samples.command import command
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -146,20 +145,16 @@ def questions(folder):
     table[["case_id", "answer"]].to_csv(folder / "answers.csv", index=False)
 
 
-def told(line, monkeypatch, capsys):
-    """The command line in this process."""
-    monkeypatch.setattr(sys, "argv", shlex.split(line))
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    said = capsys.readouterr()
-    assert ended.value.code == 0, f"{line}: {said.err[-600:]}"
+def told(line):
+    done = command(*shlex.split(line)[1:])
+    assert done.returncode == 0, f"{line}: {done.stderr[-600:]}"
 
 
-def run_line(line, world, monkeypatch, capsys):
+def run_line(line, world):
     words = shlex.split(line)
     if (why := reason(line)) is not None:
         if why[1] is not None:
-            told(f"medvfm check {why[1]}", monkeypatch, capsys)
+            told(f"medvfm check {why[1]}")
         return
     line = line.replace("/data/nih", str(world / "nih"))
     if words[:2] == ["medvfm", "init"]:
@@ -167,7 +162,7 @@ def run_line(line, world, monkeypatch, capsys):
         study(folder, masks="segmentation" in words or "liver,spleen" in words)
     elif re.search(r"my_study/(card|recipe)\.yaml", line) and not (world / "my_study/card.yaml").exists():
         study(world / "my_study", masks=False)
-        told("medvfm init my_study --label effusion,nodule", monkeypatch, capsys)
+        told("medvfm init my_study --label effusion,nodule")
     elif "reconcile answers.csv" in line:
         questions(world)
         table = pd.read_csv("truth.csv").rename(columns={"answer": "truth"})
@@ -186,7 +181,7 @@ def run_line(line, world, monkeypatch, capsys):
         line = f"{line} {' '.join(SMALL)}"
     if "data instruct virtual_brain" in line and "patients=" not in line:
         line += " patients=24"
-    told(line, monkeypatch, capsys)
+    told(line)
 
 
 def is_slow(text):
@@ -201,13 +196,13 @@ def marked(kind):
 
 
 @pytest.mark.parametrize("text", [*marked("sh"), *marked("slurm")])
-def test_commands_run_as_they_stand(text, world, monkeypatch, capsys):
+def test_commands_run_as_they_stand(text, world):
     if "compare runs/" in text:
         for name, method in zip(re.findall(r"runs/(\w+)", text)[:2], ("linear_probe", "knn"), strict=True):
             run = f"medvfm run quickstart adapter.method={method} --out runs/{name} {' '.join(SMALL)}"
-            told(run, monkeypatch, capsys)
+            told(run)
     for line in lines(text):
-        run_line(line, world, monkeypatch, capsys)
+        run_line(line, world)
 
 
 @pytest.mark.parametrize("text", marked("python"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -12,15 +11,15 @@ import pytest
 
 from medvfm import pipeline
 from medvfm.core import recipe
+from tests.samples.command import command
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-HELP = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
 
 
-def told(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "medvfm.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **HELP}, check=False)
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
 
 
 @pytest.mark.slow
@@ -35,7 +34,7 @@ def test_the_python_example_runs(tmp_path):
 
 def commands(*path: str) -> set[str]:
     """Names of the commands that --help lists."""
-    text = told(*path, "--help").stdout
+    text = command(*path, "--help").stdout
     return set(re.findall(r"^\W*([a-z]+)\s{2,}\S", text.partition("Commands")[2], re.M))
 
 
@@ -53,7 +52,7 @@ def test_every_command_is_documented_and_every_documented_one_exists():
               ("check", "recipes/quickstart.yaml")]
 )  # fmt: skip
 def test_commands_that_only_tell(words):
-    done = told(*words)
+    done = command(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 
@@ -76,7 +75,7 @@ def test_shipped_recipes_pass_check(path):
     ],
 )
 def test_the_users_mistakes_are_one_line_and_exit_2(words, said):
-    done = told(*words)
+    done = command(*words)
     assert done.returncode == 2, done.stdout + done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -85,6 +84,12 @@ def test_the_users_mistakes_are_one_line_and_exit_2(words, said):
 
 @pytest.mark.parametrize("words", [["data", "idx"], ["data", "index"], ["data", "index", "--nope"]])
 def test_a_wrong_command_line_is_the_users_mistake(words):
-    done = told(*words)
+    done = command(*words)
     assert done.returncode == 2
     assert "Usage: " in done.stderr and "fault" not in done.stderr
+
+
+def test_the_program_ends_with_the_same_status_in_a_process_of_its_own():
+    call = [sys.executable, "-m", "medvfm.cli", "report", "nowhere"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "run.json" in done.stderr and "Traceback" not in done.stderr

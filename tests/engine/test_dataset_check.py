@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import subprocess
-import sys
 
 import nibabel as nib
 import numpy as np
@@ -19,6 +17,7 @@ from medvfm.engine import dataset_check
 from medvfm.io.console import SILENT
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import roots
+from tests.samples.command import command
 from tests.samples.dicom import write_series
 
 FOLDERS = {"name": "f", "files": "images/{case_id}.png", "patient_id": "{case_id}", "images": {"image": "{path}"}}
@@ -126,10 +125,9 @@ def test_a_truncated_label_is_named_and_exits_2(tmp_path):
             voxels = np.random.default_rng(n).integers(0, 3, (12, 12, 12)).astype(np.uint8)
             nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / folder / f"hippocampus_{n:03d}.nii.gz")
     cut = tmp_path / "labels" / "hippocampus_001.nii.gz"
-    command = [sys.executable, "-m", "medvfm.cli", "data", "check", "msd_hippocampus", "--root", str(tmp_path)]
     assert not pipeline.check_data("msd_hippocampus", str(tmp_path), None)[0].errors
     cut.write_bytes(gzip.compress(gzip.decompress(cut.read_bytes()))[:200])
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = command("data", "check", "msd_hippocampus", "--root", tmp_path)
     assert done.returncode == 2
     assert "hippocampus_001" in done.stderr
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from medvfm.io.dataset.cases import read_cases
 from medvfm.io.dataset.truth_masks import MaskTruthReader
 from medvfm.io.read import read_image
 from medvfm.io.writers.nifti import write_nifti
+from tests.samples.command import command
 from tests.samples.nifti import oblique
 
 STRUCTURES = ("core", "edema")
@@ -236,13 +235,12 @@ def test_the_command(tmp_path):
     card = card_of()
     root = volumes(tmp_path / "data", patients=6)
     (tmp_path / "card.yaml").write_text(card.model_dump_json(by_alias=True, exclude_defaults=True))
-    words = ["data", "export", str(tmp_path / "card.yaml"), "--root", str(root), "--out", str(tmp_path / "raw")]
-    command = [sys.executable, "-m", "medvfm.cli", *words, "--folds", "0", "--number", "7"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = ("data", "export", tmp_path / "card.yaml", "--root", root, "--out", tmp_path / "raw", "--folds", 0)
+    done = command(*words, "--number", 7)
     assert done.returncode == 0, done.stderr
     assert re.search(r"Dataset007_glioma: \d+ training and \d+ test cases$", done.stdout.strip())
     assert verified(tmp_path / "raw" / "Dataset007_glioma")["labels"] == {"background": 0, "edema": 1, "core": 2}
-    done = subprocess.run([*command, "--format", "nnunett"], capture_output=True, text=True, check=False)
+    done = command(*words, "--format", "nnunett")
     assert done.returncode == 2 and "did you mean 'nnunet'" in done.stderr
 
 

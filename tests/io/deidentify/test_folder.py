@@ -29,6 +29,7 @@ from medvfm.io.deidentify.dataset import Cleaner, DeidentifySettings
 from medvfm.io.deidentify.folder import deidentify
 from medvfm.io.deidentify.free_text import Secrets
 from medvfm.io.deidentify.pseudonyms import Pseudonymizer, shift
+from tests.samples.command import command
 from tests.samples.dicom import dataset, deflated, noise
 
 PLANTED = [
@@ -36,11 +37,7 @@ PLANTED = [
     *("Grünwäldchen", "7731902", "Smallroad 17"),
 ]
 MAIN = "import sys; from medvfm.cli import main; main()"
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    call = [sys.executable, "-c", MAIN, "data", "deidentify", *map(str, arguments)]
-    return subprocess.run(call, capture_output=True, text=True, check=False)
+DEIDENTIFY = ("data", "deidentify")
 
 
 def image(patient: str = "ID-7731902", study_date: str = "20200229", pixels: np.ndarray | None = None) -> FileDataset:
@@ -244,7 +241,7 @@ def planted(tmp_path) -> Path:
 def test_no_planted_value_is_left_anywhere(planted, tmp_path, options):
     out = tmp_path / "out"
     before = {f: f.read_bytes() for f in planted.rglob("*") if f.is_file()}
-    answer = command(planted, "--out", out, *options)
+    answer = command(*DEIDENTIFY, planted, "--out", out, *options)
     assert answer.returncode == 0, answer.stderr
     assert "3 files of 1 patient; 1 file left out" in answer.stdout
     assert before == {f: f.read_bytes() for f in planted.rglob("*") if f.is_file()}
@@ -322,7 +319,7 @@ def test_a_file_without_an_id_goes_with_its_study_and_mixed_studies_are_told(tmp
     assert report.mixed_studies == 0
     assert {d.Manufacturer for d in written(tmp_path / "out")} == {"Maker", "for ***"}
     save(image(patient="id-7731902"), tmp_path / "in" / "another")
-    answer = command(tmp_path / "in", "--out", tmp_path / "again")
+    answer = command(*DEIDENTIFY, tmp_path / "in", "--out", tmp_path / "again")
     assert "1 study of several patients" in answer.stdout
 
 
@@ -598,7 +595,7 @@ def test_images_that_may_hold_text_are_flagged_or_left_out(tmp_path):
     screen.ImageType, clean.BurnedInAnnotation = ["DERIVED", "SECONDARY", "SCREEN SAVE"], "NO"
     save(screen, tmp_path / "in" / "a")
     save(clean, tmp_path / "in" / "b")
-    assert "look at 1 image before" in command(tmp_path / "in", "--out", tmp_path / "out").stdout
+    assert "look at 1 image before" in command(*DEIDENTIFY, tmp_path / "in", "--out", tmp_path / "out").stdout
     report = deidentify(tmp_path / "in", tmp_path / "strict", strict_pixels=True)
     assert report.left_out == [(1, "its pixels may hold burned-in text")]
     assert burned_in_text.risk(clean) is None
@@ -649,7 +646,7 @@ def test_the_input_is_never_written_over(tmp_path):
     for out in (tmp_path / "in", tmp_path / "in" / "deeper", tmp_path / "link", tmp_path / "full", tmp_path):
         with pytest.raises(DataError, match=r"folder"):
             deidentify(tmp_path / "in", out)
-    assert command(tmp_path / "in", "--out", tmp_path / "in").returncode == 2
+    assert command(*DEIDENTIFY, tmp_path / "in", "--out", tmp_path / "in").returncode == 2
     assert [f.name for f in (tmp_path / "in").iterdir()] == ["a"]
     short = tmp_path / "key"
     short.write_text("abc")
@@ -704,6 +701,6 @@ def test_the_screen_says_why_files_were_left_out(tmp_path):
     save(image(), tmp_path / "in" / "good")
     for n in range(3):
         (tmp_path / "in" / f"{n}.txt").write_text("no image")
-    done = command(tmp_path / "in", "--out", tmp_path / "out")
+    done = command(*DEIDENTIFY, tmp_path / "in", "--out", tmp_path / "out")
     assert "left out, 3 files: " in done.stderr and "no DICOM file" in done.stderr
     assert done.stdout.endswith("1 file of 1 patient; 3 files left out\n")

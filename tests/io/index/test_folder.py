@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -20,6 +18,7 @@ from medvfm.io.console import Console
 from medvfm.io.index import folder as index_folder
 from medvfm.io.index.folder import index
 from medvfm.io.read import read_image
+from tests.samples.command import command
 from tests.samples.dicom import pydicom_folder, write_series
 
 NAMES = ("Quillfeather", "ID-7731902", "19481103", "ACC55012")
@@ -251,8 +250,7 @@ def test_the_users_mistakes(tmp_path):
 
 def test_the_command(tmp_path):
     folder = planted(tmp_path / "in")
-    command = [sys.executable, "-m", "medvfm.cli", "data", "index", str(folder), "--out", str(tmp_path / "t.csv")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = command("data", "index", folder, "--out", tmp_path / "t.csv")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("5 series of 8 files")
     assert not any(name in done.stdout + done.stderr for name in NAMES)
