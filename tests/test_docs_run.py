@@ -1,4 +1,4 @@
-"""Every code block of the pages is run, line by line, in a folder that holds what the page names.
+"""Every code block of the pages and the example of the README are run, line by line, in a folder with what they name.
 
 What needs a network, weights of a hub, a GPU, another server or hours is in NOT_RUN with its reason, and what of it is
 a recipe is checked in its place. Runs that are shown are made with fewer patients (SMALL).
@@ -227,6 +227,14 @@ def test_python_runs_as_it_stands(text, world):
     if "medvfm.run(" in text:
         text = text.replace('overrides=["adapter.method=knn"]', f'overrides=["adapter.method=knn", *{SMALL!r}]')
     exec(compile(text, "a page", "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_example_of_the_readme_runs(world, capsys):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S).group(1)
+    exec(compile(code, "README.md", "exec"), {})
+    said = capsys.readouterr().out
+    assert "auroc" in said and re.search(r"\(1, \d+\)", said)
 
 
 def test_every_block_is_of_a_kind_that_is_tested():
