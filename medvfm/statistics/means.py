@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -29,14 +30,15 @@ class Means:
     weights: np.ndarray
     patients: Patients
     within: tuple[float, float] = (-np.inf, np.inf)
+    _drawn: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
-    @property
+    @cached_property
     def value(self) -> float:
         return float(np.nanmean(self.values, axis=0) @ self.weights)
 
-    @property
+    @cached_property
     def influence(self) -> np.ndarray:
-        sums, counts = self._by_patient()
+        sums, counts = self._by_patient
         means = sums.sum(axis=0) / counts.sum(axis=0)
         return ((sums - means * counts) / counts.sum(axis=0)) @ self.weights
 
@@ -48,7 +50,7 @@ class Means:
         patients have the same value; with more than 5% of such, or where one of the means that are averaged rests on
         fewer than 8 patients, t serves, with the freedom of the mean with the fewest.
         """
-        counts = self._by_patient()[1]
+        counts = self._by_patient[1]
         involved = int(np.count_nonzero(counts.sum(axis=1)))
         least = int(np.count_nonzero(counts, axis=0).min())
         if involved < 2:
@@ -56,7 +58,7 @@ class Means:
         value, error = self.value, float(np.sqrt((self.influence**2).sum() * involved / (involved - 1)))
         if error <= 1e-12 * max(1.0, abs(value)):
             return none(drawing.level, "bootstrap_t", "no interval: every patient has the same value")
-        tails = self._tails(drawing, value) if least >= LEAST else None
+        tails = self._tails(drawing) if least >= LEAST else None
         if tails is None:
             half = t_quantile(drawing.level, max(least - 1, 1))
             tails, method = (-half, half), "t"
@@ -77,14 +79,26 @@ class Means:
             (low - high, high - low),
         )
 
+    @cached_property
     def _by_patient(self) -> tuple[np.ndarray, np.ndarray]:
         """(P, C) sums and numbers of a patient's values."""
         return self.patients.sums(np.nan_to_num(self.values)), self.patients.sums(~np.isnan(self.values))
 
-    def _tails(self, drawing: Drawing, value: float) -> tuple[float, float] | None:
-        sums, counts = self._by_patient()
+    def _tails(self, drawing: Drawing) -> tuple[float, float] | None:
+        t = self._studentised(drawing.resamples, drawing.seed)
+        defined = t[np.isfinite(t)]
+        if len(t) - len(defined) > MOST_UNDEFINED * len(t):
+            return None
+        low, high = np.quantile(defined, [(1 - drawing.level) / 2, (1 + drawing.level) / 2])
+        return float(low), float(high)
+
+    def _studentised(self, resamples: int, seed: int) -> np.ndarray:
+        """(resamples,) (mean - value) / error of each, NaN without an error; kept, for a test asks at many levels."""
+        if (resamples, seed) in self._drawn:
+            return self._drawn[resamples, seed]
+        sums, counts = self._by_patient
         found = []
-        for drawn in weight_blocks(np.arange(self.patients.count), drawing.resamples, drawing.seed):
+        for drawn in weight_blocks(np.arange(self.patients.count), resamples, seed):
             weights = drawn.astype(np.float64)
             with np.errstate(invalid="ignore", divide="ignore"):
                 total = weights @ counts
@@ -94,13 +108,8 @@ class Means:
                 apart = shares @ sums.T - (shares * means) @ counts.T
                 involved = weights @ (counts.sum(axis=1) > 0)
                 errors = np.sqrt((weights * apart**2).sum(axis=1) * involved / (involved - 1))
-                found.append((means @ self.weights - value) / np.where(errors > 1e-12, errors, np.nan))
-        t = np.concatenate(found)
-        defined = t[np.isfinite(t)]
-        if len(t) - len(defined) > MOST_UNDEFINED * len(t):
-            return None
-        low, high = np.quantile(defined, [(1 - drawing.level) / 2, (1 + drawing.level) / 2])
-        return float(low), float(high)
+                found.append((means @ self.weights - self.value) / np.where(errors > 1e-12, errors, np.nan))
+        return self._drawn.setdefault((resamples, seed), np.concatenate(found))
 
 
 def _found(patients: int, method: str) -> str | None:

@@ -154,8 +154,9 @@ def refuse_doubled(table: GivenTable, keys: list[str]) -> None:
 
 def missing(truth: Collection[str], given: Collection[str], where: str, allow: bool) -> list[str]:
     """Notes on cases without a prediction and predictions without a case; refused unless allowed."""
-    without = [c for c in dict.fromkeys(truth) if c not in set(given)]
-    strange = [c for c in dict.fromkeys(given) if c not in set(truth)]
+    asked, answered = dict.fromkeys(truth), dict.fromkeys(given)
+    without = [c for c in asked if c not in answered]
+    strange = [c for c in answered if c not in asked]
     found = []
     if without:
         found.append(f"{len(without)} cases have no prediction: {some(without)}")
@@ -167,6 +168,6 @@ def missing(truth: Collection[str], given: Collection[str], where: str, allow: b
     if found and not allow:
         remedy = f"{zeros}--allow-missing scores the others and says so"
         raise PredictionError("; ".join(found), where=where, remedy=remedy)
-    if len(without) == len(set(truth)):
+    if len(without) == len(asked):
         raise PredictionError("no prediction matches a case of the truth", where=where)
     return found
