@@ -19,6 +19,12 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # 
     os.environ.setdefault(_name, "1")
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, so that no worker waits for another in the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Also where the environment asks for more; what has no use for torch does not wait for it."""

@@ -135,8 +135,8 @@ def test_what_it_cannot_do_is_said_before_data_are_read():
 @pytest.mark.slow
 def test_a_study_of_volumes_runs_to_its_report(tmp_path):
     data = {
-        "title": "volumes", "data": {"card": "virtual_brain", "options": {"patients": 24}},
-        "prepare": {"windows": {"percentiles": [0.5, 99.5]}},
+        "title": "volumes", "data": {"card": "virtual_brain", "options": {"patients": 12}},
+        "prepare": {"windows": {"percentiles": [0.5, 99.5]}, "spacing": [3, 3, 6]},
         "task": {"name": "classification", "classes": ["lesion"]},
         "adapter": {"name": "volume_encoder", "weights": "tiny", "method": "linear_probe"},
         "evaluate": {"metrics": ["auroc"]},
