@@ -12,6 +12,7 @@ import torch
 from medvfm import metrics
 from medvfm.core.errors import PredictionError, Undefined
 from medvfm.core.metric_spec import Metric
+from tests.samples.pretended_device import back, moved, pretended
 
 KINDS = ("score", "probability", "decision", "class_score", "class")
 
@@ -168,3 +169,14 @@ def test_the_accelerator_gives_the_same_and_keeps_the_result(name: str) -> None:
         on_device = value(name, truth.cuda(), prediction.cuda(), **{k: w.cuda() for k, w in options.items()})
         assert on_device.is_cuda
         torch.testing.assert_close(on_device.cpu(), value(name, truth, prediction, **options), rtol=1e-9, atol=1e-12)
+
+
+@every
+def test_on_an_accelerator_nothing_goes_through_the_host(name: str) -> None:
+    truth, prediction = cases(METRICS[name].takes, n=60)
+    weights = torch.from_numpy(np.random.default_rng(0).multinomial(60, [1 / 60] * 60, 20))
+    for options in ({}, {"weights": weights}):
+        with pretended(few=12):
+            there = {k: moved(w) for k, w in options.items()}
+            found = back(value(name, moved(truth), moved(prediction), **there))
+        torch.testing.assert_close(found, value(name, truth, prediction, **options), rtol=1e-12, atol=0, equal_nan=True)
