@@ -1,8 +1,8 @@
 """An accelerator that is pretended: what would fail on a real one for want of a `device=`, fails here too.
 
-Inside `pretended()`, tensors that `moved` has marked say that they lie on `cuda`; what is computed from them lies there as well, and
-what is made without a device lies on the host. To mix both is refused, as CUDA refuses it, and so is what brings more
-than `few` numbers to the host. All numbers come from the CPU.
+Inside `pretended()`, tensors that `moved` has marked say that they lie on `cuda`; what is computed from them lies there
+as well, and what is made without a device lies on the host. To mix both is refused, as CUDA refuses it, and so is what
+brings more than `few` numbers to the host. All numbers come from the CPU.
 """
 
 from __future__ import annotations
