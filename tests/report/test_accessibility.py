@@ -45,8 +45,8 @@ layouts:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    runs.write(folder / "scores", n=40)
-    segmentation_runs.write(folder / "masks", n=16, doubts=True, baselines={"location": 0.68})
+    runs.write(folder / "scores", n=24)
+    segmentation_runs.write(folder / "masks", n=10, doubts=True, baselines={"location": 0.68})
     found = {name: report.render(folder / name) for name in ("scores", "masks")}
     rng, ids = np.random.default_rng(0), [f"c{n}" for n in range(40)]
     truth = pd.DataFrame({"case_id": ids, "patient_id": ids, "lesion": rng.permutation(40) % 2})
