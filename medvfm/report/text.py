@@ -270,6 +270,11 @@ def plural(amount: int, noun: str) -> str:
     return f"{count(amount)} {in_number(amount, noun)}"
 
 
+def letter(place: int) -> str:
+    """a to z, then aa, ab and so on."""
+    return (letter(place // 26 - 1) if place >= 26 else "") + chr(ord("a") + place % 26)
+
+
 def listed(items: Sequence[str], word: str = "and") -> str:
     """`a, b and c`."""
     items = [str(item) for item in items]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from matplotlib.ticker import MaxNLocator
 
 from medvfm.report import markup, text
 from medvfm.report.run_view import Row
+
+
+SHORT = 30  # letters that stand beside each label, however often
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,14 @@ def table(
     def place(number: float | None) -> float | None:
         return None if number is None else round(100 * (number - low) / (high - low), 2)
 
+    said = [_said(line) for line in lines]
+    times = Counter(words for several in said for words in several)
+    letters = {words: text.letter(n) for n, words in enumerate(w for w, count in times.items() if count > 1 and len(w) > SHORT)}
     shown = [
         {
             "label": line.label,
-            "detail": line.detail,
+            "details": [words for words in several if words not in letters],
+            "marks": [letters[words] for words in several if words in letters],
             "mark": line.mark,
             "extra": line.extra,
             "heading": line.row is None,
@@ -58,7 +66,7 @@ def table(
             "note": (line.row.get("note") or "") if line.row else "",
             "defined": line.row is not None and line.row.get("value") is not None,
         }
-        for line in lines
+        for line, several in zip(lines, said, strict=True)
     ]
     return markup.fragment(
         "forest",
@@ -70,7 +78,15 @@ def table(
         value=value,
         extra=extra,
         level=text.level(rows[0]) if rows else "",
+        footnotes={letter: words for words, letter in letters.items()},
     )
+
+
+def _said(line: Line) -> list[str]:
+    """What stands under a label: what it is, and the note of its interval. Where several lines have the same words,
+    and these are long, they become a footnote."""
+    note = line.row.get("note") if line.row and line.row.get("value") is not None else None
+    return [words for words in (line.detail, note) if words]
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
