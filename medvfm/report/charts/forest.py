@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator
 from medvfm.report import markup, text
 from medvfm.report.run_view import Row
 
-
 SHORT = 30  # letters that stand beside each label, however often
 
 
@@ -51,7 +50,8 @@ def table(
 
     said = [_said(line) for line in lines]
     times = Counter(words for several in said for words in several)
-    letters = {words: text.letter(n) for n, words in enumerate(w for w, count in times.items() if count > 1 and len(w) > SHORT)}
+    repeated = [words for words, count in times.items() if count > 1 and len(words) > SHORT]
+    letters = {words: text.letter(n) for n, words in enumerate(repeated)}
     shown = [
         {
             "label": line.label,
