@@ -238,3 +238,10 @@ def test_dark_differs_from_light_and_paper_is_light(opened):
     assert page.evaluate(ground) == "rgb(255, 255, 255)"
     assert page.locator("#cases tbody tr:visible").count() == 25 and not page.locator(".filters").first.is_visible()
     assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_the_first_screen_fits_a_sheet_of_paper(opened):
+    """Its columns are as wide as on a screen, though a sheet is narrow: text in a column of no width fills pages."""
+    page = opened("scores", width=680)
+    page.emulate_media(media="print")
+    assert page.evaluate("Math.max(...[...document.querySelectorAll('.first > *')].map(e => e.scrollHeight))") < 1200
