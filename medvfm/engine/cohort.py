@@ -79,6 +79,7 @@ def folds(plan: Plan, learner: Learner, context: RunContext) -> list[splits.Fold
     told = (
         *contradictions.labels_apart(cases, pixels, plan.shown),
         *contradictions.patients_apart(cases, pixels, plan.shown),
+        *contradictions.masks_apart(cases, pixels, plan.shown),
         *contradictions.turned_apart(cases, plan.shown),
     )
     return [replace(fold, warnings=(*fold.warnings, *told)) for fold in found] if told else found

@@ -295,7 +295,11 @@ def _leaks(found: Findings, cases: Sequence[Case], known: str | None) -> None:
             except MedvfmError as leak:
                 found.leaks.append(str(leak))
     seen = {case.case_id: look.pixels for case, look in zip(found.cases, found.looks, strict=True)}
-    found.contradictions = contradictions.labels_apart(found.cases, seen) + contradictions.turned_apart(found.cases)
+    found.contradictions = [
+        *contradictions.labels_apart(found.cases, seen),
+        *contradictions.masks_apart(found.cases, seen),
+        *contradictions.turned_apart(found.cases),
+    ]
     found.copies = _copies(found.cases, found.looks)
     found.twins = [pair for pair in _alike(found.cases, found.looks) if pair not in found.copies]
 

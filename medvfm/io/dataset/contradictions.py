@@ -1,8 +1,9 @@
-"""Cases that contradict each other or themselves: one picture with two answers, for two patients, or turned away from
-its mask."""
+"""Cases that contradict each other or themselves: one picture with two labels, answers or masks, for two patients, or
+turned away from its mask."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,18 +22,33 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 def labels_apart(cases: Sequence[Case], pixels: Pixels, shown: Shown = str) -> list[str]:
     """One sentence where cases of the same pixels have different labels; none where there is no such pair.
 
-    pixels  `leakage.pixel_key` of each image of a case. Questions on one image, and sides of one, are meant to differ.
+    pixels  `leakage.pixel_key` of each image of a case. Different questions on one image, and sides of one, are meant
+            to differ.
     """
-    found = []
+    labels, answers = [], []
     for first, other in _pairs(cases, pixels):
+        pair = f"{shown(first.case_id)} and {shown(other.case_id)}"
         name = next((n for n in first.targets if _apart(first.target(n), other.target(n))), None)
-        if name is not None:
-            values = f"{first.target(name):g} and {other.target(name):g}"
-            found.append(f"{shown(first.case_id)} and {shown(other.case_id)} ({name}: {values})")
-    what = "the same pixels and different labels"
-    return [f"{plural(len(found), 'pair')} of cases with {what}, so that one of them is wrong: {some(found)}."] * bool(
-        found
-    )
+        if first.question is not None and _two_answers(first, other):
+            answers.append(f"{pair} ({first.question} {first.answer} and {other.answer})")
+        elif first.question is None and name is not None:
+            labels.append(f"{pair} ({name}: {first.target(name):g} and {other.target(name):g})")
+    wrong = "so that one of them is wrong"
+    return [
+        f"{plural(len(found), 'pair')} of cases with {what}, {wrong}: {some(found)}."
+        for what, found in (
+            ("the same pixels and different labels", labels),
+            ("the same pixels, the same question and different answers", answers),
+        )
+        if found
+    ]
+
+
+def masks_apart(cases: Sequence[Case], pixels: Pixels, shown: Shown = str) -> list[str]:
+    """One sentence where cases of the same pixels come with masks in different files; copies of one mask are none."""
+    found = [f"{shown(a.case_id)} and {shown(b.case_id)}" for a, b in _pairs(cases, pixels) if _two_masks(a, b)]
+    what = "the same pixels and different masks, so that one of them is wrong or both belong to one case"
+    return [f"{plural(len(found), 'pair')} of cases with {what}: {some(found)}."] * bool(found)
 
 
 def patients_apart(cases: Sequence[Case], pixels: Pixels, shown: Shown = str) -> list[str]:
@@ -64,15 +80,34 @@ def _pairs(cases: Sequence[Case], pixels: Pixels) -> Iterator[tuple[Case, Case]]
     first: dict[tuple[object, ...], Case] = {}
     for case in cases:
         keys = tuple(pixels.get(case.case_id, ()))
-        if not keys or case.question is not None:
+        if not keys:
             continue
-        other = first.setdefault((keys, case.laterality), case)
+        other = first.setdefault((keys, case.laterality, _plain(case.question), case.turns), case)
         if other is not case:
             yield other, case
 
 
 def _two_patients(one: Case, other: Case) -> bool:
     return one.patient_id is not None and other.patient_id is not None and one.patient_id != other.patient_id
+
+
+def _two_answers(one: Case, other: Case) -> bool:
+    return one.answer is not None and other.answer is not None and _plain(one.answer) != _plain(other.answer)
+
+
+def _two_masks(one: Case, other: Case) -> bool:
+    """Of one structure in both: other files, with other content."""
+    names = one.masks.keys() & other.masks.keys()
+    return any(one.masks[n] != other.masks[n] and _content(one.masks[n]) != _content(other.masks[n]) for n in names)
+
+
+def _content(files: Sequence[Path]) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path) for path in files]
+
+
+def _plain(words: str | None) -> str | None:
+    """Without what does not change a question: capitals, spaces and the mark at its end."""
+    return None if words is None else " ".join(words.casefold().split()).rstrip("?.! ")
 
 
 def _apart(one: float, other: float) -> bool:
@@ -91,7 +126,8 @@ def _turn(path: Path) -> int:
 
 
 def prints_of(cases: Sequence[Case], prints: Sequence[str | None]) -> list[Case]:
-    """Cases that look alike once they are prepared, and may be copies: those whose patients or labels differ."""
+    """Cases that look alike once they are prepared, and may be copies: those whose patients, labels, answers or masks
+    differ."""
     alike: dict[str, list[Case]] = {}
     for case, fingerprint in zip(cases, prints, strict=True):
         if fingerprint is not None:
@@ -101,6 +137,11 @@ def prints_of(cases: Sequence[Case], prints: Sequence[str | None]) -> list[Case]
 
 def _differ(group: Sequence[Case]) -> bool:
     if len({case.owner for case in group}) > 1:
+        return True
+    if len({tuple(sorted(case.masks.items())) for case in group}) > 1:
+        return True
+    asked = [(_plain(case.question), _plain(case.answer)) for case in group if case.answer is not None]
+    if len(set(asked)) > len({question for question, _ in asked}):
         return True
     names: Mapping[str, float] = group[0].targets
     return any(len({v for case in group if not math.isnan(v := case.target(name))}) > 1 for name in names)

@@ -96,8 +96,9 @@ def studies(
 
 
 def pixel_key(voxels: np.ndarray) -> str:
-    """A hash of shape and values. The type does not matter: 8-bit pixels stored in 16 bits are the same pixels."""
-    values = _in_one_type(np.ascontiguousarray(voxels))
+    """A hash of shape and values. How they are stored does not matter: 8-bit pixels in 16 bits, as they are or
+    stretched (times 257), and grey ones as three equal colours are the same pixels."""
+    values = _in_one_type(np.ascontiguousarray(_grey(voxels)))
     return hashlib.sha256(f"{values.shape} {values.dtype}".encode() + values.tobytes()).hexdigest()[:32]
 
 
@@ -107,8 +108,17 @@ def fingerprint(voxels: np.ndarray) -> str:
     return pixel_key(voxels[(slice(None, None, step),) * voxels.ndim])[:16] + f"-{voxels.shape}"
 
 
+def _grey(voxels: np.ndarray) -> np.ndarray:
+    """(i, j, k) of colour (i, j, k, 3) without colours."""
+    if voxels.ndim != 4 or voxels.shape[-1] != 3 or not (voxels == voxels[..., :1]).all():
+        return voxels
+    return voxels[..., 0]
+
+
 def _in_one_type(values: np.ndarray) -> np.ndarray:
     """The same numbers in a type that depends on them alone."""
+    if values.dtype == np.uint16 and values.max(initial=0) > 255 and not (values % 257).any():
+        values = values // 257
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     if values.dtype.kind == "f" and not (np.array_equal(values, np.rint(values)) and max(-low, high) < 2**53):
         return values.astype(np.float64) + 0.0  # -0.0 is 0.0

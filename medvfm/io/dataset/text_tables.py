@@ -205,6 +205,8 @@ def _misfit(row: list[str], headings: list[str], mark: str, where: str) -> DataE
     called = MARKS.get(mark, repr(mark))
     if not many:
         return DataError(what, where=where, remedy=f"an empty cell still needs {called} before or after it")
+    if not any(cell.strip() for cell in row[len(headings) :]):
+        return DataError(what, where=where, remedy=f"the row ends in {called} too many: take it away")
     numbers = mark == "," and any(re.fullmatch(r"\s*[+-]?\d+\s*", cell) for cell in row)
     remedy = (
         "numbers with a decimal comma need a point, or a table cut by semicolons; a comma within a text needs "

@@ -40,14 +40,20 @@ class Mosaic:
 
 
 def mosaic_of(header: Header, form: PixelFormat) -> Mosaic | None:
-    """The mosaic that a file is; None for any other, an enhanced file that only says MOSAIC among them."""
-    if form.frames != 1 or form.samples != 1 or "MOSAIC" not in header.texts("ImageType"):
+    """The mosaic that a file is; None for any other, an enhanced file that only says MOSAIC among them.
+
+    A file whose ImageType lost the word is one where its private header counts slices, and the tiles are as large as
+    the scanner's matrix.
+    """
+    if form.frames != 1 or form.samples != 1 or "PerFrameFunctionalGroupsSequence" in header:
         return None
-    if "PerFrameFunctionalGroupsSequence" in header or _is_whole_slice(header, form):
-        return None
+    matrix = sorted(int(n) for n in header.numbers("AcquisitionMatrix") if n > 0)
+    named = "MOSAIC" in (word.upper() for word in header.texts("ImageType"))
+    if matrix == sorted((form.rows, form.columns)) or not (named or len(matrix) == 2):
+        return None  # one slice, cut out of a mosaic by another program; or nothing that tells a mosaic
     private = siemens_csa.values(header.private_raw("SIEMENS CSA HEADER", 0x0029, 0x10))
     count = _count(header, private)
-    if count == 1:
+    if count == 1 or not (named or (count is not None and _tiles(form, count) == matrix)):
         return None
     if count is None:
         raise _no("the number of its slices is not stated, (0019,100A) or (0029,1010)", header)
@@ -70,10 +76,10 @@ def _count(header: Header, private: dict[str, tuple[str, ...]]) -> int | None:
     return int(stated[0]) if stated and stated[0] >= 1 else None
 
 
-def _is_whole_slice(header: Header, form: PixelFormat) -> bool:
-    """Whether the scanner's matrix is as large as the picture: one slice, cut out of a mosaic by another program."""
-    matrix = [int(n) for n in header.numbers("AcquisitionMatrix") if n > 0]
-    return len(matrix) == 2 and sorted(matrix) == sorted((form.rows, form.columns))
+def _tiles(form: PixelFormat, count: int) -> list[float]:
+    """The two sides of a tile, the smaller first."""
+    across = math.ceil(math.sqrt(count))
+    return sorted((form.rows / across, form.columns / across))
 
 
 def _planes(header: Header, form: PixelFormat, tile: PixelFormat, private: dict[str, tuple[str, ...]]) -> list[Plane]:

@@ -15,6 +15,7 @@ from medvfm.io.dicom.header import DataSet, Header
 from medvfm.io.dicom.header_facts import clock_seconds
 
 _DAY_S = 86_400.0
+_HEAVIEST_KG = 650.0  # nobody weighed more: it is stated in grams or pounds of another system
 _LEAST_BQ = 1e5  # a smaller dose makes no image: it is stated in MBq, as some old scanners do
 _LONGEST_HALF_LIVES = 10  # from injection to scan, beyond which nothing can be imaged
 _LEAN = "lean body mass"
@@ -25,7 +26,7 @@ _OTHER_SUV = {
     "LBMJANMA": _LEAN,
     "IBW": "ideal body weight",
 }
-_STORED = "without unit=SUV it is read as it is stored"
+_STORED = "without unit=SUV (in a card: `unit: SUV` under `reading`) it is read as it is stored"
 COMPUTED = "body-weight SUV computed from dose, weight and decay"
 
 
@@ -89,6 +90,8 @@ def suv_per_bqml(header: Header, scan_start_s: Callable[[], float]) -> float:
     corrected = header.text("DecayCorrection")
     if not weight_kg or weight_kg <= 0:
         raise _no("the patient's weight is not stated (PatientWeight)", header)
+    if weight_kg > _HEAVIEST_KG:
+        raise _no(f"the weight stated, {weight_kg:g}, is too large to be in kg (PatientWeight)", header)
     if injection is None:
         raise _no("the injection is not stated (RadiopharmaceuticalInformationSequence)", header)
     dose_bq = _stated(injection, "RadionuclideTotalDose", "the injected dose")
@@ -170,5 +173,5 @@ def _seconds(header: Header, date: str, clock: str, named: str) -> float:
     except ValueError:
         day = None
     if day is None or seconds is None:
-        raise _no(f"a date or time is missing or no date or time ({named})", header)
+        raise _no(f"a date or a time is missing, or cannot be read as one ({named})", header)
     return day * _DAY_S + seconds

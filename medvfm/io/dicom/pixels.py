@@ -76,7 +76,7 @@ def _native(
         header.source.read_into(at, stored)
         if header.syntax == BIG_ENDIAN:
             stored.byteswap(inplace=True)
-    without_unused_bits(stored, form)
+    without_unused_bits(stored, header, form, repairs)
     if form.planar and form.samples == 3 and form.photometric != "YBR_FULL_422":
         frames, rows, columns, _ = form.shape
         stored = stored.reshape(frames, 3, rows, columns).transpose(0, 2, 3, 1)
@@ -93,16 +93,33 @@ def _unpacked(raw: np.ndarray, form: PixelFormat, where: object) -> np.ndarray:
     return raw.view(form.dtype).reshape(form.shape).copy()
 
 
-def without_unused_bits(stored: np.ndarray, form: PixelFormat) -> None:
-    """Clear in place what lies outside the stored bits (overlays, in old files), and extend the sign."""
+def without_unused_bits(stored: np.ndarray, header: Header, form: PixelFormat, repairs: list[str]) -> None:
+    """Clear in place what lies outside the stored bits, and extend the sign.
+
+    Overlays of old files lie there. Where the header states none, an unsigned value was too large: that is recorded,
+    and in MONOCHROME1, where it would turn from the darkest into the brightest, it becomes the largest that fits.
+    """
     if form.floating or form.bits_stored == form.bits_allocated or form.bits_allocated == 1:
         return
     below, above = form.high_bit + 1 - form.bits_stored, form.bits_allocated - 1 - form.high_bit
     if not form.signed and not below:
-        stored &= stored.dtype.type((1 << form.bits_stored) - 1)
+        most = stored.dtype.type(form.stored_range[1])
+        if stored.size and stored.max() > most and not _has_overlay_in_pixels(header):
+            nearest = form.photometric == "MONOCHROME1"
+            done = "set to the nearest" if nearest else "the bits beyond were left out"
+            repairs.append(f"{int((stored > most).sum())} values beyond the {form.bits_stored} bits stored: {done}")
+            if nearest:
+                np.minimum(stored, most, out=stored)
+        stored &= most
         return
     stored <<= above
     stored >>= above + below
+
+
+def _has_overlay_in_pixels(header: Header) -> bool:
+    """PS3.5, 8.1.2: a group 60xx that names a bit of the pixels, and has no data of its own."""
+    groups = [tag >> 16 for tag in header.elements if tag >> 24 == 0x60 and tag & 0xFFFF == 0x0102]
+    return any(group << 16 | 0x3000 not in header.elements for group in groups)
 
 
 def _compressed(
@@ -127,7 +144,7 @@ def _compressed(
             f"its frames are in several colour spaces: {', '.join(sorted(colours))}", where=header.path
         )
     if header.syntax == RLE:
-        without_unused_bits(stored, form)
+        without_unused_bits(stored, header, form, repairs)
     return stored, colours.pop()
 
 

@@ -12,6 +12,7 @@ from PIL import Image as Picture
 
 from medvfm.core.case import Case
 from medvfm.io.dataset import contradictions
+from medvfm.io.dataset.leakage import pixel_key
 
 SAME = {"a": ["k"], "b": ["k"], "c": ["other"]}
 
@@ -39,6 +40,46 @@ def test_one_picture_with_two_labels():
 )
 def test_what_is_no_contradiction(cases):
     assert contradictions.labels_apart(cases, SAME) == []
+
+
+def test_one_question_with_two_answers():
+    asked = {"question": "Is there a nodule?"}
+    cases = [case("a", **asked, answer="yes"), case("b", question="is there  a nodule", answer="No.")]
+    (found,) = contradictions.labels_apart(cases, SAME)
+    assert "the same question and different answers" in found and "a and b (Is there a nodule? yes and No.)" in found
+    assert [c.case_id for c in contradictions.prints_of(cases, ["1", "1"])] == ["a", "b"]
+    same = [case("a", **asked, answer="yes"), case("b", **asked, answer="Yes")]
+    later = [case("a", **asked, answer="yes"), case("b", **asked, answer="no", turns=(("q", "r"),))]
+    for none in (same, later):
+        assert contradictions.labels_apart(none, SAME) == []
+
+
+def test_one_picture_with_two_masks(tmp_path):
+    files = {name: tmp_path / name for name in ("one.png", "copy.png", "other.png")}
+    for name, path in files.items():
+        path.write_bytes(b"other" if name.startswith("other") else b"one")
+
+    def masked(name: str, file: str) -> Case:
+        return Case(name, "p", {"image": (Path(f"{name}.png"),)}, masks={"mask": (files[file],)})
+
+    two = [masked("a", "one.png"), masked("b", "other.png")]
+    (found,) = contradictions.masks_apart(two, SAME)
+    assert found.startswith("1 pair of cases with the same pixels and different masks") and found.endswith(": a and b.")
+    assert [c.case_id for c in contradictions.prints_of(two, ["1", "1"])] == ["a", "b"]
+    for none in ([masked("a", "one.png"), masked("b", "copy.png")], [masked("a", "one.png"), case("b")],
+                 [masked("a", "one.png"), masked("c", "other.png")]):  # fmt: skip
+        assert contradictions.masks_apart(none, SAME) == []
+
+
+def test_pixels_are_the_same_however_they_are_stored():
+    grey = np.random.default_rng(0).integers(0, 256, (8, 6, 1)).astype(np.uint8)
+    grey[0] = 255
+    stored = [grey, grey.astype(np.uint16) * 257, grey.astype(np.float32), np.repeat(grey[..., None], 3, axis=-1)]
+    assert len({pixel_key(voxels) for voxels in stored}) == 1
+    coloured = stored[-1].copy()
+    coloured[0, 0, 0, 1] = 7
+    others = [coloured, grey.astype(np.uint16) * 256, grey + np.uint8(1), grey.transpose(1, 0, 2)]
+    assert len({pixel_key(voxels) for voxels in [grey, *others]}) == 5
 
 
 def test_one_picture_of_two_patients():

@@ -71,6 +71,7 @@ def test_quotation_marks(tmp_path):
         ("case_id,x,y\nc0,1,0\nc1,0,25,0\n", r"line 3: 4 cells"),
         ("case_id,x,y\nc0,1,0\n\nc1,0\n", r"line 4: 2 cells for 3 columns; an empty cell still needs a comma"),
         ("case_id;x\nc0;1;0\n", r"line 2: 3 cells for 2 columns; a semicolon within"),
+        ("case_id,x\nc0,1\nc1,0,\n", r"line 3: 3 cells for 2 columns; the row ends in a comma too many: take it away"),
         ("case_id,x\nc0,1,\n", r"line 2: 3 cells"),
         ('case_id,text,x\nc0,"a\nb",1\nc1,d,e,1\n', r"line 4: 4 cells"),
         ('case_id,text\nc0,"open\nc1,d\n', r"line 2: a quotation mark opens here"),

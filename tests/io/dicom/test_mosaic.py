@@ -71,6 +71,24 @@ def csa(*normal: float) -> bytes:
     return b"SV10\4\3\2\1" + np.array([1, 77], "<u4").tobytes() + tag + np.array([4, 3, 77], "<i4").tobytes() + items
 
 
+@pytest.mark.parametrize(
+    ("kind", "matrix", "slices"),
+    [
+        (["DERIVED", "PRIMARY", "M", "ND"], [16, 0, 0, 12], 7),  # another program took the word away
+        (["ORIGINAL", "PRIMARY", "M", "mosaic"], [], 7),
+        (["DERIVED", "PRIMARY", "M", "ND"], [48, 0, 0, 36], 1),  # one slice, cut out of a mosaic
+        (["DERIVED", "PRIMARY", "M", "ND"], [24, 0, 0, 18], 1),  # enlarged
+        (["DERIVED", "PRIMARY", "M", "ND"], [], 1),  # nothing tells
+    ],
+)
+def test_the_private_header_tells_a_mosaic_too(tmp_path, kind, matrix, slices):
+    ds = made(0, 0, 1)
+    ds.ImageType = kind
+    if matrix:
+        ds.AcquisitionMatrix = matrix
+    assert read_image(save(ds, tmp_path / "m.dcm")).shape_vox[2] == slices
+
+
 def test_slices_that_follow_each_other_against_the_normal(tmp_path):
     """The first tile is then the last along the normal of the plane; its place in the patient stays the same."""
     up = read_image(save(made(0, 0, 1), tmp_path / "up.dcm"))

@@ -46,6 +46,7 @@ def test_suv_of_a_series(tmp_path):
     ("fields", "said"),
     [
         ({"PatientWeight": 0}, "weight is not stated .PatientWeight"),
+        ({"PatientWeight": 70_000}, "weight stated, 70000, is too large to be in kg .PatientWeight"),
         ({INJECTION: Sequence([])}, "injection is not stated .RadiopharmaceuticalInformationSequence"),
         ({INJECTION: injection(RadionuclideTotalDose=370)}, "too small to be in Bq"),
         ({INJECTION: injection(RadionuclideTotalDose=None)}, "injected dose is not stated .RadionuclideTotalDose"),
@@ -59,7 +60,7 @@ def test_suv_of_a_series(tmp_path):
         ({"Units": "CNTS"}, r"counts .Units CNTS., and no factor .7053,1000."),
         ({"Units": ""}, r"not in Bq/ml .Units is not stated"),
         ({"Units": "GML", "SUVType": "LBM"}, "SUV by lean body mass, not by body weight"),
-        ({"SeriesDate": ""}, "a date or time is missing .*SeriesDate, SeriesTime"),
+        ({"SeriesDate": ""}, "a date or a time is missing.*SeriesDate, SeriesTime"),
         ({"SeriesTime": "180000", "AcquisitionTime": "104000"}, "written anew after the scan.* FrameReferenceTime"),
     ],
 )

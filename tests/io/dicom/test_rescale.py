@@ -67,6 +67,23 @@ def test_bits_that_are_not_stored_are_cleared(tmp_path):
     np.testing.assert_array_equal(picture(read(tmp_path, dataset((values << 4) | (overlay >> 12), **bits))), values)
 
 
+def test_values_beyond_the_stored_bits_are_told_and_turn_into_no_other_end(tmp_path):
+    """Of MONOCHROME1 a value that is too large is the darkest; bits that the header gives to an overlay are none."""
+    values = np.array([[0, 4095, 4096, 5000]], np.uint16).repeat(3, 0)
+    bits = {"BitsStored": 12, "HighBit": 11, "RescaleIntercept": 0, "Modality": "CR"}
+    inverted = read(tmp_path, dataset(values, PhotometricInterpretation="MONOCHROME1", **bits))
+    assert picture(inverted)[0].tolist() == [4095, 0, 0, 0]
+    assert "6 values beyond the 12 bits stored: set to the nearest" in inverted.repairs
+    plain = read(tmp_path, dataset(values, **bits))
+    assert picture(plain)[0].tolist() == [0, 4095, 0, 904]
+    assert "6 values beyond the 12 bits stored: the bits beyond were left out" in plain.repairs
+    ds = dataset(values, PhotometricInterpretation="MONOCHROME1", **bits)
+    ds.add_new(0x60000102, "US", 12)
+    overlaid = read(tmp_path, ds)
+    assert picture(overlaid)[0].tolist() == [4095, 0, 4095, 4095 - 904]
+    assert not any("beyond" in repair for repair in overlaid.repairs)
+
+
 def test_ct_in_hounsfield_units(tmp_path):
     image = read(tmp_path, dataset(noise((9, 11))))
     assert (image.unit, image.voxels.dtype) == ("HU", np.int16)
