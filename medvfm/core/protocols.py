@@ -294,7 +294,8 @@ class BaselineContext:
 @dataclass(frozen=True, eq=False)
 class Outside:
     """What `medvfm evaluate` read: the settled task, predictions of the test cases, what does not match, who was left
-    out, and predictions of validation cases where the tables have them apart."""
+    out, predictions of validation cases where the tables have them apart, and the steps of the flow before the cases
+    that are analysed."""
 
     task: Task
     predictions: Predictions
@@ -305,6 +306,7 @@ class Outside:
     left_out: list[tuple[str, str]]
     cases: int
     val: Predictions | None = None
+    flow: Sequence[Record] = ()
 
 
 class TrueCases(Protocol):

@@ -223,7 +223,7 @@ def scored(
     record: Record = records.evaluation(f"Evaluation of {Path(named(predictions, 'predictions')).name}", outside.task)
     record |= {
         "data": {
-            "flow": [{"step": "analysed", "cases": outside.cases, "patients": patients}],
+            "flow": [*outside.flow, {"step": "analysed", "cases": outside.cases, "patients": patients}],
             "left_out": case_names.reasons(outside.left_out, safe=False),
             "folds": len(set(found.fold.tolist())),
         },

@@ -11,6 +11,7 @@ import pandas as pd
 from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError, nearest
 from medvfm.core.plurals import some
+from medvfm.core.protocols import Record
 from medvfm.io.dataset import prediction_splits
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
 from medvfm.io.dataset.prediction_splits import Part
@@ -24,6 +25,7 @@ from medvfm.io.dataset.prediction_tables import (
     read_table,
     refuse_doubled,
 )
+from medvfm.tasks.classification import unlabelled
 from medvfm.tasks.classification.arrays import as_tables
 from medvfm.tasks.classification.scores import ScoreTable
 
@@ -46,11 +48,16 @@ class AskedOfScores:
 
 @dataclass(frozen=True, eq=False)
 class MatchedScores:
-    """The settled kind, truth and scores of each split, test first, and what a reader must know."""
+    """The settled kind, truth and scores of each split, test first, and what a reader must know.
+
+    left_out  cases without a label; flow: how many of the test cases they are
+    """
 
     kind: str
     tables: dict[str, ScoreTable]
     notes: list[str]
+    left_out: list[str]
+    flow: list[Record]
 
 
 def match(truth_given: Table, predictions_given: Table, asked: AskedOfScores) -> MatchedScores:
@@ -67,13 +74,16 @@ def match(truth_given: Table, predictions_given: Table, asked: AskedOfScores) ->
     kind = _kind(asked.kind or ("multi_class" if exclusive else None), len(targets))
     _refuse_unordered(kind, labels, asked)
     notes = [*truth.notes, *given.notes, *notes, *more]
-    tables = {}
+    matched, tables, left_out = {}, {}, list[str]()
     for part in parts:
-        tables[part.split], found = _matched(part, labels, scores, targets, kind, asked)
-        notes += found
+        matched[part.split], found = _matched(part, labels, scores, targets, kind, asked)
+        tables[part.split], names, said = unlabelled.without(matched[part.split], part.split, part.truth.where)
+        left_out += names
+        notes += [*found, *said]
     if asked.kind is None and kind == "multi_label" and all(_one_hot(table.truth) for table in tables.values()):
         notes.append("Every case has exactly one of the classes: --kind multi_class scores them as exclusive.")
-    return MatchedScores(kind, tables, list(dict.fromkeys(notes)))
+    flow = unlabelled.flow(matched["test"], tables["test"])
+    return MatchedScores(kind, tables, list(dict.fromkeys(notes)), left_out, flow)
 
 
 @dataclass(frozen=True)
@@ -255,16 +265,16 @@ def _refuse_not_one(
     kind: str,
     asked: AskedOfScores,
 ) -> None:
-    """Each case has exactly one class, or nothing is known of it; and no class of the truth is without scores."""
-    listed, none = ", ".join(targets), np.isnan(truth).all(axis=1)
-    total = np.nansum(truth, axis=1)
+    """Each case has exactly one class; and no class of the truth is without scores."""
+    unlabelled.refuse(part.truth, [kept[r] for r in np.flatnonzero(np.isnan(truth).all(axis=1)).tolist()])
+    listed, total = ", ".join(targets), np.nansum(truth, axis=1)
     left = [] if asked.classes else [c for c in labels.candidates if c not in targets]
     further = [c for c in left if labels.form == "wide" and _is_class(part.truth, c)]
     where = part.truth.where
     for wrong, what in (
-        (~none & (total > 1), "several classes"),
-        (~none & (total == 0), "no class"),
-        (~none & np.isnan(truth).any(axis=1), "a class and empty cells beside it, which want 0"),
+        (total > 1, "several classes"),
+        (total == 0, "no class"),
+        (np.isnan(truth).any(axis=1), "a class and empty cells beside it, which want 0"),
     ):
         if wrong.any():
             bad = [kept[r] for r in np.flatnonzero(wrong).tolist()]

@@ -43,6 +43,7 @@ from medvfm.tasks.classification import (
     recalibration,
     shortcuts,
     tables,
+    unlabelled,
 )
 from medvfm.tasks.classification import estimands as estimating
 from medvfm.tasks.classification.scores import ScoreTable, gather, joined, pooled_scores, pooled_truth, read_frame
@@ -302,5 +303,8 @@ def read(truth: Table, predictions: Table, metrics: Sequence[str] | None, option
     task = ClassificationTask(scored.targets, matched.kind, "image", "mean")
     folds = max(int(table.fold.max()) for table in matched.tables.values()) + 1
     points = operating_points.given(given.threshold, scored.targets, folds)
-    known = int((~np.isnan(scored.truth)).any(axis=1).sum())
-    return Outside(task, scored, specs, points, given.subgroups, matched.notes, [], known, matched.tables.get("val"))
+    left_out = [(case_id, unlabelled.NO_LABEL) for case_id in matched.left_out]
+    return Outside(
+        task, scored, specs, points, given.subgroups, matched.notes, left_out, len(scored.ids),
+        matched.tables.get("val"), matched.flow,
+    )  # fmt: skip
