@@ -126,10 +126,12 @@ def settle(truth: Sequence[Path], predictions: Sequence[Path], named: Named) -> 
             raise PredictionError(f"--labels names no {strange[0]!r}; {choices}", where="--classes")
         rest = [name for name in targets if named.classes and name not in named.classes]
         notes = [f"Named, and not scored: {', '.join(rest)}."] if rest else []
-        predicted = named.predicted or named.labels
-        return Meaning(named.labels, predicted, named.classes or targets, named.background), notes
+        predicted, scored = named.predicted or named.labels, named.classes or targets
+        _refuse_strange(predicted, scored, targets)
+        return Meaning(named.labels, predicted, scored, named.background), notes
     numbered = dict(enumerate(named.classes, 1))
     if len(named.classes) > 1 or (numbered and named.predicted):
+        _refuse_strange(named.predicted or numbered, named.classes, named.classes)
         return Meaning(numbered, named.predicted or numbered, named.classes, named.background), []
     true, given = (_contents(files) for files in (truth, predictions))
     found = [contents.values - named.background for contents in (true, given)]
@@ -146,6 +148,21 @@ def settle(truth: Sequence[Path], predictions: Sequence[Path], named: Named) -> 
             f"segment {torn[0]} of truth and predictions are {names}", remedy="--classes names those that are scored"
         )
     return _unnamed(found[0], found[1], named), []
+
+
+def _refuse_strange(predicted: Names, scored: Sequence[str], known: Sequence[str]) -> None:
+    """A name that the truth lacks, where predictions lack one that is scored: most likely it is misspelt. Programs that
+    draw more than the truth holds name all that is scored, and more."""
+    own = set(predicted.values())
+    without = [name for name in scored if name not in own]
+    strange = [name for _, name in sorted(predicted.items()) if name not in known]
+    if strange and without:
+        raise PredictionError(
+            f"no structure {strange[0]!r}; {nearest(strange[0], known)}",
+            where="--predicted-labels",
+            remedy=f"predictions have no value for {without[0]!r}: call structures as the truth does, or leave out "
+            "names that it lacks (--background takes their values)",
+        )
 
 
 def _binary(found: Sequence[set[int]], named: Named) -> tuple[Meaning, list[str]]:

@@ -118,6 +118,20 @@ def test_a_value_that_nobody_named_is_refused_with_its_file(folders):
     assert "pictures and probabilities" in refused(save(folders / "grey", "c0.nii.gz", grey), true, allow_missing=True)
 
 
+def test_a_misspelt_name_of_the_predictions_is_refused_and_further_structures_are_not(folders):
+    true, numbered = folders / "true", folders / "numbered"
+    misspelt = "1=necrosis,2=oedema,3=enhancng"
+    for options in ({"labels": BRATS}, {"labels": BRATS, "classes": ["enhancing"]}):
+        said = refused(true, numbered, predicted_labels=misspelt, **options)
+        assert said.startswith("--predicted-labels: no structure 'enhancng'; did you mean 'enhancing'?")
+    said = refused(numbered, numbered, predicted_labels=misspelt, classes=list(BRATS.values()))
+    assert "no structure 'enhancng'" in said
+    more = "1=necrosis,2=oedema,3=enhancing,9=vessel"
+    assert dice(true, numbered, labels=BRATS, predicted_labels=more) == pytest.approx(WANT)
+    only = {"labels": BRATS, "classes": ["oedema"], "predicted_labels": misspelt}
+    assert dice(true, numbered, **only) == {"oedema": MOVED}
+
+
 @pytest.mark.parametrize("name", ["c0.nii.gz", "c0.png"])
 @pytest.mark.parametrize(("true", "drawn"), [(1, 255), (255, 1), (255, 255)])
 def test_binary_masks_are_one_structure_whatever_its_number(tmp_path, name, true, drawn):
