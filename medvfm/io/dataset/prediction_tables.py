@@ -16,6 +16,7 @@ from medvfm.io.dataset import table_files
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
 
 Table = str | Path | pd.DataFrame | pd.Series | Sequence[object] | np.ndarray
+ANY_CASE = ("split", "fold")  # columns that decide what is scored, whatever the case of their letters
 KNOWN = ("case_id", "patient_id", "patient", "split", "fold", "truth", "baseline")
 LISTED = 5
 _TRUE_OR_FALSE = {"true": 1.0, "false": 0.0}
@@ -107,6 +108,7 @@ def read_table(source: Table, otherwise: str = "table") -> GivenTable:
             where=where,
             remedy="arrays are taken for classification alone, truth and scores alike",
         )
+    frame = _in_lower_case(frame, where)
     if "case_id" not in frame.columns:
         listed = ", ".join(map(str, frame.columns[:8])) or "none"
         raise PredictionError("no column case_id", where=where, remedy=f"its columns are {listed}")
@@ -115,6 +117,20 @@ def read_table(source: Table, otherwise: str = "table") -> GivenTable:
     table = GivenTable(frame, where, places, mark, notes)
     _refuse_empty(table, "case_id", "every row needs the name of its case")
     return replace(table, frame=frame.assign(case_id=[as_text(value) for value in frame["case_id"]]))
+
+
+def _in_lower_case(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The columns `Split` and `Fold` as `split` and `fold`."""
+    for name in ANY_CASE:
+        found = [column for column in frame.columns if column.strip().lower() == name]
+        if len(found) > 1:
+            raise PredictionError(
+                f"the columns {found[0]!r} and {found[1]!r} differ only in the case of letters",
+                where=where,
+                remedy=f"keep the one that is meant, as {name}",
+            )
+        frame = frame.rename(columns=dict.fromkeys(found, name))
+    return frame
 
 
 def _refuse_empty(table: GivenTable, column: str, remedy: str) -> None:

@@ -125,6 +125,20 @@ def test_splits_apart_and_folds_within():
     assert "row 2" in refused(truth.assign(fold=["1", ""] + ["2"] * 78), scores)
 
 
+@pytest.mark.parametrize(("column", "values"), [("Split", ["test"] * 50 + ["VAL"] * 30), ("FOLD", np.arange(80) // 20)])
+def test_split_and_fold_count_whatever_the_case_of_their_letters(tmp_path, column, values):
+    truth, scores = table({"x": BINARY[0]}, None), table({"x": BINARY[1]}, None)
+    want = value(score(truth.assign(**{column.lower(): values}), scores, "auroc"))
+    assert want != pytest.approx(value(score(truth, scores, "auroc")))
+    given = truth.assign(**{column: values})
+    given.to_csv(tmp_path / "t.csv", index=False)
+    for of_truth in (given, tmp_path / "t.csv"):
+        assert value(score(of_truth, scores, "auroc")) == pytest.approx(want)
+    assert value(score(truth, scores.assign(**{column: values}), "auroc")) == pytest.approx(want)
+    said = refused(given.assign(**{column.lower(): values}), scores)
+    assert f"'{column}' and '{column.lower()}' differ only in the case" in said
+
+
 def test_patients():
     true, given = BINARY
     truth, scores = table({"x": true}, None), table({"x": given}, None)
