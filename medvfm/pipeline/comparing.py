@@ -30,6 +30,7 @@ from medvfm.io.dataset.prediction_tables import Table
 from medvfm.io.run_directory import Run
 from medvfm.pipeline import comparing_tables
 from medvfm.report import page, paper_tables
+from medvfm.report.run_view import View
 from medvfm.statistics import difference
 from medvfm.tasks import OF_LABELS
 
@@ -279,4 +280,4 @@ def _written(
 
 def _of_data(warning: str) -> bool:
     """A warning that is about the data, and holds for the comparison too."""
-    return "name no patients" in warning or "Patients are unknown" in warning
+    return View.says_unknown(warning) or "without a label" in warning

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import medvfm
-from medvfm.cli import main
+from medvfm.cli import main, summary
 from medvfm.core.errors import PredictionError, RunError
 from medvfm.core.recipe import Confidence
 
@@ -66,3 +66,16 @@ def test_tables_need_a_truth_and_the_cases_of_it(tables):
         medvfm.compare({**scores, "theirs": scores["theirs"].iloc[:-1]}, truth=truth, confidence=FEW)
     with pytest.raises(RunError, match="two or more"):
         medvfm.compare({"mine": scores["mine"]}, truth=truth, metrics=["auroc"], confidence=FEW)
+
+
+def test_unknown_patients_and_cases_without_a_label_are_said_and_no_number_of_patients_is(tables, tmp_path, capsys):
+    truth, scores = tables
+    nameless = truth.drop(columns="patient_id").astype({"lesion": float})
+    nameless.loc[4, "lesion"] = np.nan
+    medvfm.compare(scores, tmp_path / "out", truth=nameless, metrics=["auroc"], confidence=FEW)
+    summary.show(tmp_path / "out")
+    said = capsys.readouterr().out
+    page = " ".join((tmp_path / "out" / "report.html").read_text(encoding="utf-8").split())
+    for text in (said, page):
+        assert "the same 59 cases of unknown patients" in text and "59 patients" not in text
+        assert "Patients are unknown" in text and "1 case without a label left out: c4." in text

@@ -123,7 +123,7 @@ def comparison(view: View) -> str:
     runs = view.part("compared", "runs") or []
     flow = (view.part("data", "flow") or [{}])[-1]
     cases = text.plural(flow.get("cases") or 0, "case")
-    of_patients = f" of {text.plural(flow['patients'], 'patient')}" if "patients" in flow else ""
+    of_patients = f" of {text.plural(flow['patients'], 'patient')}" if "patients" in flow else " of unknown patients"
     return f"All answered the same {cases}{of_patients}. {_about(runs)}"
 
 
