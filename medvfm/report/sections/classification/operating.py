@@ -12,6 +12,7 @@ from medvfm.report.run_view import Scores, View
 
 TITLE = "Performance at fixed thresholds"
 EXCLUSIVE = ("multi_class", "ordinal")
+GIVEN = "the threshold given"
 MOST_CLASSES = 12
 MOST_EXPLORED = 5000  # units whose scores stand in the page
 
@@ -28,7 +29,7 @@ def build(view: View) -> Markup | None:
         points=found,
         explored=_explored(view, found),
         folds=view.part("data").get("folds") or 1,
-        given=view.record.get("kind") == "evaluation",  # nothing was fixed on validation data: there are none
+        given=view.record.get("kind") == "evaluation" and not view.part("tested"),  # no validation data are known
         other="another class" if view.task.get("kind") in EXCLUSIVE else None,
         matrix=matrix,
         several=len(view.targets) > 1,
@@ -76,7 +77,9 @@ def points(view: View, target: str, level: float) -> list[dict[str, Any]]:
     for point in found.values():
         others = [n for n in point["names"] if n != _goal("decision")]
         point["decides"] = len(others) < len(point["names"])
-        point["names"] = others or [_decided(view)]
+        point["names"] = others or [_decided(view, point["fixed_on"])]
+        if point["names"] == [GIVEN]:
+            point["fixed_on"] = None
     return list(found.values())
 
 
@@ -87,9 +90,13 @@ def _goal(name: str) -> str:
     return text.metric(f"{base}@{parameter}={value}") if rest else base.replace("_", " ")
 
 
-def _decided(view: View) -> str:
-    """How the threshold of decisions was chosen, by the recipe."""
+def _decided(view: View, fixed_on: str | None) -> str:
+    """How the threshold of decisions was chosen: by the user, the recipe, or the run that is tested on other data."""
     chosen = view.part("recipe", "evaluate").get("decide_at", "youden")
+    if fixed_on == "given" or isinstance(chosen, int | float):
+        return GIVEN
+    if view.part("tested"):
+        return "the run's own threshold"
     named = {"youden": "greatest sensitivity + specificity", "f1": "greatest F1"}
     return named.get(chosen, f"decisions at {str(chosen).replace('=', ' ')}")
 
