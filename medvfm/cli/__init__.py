@@ -10,7 +10,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import typer
 
 from medvfm.cli import contract as contracts
-from medvfm.cli import data, evaluation
+from medvfm.cli import data, evaluation, mask_options
 from medvfm.cli import init as proposal
 from medvfm.cli import view as viewing
 
@@ -203,11 +203,9 @@ def evaluate(
     classes: Annotated[
         str, typer.Option(help="classes in order, comma-separated; of masks the names of 1, 2, ...")
     ] = "",
-    labels: Annotated[
-        str | None, typer.Option(help="names of values of masks: 1=liver,6=spleen, a table or a card")
-    ] = None,
-    predicted_labels: Annotated[str | None, typer.Option(help="the same for predictions whose values differ")] = None,
-    background: Annotated[str, typer.Option(help="values of masks that are no structure, separated by commas")] = "",
+    labels: mask_options.Labels = None,
+    predicted_labels: mask_options.PredictedLabels = None,
+    background: mask_options.Background = "",
     threshold: Annotated[float | None, typer.Option(help="a decision is score >= threshold")] = None,
     subgroups: Annotated[str, typer.Option(help="columns of the truth, separated by commas")] = "",
     extractor: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medvfm.cli import mask_options
 from medvfm.tasks import OF_LABELS
 
 
@@ -27,6 +28,9 @@ def compare(
     task: Annotated[str, typer.Option(help="with --truth: name of the task")] = OF_LABELS,
     kind: Annotated[str | None, typer.Option(help="with --truth: as for `medvfm evaluate`")] = None,
     classes: Annotated[str, typer.Option(help="with --truth: as for `medvfm evaluate`")] = "",
+    labels: mask_options.Labels = None,
+    predicted_labels: mask_options.PredictedLabels = None,
+    background: mask_options.Background = "",
     threshold: Annotated[float | None, typer.Option(help="with --truth: a decision is score >= threshold")] = None,
     metrics: Annotated[
         str, typer.Option(help="names, separated by commas, the first decides places; default: all that runs share")
@@ -48,14 +52,24 @@ def compare(
     What no test separates shares a place. With a margin: medvfm compare runs/new runs/old --margin 0.05 --out compared
 
     Tables of predictions: medvfm compare mine.csv theirs.csv --truth truth.csv --out compared
+
+    Masks: medvfm compare mine theirs --truth labels --task segmentation --labels 1=liver,6=spleen --out compared
     """
     from medvfm.core.errors import RecipeError
     from medvfm.pipeline import asked_confidence, comparing
 
-    given = {"kind": kind, "classes": listed(classes), "threshold": threshold}
+    given = {
+        "kind": kind,
+        "classes": listed(classes),
+        "labels": labels,
+        "predicted_labels": predicted_labels,
+        "background": listed(background),
+        "threshold": threshold,
+    }
     options = {name: value for name, value in given.items() if value not in (None, [])}
     if options and truth is None:
-        raise RecipeError("only predictions with --truth take this", where=f"--{next(iter(options))}")
+        option = next(iter(options)).replace("_", "-")
+        raise RecipeError("only predictions with --truth take this", where=f"--{option}")
     comparing.compare(
         runs,
         out,

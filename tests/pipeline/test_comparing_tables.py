@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,3 +80,36 @@ def test_unknown_patients_and_cases_without_a_label_are_said_and_no_number_of_pa
     for text in (said, page):
         assert "the same 59 cases of unknown patients" in text and "59 patients" not in text
         assert "Patients are unknown" in text and "1 case without a label left out: c4." in text
+
+
+def masks(folder, shift, value):
+    mask = np.zeros((12, 10, 4), np.uint8)
+    mask[2 + shift : 6 + shift, 2:6, 1:3] = value
+    folder.mkdir()
+    for n in range(3):
+        nibabel.save(nibabel.Nifti1Image(mask, np.eye(4)), folder / f"c{n}.nii.gz")
+    return folder
+
+
+def test_what_values_of_masks_mean_is_said_to_compare_as_to_evaluate(tmp_path, monkeypatch, capsys):
+    truth, mine, theirs = (masks(tmp_path / n, k, v) for n, k, v in (("t", 0, 255), ("mine", 1, 1), ("theirs", 2, 1)))
+    words = ["compare", str(mine), str(theirs), "--truth", str(truth), "--task", "segmentation", "--metrics", "dice"]
+    named = ["--labels", "255=lesion", "--predicted-labels", "1=lesion"]
+    rows = medvfm.compare(
+        {"mine": mine, "theirs": theirs}, truth=truth, task="segmentation", metrics=["dice"], confidence=FEW,
+        options={"labels": "255=lesion", "predicted_labels": "1=lesion", "background": [7]},
+    )  # fmt: skip
+    difference = rows[(rows["metric"] == "dice_difference") & (rows["target"] == "lesion")].iloc[0]
+    assert difference["value"] == pytest.approx(0.75 - 0.5)
+    for options, code in (([*named, "--background", "7"], 0), (["--labels", "1=lesion"], 2)):
+        monkeypatch.setattr(sys, "argv", ["medvfm", *words, *options, "--out", str(tmp_path / f"out{code}")])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+    record = json.loads((tmp_path / "out0" / "run.json").read_text())
+    assert record["task"]["classes"] == ["lesion"]
+    assert "holds the values 255" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["medvfm", *words[:3], *named, "--out", str(tmp_path / "x")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--labels: only predictions with --truth take this" in capsys.readouterr().err

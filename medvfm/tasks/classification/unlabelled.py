@@ -30,7 +30,7 @@ def refuse(truth: GivenTable, cases: Sequence[str]) -> None:
 
 def without(found: ScoreTable, split: str, where: str) -> tuple[ScoreTable, list[str], list[str]]:
     """Cases with a label for one of the targets; the names of the others, and what is said of them."""
-    known = (~np.isnan(found.truth)).any(axis=1)
+    known = np.asarray((~np.isnan(found.truth)).any(axis=1))
     names = [case_id for case_id, is_known in zip(found.ids, known, strict=True) if not is_known]
     if not known.any():
         raise PredictionError(

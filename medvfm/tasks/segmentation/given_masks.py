@@ -19,6 +19,7 @@ from medvfm.io.dataset.prediction_tables import GivenTable, Table, read_table
 from medvfm.io.dicom import seg as dicom_seg
 from medvfm.io.formats.voxel_values import label_values
 from medvfm.io.read import image_kind, read_image, read_label
+from medvfm.tasks.segmentation import mask_words
 
 MASK = "mask"
 _BINARY = {1, 255}  # how programs write what is and what is not
@@ -134,7 +135,7 @@ def settle(truth: Sequence[Path], predictions: Sequence[Path], named: Named) -> 
         _refuse_strange(named.predicted or numbered, named.classes, named.classes)
         return Meaning(numbered, named.predicted or numbered, named.classes, named.background), []
     true, given = (_contents(files) for files in (truth, predictions))
-    found = [contents.values - named.background for contents in (true, given)]
+    found = [set(contents.files) - named.background for contents in (true, given)]
     both = found[0] | found[1]
     binary = all(len(values) < 2 for values in found) and both <= _BINARY and 255 in both
     if binary and not named.predicted and (found[0] or numbered):
@@ -147,7 +148,7 @@ def settle(truth: Sequence[Path], predictions: Sequence[Path], named: Named) -> 
         raise PredictionError(
             f"segment {torn[0]} of truth and predictions are {names}", remedy="--classes names those that are scored"
         )
-    return _unnamed(found[0], found[1], named), []
+    return _unnamed(true, given, named), []
 
 
 def _refuse_strange(predicted: Names, scored: Sequence[str], known: Sequence[str]) -> None:
@@ -176,21 +177,28 @@ def _binary(found: Sequence[set[int]], named: Named) -> tuple[Meaning, list[str]
     ]
 
 
-def _unnamed(true: set[int], given: set[int], named: Named) -> Meaning:
+def _unnamed(true: _Contents, given: _Contents, named: Named) -> Meaning:
     """Each value of the truth is a structure of its own, and predictions hold no other."""
-    if not true:
+    values, theirs = (set(contents.files) - named.background for contents in (true, given))
+    if not values:
         raise PredictionError("no true mask holds a structure", remedy="--labels says what predictions hold")
-    if len(true) > _UNNAMED_MOST:
+    if len(values) > _UNNAMED_MOST:
         raise PredictionError(
-            f"the true masks hold {len(true)} values: {some(sorted(true))}",
+            f"the true masks hold {len(values)} values: {some(sorted(values))}",
             remedy="of masks, --labels names them (a card, or VALUE=NAME,...); pictures and probabilities are no masks",
         )
-    names = {value: f"label {value}" for value in sorted(true)}
-    if not named.predicted and given - true:
+    names = {value: f"label {value}" for value in sorted(values)}
+    if values == _BINARY and not true.beside_others & _BINARY:
         raise PredictionError(
-            f"the predictions hold the values {some(sorted(given - true))}, and the truth has {some(sorted(true))}",
-            remedy="--labels names the values of both (VALUE=NAME,... or a card), and --predicted-labels those of the "
-            "predictions where they differ",
+            f"true masks hold one value, and not the same: {_places(true, values)}",
+            where="truth",
+            remedy=f"if both mean the same: {mask_words.line(values, theirs)}; if not: --labels 1=NAME,255=OTHER",
+        )
+    if not named.predicted and theirs - values:
+        raise PredictionError(
+            f"{_places(given, theirs - values)}, and no true mask does: {_places(true, values)}",
+            where="predictions",
+            remedy=mask_words.remedy(values, theirs),
         )
     if named.predicted and (strange := set(named.predicted.values()) - set(names.values())):
         raise PredictionError(
@@ -199,23 +207,36 @@ def _unnamed(true: set[int], given: set[int], named: Named) -> Meaning:
     return Meaning(names, named.predicted or names, tuple(names.values()), named.background)
 
 
+def _places(contents: _Contents, values: set[int]) -> str:
+    """`c2.nii.gz holds 255, c1.nii.gz holds 1`: the first file of each value."""
+    by_file: dict[Path, list[int]] = defaultdict(list)
+    for value in sorted(values):
+        by_file[contents.files[value]].append(value)
+    return some([f"{path.name} holds {', '.join(map(str, held[:8]))}" for path, held in by_file.items()])
+
+
 @dataclass(frozen=True)
 class _Contents:
-    """Values above 0 that masks hold, and the names that DICOM SEG give their segments."""
+    """What masks hold: values other than 0 with the first file of each, those that stand beside others in one file, and
+    the names that DICOM SEG give their segments."""
 
-    values: set[int]
+    files: dict[int, Path]
+    beside_others: set[int]
     segments: dict[int, set[str]]
 
 
 def _contents(files: Sequence[Path]) -> _Contents:
     """Of all masks; one that cannot be read is named, with its reason, where it is measured."""
-    found = _Contents(set(), defaultdict(set))
+    found = _Contents({}, set(), defaultdict(set))
     for path in files:
         try:
             mask = read_mask(path)
         except MedvfmError:
             continue
-        found.values.update(label_values(mask.voxels) - {0})
+        values = label_values(mask.voxels) - {0}
+        for value in values:
+            found.files.setdefault(value, path)
+        found.beside_others.update(values if len(values) > 1 else ())
         for number, name in _segments(mask).items():
             found.segments[number].add(name)
     return found

@@ -100,7 +100,9 @@ def test_a_value_that_nobody_named_is_refused_with_its_file(folders):
     true, drawn, numbered = (folders / name for name in ("true", "drawn", "numbered"))
     said = refused(true, drawn, classes=["necrosis", "oedema", "enhancing"])
     assert "c0.nii.gz" in said and "values 4" in said and "--labels" in said and "--background" in said
-    assert "predictions hold the values 3" in refused(true, numbered) and "--labels" in refused(true, numbered)
+    said = refused(true, numbered)
+    assert "c0.nii.gz holds 3, and no true mask does: c0.nii.gz holds 1, 2, 4" in said
+    assert "--labels 1=NAME1,2=NAME2,4=NAME4 --predicted-labels 1=NAME1,2=NAME2,3=NAME3" in said
     assert "--predicted-labels" in refused(true, numbered, labels=BRATS)
     assert "values 1, 4" in refused(true, drawn, labels="2=oedema")
     for labels, said in (
@@ -146,6 +148,36 @@ def test_binary_masks_are_one_structure_whatever_its_number(tmp_path, name, true
     assert list(dice(truth, empty).values()) == [0.0]
     save(tmp_path / "p", name, np.where(b > 0, 2, 0).astype(np.uint8))
     assert "--labels" in refused(truth, predictions)  # 2 is a structure of its own
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "typed"),
+    [
+        (255, np.uint8, "--predicted-labels 1=lesion,255=lesion"),
+        (-1, np.int8, "--predicted-labels=-1=lesion,1=lesion"),
+        (65535, np.uint16, "--predicted-labels 1=lesion,65535=lesion"),
+    ],
+)
+def test_a_folder_of_several_conventions_is_refused_with_files_and_the_line_to_type(tmp_path, value, kind, typed):
+    for name, of_truth, of_predictions in (("c1.nii.gz", 1, 1), ("c2.nii.gz", 1, value)):
+        save(tmp_path / "t", name, np.where(TRUE == 2, of_truth, 0).astype(np.uint8))
+        save(tmp_path / "p", name, np.where(DRAWN == 2, of_predictions, 0).astype(kind))
+    said = refused(tmp_path / "t", tmp_path / "p")
+    assert f"c2.nii.gz holds {value}, and no true mask does: c1.nii.gz holds 1" in said
+    assert f"if all mean the same: --labels 1=lesion {typed}" in said
+    both = {"labels": "1=lesion", "predicted_labels": f"1=lesion,{value}=lesion"}
+    assert dice(tmp_path / "t", tmp_path / "p", **both) == {"lesion": pytest.approx(MOVED)}
+
+
+def test_true_masks_of_1_and_others_of_255_are_refused_and_both_in_one_are_two_structures(tmp_path):
+    for name, value in (("c1.nii.gz", 1), ("c2.nii.gz", 255)):
+        save(tmp_path / "t", name, np.where(TRUE == 2, value, 0).astype(np.uint8))
+        save(tmp_path / "p", name, np.where(DRAWN == 2, 1, 0).astype(np.uint8))
+    said = refused(tmp_path / "t", tmp_path / "p")
+    assert "c1.nii.gz holds 1, c2.nii.gz holds 255" in said
+    assert "--labels 1=lesion,255=lesion --predicted-labels 1=lesion;" in said
+    both = save(tmp_path / "both", "c1.nii.gz", as_values(TRUE, 1, 255, 0))
+    assert list(dice(both, both)) == ["label 1", "label 255"]
 
 
 def test_two_masks_of_a_case_are_refused_both_named(folders):
