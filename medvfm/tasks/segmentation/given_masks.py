@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from medvfm.core.array import Array
@@ -187,6 +188,7 @@ def _unnamed(true: _Contents, given: _Contents, named: Named) -> Meaning:
             f"the true masks hold {len(values)} values: {some(sorted(values))}",
             remedy="of masks, --labels names them (a card, or VALUE=NAME,...); pictures and probabilities are no masks",
         )
+    _refuse_background(true, given, values, theirs)
     names = {value: f"label {value}" for value in sorted(values)}
     if values == _BINARY and not true.beside_others & _BINARY:
         raise PredictionError(
@@ -207,6 +209,18 @@ def _unnamed(true: _Contents, given: _Contents, named: Named) -> Meaning:
     return Meaning(names, named.predicted or names, tuple(names.values()), named.background)
 
 
+def _refuse_background(true: _Contents, given: _Contents, values: set[int], theirs: set[int]) -> None:
+    """Masks without a 0, whose lowest value surrounds everything: as a structure it would be one that is found."""
+    lowest = min(values)
+    if true.zero or len(values) < 2 or set(true.borders) != {lowest}:
+        return
+    raise PredictionError(
+        f"no true mask holds 0, and {lowest} fills the borders of all: it looks like the background",
+        where=true.files[lowest],
+        remedy=mask_words.of_background(lowest, values - {lowest}, theirs, zero=given.zero),
+    )
+
+
 def _places(contents: _Contents, values: set[int]) -> str:
     """`c2.nii.gz holds 255, c1.nii.gz holds 1`: the first file of each value."""
     by_file: dict[Path, list[int]] = defaultdict(list)
@@ -215,31 +229,44 @@ def _places(contents: _Contents, values: set[int]) -> str:
     return some([f"{path.name} holds {', '.join(map(str, held[:8]))}" for path, held in by_file.items()])
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Contents:
-    """What masks hold: values other than 0 with the first file of each, those that stand beside others in one file, and
-    the names that DICOM SEG give their segments."""
+    """What masks hold: values other than 0 with the first file of each, those that stand beside others in one file, the
+    names that DICOM SEG give their segments, the value of most voxels at the border of each mask, and whether any has a
+    0."""
 
-    files: dict[int, Path]
-    beside_others: set[int]
-    segments: dict[int, set[str]]
+    files: dict[int, Path] = field(default_factory=dict)
+    beside_others: set[int] = field(default_factory=set)
+    segments: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    borders: list[int] = field(default_factory=list)
+    zero: bool = False
 
 
 def _contents(files: Sequence[Path]) -> _Contents:
     """Of all masks; one that cannot be read is named, with its reason, where it is measured."""
-    found = _Contents({}, set(), defaultdict(set))
+    found = _Contents()
     for path in files:
         try:
             mask = read_mask(path)
         except MedvfmError:
             continue
-        values = label_values(mask.voxels) - {0}
+        held = label_values(mask.voxels)
+        found.zero |= 0 in held
+        found.borders.append(_at_border(mask.voxels))
+        values = held - {0}
         for value in values:
             found.files.setdefault(value, path)
         found.beside_others.update(values if len(values) > 1 else ())
         for number, name in _segments(mask).items():
             found.segments[number].add(name)
     return found
+
+
+def _at_border(voxels: Array) -> int:
+    """The value of most voxels on the outer faces; an axis of one slice has none."""
+    faces = [voxels.take([0, -1], axis).ravel() for axis in range(voxels.ndim) if voxels.shape[axis] > 1]
+    values, counts = np.unique(np.concatenate(faces or [voxels.ravel()]), return_counts=True)
+    return int(values[counts.argmax()])
 
 
 def _segments(mask: Image) -> dict[int, str]:

@@ -26,6 +26,22 @@ def remedy(truth: Collection[int], predictions: Collection[int]) -> str:
     return f"{both}, the same structure by the same name; {none}"
 
 
+def of_background(lowest: int, rest: Collection[int], predictions: Collection[int], *, zero: bool) -> str:
+    """What to type where the lowest value of the truth may be its background.
+
+    zero  predictions have a background of 0
+    """
+    named = ",".join(f"{value}=NAME{value if len(rest) > 1 else ''}" for value in sorted(rest))
+    without = f"if so: --labels {named} {_equals('--background', str(lowest))}"
+    own = set(predictions) - (set() if zero else {lowest})
+    if not own <= set(rest):
+        name = "NAME" if len(rest) == 1 else "NAME..."
+        theirs = ",".join(f"{value}={name}" for value in sorted(own)[:MOST])
+        without += f" {_equals('--predicted-labels', theirs)}"
+    every = ",".join(f"{value}=NAME{value}" for value in sorted({lowest, *rest}))
+    return f"{without}; if it is a structure: {_equals('--labels', every)}"
+
+
 def _option(option: str, values: Collection[int]) -> str:
     return _equals(option, ",".join(f"{value}={ONE}" for value in sorted(values)))
 

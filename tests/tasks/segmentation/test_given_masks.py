@@ -180,6 +180,31 @@ def test_true_masks_of_1_and_others_of_255_are_refused_and_both_in_one_are_two_s
     assert list(dice(both, both)) == ["label 1", "label 255"]
 
 
+@pytest.mark.parametrize("name", ["c0.nii.gz", "c0.png"])
+@pytest.mark.parametrize(
+    ("drawn", "typed"),
+    [((1, 2), ""), ((0, 1), " --predicted-labels 1=NAME"), ((0, 255), " --predicted-labels 255=NAME"), ((0, 2), "")],
+)
+def test_a_background_of_1_is_refused_with_what_to_type_and_is_none_as_typed(tmp_path, name, drawn, typed):
+    truth = save(tmp_path / "t", name, np.where(TRUE == 2, 2, 1).astype(np.uint8))
+    predictions = save(tmp_path / "p", name, np.where(DRAWN == 2, drawn[1], drawn[0]).astype(np.uint8))
+    said = refused(truth, predictions)
+    assert said.startswith(f"{truth / name}: no true mask holds 0, and 1 fills the borders of all")
+    assert f"if so: --labels 2=NAME --background 1{typed}; if it is a structure: --labels 1=NAME1,2=NAME2" in said
+    options = {"predicted_labels": typed.split()[-1]} if typed else {}
+    want = {"NAME": pytest.approx(MOVED)}
+    assert dice(truth, predictions, labels="2=NAME", background=[1], **options) == want
+
+
+def test_several_structures_on_a_background_of_1_and_values_that_meet_at_the_border(tmp_path):
+    truth = save(tmp_path / "t", "c0.nii.gz", TRUE + np.uint8(1))
+    assert "--labels 2=NAME2,3=NAME3,4=NAME4 --background 1;" in refused(truth, truth)
+    half = np.ones(SHAPE, np.uint8)
+    half[:8] = 2  # the lower value is no frame of the other
+    found = dice(*[save(tmp_path / "half", "c0.nii.gz", half)] * 2)
+    assert found == {"label 1": 1.0, "label 2": 1.0}
+
+
 def test_two_masks_of_a_case_are_refused_both_named(folders):
     for other in ("c1.nii", "c1.png", "c1.PNG"):
         file = folders / "drawn" / other
