@@ -25,7 +25,7 @@ from medvfm.io.dataset.prediction_tables import (
     read_table,
     refuse_doubled,
 )
-from medvfm.tasks.classification import unlabelled
+from medvfm.tasks.classification import class_order, unlabelled
 from medvfm.tasks.classification.arrays import as_tables
 from medvfm.tasks.classification.scores import ScoreTable
 
@@ -72,7 +72,8 @@ def match(truth_given: Table, predictions_given: Table, asked: AskedOfScores) ->
     exclusive |= labels.form == "named" and len(scores.targets) > 1
     targets, more = _targets(labels, scores, asked)
     kind = _kind(asked.kind or ("multi_class" if exclusive else None), len(targets))
-    _refuse_unordered(kind, labels, asked)
+    if kind == "ordinal" and not asked.classes:
+        _refuse_unordered(targets, labels, scores)
     notes = [*truth.notes, *given.notes, *notes, *more]
     matched, tables, left_out = {}, {}, list[str]()
     for part in parts:
@@ -160,14 +161,11 @@ def _kind(kind: str | None, targets: int) -> str:
     return found
 
 
-def _refuse_unordered(kind: str, labels: _Labels, asked: AskedOfScores) -> None:
-    if kind == "ordinal" and labels.form != "wide" and not asked.classes:
-        listed = ",".join(labels.candidates)
-        raise PredictionError(
-            "the rows of this truth do not say in which order the classes come",
-            where=labels.where,
-            remedy=f"--classes names them from the lowest to the highest, as in --classes {listed} in the right order",
-        )
+def _refuse_unordered(targets: Sequence[str], labels: _Labels, scores: _Scores) -> None:
+    if labels.form != "wide":
+        class_order.refuse_silent(labels.candidates, labels.where)
+    if not scores.long:
+        class_order.refuse_torn(targets, scores.targets, labels.where)
 
 
 def _matched(

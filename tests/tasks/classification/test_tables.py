@@ -56,14 +56,24 @@ def test_the_order_of_grades_is_that_of_the_truth_or_of_the_user_in_every_form()
     want = metrics.cohen_kappa_score(true, scores.argmax(axis=1), weights="quadratic")
     wide, given = table(np.eye(4, dtype=int)[true], GRADES), table(scores, GRADES)
     kappa = lambda t, p, **options: value(score(t, p, "quadratic_kappa", kind="ordinal", **options))  # noqa: E731
-    for predictions in (given, given[["case_id", *sorted(GRADES)]], long(given, "score")):
+    for predictions in (given, long(given, "score")):
         assert kappa(wide, predictions) == pytest.approx(want, abs=1e-12)
+    by_name = given[["case_id", *sorted(GRADES)]]
+    assert kappa(wide, by_name, classes=GRADES) == pytest.approx(want, abs=1e-12)
+    for truth, predictions in ((wide, by_name), (wide[["case_id", *sorted(GRADES)]], given)):
+        said = refused(truth, predictions, "quadratic_kappa", kind="ordinal")
+        assert "come as none, mild, moderate, severe" in said.replace("predictions as", "come as")
+        assert "mild, moderate, none, severe" in said and "--classes" in said
+    assert value(score(wide, by_name, "accuracy", kind="multi_class"))  # an order counts among grades alone
     named = pd.DataFrame({"case_id": IDS, "truth": [GRADES[t] for t in true]})
     for truth in (long(wide, "truth"), named, wide[["case_id", *sorted(GRADES)]]):
         assert kappa(truth, given, classes=GRADES) == pytest.approx(want, abs=1e-12)
     assert kappa([GRADES[t] for t in true], scores, classes=GRADES) == pytest.approx(want, abs=1e-12)
     for truth in (long(wide, "truth"), named):
         assert "--classes" in refused(truth, given, "quadratic_kappa", kind="ordinal")
+    numbers = dict(zip(GRADES, ("10", "8", "11", "9"), strict=True))
+    said = refused(named.replace({"truth": numbers}), given.rename(columns=numbers), "quadratic_kappa", kind="ordinal")
+    assert "for example --classes 8,9,10,11 if 8 is the lowest and 11 the highest" in said
     gap = refused(wide, given.drop(columns="moderate"), "quadratic_kappa", kind="ordinal")
     assert "'moderate'" in gap
 
