@@ -19,6 +19,11 @@ def in_number(amount: int, noun: str) -> str:
     return noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
 
 
+def have(amount: int, noun: str) -> str:
+    """`1 case has`, `3 cases have`."""
+    return f"{plural(amount, noun)} {'has' if amount == 1 else 'have'}"
+
+
 def some(names: Sequence[object]) -> str:
     """`a, b, c`; of more than five the first, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

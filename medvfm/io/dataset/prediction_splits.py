@@ -10,7 +10,7 @@ import pandas as pd
 
 from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError
-from medvfm.core.plurals import some
+from medvfm.core.plurals import plural, some
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
 from medvfm.io.dataset.prediction_tables import GivenTable
 
@@ -36,6 +36,8 @@ def parts(truth: GivenTable, predictions: GivenTable) -> tuple[list[Part], list[
     true, given = _splits(truth), _splits(predictions)
     if true is None and given is None:
         return [Part("test", truth, predictions)], notes
+    if true is not None and given is not None:
+        _refuse_torn(truth, true, predictions, given)
     named = [s for s in (*SCORED, "train") if any(s in of.values for of in (true, given) if of is not None)]
     if "test" not in named:
         raise PredictionError(
@@ -54,6 +56,28 @@ def parts(truth: GivenTable, predictions: GivenTable) -> tuple[list[Part], list[
     listed = ", ".join(f"{s} ({n} cases)" for s, n in counts.items())
     notes.append(f"The table names the splits {listed}: test is scored, val apart from it, train is not.")
     return found, notes
+
+
+def _refuse_torn(truth: GivenTable, true: pd.Series, predictions: GivenTable, given: pd.Series) -> None:
+    """A case that the tables have in different splits; cases of several splits, as folds have them, in none that both
+    have."""
+    own, theirs = _splits_of_cases(truth, true), _splits_of_cases(predictions, given)
+    torn = [case_id for case_id, splits in own.items() if case_id in theirs and not {*splits} & {*theirs[case_id]}]
+    if torn:
+        first = torn[0]
+        more = f"; {plural(len(torn) - 1, 'further case')} likewise" if len(torn) > 1 else ""
+        raise PredictionError(
+            f"{first} is {own[first][0]} in {truth.where} and {theirs[first][0]} in {predictions.where}{more}",
+            remedy="leave the column split out of the table that is wrong",
+        )
+
+
+def _splits_of_cases(table: GivenTable, splits: pd.Series) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for case_id, split in zip(table.frame["case_id"], splits, strict=True):
+        if split not in found.setdefault(case_id, []):
+            found[case_id].append(split)
+    return found
 
 
 def _of(
@@ -113,7 +137,7 @@ def folds(part: Part, cases: Sequence[str]) -> tuple[Array, list[str]]:
     torn = [c for c in cases if c in last and c in first and first[c] != last[c]]
     if torn:
         raise PredictionError(
-            f"truth and predictions have {len(torn)} cases in different folds: {some(torn)}",
+            f"truth and predictions have {plural(len(torn), 'case')} in different folds: {some(torn)}",
             where=part.predictions.where,
         )
     names = [first[c] for c in cases]

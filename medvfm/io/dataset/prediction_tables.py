@@ -11,7 +11,7 @@ import pandas as pd
 
 from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError
-from medvfm.core.plurals import some
+from medvfm.core.plurals import have, some
 from medvfm.io.dataset import table_files
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
 
@@ -151,7 +151,7 @@ def owners(truth: GivenTable, cases: Sequence[str]) -> tuple[Array, list[str]]:
     pairs = texts[["case_id", column]].drop_duplicates()
     torn = pairs.loc[pairs["case_id"].duplicated(), "case_id"].tolist()
     if torn:
-        raise PredictionError(f"{len(torn)} cases belong to two patients: {some(torn)}", where=truth.where)
+        raise PredictionError(f"{have(len(torn), 'case')} two patients: {some(torn)}", where=truth.where)
     return pairs.set_index("case_id")[column].loc[list(cases)].to_numpy(object), []
 
 
@@ -175,9 +175,9 @@ def missing(truth: Collection[str], given: Collection[str], where: str, allow: b
     strange = [c for c in answered if c not in asked]
     found = []
     if without:
-        found.append(f"{len(without)} cases have no prediction: {some(without)}")
+        found.append(f"{have(len(without), 'case')} no prediction: {some(without)}")
     if strange:
-        found.append(f"{len(strange)} predictions have no case: {some(strange)}")
+        found.append(f"{have(len(strange), 'prediction')} no case: {some(strange)}")
     zeros = ""
     if without and {c.lstrip("0") for c in without} & {c.lstrip("0") for c in strange}:
         zeros = "some differ by zeros at their start alone, which Excel takes away; "

@@ -10,7 +10,7 @@ import pandas as pd
 
 from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError, nearest
-from medvfm.core.plurals import some
+from medvfm.core.plurals import have, some
 from medvfm.core.protocols import Record
 from medvfm.io.dataset import prediction_splits
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
@@ -177,7 +177,7 @@ def _matched(
     if labels.form == "long":
         true = _long(part.truth, "truth")
     else:
-        true = _named(part.truth, targets) if labels.form == "named" else _wide(part.truth, targets)
+        true = _named(part.truth, targets, scores) if labels.form == "named" else _wide(part.truth, targets)
     notes = missing(true.index, given.index, part.predictions.where, asked.allow_missing)
     present = set(given.index)
     kept = [c for c in true.index if c in present]
@@ -185,7 +185,7 @@ def _matched(
     if np.isnan(values).any():
         bad = [kept[r] for r in np.flatnonzero(np.isnan(values).any(axis=1)).tolist()]
         raise PredictionError(
-            f"{len(bad)} cases have no number as a score: {some(bad)}",
+            f"{have(len(bad), 'case')} no number as a score: {some(bad)}",
             where=part.predictions.where,
             remedy="every case needs a score for every class; leave its rows out and say --allow-missing",
         )
@@ -222,7 +222,7 @@ def _long(table: GivenTable, value: str) -> pd.DataFrame:
     return values.pivot(index="case_id", columns="target", values=value).loc[order].rename_axis(columns=None)
 
 
-def _named(table: GivenTable, targets: tuple[str, ...]) -> pd.DataFrame:
+def _named(table: GivenTable, targets: tuple[str, ...], scores: _Scores) -> pd.DataFrame:
     """A column a class from the class of each case; of one class, 0 and 1 as they stand."""
     index = pd.Index(table.frame["case_id"], dtype=object)
     if len(targets) == 1:
@@ -232,6 +232,10 @@ def _named(table: GivenTable, targets: tuple[str, ...]) -> pd.DataFrame:
         name = as_text(value)
         if is_unknown(value) and name not in targets:  # a class may be called `none`
             continue
+        if name in scores.targets and name not in targets:
+            raise PredictionError(
+                f"{name!r} is missing in --classes", where=table.place(int(str(row))), remedy="name all in order"
+            )
         if name not in targets:
             raise PredictionError(
                 f"the truth {name!r} is no class of the predictions; {nearest(name, targets)}",
@@ -247,7 +251,7 @@ def _refuse_values(truth: Array, kept: Sequence[str], where: str) -> None:
     wrong = ~np.isnan(truth) & ~np.isin(truth, (0, 1))
     if wrong.any():
         bad = [kept[r] for r in np.flatnonzero(wrong.any(axis=1)).tolist()]
-        raise PredictionError(f"{len(bad)} cases have a truth that is neither 0 nor 1: {some(bad)}", where=where)
+        raise PredictionError(f"{have(len(bad), 'case')} a truth that is neither 0 nor 1: {some(bad)}", where=where)
 
 
 def _one_hot(truth: Array) -> bool:
@@ -266,7 +270,7 @@ def _refuse_not_one(
     """Each case has exactly one class; and no class of the truth is without scores."""
     unlabelled.refuse(part.truth, [kept[r] for r in np.flatnonzero(np.isnan(truth).all(axis=1)).tolist()])
     listed, total = ", ".join(targets), np.nansum(truth, axis=1)
-    left = [] if asked.classes else [c for c in labels.candidates if c not in targets]
+    left = [c for c in labels.candidates if c not in targets]
     further = [c for c in left if labels.form == "wide" and _is_class(part.truth, c)]
     where = part.truth.where
     for wrong, what in (
@@ -278,11 +282,12 @@ def _refuse_not_one(
             bad = [kept[r] for r in np.flatnonzero(wrong).tolist()]
             remedy = "--kind multi_label takes classes that do not exclude each other"
             if what == "no class" and further:
-                remedy = f"is {further[0]!r} a class of the truth? The predictions have no scores for it"
+                why = "it is missing in --classes" if asked.classes else "the predictions have no scores for it"
+                remedy = f"is {further[0]!r} a class of the truth? Then {why}"
             raise PredictionError(
-                f"{len(bad)} cases have {what} out of {listed}: {some(bad)}", where=where, remedy=remedy
+                f"{have(len(bad), 'case')} {what} out of {listed}: {some(bad)}", where=where, remedy=remedy
             )
-    if kind == "ordinal" and further:
+    if kind == "ordinal" and further and not asked.classes:
         raise PredictionError(
             f"the truth has the column {further[0]!r} of 0 and 1, and the predictions have no scores for it",
             where=where,

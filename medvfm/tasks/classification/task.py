@@ -17,6 +17,7 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, PredictionError, RecipeError, nearest
 from medvfm.core.metric_spec import Metric, MetricSpec, parse
 from medvfm.core.options import checked
+from medvfm.core.plurals import have
 from medvfm.core.protocols import (
     Adapter,
     BaselineContext,
@@ -111,7 +112,7 @@ class ClassificationTask:
             if wrong.any():
                 named_cases = ", ".join(cases[i].case_id for i in np.flatnonzero(wrong)[:5])
                 raise DataError(
-                    f"{int(wrong.sum())} cases have no single class out of {', '.join(self.classes)}: {named_cases}"
+                    f"{have(int(wrong.sum()), 'case')} no single class out of {', '.join(self.classes)}: {named_cases}"
                 )
             table[~known] = np.nan
         return table

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError, nearest
 from medvfm.core.metric_spec import MetricSpec
-from medvfm.core.plurals import plural, some
+from medvfm.core.plurals import have, plural, some
 from medvfm.io.dataset import prediction_splits, prediction_tables
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
 from medvfm.io.dataset.prediction_splits import Part
@@ -77,7 +77,7 @@ def _of_part(
     queries = list(asked.frame["case_id"])
     notes = prediction_tables.missing(queries, list(rows.frame["case_id"]), rows.where, given.allow_missing)
     if silent:
-        notes.append(f"{len(silent)} cases have no text: they are candidates, and no queries.")
+        notes.append(f"{have(len(silent), 'case')} no text: candidates, and no queries.")
     everyone = list(part.truth.frame["case_id"])
     candidates = [c for c in everyone if c in set(named)]
     without = [c for c in everyone if c not in set(named)]

@@ -12,7 +12,7 @@ from medvfm.core.array import Array
 from medvfm.core.errors import MedvfmError, PredictionError, nearest
 from medvfm.core.image import Image
 from medvfm.core.metric_spec import MetricSpec
-from medvfm.core.plurals import some
+from medvfm.core.plurals import plural, some
 from medvfm.io.dataset import prediction_splits
 from medvfm.io.dataset.layout_rows import as_text
 from medvfm.io.dataset.prediction_splits import Part
@@ -106,7 +106,8 @@ def _of_part(
         case_id, reason = left_out[0]
         raise PredictionError(f"no case could be scored; {case_id}: {reason}", where=part.predictions.where)
     ids = [case_id for case_id, _, _ in measured]
-    notes = [f"{len(left_out)} cases could not be scored: {some([c for c, _ in left_out])}."] if left_out else []
+    lost = [case_id for case_id, _ in left_out]
+    notes = [f"{plural(len(lost), 'case')} could not be scored: {some(lost)}."] if lost else []
     people, more = owners(part.truth, ids)
     fold, of_folds = prediction_splits.folds(part, ids)
     first = part.truth.first_of_case().loc[ids]

@@ -95,6 +95,11 @@ def test_exactly_one_class_or_the_case_is_named():
     said_of = refused(unknown, given, "accuracy", kind="multi_class")
     assert "row 8" in said_of and "no class of c7 is given" in said_of
     assert "'severe'" in refused(wide, given.drop(columns="severe"), "accuracy", kind="multi_class")
+    three, first = ["none", "mild", "severe"], IDS[list(true).index(2)]
+    said_of = refused(named, given, "quadratic_kappa", kind="ordinal", classes=three)
+    assert f"row {list(true).index(2) + 1}: 'moderate' is missing in --classes" in said_of
+    said_of = refused(wide, given, "quadratic_kappa", kind="ordinal", classes=three)
+    assert "'moderate'" in said_of and "missing in --classes" in said_of and first in said_of
     assert "'severe'" in refused(long(wide, "truth"), given.drop(columns="severe"), "accuracy", kind="multi_class")
     assert "'sevre'" in refused(named.assign(truth="sevre"), given)
     assert "multi_class" in refused(wide, given, kind="multiclass") and "--kind" in refused(wide, given, kind="foo")
@@ -120,7 +125,9 @@ def test_splits_apart_and_folds_within():
     assert "row 3" in refused(truth.assign(split=["test", "test", ""] + ["test"] * 77), scores)
     assert "no case is of the split test" in refused(truth.assign(split="val"), scores)
     torn = refused(truth.assign(split=split), scores.assign(split=["val"] + ["test"] * 39 + ["val"] * 40))
-    assert "1 cases have no prediction: c0" in torn
+    assert "c0 is test in truth and val in predictions; 20 further cases likewise" in torn
+    both = pd.concat([scores[:60].assign(split="test"), scores[:60].assign(split="val")])  # folds that swap
+    assert score(truth.assign(split=split), both, "auroc", allow_missing=True).iloc[0]["cases"] == 40
 
     fold = np.arange(80) // 20
     parts = [auroc(true[fold == f], given[fold == f] + f) for f in range(4)]

@@ -163,7 +163,7 @@ def test_folders_of_another_program_are_scored_by_name(study, found, tmp_path):
     assert psnr["cases"] == 24
     assert psnr["value"] == pytest.approx(value(found, "psnr")["value"], abs=0.05)  # of 8 bits
     (tmp_path / "true" / made[0].name).unlink()
-    with pytest.raises(MedvfmError, match="1 predictions have no case"):
+    with pytest.raises(MedvfmError, match="1 prediction has no case"):
         pipeline.evaluate("restoration", tmp_path / "true", found.directory / "images")
 
 

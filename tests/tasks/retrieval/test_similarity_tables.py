@@ -108,14 +108,14 @@ def test_missing_queries_and_candidates_are_left_out_where_that_is_allowed(truth
     ("change", "said"),
     [
         (lambda t, s: (t.rename(columns={"text": "texts"}), s), "no column 'text'; did you mean 'texts'"),
-        (lambda t, s: (t, s.drop(index=2)), "1 cases have no prediction: c2"),
+        (lambda t, s: (t, s.drop(index=2)), "1 case has no prediction: c2"),
         (lambda t, s: (t, s.drop(columns="c3")), "1 case without a column of similarities, and so no candidate: c3"),
         (lambda t, s: (t, s.assign(c9=0.1)), "1 columns name no case of the truth: c9"),
         (lambda t, s: (t, pd.concat([s, s.iloc[[1]]])), "c1; again"),
         (lambda t, s: (pd.concat([t, t.iloc[[1]]]), s), "c1; again"),
         (
             lambda t, s: (t, s.assign(case_id=["c0", "c1", "c2", "c3", "x"])),
-            "no prediction: c4; 1 predictions have no case: x",
+            "no prediction: c4; 1 prediction has no case: x",
         ),
         (lambda t, s: (t, s.assign(c2=[0.1, "high", 0.2, 0.3, 0.4])), "'high' in column 'c2' is no number"),
         (lambda t, s: (t, s.assign(c2=[0.1, None, 0.2, 0.3, 0.4])), "no similarity of query 'c1' and candidate 'c2'"),

@@ -79,7 +79,7 @@ def test_what_cannot_be_scored_is_named(folders):
     with pytest.raises(MedvfmError, match="holds the values 2, which nobody named"):
         score(classes=["box"])
     (folders / "drawn" / "c1.nii.gz").unlink()
-    with pytest.raises(MedvfmError, match="1 cases have no prediction: c1"):
+    with pytest.raises(MedvfmError, match="1 case has no prediction: c1"):
         score()
     rows = score(allow_missing=True)
     assert rows.iloc[0]["cases"] == 2
