@@ -280,4 +280,4 @@ def _written(
 
 def _of_data(warning: str) -> bool:
     """A warning that is about the data, and holds for the comparison too."""
-    return View.says_unknown(warning) or "without a label" in warning
+    return View.says_unknown(warning) or any(words in warning for words in ("without a label", "to patient_id"))

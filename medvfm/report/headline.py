@@ -14,10 +14,8 @@ from medvfm.report.plain_table import PlainTable
 from medvfm.report.run_view import MEAN, WHOLE, Row, View
 
 MOST_NUMBERS = 8
-UNKNOWN = (
-    "Patients are unknown: images of one patient may lie in several splits, and intervals, which take every {unit} "
-    "alone, may be too narrow."
-)
+UNKNOWN = "Patients are unknown: {splits}intervals, which take every {unit} alone, may be too narrow."
+SPLITS = "images of one patient may lie in several splits, and "
 SIMULATED = "The images are simulated. The numbers show that the pipeline works, and nothing about patients."
 ORACLE = (
     "Prompts were derived from the reference truth: every number of the model is that of a user who gives such prompts "
@@ -135,7 +133,11 @@ def _patients(view: View, said: list[str]) -> list[str]:
     if view.names_patients:
         return []
     together = next((found[0] for w in said if (found := KEPT_TOGETHER.search(w))), None)
-    return [f"Patients are unknown; {together}."] if together else [UNKNOWN.format(unit=view.unit)]
+    return (
+        [f"Patients are unknown; {together}."]
+        if together
+        else [UNKNOWN.format(unit=view.unit, splits=SPLITS if view.has_splits else "")]
+    )
 
 
 def key_rows(view: View) -> list[Row]:

@@ -153,6 +153,12 @@ class View:
         said = self.part("data", "card").get("patients", "known") != "known"
         return not said and not any(self.says_unknown(w) for w in self.record.get("warnings") or [])
 
+    @property
+    def has_splits(self) -> bool:
+        """Whether what answered was trained on a part of the data: not where answers alone were handed in."""
+        judged = self.part("compared", "runs") or [self.record]
+        return any(record.get("kind") != "evaluation" for record in judged)
+
     @staticmethod
     def says_unknown(warning: Any) -> bool:
         """A warning of the record that is about patients who are not named."""

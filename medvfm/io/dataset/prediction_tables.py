@@ -12,7 +12,7 @@ import pandas as pd
 from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError
 from medvfm.core.plurals import have, some
-from medvfm.io.dataset import table_files
+from medvfm.io.dataset import column_names, table_files
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
 
 Table = str | Path | pd.DataFrame | pd.Series | Sequence[object] | np.ndarray
@@ -145,7 +145,7 @@ def owners(truth: GivenTable, cases: Sequence[str]) -> tuple[Array, list[str]]:
     column = next((c for c in ("patient_id", "patient") if c in truth), None)
     if column is None:
         note = "The truth names no patients: intervals take every case as a patient of its own."
-        return np.array(cases, dtype=object), [note]
+        return np.array(cases, dtype=object), [note, *_like_patients(truth)]
     _refuse_empty(truth, column, "fill it in, or leave the column out: then every case counts as a patient of its own")
     texts = truth.frame.assign(**{column: [as_text(value) for value in truth.frame[column]]})
     pairs = texts[["case_id", column]].drop_duplicates()
@@ -153,6 +153,14 @@ def owners(truth: GivenTable, cases: Sequence[str]) -> tuple[Array, list[str]]:
     if torn:
         raise PredictionError(f"{have(len(torn), 'case')} two patients: {some(torn)}", where=truth.where)
     return pairs.set_index("case_id")[column].loc[list(cases)].to_numpy(object), []
+
+
+def _like_patients(truth: GivenTable) -> list[str]:
+    """A column that is called as one of patients is, and holds more than a yes or no."""
+    others = [column for column in truth.frame.columns if column not in KNOWN and column_names.of_patients(column)]
+    found = [column for column in others if truth.frame[column].nunique() > len(_TRUE_OR_FALSE)]
+    said = "The column {!r} of the truth looks like one of patients: rename it to patient_id."
+    return [said.format(name) for name in found[:1]]
 
 
 def refuse_doubled(table: GivenTable, keys: list[str]) -> None:

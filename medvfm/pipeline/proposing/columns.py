@@ -10,13 +10,10 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+from medvfm.io.dataset import column_names
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
 from medvfm.pipeline.proposing.found import Column
 
-_PATIENT = re.compile(
-    r"patient|\bpat[\s_.-]*(id|nr|no|num)|\bpid\b|\bmrn\b|subject|participant|proband|\bperson|paciente|paziente|pati[eë]nt",
-    re.IGNORECASE,
-)
 _LABEL = re.compile(
     r"label|class|klasse|diagnos|befund|finding|target|outcome|ground.?truth|\bgt\b|\by\b|grade|\bgrad\b|stage|stadium|"
     r"patholog|ergebnis|result|verdict|etiqueta|esito|malign",
@@ -25,14 +22,6 @@ _LABEL = re.compile(
 _SPLIT = re.compile(r"split|fold|subset|partition|\bset\b|phase", re.IGNORECASE)
 _MASK = re.compile(r"mask|seg|contour|kontur|annotation", re.IGNORECASE)
 _TEXT = re.compile(r"report|text|caption|impression|findings|befund|bericht|description", re.IGNORECASE)
-_GROUPS = {
-    "age": re.compile(r"\b(age|alter|âge|edad|et[aà]|leeftijd)\b", re.IGNORECASE),
-    "sex": re.compile(r"\b(sex|gender|geschlecht|sexe|sesso|genere|geslacht)\b", re.IGNORECASE),
-    "view": re.compile(r"\b(view|projection|projektion|view.?position)\b", re.IGNORECASE),
-    "scanner": re.compile(r"\b(scanner|manufacturer|vendor|hersteller|device|ger[aä]t|model)\b", re.IGNORECASE),
-    "site": re.compile(r"\b(site|hospital|cent(er|re)|klinik|zentrum|institution|h[oô]pital)\b", re.IGNORECASE),
-    "race": re.compile(r"\b(race|ethnicity)\b", re.IGNORECASE),
-}
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
            "tune": "val", "test": "test", "testing": "test"}  # fmt: skip
 YES = {"1", "1.0", "yes", "y", "ja", "j", "oui", "si", "sí", "true", "wahr", "positive", "positiv", "pos", "present",
@@ -65,14 +54,12 @@ def of_records(records: Sequence[Mapping[str, object]], names: Sequence[str]) ->
 
 def group_of(column: Column) -> str | None:
     """Our name of the group that a column is known to be."""
-    words = re.sub(r"[_.-]+", " ", column.name)
-    return next((name for name, pattern in _GROUPS.items() if pattern.search(words)), None)
+    return column_names.group_of(column.name)
 
 
 def patients(columns: Sequence[Column]) -> list[Column]:
     """Columns whose name says that they name patients."""
-    named = [c for c in columns if _PATIENT.search(c.name.replace("_", " ")) or _PATIENT.search(c.name)]
-    return [c for c in named if c.usable and c.counts and group_of(c) is None]
+    return [c for c in columns if column_names.of_patients(c.name) and c.usable and c.counts]
 
 
 def split(columns: Sequence[Column]) -> tuple[Column, dict[str, str]] | None:

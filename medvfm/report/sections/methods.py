@@ -60,8 +60,9 @@ def _data(view: View) -> list[str]:
         whole = "" if begun["cases"] == ended["cases"] else f"Of {text.plural(begun['cases'], 'case')}, "
         said.append(f"{whole}{text.plural(ended['cases'], 'case')}{among} were analysed{left}.")
     if not view.names_patients:
-        said.append("Patients were unknown: which images are of one patient is not recorded, so that splits and "
-                    "intervals take every case alone.")  # fmt: skip
+        what = "splits and intervals take" if view.has_splits else "intervals take"
+        said.append(f"Patients were unknown: which images are of one patient is not recorded, so that {what} every "
+                    "case alone.")  # fmt: skip
     return said + _splits(view)
 
 

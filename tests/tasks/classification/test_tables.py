@@ -3,6 +3,8 @@ what a table leaves open is refused by case, row or column."""
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -165,6 +167,22 @@ def test_patients():
     twice = long(truth, "truth").assign(patient_id="a")
     twice = pd.concat([twice, twice.assign(target="y", patient_id="b")])
     assert "two patients" in refused(twice, scores)
+
+
+@pytest.mark.parametrize("column", ["MRN", "Patient", "PatientID", "subject"])
+def test_a_column_that_looks_like_patients_is_named_on_the_page(tmp_path, column):
+    true, given = BINARY
+    others = {"Patient Age": np.arange(80), "patient_x": true}
+    truth = table({"x": true}, None).assign(**{column: np.arange(80) // 4, **others})
+    medvfm.evaluate("classification", truth, table({"x": given}, None), ["auroc"], tmp_path / "out", resamples=100)
+    warnings = json.loads((tmp_path / "out" / "run.json").read_text())["warnings"]
+    assert f"The column '{column}' of the truth looks like one of patients: rename it to patient_id." in warnings
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "rename it to patient_id" in page and "Patients are unknown: intervals, which take every" in page
+    assert "several splits" not in page and "so that intervals take every case alone" in page
+    quiet = truth.drop(columns=column)
+    medvfm.evaluate("classification", quiet, table({"x": given}, None), ["auroc"], tmp_path / "quiet", resamples=100)
+    assert "patient_id" not in (tmp_path / "quiet" / "run.json").read_text()
 
 
 def test_cells_that_are_no_numbers_and_rows_that_do_not_match(tmp_path):
