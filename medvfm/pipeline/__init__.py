@@ -21,7 +21,7 @@ from medvfm.core.plurals import plural
 from medvfm.core.protocols import Adapter, Outside, Record
 from medvfm.core.recipe import Confidence, Prepare, Recipe
 from medvfm.core.result_row import as_records
-from medvfm.engine import case_reading, checkpoint, dataset_check, dataset_page, subgroups, sweep
+from medvfm.engine import case_reading, checkpoint, dataset_check, dataset_page, shared_patients, subgroups, sweep
 from medvfm.engine import record as records
 from medvfm.engine import run as engine_run
 from medvfm.engine.evaluate import Judging
@@ -229,7 +229,7 @@ def scored(
         },
         "confidence": confidence.model_dump(mode="json"),
         "thresholds": records.thresholds(outside.points),
-        "warnings": outside.notes,
+        "warnings": [*outside.notes, *shared_patients.warnings(found, val)],
         "metrics": as_records(rows),
     }
     if directory is not None:
