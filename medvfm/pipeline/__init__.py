@@ -223,7 +223,7 @@ def scored(
     record: Record = records.evaluation(f"Evaluation of {Path(named(predictions, 'predictions')).name}", outside.task)
     record |= {
         "data": {
-            "flow": [*outside.flow, {"step": "analysed", "cases": outside.cases, "patients": patients}],
+            "flow": [*_before(outside), {"step": "analysed", "cases": outside.cases, "patients": patients}],
             "left_out": case_names.reasons(outside.left_out, safe=False),
             "folds": len(set(found.fold.tolist())),
         },
@@ -240,6 +240,14 @@ def scored(
         result_tables.add(Collected(found, val, outside.points), None)
         result_tables.write(directory)
     return record
+
+
+def _before(outside: Outside) -> Sequence[Record]:
+    """The steps before the cases that are analysed; of a task that names who was left out alone, how many they were."""
+    lost = len(outside.left_out)
+    if outside.flow or not lost:
+        return outside.flow
+    return [{"step": "with a prediction", "cases": outside.cases + lost}, {"step": "not scored", "cases": -lost}]
 
 
 def _label_names(given: str) -> dict[int, str]:

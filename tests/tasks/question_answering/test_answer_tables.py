@@ -80,6 +80,12 @@ def test_a_question_without_an_answer_is_left_out_and_named(tmp_path):
     truth.loc[4, "answer"] = " "
     rows = evaluated(truth, answers)
     assert rows["closed_accuracy", None]["cases"] == 7
+    medvfm.evaluate("question_answering", truth, answers, out=tmp_path / "out")
+    flow = [(step["step"], step["cases"]) for step in read_record(tmp_path / "out")["data"]["flow"]]
+    whole = len(truth)
+    assert flow == [("with a prediction", whole), ("not scored", -1), ("analysed", whole - 1)]
+    page = " ".join((tmp_path / "out" / "report.html").read_text(encoding="utf-8").split())
+    assert "no case was left out" not in page and "1 case (not scored)" in page
     truth["answer"] = ""
     with pytest.raises(PredictionError, match="no question has a true answer"):
         evaluated(truth, answers)
