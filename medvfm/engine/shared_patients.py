@@ -18,13 +18,26 @@ def warnings(test: Predictions, val: Predictions | None) -> list[str]:
         if fold != first_fold:
             of_folds.setdefault(owner, (first, case_id))
     of_splits: dict[object, tuple[str, str]] = {}
-    for case_id, owner in [] if val is None else zip(val.ids, val.patients.tolist(), strict=True):
-        if owner in first_of:
-            of_splits.setdefault(owner, (first_of[owner][0], case_id))
+    tested = _by_fold(test)
+    for place, case_id in [] if val is None else _placed(val):
+        if place in tested:
+            of_splits.setdefault(place[0], (tested[place], case_id))
     return [
         *_said(of_folds, "several folds", "a model that learned from the other folds knows them"),
         *_said(of_splits, "test and val", "what was chosen on val knows patients of test"),
     ]
+
+
+def _placed(given: Predictions) -> list[tuple[tuple[object, int], str]]:
+    """The patient and fold of each case: within a fold, test and validation cases must not know each other."""
+    return list(zip(zip(given.patients.tolist(), given.fold.tolist(), strict=True), given.ids, strict=True))
+
+
+def _by_fold(given: Predictions) -> dict[tuple[object, int], str]:
+    found: dict[tuple[object, int], str] = {}
+    for place, case_id in _placed(given):
+        found.setdefault(place, case_id)
+    return found
 
 
 def _said(shared: dict[object, tuple[str, str]], where: str, why: str) -> list[str]:

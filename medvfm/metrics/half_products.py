@@ -28,7 +28,7 @@ def outer(matrix: Tensor) -> Tensor:
 
 def of_triangle(lower: Tensor, other: Tensor) -> Tensor:
     """lower^T other of a lower triangular matrix and any other."""
-    if not _suits_blas(lower):
+    if not (_suits_blas(lower) and _suits_blas(other)):
         return lower.T @ other
     return torch.from_numpy(blas.dtrmm(1.0, lower.numpy(), other.numpy(), lower=1, trans_a=1))
 

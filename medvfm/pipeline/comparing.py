@@ -35,6 +35,7 @@ from medvfm.statistics import difference
 from medvfm.tasks import OF_LABELS
 
 KINDS = ("run", "evaluation")
+OF_DATA = ("without a label", "to patient_id", "cases in several folds", "cases in test and val")
 
 
 def compare(
@@ -280,4 +281,4 @@ def _written(
 
 def _of_data(warning: str) -> bool:
     """A warning that is about the data, and holds for the comparison too."""
-    return View.says_unknown(warning) or any(words in warning for words in ("without a label", "to patient_id"))
+    return View.says_unknown(warning) or any(words in warning for words in OF_DATA)

@@ -37,6 +37,23 @@ def test_it_is_said_with_two_cases_and_no_name_of_a_patient(tmp_path, columns, s
     assert warning.startswith(said) and "P5" not in warning
 
 
+def test_validation_cases_of_other_folds_are_no_leak(tmp_path):
+    """Cross-validation: each case is tested in one fold and chosen on in another."""
+    truth = pd.DataFrame({"case_id": IDS, "patient_id": TWICE, "x": np.arange(N) % 2})
+    fold = np.arange(N) % 4  # patients n and n + 20 lie in one
+    rng = np.random.default_rng(0)
+    parts = [
+        pd.DataFrame({"case_id": IDS, "split": split, "fold": (fold + more) % 4, "x": rng.random(N)})
+        for split, more in (("test", 0), ("val", 1))
+    ]
+    for more, told in ((1, False), (0, True)):
+        parts[1]["fold"] = (fold + more) % 4
+        given, folder = pd.concat(parts), tmp_path / str(more)
+        medvfm.evaluate("classification", truth, given, ["auroc"], folder, resamples=100)
+        said = json.loads((folder / "run.json").read_text())["warnings"]
+        assert any("cases in test and val" in warning for warning in said) == told
+
+
 def test_nothing_is_said_of_patients_apart_unknown_ones_or_one_fold(tmp_path):
     for n, columns in enumerate(
         ({"patient_id": APART, "fold": np.arange(N) // 20}, {"fold": np.arange(N) // 20}, {"patient_id": TWICE})

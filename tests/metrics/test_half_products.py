@@ -37,4 +37,7 @@ def test_gradients_and_empty_matrices_take_the_whole_products():
     rows = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     half.gram(rows).sum().backward()
     assert rows.grad is not None
+    plain = torch.eye(3, dtype=torch.float64)
+    for lower, other in ((plain, rows[:3]), (rows[:3].tril(), plain)):
+        assert half.of_triangle(lower, other).requires_grad
     assert half.gram(torch.zeros(0, 3, dtype=torch.float64)).tolist() == [[0.0] * 3] * 3

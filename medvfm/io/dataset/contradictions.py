@@ -3,7 +3,6 @@ turned away from its mask."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from medvfm.core.capabilities import Shown
 from medvfm.core.case import Case
 from medvfm.core.errors import MedvfmError
 from medvfm.core.plurals import plural, some
-from medvfm.io.dataset.leakage import Pixels
+from medvfm.io.dataset.leakage import Pixels, pixel_key
 from medvfm.io.formats import raster, tiff
-from medvfm.io.read import image_kind
+from medvfm.io.read import image_kind, read_image
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
@@ -96,13 +95,20 @@ def _two_answers(one: Case, other: Case) -> bool:
 
 
 def _two_masks(one: Case, other: Case) -> bool:
-    """Of one structure in both: other files, with other content."""
+    """Of one structure in both: other files, with other values."""
     names = one.masks.keys() & other.masks.keys()
     return any(one.masks[n] != other.masks[n] and _content(one.masks[n]) != _content(other.masks[n]) for n in names)
 
 
 def _content(files: Sequence[Path]) -> list[str]:
-    return [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path) for path in files]
+    """Of what cannot be read, its path: it is left out elsewhere, with its reason."""
+    found = []
+    for path in files:
+        try:
+            found.append(pixel_key(read_image(path).voxels))
+        except (MedvfmError, OSError):
+            found.append(str(path))
+    return found
 
 
 def _plain(words: str | None) -> str | None:

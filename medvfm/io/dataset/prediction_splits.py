@@ -12,13 +12,9 @@ from medvfm.core.array import Array
 from medvfm.core.errors import PredictionError
 from medvfm.core.plurals import plural, some
 from medvfm.io.dataset.layout_rows import as_text, is_unknown
-from medvfm.io.dataset.prediction_tables import GivenTable
+from medvfm.io.dataset.prediction_tables import SPLITS, GivenTable
 
 SCORED = ("test", "val")  # train is left out, and said
-_SPELLED = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,16 +117,16 @@ def _splits(table: GivenTable) -> pd.Series | None:
     found = {}
     for row, value in table.frame["split"].items():
         name = "" if is_unknown(value) else as_text(value)
-        if name.lower() not in _SPELLED:
+        if name.lower() not in SPLITS:
             what = f"the split {name!r}" if name else "no split"
             raise PredictionError(f"{what}; one of: train, val, test", where=table.place(int(str(row))))
-        found[row] = _SPELLED[name.lower()]
+        found[row] = SPLITS[name.lower()]
     return pd.Series(found, dtype=object)
 
 
 def folds(part: Part, cases: Sequence[str]) -> tuple[Array, list[str]]:
     """(n,) the number of the fold of each case, from 0, and a note; all 0 where no table names folds."""
-    named = [_folds(table) for table in (part.truth, part.predictions) if "fold" in table]
+    named = [_folds(table) for table in (part.truth, part.predictions) if "fold" in table and _any_fold(table)]
     if not named:
         return np.zeros(len(cases), dtype=int), []
     first, last = named[0], named[-1]
@@ -144,6 +140,11 @@ def folds(part: Part, cases: Sequence[str]) -> tuple[Array, list[str]]:
     order = sorted(set(names), key=lambda name: (len(name), name))
     note = f"Numbers are computed within each of {len(order)} folds and averaged, as the column fold says."
     return np.array([order.index(name) for name in names], dtype=int), [note] if len(order) > 1 else []
+
+
+def _any_fold(table: GivenTable) -> bool:
+    """Not where folds are those of training cases alone."""
+    return not all(map(is_unknown, table.frame["fold"]))
 
 
 def _folds(table: GivenTable) -> Mapping[str, str]:

@@ -17,6 +17,10 @@ from medvfm.io.dataset.layout_rows import as_text, is_unknown
 
 Table = str | Path | pd.DataFrame | pd.Series | Sequence[object] | np.ndarray
 ANY_CASE = ("split", "fold")  # columns that decide what is scored, whatever the case of their letters
+SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 KNOWN = ("case_id", "patient_id", "patient", "split", "fold", "truth", "baseline")
 LISTED = 5
 _TRUE_OR_FALSE = {"true": 1.0, "false": 0.0}
@@ -119,10 +123,16 @@ def read_table(source: Table, otherwise: str = "table") -> GivenTable:
     return replace(table, frame=frame.assign(case_id=[as_text(value) for value in frame["case_id"]]))
 
 
+def _decides(column: pd.Series, name: str) -> bool:
+    """Not a column `Split` of something else, such as internal and external."""
+    held = {as_text(value).lower() for value in column if not is_unknown(value)}
+    return column.name == name or name == "fold" or held <= SPLITS.keys()
+
+
 def _in_lower_case(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     """The columns `Split` and `Fold` as `split` and `fold`."""
     for name in ANY_CASE:
-        found = [column for column in frame.columns if column.strip().lower() == name]
+        found = [column for column in frame.columns if column.strip().lower() == name and _decides(frame[column], name)]
         if len(found) > 1:
             raise PredictionError(
                 f"the columns {found[0]!r} and {found[1]!r} differ only in the case of letters",
@@ -157,10 +167,9 @@ def owners(truth: GivenTable, cases: Sequence[str]) -> tuple[Array, list[str]]:
 
 def _like_patients(truth: GivenTable) -> list[str]:
     """A column that is called as one of patients is, and holds more than a yes or no."""
-    others = [column for column in truth.frame.columns if column not in KNOWN and column_names.of_patients(column)]
-    found = [column for column in others if truth.frame[column].nunique() > len(_TRUE_OR_FALSE)]
-    said = "The column {!r} of the truth looks like one of patients: rename it to patient_id."
-    return [said.format(name) for name in found[:1]]
+    others = [c for c in truth.frame.columns if c not in KNOWN and truth.frame[c].nunique() > len(_TRUE_OR_FALSE)]
+    name = column_names.names_patients_best(others)
+    return [f"The column {name!r} of the truth looks like one of patients: rename it to patient_id."] if name else []
 
 
 def refuse_doubled(table: GivenTable, keys: list[str]) -> None:

@@ -112,6 +112,13 @@ def without_unused_bits(stored: np.ndarray, header: Header, form: PixelFormat, r
                 np.minimum(stored, most, out=stored)
         stored &= most
         return
+    low, high = form.stored_range
+    if (
+        not below and stored.size and (stored.min() < low or stored.max() > 2 * high + 1)
+    ):  # up to there: no sign extended
+        beyond = int(((stored < low) | (stored > 2 * high + 1)).sum())
+        if not _has_overlay_in_pixels(header):
+            repairs.append(f"{beyond} values beyond the {form.bits_stored} bits stored: the bits beyond were left out")
     stored <<= above
     stored >>= above + below
 

@@ -86,7 +86,7 @@ def _said(line: Line) -> list[str]:
     """What stands under a label: what it is, and the note of its interval. Where several lines have the same words,
     and these are long, they become a footnote."""
     note = line.row.get("note") if line.row and line.row.get("value") is not None else None
-    return [words for words in (line.detail, note) if words]
+    return [words for words in dict.fromkeys((line.detail, note)) if words]
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:

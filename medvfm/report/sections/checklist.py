@@ -61,7 +61,10 @@ def _source(view: View) -> str | None:
 def _left_out(view: View) -> str | None:
     flow = view.part("data").get("flow") or []
     lost = [f"{text.plural(-s['cases'], 'case')} ({s['step']})" for s in flow if (s.get("cases") or 0) < 0]
-    return f"left out: {text.listed(lost)}" if lost else "no case was left out" if flow else None
+    if lost:
+        return f"left out: {text.listed(lost)}"
+    known = flow and view.record.get("kind") != "evaluation"  # who was left out before answers were handed in
+    return "no case was left out" if known else None
 
 
 def _splits(view: View) -> str | None:

@@ -74,12 +74,16 @@ def match(truth_given: Table, predictions_given: Table, asked: AskedOfScores) ->
     kind = _kind(asked.kind or ("multi_class" if exclusive else None), len(targets))
     if kind == "ordinal" and not asked.classes:
         _refuse_unordered(targets, labels, scores)
+        notes += class_order.doubts(targets)
     notes = [*truth.notes, *given.notes, *notes, *more]
     matched, tables, left_out = {}, {}, list[str]()
     for part in parts:
         matched[part.split], found = _matched(part, labels, scores, targets, kind, asked)
+        if part.split != "test" and np.isnan(matched[part.split].truth).all():
+            notes.append(f"Nothing is scored of the split {part.split}: no case of it has a label.")
+            continue
         tables[part.split], names, said = unlabelled.without(matched[part.split], part.split, part.truth.where)
-        left_out += names
+        left_out += names if part.split == "test" else []
         notes += [*found, *said]
     if asked.kind is None and kind == "multi_label" and all(_one_hot(table.truth) for table in tables.values()):
         notes.append("Every case has exactly one of the classes: --kind multi_class scores them as exclusive.")
@@ -166,6 +170,7 @@ def _refuse_unordered(targets: Sequence[str], labels: _Labels, scores: _Scores) 
         class_order.refuse_silent(labels.candidates, labels.where)
     if not scores.long:
         class_order.refuse_torn(targets, scores.targets, labels.where)
+    class_order.refuse_numbers_by_text(targets, labels.where)
 
 
 def _matched(
@@ -192,7 +197,11 @@ def _matched(
     truth = true.reindex(columns=list(targets)).loc[kept].to_numpy(np.float64)
     _refuse_values(truth, kept, part.truth.where)
     if kind in EXCLUSIVE:
-        _refuse_not_one(truth, kept, targets, part, labels, kind, asked)
+        known = ~np.isnan(truth).all(axis=1)
+        if not asked.allow_missing and (part.split == "test" or known.any()):
+            unlabelled.refuse(part.truth, [kept[r] for r in np.flatnonzero(~known).tolist()])
+        some_class = [kept[r] for r in np.flatnonzero(known).tolist()]
+        _refuse_not_one(truth[known], some_class, targets, part, labels, kind, asked)
     people, more = owners(part.truth, kept)
     fold, of_folds = prediction_splits.folds(part, kept)
     notes += more + of_folds
@@ -268,7 +277,6 @@ def _refuse_not_one(
     asked: AskedOfScores,
 ) -> None:
     """Each case has exactly one class; and no class of the truth is without scores."""
-    unlabelled.refuse(part.truth, [kept[r] for r in np.flatnonzero(np.isnan(truth).all(axis=1)).tolist()])
     listed, total = ", ".join(targets), np.nansum(truth, axis=1)
     left = [c for c in labels.candidates if c not in targets]
     further = [c for c in left if labels.form == "wide" and _is_class(part.truth, c)]

@@ -24,7 +24,7 @@ def refuse(truth: GivenTable, cases: Sequence[str]) -> None:
     raise PredictionError(
         f"no class of {cases[0]} is given{more}",
         where=truth.place(row),
-        remedy="fill it in; or take the row out, and leave out its prediction with --allow-missing",
+        remedy="fill it in, or leave such cases out with --allow-missing",
     )
 
 
@@ -38,7 +38,8 @@ def without(found: ScoreTable, split: str, where: str) -> tuple[ScoreTable, list
             where=where,
             remedy=f"the columns of the truth that are wanted: {', '.join(found.targets)}",
         )
-    note = f"{plural(len(names), 'case')} {NO_LABEL} left out: {some(names)}."
+    of_split = "" if split == "test" else f" of the split {split}"
+    note = f"{plural(len(names), 'case')}{of_split} {NO_LABEL} left out: {some(names)}."
     return (found.subset(known), names, [note]) if names else (found, [], [])
 
 

@@ -243,12 +243,13 @@ class _Contents:
 
 
 def _contents(files: Sequence[Path]) -> _Contents:
-    """Of all masks; one that cannot be read is named, with its reason, where it is measured."""
-    found = _Contents()
+    """Of all masks; one that cannot be read is named, with its reason, where it is measured, unless none can be."""
+    found, reasons = _Contents(), list[MedvfmError]()
     for path in files:
         try:
             mask = read_mask(path)
-        except MedvfmError:
+        except MedvfmError as reason:
+            reasons.append(reason)
             continue
         held = label_values(mask.voxels)
         found.zero |= 0 in held
@@ -259,6 +260,8 @@ def _contents(files: Sequence[Path]) -> _Contents:
         found.beside_others.update(values if len(values) > 1 else ())
         for number, name in _segments(mask).items():
             found.segments[number].add(name)
+    if reasons and not found.borders:
+        raise reasons[0]
     return found
 
 

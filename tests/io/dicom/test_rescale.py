@@ -82,6 +82,10 @@ def test_values_beyond_the_stored_bits_are_told_and_turn_into_no_other_end(tmp_p
     overlaid = read(tmp_path, ds)
     assert picture(overlaid)[0].tolist() == [4095, 0, 4095, 4095 - 904]
     assert not any("beyond" in repair for repair in overlaid.repairs)
+    signed = np.array([[-2048, 2047, -3000, 9000, 4095]], np.int16).repeat(3, 0)  # 4095 is -1 without its sign
+    told = read(tmp_path, dataset(signed, PixelRepresentation=1, **bits))
+    assert picture(told)[0].tolist() == [-2048, 2047, 1096, 808, -1]
+    assert "6 values beyond the 12 bits stored: the bits beyond were left out" in told.repairs
 
 
 def test_ct_in_hounsfield_units(tmp_path):

@@ -12,6 +12,7 @@ from sklearn import metrics
 
 import medvfm
 from medvfm.core.errors import MedvfmError
+from medvfm.tasks.classification.tables import AskedOfScores, match
 
 GRADES = ["none", "mild", "moderate", "severe"]
 IDS = [f"c{n}" for n in range(80)]
@@ -78,6 +79,22 @@ def test_the_order_of_grades_is_that_of_the_truth_or_of_the_user_in_every_form()
     assert "for example --classes 8,9,10,11 if 8 is the lowest and 11 the highest" in said
     gap = refused(wide, given.drop(columns="moderate"), "quadratic_kappa", kind="ordinal")
     assert "'moderate'" in gap
+
+
+def test_grades_in_the_order_of_text_are_refused_and_words_in_that_of_the_alphabet_are_told():
+    ids, grades = [f"c{n}" for n in range(44)], [str(n) for n in range(11)]
+    truth = pd.DataFrame(np.eye(11, dtype=int)[np.arange(44) % 11], columns=grades).assign(case_id=ids)
+    given = pd.DataFrame(np.random.default_rng(0).dirichlet(np.ones(11), 44), columns=grades).assign(case_id=ids)
+    by_text, ordinal = ["case_id", *sorted(grades)], AskedOfScores("ordinal", (), False)
+    long = given.melt("case_id", var_name="target", value_name="score")
+    for scores in (given[by_text], long):
+        with pytest.raises(MedvfmError, match=r"order of text, and not of numbers: 0, 1, 10, 2.*--classes 0,1,2,3"):
+            match(truth[by_text], scores, ordinal)
+    assert not any("alphabet" in note for note in match(truth, given, ordinal).notes)
+    words = dict(zip(grades[:3], ("mild", "moderate", "none"), strict=True))
+    three = pd.DataFrame(np.eye(3, dtype=int)[np.arange(44) % 3], columns=list(words.values())).assign(case_id=ids)
+    notes = match(three, three.astype({"mild": float}), ordinal).notes
+    assert any("as in the alphabet" in note and "mild, moderate, none" in note for note in notes)
 
 
 def test_exactly_one_class_or_the_case_is_named():

@@ -73,6 +73,25 @@ def test_a_split_without_labels_and_a_class_that_is_empty_are_refused_by_their_p
     assert rows.iloc[0]["cases"] == 18
 
 
+def test_of_classes_that_exclude_each_other_an_empty_one_is_left_out_where_that_is_asked_for():
+    named = pd.DataFrame({"case_id": IDS, "truth": ["a", "b"] * 10})
+    named.loc[7, "truth"] = None
+    scores = pd.DataFrame({"case_id": IDS, "a": SCORES, "b": 1 - SCORES})
+    assert evaluated(named, scores, "accuracy", allow_missing=True).iloc[0]["cases"] == 19
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_validation_cases_without_labels_leave_test_as_it_is(tmp_path, exclusive):
+    truth = pd.DataFrame({"case_id": IDS, "truth" if exclusive else "x": TRUE, "split": ["test"] * 12 + ["val"] * 8})
+    truth = truth.astype(object)
+    truth.iloc[12:, 1] = None
+    given = pd.DataFrame({"case_id": IDS, "0": 1 - SCORES, "1": SCORES} if exclusive else {"case_id": IDS, "x": SCORES})
+    rows = evaluated(truth, given, "accuracy" if exclusive else "auroc", out=tmp_path / "out")
+    assert set(rows["split"]) == {"test"} and set(rows["cases"]) == {12}
+    said = json.loads((tmp_path / "out" / "run.json").read_text())["warnings"]
+    assert "Nothing is scored of the split val: no case of it has a label." in said
+
+
 def test_a_row_of_a_workbook_that_ends_early_has_no_label(tmp_path):
     book = openpyxl.Workbook()
     book.active.append(["case_id", "patient_id", "x"])

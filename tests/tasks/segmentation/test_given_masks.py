@@ -277,3 +277,12 @@ def test_segments_are_known_by_their_names(tmp_path):
     assert "segment 1 of truth and predictions are 'necrosis' and 'oedema'" in refused(tmp_path / "t", tmp_path / "p")
     for options in ({"classes": list(BRATS.values())}, {"labels": BRATS}):
         assert dice(tmp_path / "t", tmp_path / "p", **options) == pytest.approx(WANT)
+
+
+def test_where_no_true_mask_can_be_read_the_first_reason_is_told(tmp_path):
+    for name in ("a.nii.gz", "b.nii.gz"):
+        save(tmp_path / "t", name, np.full(SHAPE, np.nan, np.float32))
+        save(tmp_path / "p", name, TRUE)
+    with pytest.raises(MedvfmError, match=r"a\.nii\.gz") as told:
+        medvfm.evaluate("segmentation", tmp_path / "t", tmp_path / "p", ["dice"])
+    assert "no true mask holds a structure" not in str(told.value)
