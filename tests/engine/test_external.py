@@ -73,6 +73,8 @@ def test_rows_are_those_of_the_run_s_own_answers_at_its_own_threshold(studied, s
     assert {r["group"] for r in record["metrics"] if r["group"]} >= {"site=A", "site=B"}
     assert record["tested"]["hash"] == run.record["hash"]
     html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    methods = " ".join(html.split('id="methods"')[1].split("</section>")[0].split())
+    assert "All of them were test cases of a finished run" in methods and "were split" not in methods
     assert "unchanged. On its own test cases" in html
     with pytest.raises(RunError, match="finished run"):
         medvfm.test(run, str(card), tmp_path / "out", root=study.root, device="cpu", console=SILENT)

@@ -76,6 +76,9 @@ def _splits(view: View) -> list[str]:
     ]
     if not sizes:
         return []
+    if view.part("tested"):
+        own = "whose model and thresholds came from other data and were not changed"
+        return [f"All of them were test cases of a finished run, {own}."]
     split, who = recipe.get("split") or {}, "Patients" if view.names_patients else "Cases"
     if split.get("folds"):
         return [f"{who} were divided into {split['folds']} folds (seed {recipe.get('seed', 0)}); in the first fold "
