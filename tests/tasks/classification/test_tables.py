@@ -97,6 +97,17 @@ def test_grades_in_the_order_of_text_are_refused_and_words_in_that_of_the_alphab
     assert any("as in the alphabet" in note and "mild, moderate, none" in note for note in notes)
 
 
+def test_folds_of_training_rows_alone_and_a_split_of_something_else_decide_nothing():
+    ids, true = [f"c{n}" for n in range(40)], np.arange(40) % 2
+    scores = pd.DataFrame({"case_id": ids, "x": np.random.default_rng(0).random(40)})
+    binary = AskedOfScores(None, (), False)
+    truth = pd.DataFrame({"case_id": ids, "x": true, "Split": ["internal", "external"] * 20})
+    assert len(match(truth, scores, binary).tables["test"].ids) == 40
+    truth["Split"], truth["Fold"] = ["test"] * 20 + ["train"] * 20, [None] * 20 + [0, 1] * 10
+    found = match(truth, scores, binary).tables["test"]
+    assert len(found.ids) == 20 and set(found.fold.tolist()) == {0}
+
+
 def test_exactly_one_class_or_the_case_is_named():
     true, scores = graded()
     wide, given = table(np.eye(4, dtype=int)[true], GRADES), table(scores, GRADES)
