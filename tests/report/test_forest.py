@@ -28,5 +28,5 @@ def test_words_of_several_lines_are_a_footnote_and_others_stand_at_their_line():
 def test_a_line_without_a_value_says_its_reason_and_no_footnote():
     page = str(forest.table("Title", [forest.Line("x", row(LONG, None))] * 2, first="Of", value="Dice"))
     twice = str(forest.table("Title", [forest.Line("x", row(LONG), LONG)], first="Of", value="Dice"))
-    assert twice.count(LONG) == 1  # what it is and its note in the same words
+    assert twice.count(LONG) == 1 and "footnotes" not in twice  # what it is and its note in the same words
     assert page.count(f"not defined: {LONG}") == 2 and "footnotes" not in page
