@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvfm.adapters._diffusion import draws, spatial, words
+from medvfm.adapters._diffusion import draws, making, spatial, words
 from medvfm.adapters._diffusion.conditions import Conditions
 from medvfm.adapters._diffusion.draws import NoisedExample
+from medvfm.adapters._diffusion.making import Asked
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError, WeightsError
 from medvfm.core.item import Item
 from medvfm.core.made_images import MadeImages
 from medvfm.core.protocols import Augment, Record, Task
-from medvfm.models.diffusion import sampling
 from medvfm.models.diffusion.difference import Difference
 from medvfm.models.diffusion.generator import FittedGenerator, ImageGenerator, with_channels
 from medvfm.models.diffusion.sampling import Sampling
@@ -306,33 +306,14 @@ class LatentDiffusion:
         self, items: Sequence[Item], seeds: Sequence[Sequence[int]], how: Sampling, begin: Tensor | None = None
     ) -> list[MadeImages]:
         """begin: clean latents of the items' own images, for image to image."""
-        flat = [(place, seed) for place, own in enumerate(seeds) for seed in own]
-        made = []
-        chunk = self._settings.chunk
         self.module.eval()
         with torch.inference_mode():
             states, against = self._asked_states(items)
             given, around = self._surroundings(items)
-            for start in range(0, len(flat), chunk):
-                part = flat[start : start + chunk]
-                rows = torch.tensor([place for place, _ in part], device=self.device)
-                more = {name: value[rows] for name, value in given.items()}
-                apart = self.module.difference
-                if apart is not None:
-                    more["given"] = apart.read(more["given"])
-                keep = None if around is None else (around[0][rows], around[1][rows])
-                start_at = None if begin is None else begin[rows]
-                own = [seed for _, seed in part]
-                latents = sampling.sample(
-                    self.module, states[rows], against[rows], own, how, start=start_at, keep=keep, more=more
-                )
-                if apart is not None:
-                    latents = apart.restored(latents, given["given"][rows])
-                images = self.module.decode(latents).permute(0, 2, 3, 1).float().cpu().numpy()
-                if self.method == "inpaint":
-                    images = spatial.composed(images, items, rows.tolist())
-                made.append(images)
-        images = np.concatenate(made) if made else np.zeros((0, *self.module.size_px, self.module.channels), np.float32)
+            asked = Asked(states, against, given, around, begin)
+            images = making.images_of(self.module, asked, seeds, how, self._settings.chunk)
+        if self.method == "inpaint":
+            images = spatial.composed(images, items, [place for place, own in enumerate(seeds) for _ in own])
         parts = np.split(images, np.cumsum([len(own) for own in seeds]))
         said = f"{how.sampler}, {how.steps} steps, guidance {how.guidance:g}"
         said += f", from an image with a strength of {how.strength:g}" if begin is not None else ""
