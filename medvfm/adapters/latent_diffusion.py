@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from medvfm.adapters._diffusion import sizes
 from medvfm.adapters._diffusion.conditions import Conditions
 from medvfm.adapters._diffusion.generation import GenerationSettings, LatentDiffusion
 from medvfm.adapters._diffusion.reconstruction import Reconstructing
@@ -22,12 +23,20 @@ from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reus
 from medvfm.core.recipe import AdapterSettings, Baseline, Prepare, Train
 from medvfm.core.task_capabilities import OutlinedTask, RestoringTask
 from medvfm.models.diffusion.autoencoder import load_autoencoder
-from medvfm.models.diffusion.load import MONAI, SCRATCH, load_generator
+from medvfm.models.diffusion.load import MONAI, SCRATCH, TINY, load_generator
 from medvfm.models.diffusion.sampling import Sampling
+from medvfm.models.inputs.grid_volumes import GridVolumePreparer
 from medvfm.models.inputs.pictures import PicturePreparer
 
 _IMAGES = frozenset(
-    {"prepare.size", "prepare.windows", "prepare.invalid", "prepare.slices.axis", "prepare.slices.span"}
+    {
+        "prepare.size",
+        "prepare.spacing",
+        "prepare.windows",
+        "prepare.invalid",
+        "prepare.slices.axis",
+        "prepare.slices.span",
+    }
 )
 _LOOP = frozenset(f"train.{key}" for key in Train.model_fields) - {
     "train.class_weights",
@@ -151,7 +160,9 @@ class Options(BaseModel):
     token: str = Field("<medvfm>", min_length=1, description="textual_inversion: the new word")
     vectors: int = Field(1, ge=1, le=64, description="textual_inversion: of how many vectors it consists")
     start: str = Field("image", min_length=1, description="textual_inversion: the words that it begins as")
-    chunk: int | None = Field(None, ge=1, description="images that are made at once; null: 64 for tiny, 4 for others")
+    chunk: int | None = Field(
+        None, ge=1, description="images that are made at once; null: 64 from scratch (of volumes: tiny alone), else 4"
+    )
 
 
 def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, task: Task) -> None:
@@ -172,8 +183,9 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
             where="adapter.options.condition",
             remedy="name task.classes, or take condition: text or none",
         )
+    sizes.refuse(prepare, settings.weights or DEFAULT_WEIGHTS, methods)
     if isinstance(task, RestoringTask):
-        _refuse_blocks(task.degradation, _size(prepare))
+        sizes.refuse_blocks(task.degradation, sizes.size_of(prepare))
     if given.attributes and by != "classes":
         raise RecipeError(
             f"attributes stand beside classes, and the condition is {by}", where="adapter.options.attributes"
@@ -189,7 +201,6 @@ def refuse(settings: AdapterSettings, methods: Sequence[str], prepare: Prepare, 
                 where=f"adapter.stages.{number + 1}.method",
                 remedy=f"take {method} as the last stage",
             )
-    _size(prepare)
 
 
 def _refuse_weights(weights: str, methods: Sequence[str], given: Options) -> None:
@@ -219,16 +230,6 @@ def _refuse_weights(weights: str, methods: Sequence[str], given: Options) -> Non
             )
 
 
-def _refuse_blocks(degradation: Degradation, size_px: tuple[int, int] | None) -> None:
-    """Sides of images that blocks of a lower resolution do not fill."""
-    if degradation.kind == "lower_resolution" and size_px and any(side % degradation.factor for side in size_px):
-        raise RecipeError(
-            f"images of {size_px[0]} × {size_px[1]} px are no blocks of {degradation.factor} px",
-            where="prepare.size",
-            remedy=f"take a multiple of {degradation.factor}",
-        )
-
-
 def _by(given: Options, task: Task | None, methods: Sequence[str]) -> Literal["text", "classes", "none"]:
     if "unconditional" in methods:
         return "none"
@@ -237,18 +238,6 @@ def _by(given: Options, task: Task | None, methods: Sequence[str]) -> Literal["t
     if "restore" in methods:
         return "none"
     return "classes" if task is not None and task.classes else "text"
-
-
-def _size(prepare: Prepare) -> tuple[int, int] | None:
-    size = prepare.size
-    if size is None:
-        return None
-    found = (size, size) if isinstance(size, int) else tuple(size)
-    if len(found) != 2 or min(found) < 8:
-        raise RecipeError(
-            f"images of size {size}", where="prepare.size", remedy="give one number of pixels from 8 on, or two"
-        )
-    return found[0], found[1]
 
 
 def build(
@@ -271,11 +260,11 @@ def build(
         task.classes if task is not None and by == "classes" else (),
         given.attributes,
     )
-    generator = load_generator(weights, _size(prepare), width=given.width, seed=seed)
+    generator = load_generator(weights, sizes.size_of(prepare), width=given.width, seed=seed)
     spatial = _spatial(settings, method, given)
     generator.reads_image = spatial == "degraded"
     degradation = task.degradation if isinstance(task, RestoringTask) else Degradation()
-    _refuse_blocks(degradation, generator.size_px)
+    sizes.refuse_blocks(degradation, generator.size_px)
     generator.new_word = (given.token, given.vectors, given.start)
     if generator.reads_region and "inpaint" not in _methods(settings, method):
         raise RecipeError(
@@ -289,16 +278,7 @@ def build(
         generator,
         task,
         method,
-        PicturePreparer(
-            generator.size_px,
-            prepare,
-            windows,
-            read,
-            role=given.role,
-            spatial=spatial,
-            outlines=task.outlines if isinstance(task, OutlinedTask) else None,
-            degradation=degradation,
-        ),
+        _preparer(generator.size_px, prepare, windows, read, given.role, spatial, task),
         conditions,
         GenerationSettings(
             Sampling(given.sampler, given.steps or 50, guidance),
@@ -307,11 +287,38 @@ def build(
             dropped,
             given.min_snr_gamma,
             given.offset_noise,
-            given.chunk or (64 if scratch else 4),
+            given.chunk or (64 if scratch and (weights == TINY or not sizes.is_of_volumes(prepare)) else 4),
             rank=settings.rank or 8,
             alpha=settings.alpha,
             seed=seed,
+            degradation=degradation,
         ),
+    )
+
+
+def _preparer(
+    size: tuple[int, ...],
+    prepare: Prepare,
+    windows: Mapping[str, tuple[float, float]],
+    read: Mapping[Any, Any],
+    role: str,
+    reads: Literal["", "mask", "around", "edges", "degraded"],
+    task: Task | None,
+) -> PicturePreparer | GridVolumePreparer:
+    """Of volumes where the size has three numbers."""
+    if len(size) == 3:
+        return GridVolumePreparer(
+            (size[0], size[1], size[2]), sizes.spacing_of(prepare), prepare, windows, read, role=role
+        )
+    return PicturePreparer(
+        (size[0], size[1]),
+        prepare,
+        windows,
+        read,
+        role=role,
+        spatial=reads,
+        outlines=task.outlines if isinstance(task, OutlinedTask) else None,
+        degradation=task.degradation if isinstance(task, RestoringTask) else Degradation(),
     )
 
 
@@ -355,4 +362,9 @@ def load(weights: str | None, prepare: Prepare) -> Reconstructing:
     """The autoencoder of a generator, or one by itself, for `reconstruct`."""
     if weights in SCRATCH:
         raise WeightsError(f"{weights} has no autoencoder before it was trained", where="load_adapter")
-    return Reconstructing(load_autoencoder(weights or DEFAULT_WEIGHTS), prepare, _size(prepare))
+    size = sizes.size_of(prepare)
+    if size is not None and len(size) != 2:
+        raise RecipeError("an autoencoder of pictures, and volumes are asked for", where="prepare.size")
+    return Reconstructing(
+        load_autoencoder(weights or DEFAULT_WEIGHTS), prepare, None if size is None else (size[0], size[1])
+    )

@@ -120,8 +120,8 @@ def predict(
     format: Annotated[
         str | None,
         typer.Option(
-            help="csv for scores; nifti (default), dicom-seg or png for masks; png, png16 or dicom for made images; "
-            "parquet, safetensors for vectors"
+            help="csv for scores; nifti (default), dicom-seg or png for masks; png, png16 or dicom for made images, "
+            "nifti for made volumes; parquet, safetensors for vectors"
         ),
     ] = None,
     query: Annotated[str | None, typer.Option(help="rank the images by these words")] = None,

@@ -1,8 +1,8 @@
 """How alike two images are: peak signal-to-noise ratio, structural similarity, and that at several scales.
 
-Functions take images in [0, 1], (n, c, h, w) twice, the first of each pair true, and give (n,) float64. Structural
-similarity (Wang et al. 2004) has a Gaussian window of 11 px, sigma 1.5, K1 = 0.01, K2 = 0.03, and is averaged over the
-places where the whole window lies in the image.
+Functions take images in [0, 1], (n, c, h, w) twice or volumes (n, c, s, h, w), the first of each pair true, and give
+(n,) float64. Structural similarity (Wang et al. 2004) has a Gaussian window of 11 px, sigma 1.5, in all directions of
+an image, K1 = 0.01, K2 = 0.03, and is averaged over the places where the whole window lies in it.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def diversity(made: Tensor) -> Tensor:
 
 def pair_similarities(made: Tensor) -> tuple[Tensor, Tensor]:
     """(p, 2) which images (m, c, h, w) were paired, and (p,) the ms_ssim of each pair."""
-    if made.ndim != 4:
-        raise PredictionError(f"images {tuple(made.shape)}: expected (m, c, h, w)")
+    if made.ndim not in (4, 5):
+        raise PredictionError(f"images {tuple(made.shape)}: expected (m, c, h, w) or (m, c, s, h, w)")
     pairs = pairs_of(len(made)).to(made.device)
     step = max(1, BATCH_PX // max(1, made[0].numel()))
     found = [ms_ssim(made[some[:, 0]], made[some[:, 1]]) for some in pairs.split(step)]
@@ -85,13 +85,15 @@ def pairs_of(count: int, most: int = PAIRS, seed: int = 0) -> Tensor:
 
 def scales(images: Tensor) -> int:
     """How many scales of ms_ssim images (n, c, h, w) have: the window fits into the coarsest."""
-    shorter = min(images.shape[-2:])
+    shorter = min(images.shape[2:])
     return max(s for s in range(1, len(SCALES) + 1) if s == 1 or shorter // 2 ** (s - 1) >= WINDOW_PX)
 
 
 def _checked(truth: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
-    if truth.ndim != 4 or truth.shape != made.shape:
-        raise PredictionError(f"images {tuple(truth.shape)} and {tuple(made.shape)}: expected (n, c, h, w) twice")
+    if truth.ndim not in (4, 5) or truth.shape != made.shape:
+        raise PredictionError(
+            f"images {tuple(truth.shape)} and {tuple(made.shape)}: expected (n, c, h, w) or (n, c, s, h, w) twice"
+        )
     for images in (truth, made):
         if len(images) and not (images.min() >= 0 and images.max() <= 1):
             raise PredictionError("images must lie in [0, 1]")
@@ -99,8 +101,9 @@ def _checked(truth: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check_size(images: Tensor) -> None:
-    if min(images.shape[-2:]) < WINDOW_PX:
-        raise Undefined(f"images of {images.shape[-2]} x {images.shape[-1]} px: the window takes {WINDOW_PX} px")
+    if min(images.shape[2:]) < WINDOW_PX:
+        size = " x ".join(map(str, images.shape[2:]))
+        raise Undefined(f"images of {size} px: the window takes {WINDOW_PX} px")
 
 
 def _batched(truth: Tensor, made: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -113,7 +116,8 @@ def _over_scales(a: Tensor, b: Tensor, exponents: Tensor) -> Tensor:
     found = torch.ones(a.shape[:2], dtype=torch.float64, device=a.device)
     for number, exponent in enumerate(exponents):
         if number:
-            a, b = functional.avg_pool2d(a, 2), functional.avg_pool2d(b, 2)
+            halved = functional.avg_pool2d if a.ndim == 4 else functional.avg_pool3d
+            a, b = halved(a, 2), halved(b, 2)
         whole, contrast = _similarity(a, b)
         last = number == len(exponents) - 1
         found = found * (whole if last else contrast).clamp(min=0) ** exponent
@@ -128,13 +132,15 @@ def _similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     both = _blurred(a * b) - mean_a * mean_b
     contrast = (2 * both + C2) / (var_a + var_b + C2)
     luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
-    return (luminance * contrast).mean((2, 3)), contrast.mean((2, 3))
+    return (luminance * contrast).flatten(2).mean(2), contrast.flatten(2).mean(2)
 
 
 def _blurred(images: Tensor) -> Tensor:
-    """Means in the window, (n, c, h - 10, w - 10): two products with matrices, faster than convolutions in float64."""
-    height, width = (_means(side).to(images.device) for side in images.shape[-2:])
-    return height @ images @ width.T
+    """Means in the window, every side 10 shorter: a product with a matrix along each, faster than convolutions in
+    float64."""
+    slices, height, width = (_means(side).to(images.device) for side in (images.shape[2], *images.shape[-2:]))
+    found = height @ images @ width.T
+    return found if images.ndim == 4 else (slices @ found.flatten(3)).unflatten(3, found.shape[3:])
 
 
 @functools.lru_cache(maxsize=16)

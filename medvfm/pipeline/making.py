@@ -19,9 +19,8 @@ from medvfm.io import run_directory
 from medvfm.io.console import Console
 from medvfm.io.run_directory import Run
 from medvfm.pipeline import where
-from medvfm.pipeline.predicting import Finished, free_table
+from medvfm.pipeline.predicting import Finished, form_of, free_table
 
-FORMS = ("png", "png16", "dicom")
 STRENGTH = 0.6
 SEED_LIMIT = 2**63
 
@@ -47,13 +46,10 @@ def make(
     image   to begin with, a path or as medvfm.predict takes it: `strength`, above 0 and up to 1, is the share of the
             noise that it gets (0.6 without); the less, the more of it stays
     seed    of the first image; the others follow. The same seed and words give the same image
-    form    png with 8 bits, png16, or dicom: Secondary Capture of one series
+    form    png with 8 bits (None, of pictures), png16, or dicom: Secondary Capture of one series; nifti of volumes
     """
     if (prompt is None) == (case is None):
         raise RecipeError("images are made for a prompt or for a case, one of the two", where="--prompt")
-    chosen = form or FORMS[0]
-    if chosen not in FORMS:
-        raise RecipeError(f"no format {chosen!r} of made images; {nearest(chosen, FORMS)}", where="--format")
     if count < 1 or not 0 <= seed < SEED_LIMIT - count:
         raise RecipeError(
             f"{count} images from seed {seed} on: both are whole numbers, at least 1 and 0", where="--seed"
@@ -63,6 +59,7 @@ def make(
     path = free_table(folder, overwrite=overwrite, needed=True)
     assert path is not None
     finished = Finished.of(run)
+    chosen = form_of(form, finished.planned.task.formats)
     model = finished.model()
     adapter = model.adapters[0]
     if not isinstance(adapter, MakingAdapter):

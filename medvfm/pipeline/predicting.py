@@ -58,7 +58,7 @@ def predict(
             remedy="--query TEXT or --like IMAGE ranks images (medvfm.search), --format parquet or safetensors exports "
             "their vectors",
         )
-    chosen = _form(form, finished.planned.task.formats)
+    chosen = form_of(form, finished.planned.task.formats)
     path = free_table(None if out is None else Path(out), overwrite=overwrite, needed=chosen != "csv")
     inputs, ready = finished.inputs(images, console or Console(), strict=strict)
     cases = _asked(inputs.cases, question, finished.planned.task)
@@ -161,7 +161,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: table[name].map(lambda v: float(f"{v:.6g}")) for name in numbers})
 
 
-def _form(wanted: str | None, known: Sequence[str]) -> str:
+def form_of(wanted: str | None, known: Sequence[str]) -> str:
+    """The format of answers: the one that is wanted, or the first."""
     if wanted is not None and wanted not in known:
         raise RecipeError(f"no format {wanted!r} for this run; {nearest(wanted, known)}", where="--format")
     return wanted or known[0]

@@ -20,7 +20,7 @@ from medvfm.pipeline.predicting import Finished
 
 @dataclass(frozen=True, eq=False)
 class RunEncoder:
-    """Features of pictures by the adapter of a run. See tasks.generation.verifier.FeatureNetwork."""
+    """Features of pictures by the adapter of a run. See tasks.generation.set_features.FeatureNetwork."""
 
     adapter: EncodingAdapter
     record: Record

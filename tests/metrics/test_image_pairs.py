@@ -47,6 +47,21 @@ def test_ms_ssim_is_that_of_monai_over_the_scales_that_fit(side, count):
     assert ms_ssim(a, b).tolist() == pytest.approx(theirs(b.float(), a.float()).flatten().tolist(), rel=1e-4)
 
 
+@pytest.mark.parametrize(("side", "count"), [(24, 2), (12, 1)])
+def test_ms_ssim_of_volumes_is_that_of_monai_in_three_dimensions(side, count):
+    rng = np.random.default_rng(1)
+    z, y, x = np.mgrid[:side, : side + 4, : side + 9] / side
+    smooth = 0.5 + 0.3 * np.sin(6 * x + rng.uniform(0, 6, (2, 1, 1, 1, 1))) * np.cos(4 * y + 3 * z)
+    a, b = torch.from_numpy(smooth), torch.from_numpy((smooth + rng.normal(0, 0.05, smooth.shape)).clip(0, 1))
+    assert scales(a) == count
+    exponents = np.array(image_pairs.SCALES[:count]) / sum(image_pairs.SCALES[:count])
+    theirs = MultiScaleSSIMMetric(spatial_dims=3, kernel_size=11, kernel_sigma=1.5, weights=exponents.tolist())
+    assert ms_ssim(a, b).tolist() == pytest.approx(theirs(b.float(), a.float()).flatten().tolist(), rel=1e-4)
+    assert psnr(a, b).tolist() == pytest.approx(
+        [peak_signal_noise_ratio(*v, data_range=1) for v in zip(a.numpy(), b.numpy(), strict=True)]
+    )
+
+
 def test_equal_images():
     a, _ = pairs()
     assert torch.isinf(psnr(a, a)).all()

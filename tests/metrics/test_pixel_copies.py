@@ -1,10 +1,12 @@
 """The training image that an image is most like, pixel by pixel: a slow search over moves as the witness."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from medvfm.metrics.pixel_copies import MOVE, SIDE_PX, greatest_correlation
+from medvfm.metrics.pixel_copies import MOVE, MOVE_VOX, SIDE_PX, SIDE_VOX, greatest_correlation
 
 
 def images(count: int, seed: int) -> torch.Tensor:
@@ -31,6 +33,35 @@ def test_a_copy_that_was_moved_and_changed_in_contrast_is_found():
     copy = 0.5 * torch.roll(among[4:5], (2, -3), (2, 3)) + 0.2
     values, places = greatest_correlation(copy, among)
     assert places.item() == 4 and values.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_volumes_are_searched_in_all_three_directions():
+    drawn = torch.randn(7, 1, *[SIDE_VOX] * 3, generator=torch.Generator().manual_seed(6))
+    smooth = torch.nn.functional.avg_pool3d(drawn, 3, stride=1, padding=1)
+    given, among = smooth[:2], smooth[2:]
+    values, places = greatest_correlation(given, among)
+    steps = range(-MOVE_VOX, MOVE_VOX + 1)
+    for row in range(2):
+        each = [
+            max(
+                np.corrcoef(np.roll(a.numpy(), move, (0, 1, 2)).ravel(), given[row, 0].numpy().ravel())[0, 1]
+                for move in itertools.product(steps, steps, steps)
+            )
+            for a in among[:, 0]
+        ]
+        assert values[row].item() == pytest.approx(max(each), abs=1e-5)
+        assert places[row].item() == int(np.argmax(each))
+
+
+def test_a_volume_of_another_size_that_was_moved_is_found():
+    """Twice as large: moved by four of its voxels, which are two of the small ones."""
+    drawn = torch.randn(5, 1, 32, 48, 32, generator=torch.Generator().manual_seed(7))
+    among = torch.nn.functional.avg_pool3d(drawn, 9, stride=1, padding=4)
+    copy = 0.5 * torch.roll(among[3:4], (4, 6, -4), (2, 3, 4)) + 0.2
+    values, places = greatest_correlation(copy, among)
+    assert places.item() == 3 and values.item() == pytest.approx(1, abs=0.01)
+    turned, _ = greatest_correlation(copy.flip(2), among)
+    assert turned.item() < 0.9
 
 
 def test_images_of_one_set_are_not_compared_with_themselves():

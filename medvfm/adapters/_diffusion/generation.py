@@ -18,6 +18,7 @@ from medvfm.adapters._diffusion.conditions import Conditions
 from medvfm.adapters._diffusion.draws import NoisedExample
 from medvfm.adapters._diffusion.making import Asked
 from medvfm.core.case import Case
+from medvfm.core.degradation import Degradation
 from medvfm.core.errors import DataError, RecipeError, WeightsError
 from medvfm.core.item import Item
 from medvfm.core.made_images import MadeImages
@@ -25,6 +26,7 @@ from medvfm.core.protocols import Augment, Record, Task
 from medvfm.models.diffusion.difference import Difference
 from medvfm.models.diffusion.generator import FittedGenerator, ImageGenerator, with_channels
 from medvfm.models.diffusion.sampling import Sampling
+from medvfm.models.inputs.grid_volumes import GridVolumePreparer
 from medvfm.models.inputs.pictures import PicturePreparer
 from medvfm.models.weights import read_json
 from medvfm.nn import diffusion, state
@@ -47,6 +49,7 @@ class GenerationSettings:
     rank: int = 8
     alpha: float | None = None
     seed: int = 0
+    degradation: Degradation = field(default_factory=Degradation)
 
 
 class LatentDiffusion:
@@ -60,7 +63,7 @@ class LatentDiffusion:
         generator: ImageGenerator,
         question: Task | None,
         method: str,
-        preparer: PicturePreparer,
+        preparer: PicturePreparer | GridVolumePreparer,
         conditions: Conditions,
         settings: GenerationSettings,
     ) -> None:
@@ -74,6 +77,10 @@ class LatentDiffusion:
     def images(self) -> int:
         """How many are made for each case."""
         return int(getattr(self.question, "images", 1))
+
+    @property
+    def _spacing_mm(self) -> tuple[float, float, float] | None:
+        return self.preparer.spacing_mm if isinstance(self.preparer, GridVolumePreparer) else None
 
     @property
     def answers_at_once(self) -> int:
@@ -109,7 +116,7 @@ class LatentDiffusion:
             self._fit_difference(found, self.module.difference)
 
     def _fit_difference(self, items: Sequence[Item], difference: Difference) -> None:
-        spoil = self.preparer.degradation.of_case
+        spoil = self._settings.degradation.of_case
         with torch.no_grad():
             clean = self._encoded([torch.from_numpy(np.array(item.pixels)) for item in items])[0]
             degraded = [spoil(np.asarray(item.pixels), item.case_id) for item in items]
@@ -167,13 +174,15 @@ class LatentDiffusion:
 
     def example(self, item: Item, rng: np.random.Generator, augment: Augment) -> NoisedExample:
         """A case with a time step and noise; of a validation case several."""
-        pixels = None if AUTOENCODER in item.towers else augment(np.asarray(item.pixels), None)[0]
+        pixels = None
+        if AUTOENCODER not in item.towers:  # a volume is changed as a stack of pictures, all alike
+            pixels = np.moveaxis(augment(np.moveaxis(np.asarray(item.pixels), 0, -3), None)[0], -3, 0)
         training = self.module.training
         found = draws.example(item, pixels, rng, self.module.latent_shape, self._settings.dropped, training=training)
         if self.method != "restore":
             return found
         assert pixels is not None
-        fresh = self.preparer.degradation(pixels, rng) if training else item.arrays[spatial.DEGRADED]
+        fresh = self._settings.degradation(pixels, rng) if training else item.arrays[spatial.DEGRADED]
         return replace(found, degraded=fresh)
 
     def collate(self, examples: Sequence[NoisedExample]) -> dict[str, Any]:
@@ -318,7 +327,7 @@ class LatentDiffusion:
         said = f"{how.sampler}, {how.steps} steps, guidance {how.guidance:g}"
         said += f", from an image with a strength of {how.strength:g}" if begin is not None else ""
         return [
-            MadeImages(part, self.conditions.words(item.case), tuple(own), said)
+            MadeImages(part, self.conditions.words(item.case), tuple(own), said, self._spacing_mm)
             for part, item, own in zip(parts, items, seeds, strict=False)
         ]
 
@@ -377,6 +386,7 @@ class LatentDiffusion:
         how, s = self._settings.sampling, self._settings
         found: Record = {
             **self.module.describe(),
+            "spacing_mm": None if self._spacing_mm is None else list(self._spacing_mm),
             "condition": self.conditions.as_record(),
             "sampler": how.sampler,
             "steps": how.steps,

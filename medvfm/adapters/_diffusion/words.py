@@ -77,6 +77,12 @@ def said(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pictures(record: Mapping[str, Any]) -> str:
+    if record.get("spacing_mm"):
+        size, spacing = (" × ".join(f"{n:g}" for n in record[key]) for key in ("size_px", "spacing_mm"))
+        return (
+            f"Volumes were resampled to {spacing} mm and cut or filled to {size} voxels (axial slices, rows, columns) "
+            "about their middle; gray volumes are made."
+        )
     height, width = record["size_px"]
     kind = "gray" if record["channels"] == 1 else "colour"
     return f"Images were fitted into {height} × {width} px with borders, aspect ratio kept; {kind} images are made."

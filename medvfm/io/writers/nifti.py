@@ -27,12 +27,21 @@ def write_nifti(image: Image, path: str | Path) -> Path:
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
         raise ValueError(f"{path.name}: a NIfTI file ends in .nii or .nii.gz")
-    data = _nifti(image).to_bytes()
-    if path.name.endswith(".gz"):  # no name and no time in the gzip header: equal images give equal files
-        data = igzip_lib.compress(data, level=igzip_lib.ISAL_BEST_COMPRESSION, flag=igzip_lib.COMP_GZIP)
     with atomic_write(path, sync=True) as part:
-        part.write_bytes(data)
+        part.write_bytes(as_bytes(image, compressed=path.name.endswith(".gz")))
     return path
+
+
+def as_bytes(image: Image, *, compressed: bool, comment: str = "") -> bytes:
+    """What `write_nifti` writes, with a comment as an extension of the header where there is one (code 6)."""
+    nifti = _nifti(image)
+    if comment:
+        nifti.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", comment.encode()))
+    data: bytes = nifti.to_bytes()
+    if not compressed:
+        return data
+    # no name and no time in the gzip header: equal images give equal files
+    return bytes(igzip_lib.compress(data, level=igzip_lib.ISAL_BEST_COMPRESSION, flag=igzip_lib.COMP_GZIP))
 
 
 def _nifti(image: Image) -> nibabel.Nifti1Image:

@@ -49,7 +49,7 @@ class MonaiGenerator(FittedGenerator):
         self, channels: int, size_px: tuple[int, ...], *, values: int, words: bool, seed: int, width: int
     ) -> None:
         super().__init__()
-        self.channels, self.size_px, self.seed, self.width = channels, size_px, seed, width  # type: ignore[assignment]
+        self.channels, self.size_px, self.seed, self.width = channels, size_px, seed, width
         levels = (width, 2 * width, 2 * width)
         factor = 2 ** (len(levels) - 1)
         self.latent_shape = (LATENTS, *(side // factor for side in size_px))

@@ -18,7 +18,7 @@ class ImageGenerator(nn.Module):
     """An autoencoder, a reader of conditions, and a denoiser of latents.
 
     channels      of the images that it makes: 1 gray, 3 colour
-    size_px       (height, width) of them
+    size_px       (height, width) of them, or (slices, rows, columns) of volumes: below, (H, W) stands for both
     latent_shape  of one image, without the batch
     schedule      of the noise, and what the denoiser predicts
     sampler_config  of the scheduler that the weights came with, as diffusers' schedulers take it
@@ -33,7 +33,7 @@ class ImageGenerator(nn.Module):
     new_word: tuple[str, int, str] = ("<medvfm>", 1, "image")
 
     channels: int
-    size_px: tuple[int, int]
+    size_px: tuple[int, ...]
     latent_shape: tuple[int, ...]
     schedule: NoiseSchedule
     sampler_config: Mapping[str, Any]
@@ -130,7 +130,9 @@ class FittedGenerator(ImageGenerator):
 
 
 def with_channels(images: Tensor, channels: int) -> Tensor:
-    """(B, C, H, W) with C channels of 1 or 3: gray is replicated, colour is averaged."""
+    """(B, C, ...) with C channels of 1 or 3: gray is replicated, colour is averaged."""
     if images.shape[1] == channels:
         return images
-    return images.expand(-1, channels, -1, -1) if images.shape[1] == 1 else images.mean(1, keepdim=True)
+    if images.shape[1] > 1:
+        return images.mean(1, keepdim=True)
+    return images.expand(-1, channels, *[-1] * (images.ndim - 2))

@@ -108,7 +108,7 @@ class ScratchGenerator(FittedGenerator):
     def _with(self, patches: PatchComponents, values: int, words: bool) -> ScratchGenerator:
         return ScratchGenerator(
             patches,
-            self.size_px,
+            (self.size_px[0], self.size_px[1]),
             source=self.source,
             values=values,
             words=words,

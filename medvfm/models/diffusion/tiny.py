@@ -1,10 +1,11 @@
 """`tiny`: a generator from scratch for two processors. Principal components are its latents, a perceptron denoises.
 
-A global latent learns the layout of small, aligned pictures in minutes, where convolutions would take hours.
+A global latent learns the layout of small, aligned pictures or volumes in minutes, where convolutions would take hours.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ class TinyGenerator(FittedGenerator):
         self,
         components: PrincipalComponents,
         channels: int,
-        size_px: tuple[int, int],
+        size_px: tuple[int, ...],
         *,
         values: int,
         words: bool,
@@ -159,7 +160,7 @@ class TinyGenerator(FittedGenerator):
         return self._with(PrincipalComponents.fitted(images.reshape(len(images), -1)), images.shape[1], values, words)
 
     def of_shape(self, latents: int, channels: int, values: int, words: bool) -> TinyGenerator:
-        components = PrincipalComponents(latents, channels * self.size_px[0] * self.size_px[1])
+        components = PrincipalComponents(latents, channels * math.prod(self.size_px))
         return self._with(components, channels, values, words)
 
     def _with(self, components: PrincipalComponents, channels: int, values: int, words: bool) -> TinyGenerator:

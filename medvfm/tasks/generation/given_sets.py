@@ -1,4 +1,4 @@
-"""Sets of true and made images that users hand in: two folders of pictures, or two tables of features."""
+"""Sets of true and made images that users hand in: two folders of pictures or volumes, or two tables of features."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from medvfm.core.errors import PredictionError
 from medvfm.core.plurals import some
 from medvfm.io.dataset.layout_rows import as_text
 from medvfm.io.dataset.prediction_tables import KNOWN, GivenTable, Table, read_table, refuse_doubled
+from medvfm.models.extractors import volume_slices
 from medvfm.models.extractors.base import Extractor
 from medvfm.models.extractors.load import DEFAULT, check_name, load_extractor
 from medvfm.tasks.generation.picture_folders import LEAST, PictureFolder, pictures_in, sizes_note
@@ -32,7 +33,7 @@ class GivenSet:
     pictures: PictureFolder | None = None
 
     def images(self) -> Tensor | None:
-        """(n, c, h, w) in [0, 1], read anew; None of a table, or where sizes differ."""
+        """(n, c, h, w) or (n, c, s, h, w) in [0, 1], read anew; None of a table, or where sizes differ."""
         return None if self.pictures is None else self.pictures.images()
 
 
@@ -54,7 +55,7 @@ def read(
     *,
     size_px: int | None = None,
 ) -> GivenSets:
-    """Two folders of pictures, or two tables with case_id and a column for each feature.
+    """Two folders of pictures or of volumes, or two tables with case_id and a column for each feature.
 
     extractor  its name, or one that was loaded; for folders alone. `size_px` replaces the size that it states
     A table may name patients in patient_id (or patient); without, and in folders, each image is a patient of its own.
@@ -81,14 +82,23 @@ def _of_folders(truth: PictureFolder, made: PictureFolder, extractor: Extractor)
     for side in (truth, made):
         features, sizes = [], []
         for batch in side.batches(extractor.batch):
-            features.append(extractor.features(batch))
+            features.append(volume_slices.summary(extractor.features, batch))
             sizes.append(batch.shape)
         patients = np.array(side.case_ids, dtype=object)
         sets.append(GivenSet(side.case_ids, patients, torch.cat(features), side))
         shapes.append(sizes)
-    note = "The folders name no patients: intervals take every picture as a patient of its own."
-    notes = [note, sizes_note(*shapes), extractor.record.get("said")]
-    return GivenSets(sets[0], sets[1], dict(extractor.record), tuple(str(n) for n in notes if n))
+    kinds = {len(side[0]) for side in shapes}
+    if len(kinds) > 1:
+        raise PredictionError(
+            "pictures on one side, and volumes on the other", where=made.folder, remedy="give two folders of one kind"
+        )
+    record = dict(extractor.record)
+    if kinds == {5}:
+        record["of_volumes"] = volume_slices.SAID
+    what = "volume" if kinds == {5} else "picture"
+    note = f"The folders name no patients: intervals take every {what} as a patient of its own."
+    notes = [note, sizes_note(*shapes), record.get("said"), record.get("of_volumes")]
+    return GivenSets(sets[0], sets[1], record, tuple(str(n) for n in notes if n))
 
 
 def _of_tables(truth: GivenTable, made: GivenTable, device: torch.device) -> GivenSets:

@@ -1,4 +1,4 @@
-"""Made images as files that say what made them: PNG, and DICOM."""
+"""Made images as files that say what made them: PNG and DICOM of pictures, NIfTI of volumes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,43 @@ from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 
 from medvfm.core.array import Array
+from medvfm.core.errors import RecipeError
+from medvfm.core.image import Image
+from medvfm.core.made_images import MadeImages
 
-FORMATS = ("png", "png16", "dicom")
+AUTO, NIFTI = "auto", "nifti"
+FORMATS = (AUTO, "png", "png16", "dicom", NIFTI)  # auto: png of pictures, nifti of volumes
 
 
-def written(images: Sequence[Array], said: Sequence[Mapping[str, str]], form: str) -> tuple[list[bytes], str]:
-    """Images (H, W, C) in [0, 1] in a format of FORMATS, and the suffix of their files; `said` of each stands in it."""
+def written(made: MadeImages, said: Sequence[Mapping[str, str]], form: str = AUTO) -> tuple[list[bytes], str]:
+    """Images in a format of FORMATS, and the suffix of their files; `said` of each stands in it. RecipeError for a
+    format of pictures where volumes were made, and the other way round."""
+    images = list(made.pixels)
+    volumes = made.pixels.ndim == 5
+    if form != AUTO and volumes != (form == NIFTI):
+        what, other = ("a volume", NIFTI) if volumes else ("a picture", "png")
+        raise RecipeError(f"{what} was made, and {form} holds none", where="--format", remedy=f"take {other}")
+    if volumes:
+        return [_nifti(one, words, made.spacing_mm) for one, words in zip(images, said, strict=True)], ".nii.gz"
     if form == "dicom":
         from medvfm.io.writers import secondary_capture  # pydicom is slow to import
 
         return secondary_capture.series(images, said), ".dcm"
     bits = 16 if form == "png16" else 8
     return [png(one, words, bits=bits) for one, words in zip(images, said, strict=True)], ".png"
+
+
+def _nifti(pixels: Array, said: Mapping[str, str], spacing_mm: tuple[float, float, float] | None) -> bytes:
+    """A volume (S, H, W, 1) in [0, 1] as NIfTI of float32, its middle at 0; `said` stands in a comment."""
+    from medvfm.io.writers import nifti
+
+    assert spacing_mm is not None
+    between, down, across = spacing_mm
+    voxels = np.ascontiguousarray(pixels[..., 0].transpose(2, 1, 0), np.float32)
+    affine = np.diag([-across, -down, between, 1.0])  # columns to the left, rows to the back, slices to the head
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(voxels.shape) - 1) / 2
+    comment = "\n".join(f"{name}: {words}" for name, words in said.items())
+    return nifti.as_bytes(Image(voxels, affine), compressed=True, comment=comment)
 
 
 def png(pixels: Array, said: Mapping[str, str], *, bits: int = 8) -> bytes:

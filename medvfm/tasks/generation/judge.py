@@ -16,6 +16,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import Undefined
 from medvfm.core.protocols import TrueCases
 from medvfm.metrics import fidelity, image_pairs, neighbourhoods, pixel_copies
+from medvfm.models.extractors import volume_slices
 from medvfm.models.extractors.base import Extractor
 from medvfm.models.image_text.caption_scores import CaptionScorer
 from medvfm.nn import probe
@@ -23,16 +24,15 @@ from medvfm.nn.probe import Probe
 from medvfm.tasks.generation import usefulness
 from medvfm.tasks.generation.held_out import Combination, met
 from medvfm.tasks.generation.image_set import ImageSet
+from medvfm.tasks.generation.set_features import FeatureNetwork, features_of
 from medvfm.tasks.generation.usefulness import ProbeFit
-from medvfm.tasks.generation.verifier import FeatureNetwork, Verifier
-
-BATCH = 64
+from medvfm.tasks.generation.verifier import Verifier
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Images with what is known of them: pixels (n, C, H, W) float32 in [0, 1], labels (n, T) with NaN; met: see
-    ImageSet."""
+    """Images with what is known of them: pixels (n, C, H, W) or (n, C, S, H, W) float32 in [0, 1], labels (n, T) with
+    NaN; met: see ImageSet."""
 
     ids: tuple[str, ...]
     patients: Array
@@ -52,9 +52,9 @@ class Pictures:
 def pictures_of(true: TrueCases, classes: Sequence[str], held_out: Sequence[Combination] = ()) -> Pictures:
     """The prepared images of cases; grey ones become colour where some are."""
     cases = [true.case(place) for place in range(len(true))]
-    planes = [_plane(np.asarray(true.pixels(place), dtype=np.float32)) for place in range(len(true))]
-    channels = max((p.shape[0] for p in planes), default=1)
-    pixels = np.stack([np.repeat(p, channels // p.shape[0], axis=0) for p in planes])
+    found = [np.asarray(true.pixels(place), dtype=np.float32) for place in range(len(true))]
+    channels = max((p.shape[0] for p in found), default=1)
+    pixels = np.stack([np.repeat(p, channels // p.shape[0], axis=0) for p in found])
     owners = np.array([case.owner for case in cases], dtype=object)
     ids = tuple(case.case_id for case in cases)
     return Pictures(ids, owners, pixels, labels_of(cases, classes), met(cases, held_out))
@@ -65,11 +65,6 @@ def labels_of(cases: Sequence[Case], classes: Sequence[str]) -> Array:
     return np.array([[case.target(name) for name in classes] for case in cases], float).reshape(
         len(cases), len(classes)
     )
-
-
-def _plane(pixels: Array) -> Array:
-    """(C, H, W) of an image that was prepared as one slice of a stack, or as it is."""
-    return pixels[0] if pixels.ndim == 4 else pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +108,14 @@ class Judge:
         return self._kept[ids]
 
     def fits(self, pixels: Array, texts: Sequence[str]) -> Array | None:
-        """(n,) CLIPScore of images (n, C, H, W) and their words, NaN without words; None without a pair of encoders."""
+        """(n,) CLIPScore of images (n, C, H, W) and their words, NaN without words; of volumes (n, C, S, H, W) that of
+        their middle slice. None without a pair of encoders."""
         if self.scorer is None:
             return None
         found = np.full(len(texts), np.nan)
         rows = np.array([row for row, text in enumerate(texts) if text], int)
         if len(rows):
-            given = torch.from_numpy(np.ascontiguousarray(pixels[rows]))
+            given = volume_slices.middle(torch.from_numpy(np.ascontiguousarray(pixels[rows])))
             found[rows] = fidelity.clip_score(*self.scorer.vectors(given, [texts[int(r)] for r in rows])).numpy()
         return found
 
@@ -179,21 +175,13 @@ class Judge:
 
 
 def pairs_of(pixels: torch.Tensor) -> tuple[Array, Array]:
-    """Pairs (p, 2) of images (n, C, H, W), and how alike they are (p,); none of a single one, or of very small ones."""
+    """Pairs (p, 2) of images (n, C, H, W) or (n, C, S, H, W), and how alike they are (p,); none of a single one, or of
+    very small ones."""
     try:
         pairs, likeness = image_pairs.pair_similarities(pixels)
     except Undefined:
         return np.zeros((0, 2), int), np.zeros(0)
     return pairs.cpu().numpy(), likeness.cpu().numpy()
-
-
-def features_of(extractor: Extractor, pixels: Array) -> Array:
-    """(n, d) float32."""
-    parts = [
-        extractor.features(torch.from_numpy(np.ascontiguousarray(pixels[s : s + BATCH])))
-        for s in range(0, len(pixels), BATCH)
-    ]
-    return np.asarray(torch.cat([p.float().cpu() for p in parts]).numpy())
 
 
 def _tensor(features: Array, extractor: Extractor) -> torch.Tensor:

@@ -30,7 +30,8 @@ class MadeSet:
     asked      (m,) the condition of each image in words
     files      (m,) its file in the run, empty without one
     reference  the images are real ones (training images, as they are or changed): their conditions are not asked
-    pictures   (m, C, H, W) in [0, 1], and the judge, as long as they are in memory
+    pictures   (m, C, H, W), or volumes (m, C, S, H, W), in [0, 1], and the judge, as long as they are in memory
+    spacing_mm  of volumes, between slices, rows and columns
     contrasts  of a combination that was held out of training: column of a class of it to the made and to the real
                images of the same conditions but for that class
     """
@@ -43,6 +44,7 @@ class MadeSet:
     groups: Mapping[str, Array] = field(default_factory=dict)
     reference: bool = False
     pictures: Array | None = None
+    spacing_mm: tuple[float, float, float] | None = None
     judge: Judge | None = None
     contrasts: Mapping[int, tuple[ImageSet, ImageSet]] = field(default_factory=dict)
 

@@ -10,8 +10,9 @@ import numpy as np
 from medvfm.core.array import Array
 from medvfm.tasks.generation import rivals, usefulness
 from medvfm.tasks.generation.image_set import ImageSet
-from medvfm.tasks.generation.judge import Judge, Pictures, features_of
+from medvfm.tasks.generation.judge import Judge, Pictures
 from medvfm.tasks.generation.made_set import MadeSet
+from medvfm.tasks.generation.set_features import features_of
 from medvfm.tasks.generation.usefulness import ProbeFit
 
 
@@ -34,7 +35,7 @@ def of(name: str, predictions: MadeSet, rng: np.random.Generator) -> MadeSet:
         pixels = rivals.augmented(pixels, rng)
     elif name == "real_and_made":
         half = np.arange(len(drawn)) % 2 == 1
-        pixels = np.where(half[:, None, None, None], own[: len(drawn)], pixels)
+        pixels = np.where(half.reshape(-1, *[1] * (pixels.ndim - 1)), own[: len(drawn)], pixels)
         labels = np.where(half[:, None], predictions.made.labels[: len(drawn)], labels)
     shown = Pictures(drawn.ids, drawn.patients, pixels, labels, drawn.met)
     judged = found.made(shown, predictions.real, new=False, taught=_taught(name, predictions, found))

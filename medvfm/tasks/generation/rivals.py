@@ -1,7 +1,7 @@
 """Images that need no generator, made from the training images alone: rivals that it must beat, and references.
 
-Each takes training images (n, C, H, W) in [0, 1] and gives `count` images. References are real images, as they are or
-spoilt a little: they say what a distance means.
+Each takes training images (n, C, H, W), or volumes (n, C, S, H, W), in [0, 1] and gives `count` images. References are
+real images, as they are or spoilt a little: they say what a distance means.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ MOVE_PX, CONTRAST, BRIGHTNESS = 3, 0.15, 0.08  # most, of classic augmentation; 
 def noise(train: Array, count: int, rng: np.random.Generator) -> Array:
     """The mean image plus noise whose mean power at every frequency is that of the training images about their mean."""
     mean = train.mean(axis=0)
-    power = np.mean([np.abs(np.fft.fft2(image - mean)) ** 2 for image in train], axis=0)
-    drawn = np.fft.fft2(rng.standard_normal((count, *mean.shape))) / np.sqrt(mean.shape[-1] * mean.shape[-2])
-    return _image(mean + np.fft.ifft2(drawn * np.sqrt(power)).real)
+    sides = tuple(range(1, mean.ndim))
+    root = np.sqrt(np.mean([np.abs(np.fft.fftn(image - mean, axes=sides)) ** 2 for image in train], axis=0))
+    drawn = (np.fft.fftn(rng.standard_normal(mean.shape), axes=sides) for _ in range(count))
+    size = np.sqrt(mean[0].size)
+    return _image(np.stack([mean + np.fft.ifftn(one / size * root, axes=sides).real for one in drawn]))
 
 
 def gaussian(train: Array, count: int, rng: np.random.Generator) -> Array:
@@ -60,8 +62,8 @@ MAKERS: dict[str, Callable[[Array, int, np.random.Generator], Array]] = {
 
 
 def blurred(images: Array, sigma_px: float) -> Array:
-    """Blurred by a normal kernel, rows and columns alike."""
-    return _image(ndimage.gaussian_filter(images, (0, 0, sigma_px, sigma_px), mode="nearest"))
+    """Blurred by a normal kernel, in all directions alike."""
+    return _image(ndimage.gaussian_filter(images, (0, 0, *[sigma_px] * (images.ndim - 2)), mode="nearest"))
 
 
 def augmented(images: Array, rng: np.random.Generator) -> Array:
@@ -70,8 +72,8 @@ def augmented(images: Array, rng: np.random.Generator) -> Array:
     found = []
     for image in images:
         turned = image[..., ::-1] if rng.random() < 0.5 else image
-        rows, columns = rng.integers(-most, most + 1, 2)
-        moved = np.asarray(ndimage.shift(turned, (0, int(rows), int(columns)), order=0, mode="nearest"))
+        by = rng.integers(-most, most + 1, image.ndim - 1)
+        moved = np.asarray(ndimage.shift(turned, (0, *map(int, by)), order=0, mode="nearest"))
         gain, lift = 1 + rng.uniform(-CONTRAST, CONTRAST), rng.uniform(-BRIGHTNESS, BRIGHTNESS)
         found.append((moved - moved.mean()) * gain + moved.mean() + lift)
     return _image(np.stack(found))

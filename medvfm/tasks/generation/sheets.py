@@ -12,8 +12,10 @@ from PIL import Image as Picture
 from medvfm.core.array import Array
 from medvfm.core.protocols import Record, Seen
 from medvfm.io.run_directory import write_bytes, write_text
+from medvfm.tasks.generation import volume_strips
 from medvfm.tasks.generation.judge import Judge, Pictures
 from medvfm.tasks.generation.made_set import MadeSet
+from medvfm.tasks.generation.set_features import record_of
 
 COLUMNS, ROWS, CONDITIONS, PAIRS, BLINDED = 6, 2, 8, 6, 24
 SIDE_PX, GAP_PX = 112, 3
@@ -36,7 +38,7 @@ def write(found: MadeSet, classes: Sequence[str], seen: Seen, *, blinded: bool) 
     }
     if blinded:
         record["blinded"] = _blinded(found, found.pictures, shown, seen)
-    return {"generation": record, "extractor": found.judge.extractor.record}
+    return {"generation": record, "extractor": record_of(found.judge.extractor, found.pictures)}
 
 
 def _sheets(found: MadeSet, shown: Pictures, seen: Seen) -> list[Record]:
@@ -52,7 +54,7 @@ def _sheets(found: MadeSet, shown: Pictures, seen: Seen) -> list[Record]:
         entry: Record = {"condition": _short(word), "images": int((found.asked == word).sum())}
         for name, pixels in (("made", found.pictures[rows]), ("real", shown.pixels[real])):
             file = f"previews/sheet_{number}_{name}.png"
-            write_bytes(seen.folder / file, sheet(pixels))
+            write_bytes(seen.folder / file, sheet(pixels, spacing_mm=found.spacing_mm))
             entry[name] = file
         sheets.append(entry)
     return sheets
@@ -102,7 +104,8 @@ def _nearest(found: MadeSet, judge: Judge, pictures: Array, shown: Pictures, see
         twins = judge.train.pixels[judge.most_alike_training(pixels[rows])]
         for row, twin in zip(rows, twins, strict=True):
             name = f"previews/nearest_{len(entries):02d}.png"
-            write_bytes(seen.folder / name, sheet(np.stack([pixels[row], twin]), columns=2))
+            pair = sheet(np.stack([pixels[row], twin]), columns=2, spacing_mm=found.spacing_mm)
+            write_bytes(seen.folder / name, pair)
             entries.append({"kind": kind, "file": name, "alike": float(values[row])})
     return entries
 
@@ -115,7 +118,7 @@ def _blinded(found: MadeSet, pictures: Array, shown: Pictures, seen: Seen) -> Re
     picked += [("real", int(r)) for r in rng.permutation(len(shown))[:count]]
     order = [picked[int(i)] for i in rng.permutation(len(picked))]
     tiles = np.stack([pictures[row] if kind == "made" else shown.pixels[row] for kind, row in order])
-    write_bytes(seen.folder / STUDY / "sheet.png", sheet(tiles, columns=8))
+    write_bytes(seen.folder / STUDY / "sheet.png", sheet(tiles, columns=8, spacing_mm=found.spacing_mm))
     key = io.StringIO()
     table = csv.writer(key)
     table.writerow(["number", "image", "condition"])
@@ -125,10 +128,14 @@ def _blinded(found: MadeSet, pictures: Array, shown: Pictures, seen: Seen) -> Re
     return {"sheet": f"{STUDY}/sheet.png", "key": f"{STUDY}/key.csv", "images": len(order)}
 
 
-def sheet(pixels: Array, *, columns: int = COLUMNS) -> bytes:
-    """Images (n, C, H, W) in [0, 1] in rows on a black sheet, as PNG."""
+def sheet(pixels: Array, *, columns: int = COLUMNS, spacing_mm: tuple[float, float, float] | None = None) -> bytes:
+    """Images (n, C, H, W) in [0, 1] in rows on a black sheet, as PNG; volumes (n, C, S, H, W) by their middle slices,
+    a third as many in a row."""
+    volumes = pixels.ndim == 5
+    if volumes:
+        pixels, columns = volume_strips.of(pixels, spacing_mm), max(1, columns // 3)
     n, height, width = len(pixels), pixels.shape[2], pixels.shape[3]
-    scale = SIDE_PX / max(height, width)
+    scale = SIDE_PX / (height if volumes else max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     columns = min(columns, max(n, 1))
     rows = -(-n // columns)

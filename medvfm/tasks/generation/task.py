@@ -60,7 +60,7 @@ from medvfm.tasks.generation.judge import Judge
 from medvfm.tasks.generation.made_set import MadeSet
 from medvfm.tasks.generation.options import GenerationOptions as Options
 from medvfm.tasks.generation.options import GivenOptions
-from medvfm.tasks.generation.verifier import FeatureNetwork
+from medvfm.tasks.generation.set_features import FeatureNetwork
 from medvfm.tasks.generation.words import WORDS
 
 USES: frozenset[str] = frozenset({"task.classes"})
@@ -201,19 +201,23 @@ class GenerationTask:
         specs: Sequence[MetricSpec],
         probabilities: bool = True,
     ) -> MadeSet:
-        """The images of all conditions as one set; with a folder, each as images/CASE-NUMBER.png."""
+        """The images of all conditions as one set; with a folder, each as images/CASE-NUMBER.png or .nii.gz."""
         assert self.judge is not None
         shown, real = self.judge.real(true)
         channels = self.judge.train.pixels.shape[1]
         words = [""] * len(true)
-        places, planes, asked, files = [], [], [], []
+        places: list[int] = []
+        planes: list[Array] = []
+        asked: list[str] = []
+        files: list[str] = []
+        spacing_mm: tuple[float, float, float] | None = None
         for place, answer in enumerate(answers):
             words[place] = answer.asked
-            for number, pixels in enumerate(answer.planes(channels)):
-                places.append(place)
-                planes.append(pixels)
-                asked.append(answer.asked)
-                files.append("" if folder is None else _written(folder, true.case(place), answer, number))
+            spacing_mm, count = answer.spacing_mm, len(answer.pixels)
+            planes += list(answer.planes(channels))
+            places += [place] * count
+            asked += [answer.asked] * count
+            files += [""] * count if folder is None else _written(folder, true.case(place), answer)
         rows = np.array(places, int)
         cases = [true.case(place) for place in places]
         pictures = _fitting(np.stack(planes), shown.pixels.shape[2:])
@@ -227,6 +231,7 @@ class GenerationTask:
             np.array(files, dtype=object),
             {c: np.array([case.groups.get(c, "") for case in cases], dtype=object) for c in columns},
             pictures=pictures,
+            spacing_mm=spacing_mm,
             judge=self.judge,
         )
 
@@ -286,7 +291,7 @@ class GenerationTask:
         """A file for each image, which says what made it."""
         stem = file_names.stem(case.case_id)
         said = [_said(answer, number, {"recipe": model}) for number in range(len(answer.pixels))]
-        files, suffix = image_files.written(list(answer.pixels), said, form)
+        files, suffix = image_files.written(answer, said, form)
         paths = [folder / f"{stem}-{number + 1}{suffix}" for number in range(len(files))]
         for path, content in zip(paths, files, strict=True):
             write_bytes(path, content)
@@ -311,10 +316,15 @@ class GenerationTask:
         }
 
 
-def _written(folder: Path, case: Case, answer: MadeImages, number: int) -> str:
-    name = f"images/{case.stem or file_names.stem(case.case_id)}-{number + 1}.png"
-    write_bytes(folder / name, image_files.png(answer.pixels[number], _said(answer, number, {})))
-    return name
+def _written(folder: Path, case: Case, answer: MadeImages) -> list[str]:
+    """Names of the files of a case's images below the run's folder."""
+    said = [_said(answer, number, {}) for number in range(len(answer.pixels))]
+    files, suffix = image_files.written(answer, said)
+    stem = case.stem or file_names.stem(case.case_id)
+    names = [f"images/{stem}-{number + 1}{suffix}" for number in range(len(files))]
+    for name, content in zip(names, files, strict=True):
+        write_bytes(folder / name, content)
+    return names
 
 
 def _said(answer: MadeImages, number: int, more: Mapping[str, str]) -> dict[str, str]:
@@ -328,7 +338,10 @@ def _fitting(pictures: Array, size: tuple[int, ...]) -> Array:
     if pictures.shape[2:] == size:
         return pictures.astype(np.float32)
     given = torch.from_numpy(pictures).float()
-    found = torch.nn.functional.interpolate(given, size=tuple(size), mode="bilinear", antialias=True)
+    plane = len(size) == 2
+    found = torch.nn.functional.interpolate(
+        given, size=tuple(size), mode="bilinear" if plane else "trilinear", antialias=plane
+    )
     return np.asarray(found.clamp(0, 1).numpy())
 
 

@@ -7,30 +7,16 @@ patient. Real test images, whose patients trained nothing, say how often that ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import torch
 
 from medvfm.core.array import Array
 from medvfm.core.errors import DataError
 from medvfm.core.protocols import Record
+from medvfm.tasks.generation.set_features import FeatureNetwork, features_of
 
 LIKE = 0.99  # share of training images that are not taken for another patient
-BATCH = 64
-
-
-class FeatureNetwork(Protocol):
-    """What an extractor is to verification, and a finished run too."""
-
-    @property
-    def record(self) -> Mapping[str, object]: ...
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, d) of images (n, 1 or 3, h, w) in [0, 1]."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +34,8 @@ class Verifier:
 
     @classmethod
     def fitted(cls, extractor: FeatureNetwork, pixels: Array, patients: Array) -> Verifier:
-        """On training images (n, C, H, W) in [0, 1] and whose they are (n,)."""
-        features = _features(extractor, pixels)
+        """On training images (n, C, H, W), or volumes, in [0, 1] and whose they are (n,)."""
+        features = features_of(extractor, pixels).astype(float)
         centre = features.mean(axis=0)
         vectors = _units(features - centre)
         cosines = vectors @ vectors.T
@@ -70,7 +56,7 @@ class Verifier:
         """(m,) 1 where an image (m, C, H, W) is taken for one of a training patient, else 0."""
         if not len(pixels):
             return np.zeros(0)
-        cosines = _units(_features(self.extractor, pixels) - self.centre) @ self.vectors.T
+        cosines = _units(features_of(self.extractor, pixels) - self.centre) @ self.vectors.T
         return np.asarray((cosines.max(axis=1) > self.limit).astype(float))
 
     @property
@@ -80,14 +66,6 @@ class Verifier:
             "name": found["name"], "weights": found.get("weights"), "sha256": found.get("sha256"),
             "limit": self.limit, "share": LIKE, "recognised": self.recognised,
         }  # fmt: skip
-
-
-def _features(extractor: FeatureNetwork, pixels: Array) -> Array:
-    parts = [
-        extractor.features(torch.from_numpy(np.ascontiguousarray(pixels[s : s + BATCH]))).double().cpu().numpy()
-        for s in range(0, len(pixels), BATCH)
-    ]
-    return np.concatenate(parts)
 
 
 def _units(vectors: Array) -> Array:

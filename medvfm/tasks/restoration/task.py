@@ -219,7 +219,7 @@ class RestorationTask(PerCaseTask):
         model: str,
     ) -> list[Path]:  # fmt: skip
         """The restored image, which says that a model made it."""
-        files, suffix = image_files.written(list(answer.pixels), [_said(answer, {"recipe": model})], form)
+        files, suffix = image_files.written(answer, [_said(answer, {"recipe": model})], form)
         path = folder / f"{file_names.stem(case.case_id)}{suffix}"
         write_bytes(path, files[0])
         return [path]

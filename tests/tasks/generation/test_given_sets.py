@@ -8,8 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from medvfm.core import geometry
 from medvfm.core.errors import DataError, PredictionError, RecipeError, UnreadableImage
+from medvfm.core.image import Image as Image3D
+from medvfm.io.writers.nifti import write_nifti
 from medvfm.metrics.frechet import fid
+from medvfm.models.extractors import volume_slices
 from medvfm.models.extractors.load import load_extractor
 from medvfm.tasks.generation import given_sets, picture_folders
 from medvfm.tasks.generation.picture_folders import pictures_in, read_picture
@@ -118,12 +122,53 @@ def test_a_volume_and_two_files_of_one_name_are_refused(tmp_path, extractor):
 
     a = folder(tmp_path / "one", 4)
     nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 5), np.uint8), np.eye(4)), a / "volume.nii.gz")
-    with pytest.raises(UnreadableImage, match=r"volume.nii.gz: a volume of 5 slices"):
+    with pytest.raises(UnreadableImage, match=r"volume.nii.gz: a volume among pictures"):
         given_sets.read(a, a, extractor)
     (a / "volume.nii.gz").unlink()
     Image.fromarray(pixels(0)).save(a / "one000.jpg")
     with pytest.raises(PredictionError, match="two pictures of one name: one000"):
         given_sets.read(a, a, extractor)
+
+
+def volumes(where, count: int, size: tuple[int, int, int], axes: str = "LPS"):
+    """Volumes whose values rise in all three directions, in each otherwise."""
+    where.mkdir()
+    for n in range(count):
+        x, y, z = np.meshgrid(*[np.linspace(0, 1, side) for side in size], indexing="ij")
+        rng = np.random.default_rng(n)
+        voxels = (300 * x * (n + 1) + 200 * y + 400 * z**2 + rng.normal(0, 20, size)).astype(np.float32)
+        image = Image3D(voxels, np.diag([-2.0, -2.0, 3.0, 1.0]))
+        turned, affine = geometry.reoriented(image.voxels, image.affine, axes)
+        write_nifti(Image3D(np.ascontiguousarray(turned), affine), where / f"{n}.nii.gz")
+    return where
+
+
+def test_two_folders_of_volumes_are_compared_by_slices_of_three_planes(tmp_path, extractor):
+    a, b = volumes(tmp_path / "one", 4, (20, 24, 16)), volumes(tmp_path / "other", 3, (16, 16, 12))
+    found = given_sets.read(a, b, extractor)
+    width = extractor.width
+    assert found.truth.features.shape == (4, 3 * width) and found.truth.images().shape == (4, 1, 16, 24, 20)
+    one = next(iter(pictures_in(a).batches(1)))
+    axial = torch.cat([extractor.features(one[:, :, k]) for k in volume_slices.places(16)]).mean(0)
+    sagittal = torch.cat([extractor.features(one[..., k].contiguous()) for k in volume_slices.places(20)]).mean(0)
+    torch.testing.assert_close(found.truth.features[0, :width], axial, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.truth.features[0, -width:], sagittal, rtol=1e-4, atol=1e-4)
+    notes = " ".join(found.notes)
+    assert "every volume" in notes and "16 x 24 x 20 voxels and made 12 x 16 x 16 voxels" in notes
+    assert "5 coronal" in found.extractor["of_volumes"]
+
+
+def test_how_a_volume_is_stored_changes_nothing(tmp_path, extractor):
+    one = given_sets.read(
+        *[volumes(tmp_path / n, 2, (20, 24, 16), axes) for n, axes in (("a", "LPS"), ("b", "SAR"))], extractor
+    )
+    torch.testing.assert_close(one.truth.features, one.predictions.features, rtol=1e-4, atol=1e-4)
+
+
+def test_pictures_are_not_compared_with_volumes(tmp_path, extractor):
+    a, b = folder(tmp_path / "one", 4), volumes(tmp_path / "other", 3, (16, 16, 12))
+    with pytest.raises(PredictionError, match="pictures on one side, and volumes on the other"):
+        given_sets.read(a, b, extractor)
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

@@ -1,11 +1,18 @@
-"""Made images as PNG that say what made them."""
+"""Made images as files that say what made them."""
 
 import io
 
+import nibabel
 import numpy as np
+import pytest
 from PIL import Image
 
-from medvfm.tasks.generation.image_files import png
+from medvfm.core.errors import RecipeError
+from medvfm.core.made_images import MadeImages
+from medvfm.core.recipe import Prepare
+from medvfm.io.read import read_image
+from medvfm.models.inputs.grid_volumes import GridVolumePreparer
+from medvfm.tasks.generation.image_files import png, written
 
 
 def opened(content: bytes) -> Image.Image:
@@ -28,3 +35,30 @@ def test_sixteen_bits_keep_what_eight_lose():
 def test_colour_stays_colour_with_eight_bits():
     found = opened(png(np.zeros((3, 3, 3)), {}, bits=16))
     assert found.mode == "RGB"
+
+
+def test_a_volume_becomes_nifti_that_reads_back_as_it_was_made(tmp_path):
+    pixels = np.random.default_rng(0).random((2, 10, 14, 12, 1), np.float32)
+    made = MadeImages(pixels, "a lesion", (3, 4), spacing_mm=(3.0, 1.0, 2.0))
+    files, suffix = written(made, [{"prompt": "a lesion, größer", "seed": "3"}, {"seed": "4"}])
+    assert suffix == ".nii.gz"
+    path = tmp_path / "made.nii.gz"
+    path.write_bytes(files[0])
+    found = nibabel.load(path)
+    assert nibabel.aff2axcodes(found.affine) == ("L", "P", "S") and found.header.get_zooms() == (2, 1, 3)
+    assert found.header.extensions[0].get_content().decode() == "prompt: a lesion, größer\nseed: 3"
+    middle = found.affine @ [*(np.array(found.shape) - 1) / 2, 1]
+    assert np.abs(middle[:3]).max() < 1e-6
+    prepare = GridVolumePreparer((10, 14, 12), (3.0, 1.0, 2.0), Prepare(windows=(0.0, 1.0)))
+    assert np.abs(prepare.of_image(read_image(path))[0] - pixels[0, ..., 0]).max() < 1e-6
+
+
+def test_a_format_of_the_other_kind_is_refused():
+    volume = MadeImages(np.zeros((1, 8, 8, 8, 1), np.float32), "", (0,), spacing_mm=(1.0, 1.0, 1.0))
+    picture = MadeImages(np.zeros((1, 8, 8, 1), np.float32), "", (0,))
+    for form in ("png", "png16", "dicom"):
+        with pytest.raises(RecipeError, match=f"a volume was made, and {form} holds none"):
+            written(volume, [{}], form)
+    with pytest.raises(RecipeError, match="a picture was made, and nifti holds none"):
+        written(picture, [{}], "nifti")
+    assert written(picture, [{}])[1] == ".png"

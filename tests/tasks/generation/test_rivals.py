@@ -6,12 +6,13 @@ import pytest
 from medvfm.tasks.generation import rivals
 
 
-@pytest.fixture(scope="module")
-def train():
-    rng = np.random.default_rng(0)
-    wide = rng.normal(size=(400, 1, 8, 8))
-    smooth = wide + np.roll(wide, 1, axis=2) + np.roll(wide, 1, axis=3)
-    return (0.5 + 0.04 * smooth + 0.1 * rng.normal(size=(400, 1, 1, 1))).clip(0, 1).astype(np.float32)
+@pytest.fixture(scope="module", params=[(8, 8), (4, 4, 4)], ids=["pictures", "volumes"])
+def train(request):
+    rng, size = np.random.default_rng(0), request.param
+    wide = rng.normal(size=(400, 1, *size))
+    smooth = wide + np.roll(wide, 1, axis=2) + np.roll(wide, 1, axis=len(size) + 1)
+    shade = rng.normal(size=(400, *[1] * (len(size) + 1)))
+    return (0.5 + 0.04 * smooth + 0.1 * shade).clip(0, 1).astype(np.float32)
 
 
 def moments(images):
@@ -39,7 +40,7 @@ def test_noise_has_the_spectrum_of_the_training_images(train):
     made = rivals.noise(train, 2000, np.random.default_rng(1))
 
     def power(images):
-        return np.mean(np.abs(np.fft.fft2(images - images.mean(0))) ** 2, axis=0)
+        return np.mean(np.abs(np.fft.fftn(images - images.mean(0), axes=range(2, images.ndim))) ** 2, axis=0)
 
     assert np.abs(power(made) / power(train) - 1).max() < 0.2
     assert np.abs(made.mean(0) - train.mean(0)).max() < 0.02
@@ -47,17 +48,17 @@ def test_noise_has_the_spectrum_of_the_training_images(train):
 
 def test_the_mean_image_is_the_mean_every_time(train):
     made = rivals.mean_image(train, 3, np.random.default_rng(1))
-    assert np.allclose(made, train.mean(0)) and made.shape == (3, 1, 8, 8)
+    assert np.allclose(made, train.mean(0)) and made.shape == (3, *train.shape[1:])
 
 
 def test_blur_lowers_contrast_and_keeps_the_mean(train):
     once, twice = rivals.blurred(train, 1), rivals.blurred(train, 2)
-    inner = (slice(None), slice(None), slice(2, 6), slice(2, 6))
+    inner = (slice(None), slice(None), *[slice(1, side - 1) for side in train.shape[2:]])
     assert train[inner].std() > once[inner].std() > twice[inner].std()
     assert once.mean() == pytest.approx(train.mean(), abs=0.01)
 
 
 def test_classic_augmentation_changes_every_image_and_stays_within_0_and_1(train):
     made = rivals.augmented(train[:20], np.random.default_rng(1))
-    assert made.shape == (20, 1, 8, 8) and made.min() >= 0 and made.max() <= 1
-    assert (np.abs(made - train[:20]).max(axis=(1, 2, 3)) > 0).all()
+    assert made.shape == train[:20].shape and made.min() >= 0 and made.max() <= 1
+    assert (np.abs(made - train[:20]).reshape(20, -1).max(axis=1) > 0).all()

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from medvfm.report import markup, sentences, text
 from medvfm.report.run_view import Row, View, is_reference
-from medvfm.report.sections.generation.first_numbers import NONE, features
+from medvfm.report.sections.generation.first_numbers import NONE, extractor, features
 
 TITLE = "Fidelity and diversity"
 ONLY_USEFUL = {"real_augmented", "real_and_made"}  # they stand beside usefulness alone
@@ -16,8 +16,10 @@ def build(view: View) -> Markup | None:
     own = [r for r in view.rows() if r.get("target") is None]
     if not own:
         return None
-    metrics = [str(r["metric"]) for r in own]
-    everyone = [r for r in view.rows(baseline=..., target=None) if r["metric"] in metrics]
+    everyone = view.rows(baseline=..., target=None)
+    known = {r["metric"] for r in everyone if r.get("value") is not None}
+    metrics = [str(r["metric"]) for r in own if r["metric"] in known or r is own[0]]
+    everyone = [r for r in everyone if r["metric"] in metrics]
     names = [n for n in dict.fromkeys(r.get("baseline") for r in everyone) if n and n not in ONLY_USEFUL]
     rivals = [n for n in names if not is_reference(n)]
     first = own[0]
@@ -37,6 +39,7 @@ def build(view: View) -> Markup | None:
         n=max(int(r.get("cases") or 0) for r in own),
         real=view.part("generation").get("real"),
         features=features(view),
+        of_volumes=str(extractor(view).get("of_volumes") or ""),
         level=text.level(first),
     )
 
