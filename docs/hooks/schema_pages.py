@@ -116,7 +116,7 @@ def adapters() -> str:
 
 
 def _loop(module: Any, method: str, entry: Any) -> str:
-    from medvfm.core.recipe import Train
+    from medvfm.core.recipe_sections import Train
 
     if entry.fits != "weights":
         return getattr(module, "HEAD_SWEEPS", {}).get(method, "")

@@ -22,7 +22,7 @@ from medvfm.adapters._clip_towers import SharedSpace
 from medvfm.core.errors import RecipeError
 from medvfm.core.item import Item
 from medvfm.core.protocols import Augment, Batch, Record, Task
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.models.encoders import dense
 from medvfm.models.image_text.pair import ImageTextPair
 from medvfm.models.inputs.padded_maps import unpadded

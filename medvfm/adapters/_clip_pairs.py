@@ -24,7 +24,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import DataError
 from medvfm.core.item import Item
 from medvfm.core.protocols import Adapter, Augment, Record, Task
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.models.image_text.pair import ImageTextPair
 from medvfm.models.inputs.given_images import in_parts
 from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch

@@ -14,7 +14,7 @@ from medvfm.adapters import _dinov2_words
 from medvfm.core.errors import RecipeError
 from medvfm.core.item import Item
 from medvfm.core.protocols import Augment, Batch, Record, Task
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.models.encoders import dense
 from medvfm.models.encoders import tuning as trainable
 from medvfm.models.encoders.base import Encoder

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.options import checked
-from medvfm.core.recipe import AdapterSettings, Prepare, PromptSettings
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, PromptSettings
 
 SMALLEST_PX = 32
 

@@ -15,7 +15,7 @@ from medvfm.adapters._sam_options import PromptOptions, prompt_options
 from medvfm.core.errors import DataError
 from medvfm.core.item import Item
 from medvfm.core.protocols import Record
-from medvfm.core.recipe import AdapterSettings, Prepare
+from medvfm.core.recipe_sections import AdapterSettings, Prepare
 from medvfm.io.dataset.prompt_masks import PromptMasks
 from medvfm.models.sam.automatic_masks import PointGrid, automatic_masks
 from medvfm.models.sam.model import ImageEmbeddings, SamModel

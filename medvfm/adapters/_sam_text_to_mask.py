@@ -9,7 +9,7 @@ from medvfm.adapters import clip
 from medvfm.adapters._clip_dense import PatchSegmenter
 from medvfm.core.errors import RecipeError
 from medvfm.core.protocols import Task
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.models.sam.prompt_sources import Kind
 from medvfm.models.sam.segmenter_prompts import FromSegmenter
 

@@ -19,7 +19,7 @@ from medvfm.adapters._clip_prompts import ClassPrompts, Words
 from medvfm.core.errors import RecipeError
 from medvfm.core.options import PathOrName, checked
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reuse, Task
-from medvfm.core.recipe import AdapterSettings, Baseline, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Baseline, Prepare, Train
 from medvfm.models.image_text.load import load_pair
 
 _IMAGES = frozenset(

@@ -27,7 +27,7 @@ from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.options import checked
 from medvfm.core.protocols import Adapter, Augment, Batch, Method, Record, Task
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.models.encoders import load as encoders
 from medvfm.models.encoders import tuning as trainable
 from medvfm.models.encoders.base import Encoder, Features

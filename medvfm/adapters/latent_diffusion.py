@@ -20,7 +20,7 @@ from medvfm.core.degradation import Degradation
 from medvfm.core.errors import RecipeError, WeightsError
 from medvfm.core.options import checked
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reuse, Task
-from medvfm.core.recipe import AdapterSettings, Baseline, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Baseline, Prepare, Train
 from medvfm.core.task_capabilities import OutlinedTask, RestoringTask
 from medvfm.models.diffusion.autoencoder import load_autoencoder
 from medvfm.models.diffusion.load import MONAI, SCRATCH, TINY, load_generator

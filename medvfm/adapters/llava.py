@@ -21,7 +21,7 @@ from medvfm.adapters._llava.whole import WholeAdapter
 from medvfm.core.errors import RecipeError
 from medvfm.core.options import PathOrName, checked
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reuse, Task
-from medvfm.core.recipe import AdapterSettings, Baseline, Prepare, Stage, Train
+from medvfm.core.recipe_sections import AdapterSettings, Baseline, Prepare, Stage, Train
 from medvfm.models.encoders.base import Encoder
 from medvfm.models.encoders.load import load_encoder
 from medvfm.models.language.chat import ChatFormat

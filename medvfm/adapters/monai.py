@@ -22,7 +22,7 @@ from medvfm.core.item import Item
 from medvfm.core.options import checked
 from medvfm.core.plurals import plural
 from medvfm.core.protocols import Augment, Batch, Method, Record, Task
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.io import run_directory
 from medvfm.models import monai_networks
 from medvfm.models.inputs.volumes import VolumePreparer

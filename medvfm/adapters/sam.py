@@ -26,7 +26,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import RecipeError
 from medvfm.core.item import Item
 from medvfm.core.protocols import Augment, Batch, Method, Record, Task
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.models.inputs.volumes import VolumePreparer
 from medvfm.models.sam import load as segmenters
 from medvfm.models.sam.embedding_cache import EmbeddingCache, three_or_one

@@ -21,7 +21,7 @@ from medvfm.core.errors import RecipeError
 from medvfm.core.item import Item
 from medvfm.core.options import checked
 from medvfm.core.protocols import Augment, Batch, Method, Record, Task
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.models.encoders.volumes import VolumeEncoder, load_volume_encoder
 from medvfm.models.inputs.given_images import in_parts
 from medvfm.models.inputs.whole_volumes import WholeVolumePreparer

@@ -18,7 +18,8 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.metric_spec import Metric, MetricSpec
-from medvfm.core.recipe import Baseline, Prepare, Recipe
+from medvfm.core.recipe import Recipe
+from medvfm.core.recipe_sections import Baseline, Prepare
 from medvfm.core.slice_grid import SliceGrid
 
 if TYPE_CHECKING:  # core imports neither torch nor pandas when it runs
@@ -424,8 +425,8 @@ class Task(Protocol):
     def operating_points(
         self, val: Any | None, specs: Sequence[MetricSpec], recalibrate: str, decide_at: str | float = "youden"
     ) -> Points:
-        """What is fixed on validation data; empty where nothing is. See core.recipe.Evaluate for `recalibrate` and
-        `decide_at`."""
+        """What is fixed on validation data; empty where nothing is. See core.recipe_sections.Evaluate for
+        `recalibrate` and `decide_at`."""
         ...
 
     def adjusted(self, predictions: Any, points: Points) -> Any:

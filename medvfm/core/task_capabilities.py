@@ -18,7 +18,7 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.degradation import Degradation
 from medvfm.core.item import Item
 from medvfm.core.protocols import Answer, Predictions, Record, Task, TrueCases, TruthReader
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ import numpy as np
 
 from medvfm.core.metric_spec import MetricSpec
 from medvfm.core.protocols import Points, Predictions, Task
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.core.result_row import ResultRow
 from medvfm.core.task_capabilities import ViewingTask
 from medvfm.engine.of_seeds import OfSeeds

@@ -19,7 +19,8 @@ from medvfm.core.errors import DataError, MedvfmError, RecipeError, nearest
 from medvfm.core.metric_spec import shown
 from medvfm.core.plurals import plural
 from medvfm.core.protocols import Adapter, Outside, Record
-from medvfm.core.recipe import Confidence, Prepare, Recipe
+from medvfm.core.recipe import Recipe
+from medvfm.core.recipe_sections import Confidence, Prepare
 from medvfm.core.result_row import as_records
 from medvfm.engine import case_reading, checkpoint, dataset_check, dataset_page, shared_patients, subgroups, sweep
 from medvfm.engine import record as records

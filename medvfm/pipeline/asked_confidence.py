@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medvfm.core.errors import RecipeError
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.core.yaml_source import YamlSource, validated
 
 

@@ -18,7 +18,7 @@ from medvfm.core.errors import RunError, nearest
 from medvfm.core.metric_spec import MetricSpec, parse
 from medvfm.core.plurals import some
 from medvfm.core.protocols import Record, Task
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.engine import compare as comparing
 from medvfm.engine import record as records
 from medvfm.engine import repeats

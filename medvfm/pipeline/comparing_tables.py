@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medvfm import pipeline
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.io import run_directory
 from medvfm.io.dataset.prediction_tables import Table
 

@@ -17,7 +17,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import DataError, MedvfmError, RecipeError, nearest
 from medvfm.core.image import Image
 from medvfm.core.plurals import plural
-from medvfm.core.recipe import Split
+from medvfm.core.recipe_sections import Split
 from medvfm.io.console import Console
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import roots, splits

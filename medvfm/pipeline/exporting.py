@@ -7,7 +7,7 @@ from pathlib import Path
 from medvfm import lookup
 from medvfm.core import recipe as recipes
 from medvfm.core.errors import RecipeError, nearest
-from medvfm.core.recipe import Split, TaskSettings
+from medvfm.core.recipe_sections import Split, TaskSettings
 from medvfm.io.console import Console
 from medvfm.io.dataset import cases as tables
 from medvfm.io.dataset import nnunet_export as nnunet

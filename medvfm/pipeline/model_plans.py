@@ -11,7 +11,8 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.metric_spec import MetricSpec, parse
 from medvfm.core.protocols import Adapter, BaselineContext, Method, Reuse, Task
-from medvfm.core.recipe import AdapterSettings, Baseline, Data, Recipe, Stage, Train
+from medvfm.core.recipe import Recipe
+from medvfm.core.recipe_sections import AdapterSettings, Baseline, Data, Stage, Train
 from medvfm.core.task_capabilities import MakingTask
 from medvfm.engine.plan import LOSS, ModelPlan, StagePlan
 from medvfm.io.console import Console

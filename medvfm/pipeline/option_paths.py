@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from medvfm import lookup
 from medvfm.core.options import Located, paths_of
-from medvfm.core.recipe import AdapterSettings, Recipe
+from medvfm.core.recipe import Recipe
+from medvfm.core.recipe_sections import AdapterSettings
 from medvfm.core.yaml_source import Keys
 
 

@@ -11,7 +11,8 @@ from medvfm.core.data_card import DataCard
 from medvfm.core.errors import RecipeError, nearest
 from medvfm.core.metric_spec import MetricSpec, parse
 from medvfm.core.protocols import Reuse, Task
-from medvfm.core.recipe import Baseline, Recipe, Repeats, TaskSettings
+from medvfm.core.recipe import Recipe
+from medvfm.core.recipe_sections import Baseline, Repeats, TaskSettings
 from medvfm.core.task_capabilities import MakingTask
 from medvfm.engine import subgroups
 from medvfm.engine.plan import LOSS, ModelPlan, Plan, TaskPlan

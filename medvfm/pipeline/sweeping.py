@@ -10,6 +10,7 @@ from medvfm.core import recipe as recipes
 from medvfm.core import yaml_source
 from medvfm.core.errors import RecipeError
 from medvfm.core.recipe import Recipe
+from medvfm.core.recipe_sections import Scalar
 from medvfm.core.task_capabilities import MakingTask
 from medvfm.engine.plan import Plan
 from medvfm.engine.sweep import SweptModel
@@ -40,7 +41,7 @@ def models(recipe: Recipe) -> list[SweptModel]:
     return found
 
 
-def combinations(recipe: Recipe) -> list[dict[str, recipes.Scalar]]:
+def combinations(recipe: Recipe) -> list[dict[str, Scalar]]:
     """What each model changes: key to value."""
     assert recipe.sweep is not None
     found = [dict(zip(grid, values, strict=True)) for grid in recipe.sweep.grids for values in product(*grid.values())]
@@ -50,7 +51,7 @@ def combinations(recipe: Recipe) -> list[dict[str, recipes.Scalar]]:
     return found
 
 
-def _plan(recipe: Recipe, changes: dict[str, recipes.Scalar], draw: int) -> Plan:
+def _plan(recipe: Recipe, changes: dict[str, Scalar], draw: int) -> Plan:
     """The recipe with the changes, and the seed of the draw; settings of training that its method does not use, which
     are there for other models, are left out."""
     source = recipe._source
@@ -66,7 +67,7 @@ def _plan(recipe: Recipe, changes: dict[str, recipes.Scalar], draw: int) -> Plan
     return planning.plan(made.model_copy(update={"seed": (recipe.seed + draw) % 2**32}))
 
 
-def _name(recipe: Recipe, changes: dict[str, recipes.Scalar]) -> str:
+def _name(recipe: Recipe, changes: dict[str, Scalar]) -> str:
     """`embedded linear_probe`: weights and method, each where models differ in it, then what else is changed."""
     swept = {key for grid in recipe.sweep.grids for key in grid} if recipe.sweep is not None else set()
     plain = {"adapter.weights": recipe.adapter.weights, "adapter.method": recipe.adapter.method}

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from medvfm import lookup
 from medvfm.core.errors import RecipeError
 from medvfm.core.protocols import Task
-from medvfm.core.recipe import Recipe, Section
+from medvfm.core.recipe import Recipe
+from medvfm.core.recipe_sections import Section
 from medvfm.engine.plan import ModelPlan
 
 Keys = tuple[str | int, ...]

@@ -8,7 +8,8 @@ from typing import Any
 from medvfm import lookup
 from medvfm.core import recipe as recipes
 from medvfm.core.plurals import plural
-from medvfm.core.recipe import AdapterSettings, Recipe, Train
+from medvfm.core.recipe import Recipe
+from medvfm.core.recipe_sections import AdapterSettings, Train
 from medvfm.engine import train
 from medvfm.engine.plan import LOSS, ModelPlan, Plan, StagePlan
 from medvfm.pipeline import planning

@@ -39,7 +39,7 @@ from medvfm.core.protocols import (
     TrueCases,
     TruthReader,
 )
-from medvfm.core.recipe import Baseline
+from medvfm.core.recipe_sections import Baseline
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.dataset import prediction_splits, prediction_tables
 from medvfm.io.dataset.prediction_splits import Part

@@ -15,7 +15,7 @@ from medvfm.core.case import Case
 from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.protocols import Augment, Batch, Preparer, Record, Windows
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.core.slice_grid import SliceGrid
 
 

@@ -14,7 +14,7 @@ import medvfm
 from medvfm import pipeline
 from medvfm.adapters import clip
 from medvfm.core.errors import DataError, RecipeError
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.engine import train
 from medvfm.io.console import SILENT
 from medvfm.models.image_text.load import load_pair

@@ -15,7 +15,7 @@ from medvfm.core import recipe as recipes
 from medvfm.core.case import Case
 from medvfm.core.errors import RecipeError
 from medvfm.core.item import Item
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.models.inputs.contract import InputContract
 from medvfm.models.inputs.padded_maps import unpadded

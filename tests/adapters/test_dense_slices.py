@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medvfm.adapters import dinov2
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.tasks.segmentation.task import SegmentationTask
 from tests.samples.items import answer_to, prepared

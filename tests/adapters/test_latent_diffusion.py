@@ -15,7 +15,7 @@ from medvfm.core.capabilities import MakingAdapter, StartingAdapter, TowerAdapte
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError
 from medvfm.core.item import Item
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.engine import train
 from medvfm.nn import state
 

@@ -13,7 +13,7 @@ from medvfm.adapters import latent_diffusion
 from medvfm.core.case import Case
 from medvfm.core.errors import RecipeError
 from medvfm.core.item import Item
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.engine import train
 from tests.samples import diffusers_folders
 

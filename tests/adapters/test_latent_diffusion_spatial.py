@@ -17,7 +17,7 @@ from medvfm.core.degradation import Degradation
 from medvfm.core.errors import RecipeError
 from medvfm.core.image import Image
 from medvfm.core.item import Item
-from medvfm.core.recipe import AdapterSettings, Prepare, Stage, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Stage, Train
 from medvfm.engine import train
 from tests.samples import diffusers_folders
 

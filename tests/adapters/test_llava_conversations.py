@@ -11,7 +11,7 @@ from medvfm.adapters import llava
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError, UnreadableImage
 from medvfm.core.item import Item
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.models.language.chat import IMAGE_ID
 
 GRID = 2  # so that an image is 4 vectors

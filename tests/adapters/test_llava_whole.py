@@ -9,7 +9,7 @@ import torch
 import medvfm
 from medvfm import pipeline
 from medvfm.core.errors import MedvfmError, RecipeError
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.engine.weight_audit import FrozenMoved
 from medvfm.io.console import SILENT
 from medvfm.models.inputs.shown_pictures import ShownPictures, as_pillow

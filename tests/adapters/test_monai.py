@@ -10,7 +10,7 @@ import torch
 
 from medvfm.adapters import monai
 from medvfm.core.errors import RecipeError, WeightsError
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.models import monai_networks
 from medvfm.tasks.segmentation.task import SegmentationTask

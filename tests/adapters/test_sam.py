@@ -16,7 +16,7 @@ from medvfm.adapters import sam
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError, RecipeError
 from medvfm.core.item import Item
-from medvfm.core.recipe import AdapterSettings, Prepare, Train
+from medvfm.core.recipe_sections import AdapterSettings, Prepare, Train
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.engine.weight_audit import training_mode
 from medvfm.models.sam import prompt_sources

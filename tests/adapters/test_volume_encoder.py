@@ -15,7 +15,7 @@ from medvfm import pipeline
 from medvfm.adapters import volume_encoder
 from medvfm.core import recipe
 from medvfm.core.errors import RecipeError, UnreadableImage, WeightsError
-from medvfm.core.recipe import AdapterSettings, Prepare
+from medvfm.core.recipe_sections import AdapterSettings, Prepare
 from medvfm.models.encoders.volumes import CT_FM, load_volume_encoder
 from medvfm.models.inputs.volume_contract import body_box, tile_starts, tiles
 from medvfm.models.inputs.whole_volumes import ORIENTATION, WholeVolumePreparer

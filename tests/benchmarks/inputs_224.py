@@ -10,7 +10,7 @@ import torch
 from monai import transforms
 
 from medvfm.core.image import Image
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.models.inputs.contract import InputContract
 from medvfm.models.inputs.resizing import lowpass_resized
 from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch

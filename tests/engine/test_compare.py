@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 import medvfm
 from medvfm.core.errors import RunError
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.io.run_directory import Run
 
 FEW = Confidence(resamples=200)

@@ -9,7 +9,7 @@ import pytest
 import medvfm
 from medvfm import pipeline
 from medvfm.core.errors import RecipeError
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.io.console import SILENT
 from medvfm.report import page
 from tests.samples.studies import PictureStudy

@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 import medvfm
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.engine import subgroups
 
 N = 240

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 import medvfm
 from medvfm.cli import main, summary
 from medvfm.core.errors import PredictionError, RunError
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 
 N = 60
 FEW = Confidence(resamples=200)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import medvfm
 from medvfm.cli import app
 from medvfm.core.errors import RecipeError
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.io.run_directory import Run
 
 N = 60

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import medvfm
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.report import page
 from tests.samples import runs
 

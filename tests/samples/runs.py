@@ -15,7 +15,7 @@ from PIL import Image
 from medvfm import lookup
 from medvfm.adapters import _dinov2_words
 from medvfm.core.metric_spec import parse
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.core.result_row import as_records
 from medvfm.engine import record as records
 from medvfm.engine import subgroups

@@ -14,7 +14,7 @@ from medvfm.adapters import _dinov2_words, _monai_words, _sam_words
 from medvfm.core.image import Image as MedicalImage
 from medvfm.core.metric_spec import parse
 from medvfm.core.protocols import Points
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.core.result_row import as_records
 from medvfm.engine import subgroups
 from medvfm.engine.evaluate import Judging

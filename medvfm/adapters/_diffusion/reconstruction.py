@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from medvfm.core.protocols import Record
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.models.diffusion.autoencoder import ImageAutoencoder
 from medvfm.models.inputs.given_images import images_of
 from medvfm.models.inputs.pictures import PicturePreparer, middle_slice

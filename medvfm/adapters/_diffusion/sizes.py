@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from medvfm.core.degradation import Degradation
 from medvfm.core.errors import RecipeError
-from medvfm.core.recipe import Prepare, Slices
+from medvfm.core.recipe_sections import Prepare, Slices
 from medvfm.models.diffusion.load import OF_VOLUMES
 
 LEAST = 8  # pixels or voxels a side

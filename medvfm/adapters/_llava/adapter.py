@@ -21,7 +21,7 @@ from medvfm.core.errors import DataError
 from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.protocols import Augment, Batch, Preparer, Record
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.models.inputs.role_stacks import RoleStackPreparer, counts, files_of
 from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch

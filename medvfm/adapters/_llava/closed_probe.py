@@ -16,7 +16,7 @@ from medvfm.core.capabilities import Choose, Embedded
 from medvfm.core.case import Case
 from medvfm.core.item import Item
 from medvfm.core.protocols import Augment, Batch, Record
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.models.encoders.base import Encoder
 from medvfm.models.inputs.slice_stacks import SliceStackPreparer, as_batch
 from medvfm.nn import probe

@@ -18,7 +18,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import RecipeError
 from medvfm.core.item import Item
 from medvfm.core.protocols import Augment, Batch, Preparer, Record
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.models.inputs.shown_pictures import ShownPictures, as_pillow, counts
 from medvfm.models.language.chat import Turn
 from medvfm.models.language.from_image_text import ImageTextModel

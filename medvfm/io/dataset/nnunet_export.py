@@ -29,7 +29,7 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, MedvfmError, UnreadableImage
 from medvfm.core.image import Image
-from medvfm.core.recipe import Split
+from medvfm.core.recipe_sections import Split
 from medvfm.io import run_directory
 from medvfm.io.atomic_write import atomic_write
 from medvfm.io.console import SILENT, Console

@@ -9,7 +9,7 @@ import numpy as np
 
 from medvfm.core.case import SPLITS, Case
 from medvfm.core.errors import DataError, nearest
-from medvfm.core.recipe import Split
+from medvfm.core.recipe_sections import Split
 
 VAL_SHARE = 0.15  # of the training patients, where nothing says which cases are for validation
 

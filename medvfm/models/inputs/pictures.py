@@ -17,7 +17,7 @@ from medvfm.core.degradation import Degradation
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.protocols import TruthReader
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.dataset.truth_masks import MaskTruthReader
 from medvfm.io.read import read_image

@@ -15,7 +15,7 @@ from PIL import Image as pillow
 from medvfm.core.case import Case
 from medvfm.core.image import Image
 from medvfm.core.item import PIXELS
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
 from medvfm.models.inputs.role_stacks import files_of

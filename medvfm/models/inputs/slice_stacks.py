@@ -15,7 +15,7 @@ import torch
 from medvfm.core.case import Case
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing

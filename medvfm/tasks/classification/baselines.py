@@ -20,7 +20,7 @@ from medvfm.core.errors import RecipeError, UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.item import Item
 from medvfm.core.protocols import Adapter, Batch, Preparer, Record, Windows
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing

@@ -31,7 +31,7 @@ from medvfm.core.protocols import (
     TruthReader,
     Where,
 )
-from medvfm.core.recipe import Baseline, Prepare, TaskSettings
+from medvfm.core.recipe_sections import Baseline, Prepare, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.dataset.prediction_tables import Table, named
 from medvfm.io.run_directory import PREDICTIONS

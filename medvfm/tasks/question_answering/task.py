@@ -26,7 +26,7 @@ from medvfm.core.protocols import (
     TrueCases,
     Where,
 )
-from medvfm.core.recipe import Baseline, TaskSettings
+from medvfm.core.recipe_sections import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.dataset.prediction_tables import Table
 from medvfm.metrics import answers as protocols

@@ -33,7 +33,7 @@ from medvfm.core.protocols import (
     TruthReader,
     Where,
 )
-from medvfm.core.recipe import Baseline, TaskSettings
+from medvfm.core.recipe_sections import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.dataset import prediction_tables, truth_masks
 from medvfm.io.dataset.prediction_tables import Table

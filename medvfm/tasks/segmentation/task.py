@@ -30,7 +30,7 @@ from medvfm.core.protocols import (
     TruthReader,
     Where,
 )
-from medvfm.core.recipe import Baseline, TaskSettings
+from medvfm.core.recipe_sections import Baseline, TaskSettings
 from medvfm.core.slice_grid import SliceGrid
 from medvfm.core.task_capabilities import SelfChecked
 from medvfm.io.dataset import mask_values, truth_masks

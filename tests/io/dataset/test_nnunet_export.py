@@ -15,7 +15,7 @@ from PIL import Image as pillow
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import DataError, UnreadableImage
 from medvfm.core.image import Image
-from medvfm.core.recipe import Split
+from medvfm.core.recipe_sections import Split
 from medvfm.io.dataset import nnunet_export
 from medvfm.io.dataset.cases import read_cases
 from medvfm.io.dataset.truth_masks import MaskTruthReader

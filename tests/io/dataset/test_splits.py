@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from medvfm.core.case import Case
 from medvfm.core.errors import DataError
-from medvfm.core.recipe import Split
+from medvfm.core.recipe_sections import Split
 from medvfm.io.dataset import splits
 
 

@@ -11,7 +11,7 @@ from medvfm.core import geometry
 from medvfm.core.case import Case
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.models.inputs.grid_volumes import GridVolumePreparer, centred
 
 WINDOW = Prepare(windows=(0.0, 1000.0))

@@ -10,7 +10,7 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.degradation import Degradation
 from medvfm.core.image import Image
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.io.dataset.truth_masks import outlines
 from medvfm.models.inputs.pictures import GROWN_PX, PicturePreparer
 

@@ -13,7 +13,7 @@ from medvfm.core.case import Case
 from medvfm.core.image import Image
 from medvfm.core.metric_spec import parse
 from medvfm.core.protocols import Points
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 from medvfm.engine import shortcuts as auditing
 from medvfm.engine.evaluate import Judging
 from medvfm.io.virtual_brain import patients

@@ -35,7 +35,7 @@ def long(wide, value):
 
 
 def score(truth, predictions, *names, **options):
-    from medvfm.core.recipe import Confidence
+    from medvfm.core.recipe_sections import Confidence
 
     found = medvfm.evaluate(
         "classification", truth=truth, predictions=predictions, metrics=names, confidence=Confidence(resamples=100),

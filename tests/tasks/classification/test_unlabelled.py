@@ -13,7 +13,7 @@ from sklearn import metrics
 
 import medvfm
 from medvfm.core.errors import MedvfmError
-from medvfm.core.recipe import Confidence
+from medvfm.core.recipe_sections import Confidence
 
 IDS = [f"c{n}" for n in range(20)]
 TRUE, SCORES = np.arange(20) % 2, np.random.default_rng(3).random(20)

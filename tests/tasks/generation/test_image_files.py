@@ -9,7 +9,7 @@ from PIL import Image
 
 from medvfm.core.errors import RecipeError
 from medvfm.core.made_images import MadeImages
-from medvfm.core.recipe import Prepare
+from medvfm.core.recipe_sections import Prepare
 from medvfm.io.read import read_image
 from medvfm.models.inputs.grid_volumes import GridVolumePreparer
 from medvfm.tasks.generation.image_files import png, written

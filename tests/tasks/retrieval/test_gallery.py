@@ -11,7 +11,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import PredictionError
 from medvfm.core.metric_spec import parse
 from medvfm.core.protocols import Points
-from medvfm.core.recipe import Baseline
+from medvfm.core.recipe_sections import Baseline
 from medvfm.statistics.estimand import mean_of_draws
 from medvfm.tasks.per_case_task import ListedCases
 from medvfm.tasks.retrieval import gallery, ranked_queries
