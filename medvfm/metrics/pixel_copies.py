@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,21 +12,39 @@ from torch import Tensor
 SIDE_PX, MOVE = 32, 4  # pictures are compared at this size, moved by up to so many of its pixels each way
 SIDE_VOX, MOVE_VOX = 16, 2  # and volumes
 BLOCK = 1 << 24  # numbers that are held at once
+NEXT = 10  # images after the one that is most alike, which say how near several are
 
 
-def greatest_correlation(images: Tensor, among: Tensor, *, skip_same: bool = False) -> tuple[Tensor, Tensor]:
-    """Values (n,) in [-1, 1] and places (n,) in `among` (k, C, ...) of the image most like each of (n, C, ...).
+class MostAlike(NamedTuple):
+    """Of n images, the image of a set that is most like each.
+
+    values  (n,) in [-1, 1] the correlation
+    places  (n,) which one it is
+    singled (n,) how far it lies, over the mean distance of the NEXT that are most alike after it: near 1 it is one of
+            many that are as near, near 0 it is copied. Distances are those of images of length 1, sqrt(2 - 2 r). NaN
+            where there is no second image
+    """
+
+    values: Tensor
+    places: Tensor
+    singled: Tensor
+
+
+def most_alike(images: Tensor, among: Tensor, *, skip_same: bool = False) -> MostAlike:
+    """The image of `among` (k, C, ...) most like each of (n, C, ...), and whether it is singled out.
 
     Pearson's correlation of grey values of pictures (C, h, w) at SIDE_PX or volumes (C, s, h, w) at SIDE_VOX, the
     greatest over moves by up to MOVE or MOVE_VOX each way (as if the image went on at its other side, which hardly
     counts for images with a dark border). An image without contrast correlates with nothing: 0. `skip_same`: both sets
-    are the same, and no image is compared with itself.
+    are the same, and no image is compared with itself. `singled` is the measure of Carlini et al. 2023 (section 4.2): a
+    smooth image correlates well with every image of a set, and is for that no copy of one.
     """
     side, move = (SIDE_PX, MOVE) if images.ndim == 4 else (SIDE_VOX, MOVE_VOX)
     size = (side,) * (images.ndim - 2)
     one, other = (_spectra(x, size) for x in (images, among))
     block = max(1, BLOCK // (math.prod(size) * max(len(other), 1)))
-    values, places = [], []
+    values, places, singled = [], [], []
+    after = min(NEXT, len(other) - 1 - skip_same)
     for start in range(0, len(one), block):
         near = torch.fft.irfftn(one[start : start + block, None] * other[None].conj(), s=size)
         for axis in range(2, near.ndim):
@@ -34,10 +53,12 @@ def greatest_correlation(images: Tensor, among: Tensor, *, skip_same: bool = Fal
         if skip_same:
             rows = torch.arange(len(best), device=best.device)
             best[rows, rows + start] = -1
-        found = best.max(dim=1)
-        values.append(found.values.clamp(-1, 1))
-        places.append(found.indices)
-    return torch.cat(values), torch.cat(places)
+        found = best.clamp(-1, 1).topk(1 + max(after, 0), dim=1)
+        away = (2 - 2 * found.values).sqrt()
+        values.append(found.values[:, 0])
+        places.append(found.indices[:, 0])
+        singled.append(away[:, 0] / away[:, 1:].mean(dim=1).clamp(min=1e-6))
+    return MostAlike(torch.cat(values), torch.cat(places), torch.cat(singled))
 
 
 def _spectra(images: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medvfm.metrics.pixel_copies import MOVE, MOVE_VOX, SIDE_PX, SIDE_VOX, greatest_correlation
+from medvfm.metrics.pixel_copies import MOVE, MOVE_VOX, SIDE_PX, SIDE_VOX, most_alike
 
 
 def images(count: int, seed: int) -> torch.Tensor:
@@ -19,9 +19,9 @@ def slowly(one: np.ndarray, other: np.ndarray) -> float:
     return max(np.corrcoef(np.roll(other, (r, c), (0, 1)).ravel(), one.ravel())[0, 1] for r in moves for c in moves)
 
 
-def test_the_greatest_correlation_is_that_of_a_search_over_moves():
+def test_the_most_alike_is_that_of_a_search_over_moves():
     given, among = images(3, 0), images(4, 1)
-    values, places = greatest_correlation(given, among)
+    values, places, _ = most_alike(given, among)
     for row in range(3):
         each = [slowly(given[row, 0].numpy(), among[k, 0].numpy()) for k in range(4)]
         assert values[row].item() == pytest.approx(max(each), abs=1e-5)
@@ -31,7 +31,7 @@ def test_the_greatest_correlation_is_that_of_a_search_over_moves():
 def test_a_copy_that_was_moved_and_changed_in_contrast_is_found():
     among = images(6, 2)
     copy = 0.5 * torch.roll(among[4:5], (2, -3), (2, 3)) + 0.2
-    values, places = greatest_correlation(copy, among)
+    values, places, _ = most_alike(copy, among)
     assert places.item() == 4 and values.item() == pytest.approx(1, abs=1e-5)
 
 
@@ -39,7 +39,7 @@ def test_volumes_are_searched_in_all_three_directions():
     drawn = torch.randn(7, 1, *[SIDE_VOX] * 3, generator=torch.Generator().manual_seed(6))
     smooth = torch.nn.functional.avg_pool3d(drawn, 3, stride=1, padding=1)
     given, among = smooth[:2], smooth[2:]
-    values, places = greatest_correlation(given, among)
+    values, places, _ = most_alike(given, among)
     steps = range(-MOVE_VOX, MOVE_VOX + 1)
     for row in range(2):
         each = [
@@ -58,24 +58,45 @@ def test_a_volume_of_another_size_that_was_moved_is_found():
     drawn = torch.randn(5, 1, 32, 48, 32, generator=torch.Generator().manual_seed(7))
     among = torch.nn.functional.avg_pool3d(drawn, 9, stride=1, padding=4)
     copy = 0.5 * torch.roll(among[3:4], (4, 6, -4), (2, 3, 4)) + 0.2
-    values, places = greatest_correlation(copy, among)
+    values, places, _ = most_alike(copy, among)
     assert places.item() == 3 and values.item() == pytest.approx(1, abs=0.01)
-    turned, _ = greatest_correlation(copy.flip(2), among)
+    turned = most_alike(copy.flip(2), among).values
     assert turned.item() < 0.9
 
 
 def test_images_of_one_set_are_not_compared_with_themselves():
     given = images(5, 3)
-    values, places = greatest_correlation(given, given, skip_same=True)
+    values, places, _ = most_alike(given, given, skip_same=True)
     assert (places != torch.arange(5)).all() and (values < 0.999).all()
 
 
 def test_an_image_without_contrast_is_like_nothing():
-    values, _ = greatest_correlation(torch.full((1, 1, 40, 40), 0.3), images(3, 4))
+    values, *_ = most_alike(torch.full((1, 1, 40, 40), 0.3), images(3, 4))
     assert values.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_colour_and_other_sizes_are_compared_as_small_grey_images():
     among = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(5))
-    values, places = greatest_correlation(among[1:2], among)
+    values, places, _ = most_alike(among[1:2], among)
     assert places.item() == 1 and values.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_copy_is_singled_out_and_a_smooth_image_is_not():
+    """The mean of a set correlates with each of it better than these do with each other, and is a copy of none."""
+    among = images(40, 8) + images(1, 9)
+    noisy = among[3:4] + 0.02 * images(1, 10)
+    mean, strange = among.mean(0, keepdim=True), images(1, 9) + images(1, 11)
+    found = most_alike(torch.cat([noisy, mean, strange]), among)
+    assert found.values[1] > found.values[2]
+    assert found.singled[0] < 0.1 and (found.singled[1:] > 0.85).all()
+
+
+def test_singled_out_is_the_distance_over_the_mean_of_the_next_ten():
+    given, among = images(2, 12), images(30, 13)
+    found = most_alike(given, among)
+    for row in range(2):
+        each = sorted((slowly(given[row, 0].numpy(), other[0].numpy()) for other in among), reverse=True)
+        away = np.sqrt(2 - 2 * np.array(each[:11]))
+        assert found.singled[row].item() == pytest.approx(away[0] / away[1:].mean(), abs=1e-4)
+    few = most_alike(given, among[:1])
+    assert torch.isnan(few.singled).all() and torch.isfinite(few.values).all()

@@ -19,6 +19,7 @@ class ImageSet:
     scores         (m, T) of a classifier trained on real training images
     nearest        (m,) distance to the nearest training image among features
     alike          (m,) greatest correlation of its pixels with those of a training image, moved to fit
+    singled        (m,) how far that one lies, over the mean distance of the next ones: see metrics.pixel_copies
     learned        (S, r, T) scores of the real test images by classifiers trained on this set alone, one a seed
     pairs          (p, 2) images of the set by row, and their structural similarity `likeness` (p,)
     fits           (m,) CLIPScore of each image and its own words, NaN without words
@@ -33,6 +34,7 @@ class ImageSet:
     scores: Array | None = None
     nearest: Array | None = None
     alike: Array | None = None
+    singled: Array | None = None
     learned: Array | None = None
     pairs: Array | None = None
     likeness: Array | None = None
@@ -59,6 +61,7 @@ class ImageSet:
             None if self.scores is None else self.scores[rows],
             None if self.nearest is None else self.nearest[rows],
             None if self.alike is None else self.alike[rows],
+            None if self.singled is None else self.singled[rows],
             None,
             pairs,
             likeness,
@@ -72,8 +75,8 @@ class ImageSet:
         found = {
             name: getattr(self, name)
             for name in (
-                "features", "labels", "scores", "nearest", "alike", "learned", "pairs", "likeness", "fits", "verified",
-                "met",
+                "features", "labels", "scores", "nearest", "alike", "singled", "learned", "pairs", "likeness", "fits",
+                "verified", "met",
             )
         }  # fmt: skip
         return {name: array for name, array in found.items() if array is not None}

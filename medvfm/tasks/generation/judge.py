@@ -16,6 +16,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import Undefined
 from medvfm.core.protocols import TrueCases
 from medvfm.metrics import fidelity, image_pairs, neighbourhoods, pixel_copies
+from medvfm.metrics.pixel_copies import MostAlike
 from medvfm.models.extractors import volume_slices
 from medvfm.models.extractors.base import Extractor
 from medvfm.models.image_text.caption_scores import CaptionScorer
@@ -140,8 +141,9 @@ class Judge:
 
         learned = usefulness.of_made(found.features, shown.labels, learn) if taught is None else taught(learn)
         return ImageSet(
-            found.ids, found.patients, found.features, found.labels, found.scores, found.nearest, found.alike, learned,
-            pairs, likeness, None if asked is None else self.fits(shown.pixels, asked), found.verified, found.met,
+            found.ids, found.patients, found.features, found.labels, found.scores, found.nearest, found.alike,
+            found.singled, learned, pairs, likeness, None if asked is None else self.fits(shown.pixels, asked),
+            found.verified, found.met,
         )  # fmt: skip
 
     def nearest_training(self, features: Array) -> Array:
@@ -151,27 +153,36 @@ class Judge:
 
     def most_alike_training(self, pixels: Array) -> Array:
         """(n,) rows of the training image whose pixels correlate best with those of each."""
-        return self._alike(pixels)[1]
+        return self._most_alike(pixels).places.cpu().numpy()
 
     def _measured(self, shown: Pictures, *, new: bool) -> ImageSet:
         features = features_of(self.extractor, shown.pixels)
-        nearest = alike = verified = None
+        nearest = alike = singled = verified = None
         if new:
             verified = None if self.verifier is None else self.verifier.verified(shown.pixels)
             distances = neighbourhoods.nearest(
                 _tensor(features, self.extractor), _tensor(self.features, self.extractor)
             )[0]
-            nearest, alike = distances.double().cpu().numpy(), self._alike(shown.pixels)[0]
+            nearest, found = distances.double().cpu().numpy(), self._most_alike(shown.pixels)
+            alike, singled = found.values.double().cpu().numpy(), found.singled.double().cpu().numpy()
         scores = self.classifier.scores(features)
         return ImageSet(
-            shown.ids, shown.patients, features, shown.labels, scores, nearest, alike, verified=verified, met=shown.met
+            shown.ids,
+            shown.patients,
+            features,
+            shown.labels,
+            scores,
+            nearest,
+            alike,
+            singled,
+            verified=verified,
+            met=shown.met,
         )
 
-    def _alike(self, pixels: Array) -> tuple[Array, Array]:
+    def _most_alike(self, pixels: Array) -> MostAlike:
         device = self.extractor.device
         given, among = (torch.from_numpy(np.ascontiguousarray(p)).to(device) for p in (pixels, self.train.pixels))
-        values, places = pixel_copies.greatest_correlation(given, among)
-        return values.double().cpu().numpy(), places.cpu().numpy()
+        return pixel_copies.most_alike(given, among)
 
 
 def pairs_of(pixels: torch.Tensor) -> tuple[Array, Array]:

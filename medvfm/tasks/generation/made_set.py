@@ -92,7 +92,7 @@ class MadeSet:
 
     def measures(self, split: str, hashed: Mapping[str, str], baseline: str | None) -> pd.DataFrame | None:
         """Nearest training image of each made one: what is measured of single images."""
-        found = {"nearest": self.made.nearest, "alike": self.made.alike}
+        found = {"nearest": self.made.nearest, "alike": self.made.alike, "singled": self.made.singled}
         whose = self.as_frame(split, hashed, baseline).drop(columns=["truth", "answer"])
         parts = [whose.assign(metric=n, value=values) for n, values in found.items() if values is not None]
         return pd.concat(parts, ignore_index=True) if parts else None

@@ -19,7 +19,7 @@ from medvfm.tasks.generation.set_features import record_of
 
 COLUMNS, ROWS, CONDITIONS, PAIRS, BLINDED = 6, 2, 8, 6, 24
 SIDE_PX, GAP_PX = 112, 3
-LIKE = 0.99  # share of real test images that are less like a training image than what is called a suspicion
+LIKE = 0.99  # share of real test images that single out a training image less than what is called a suspicion
 LETTERS = 90
 STUDY = "reader_study"
 
@@ -61,21 +61,24 @@ def _sheets(found: MadeSet, shown: Pictures, seen: Seen) -> list[Record]:
 
 
 def _copies(found: MadeSet, judge: Judge, pictures: Array) -> Record:
-    """How many made images are more like a training image than nearly all real test images are."""
-    made, real = found.made.alike, found.real.alike
-    if made is None or real is None or not len(real):
+    """How many made images single out a training image more than nearly all real test images do."""
+    made, real = found.made.singled, found.real.singled
+    alike, usually = found.made.alike, found.real.alike
+    if made is None or real is None or alike is None or usually is None or not np.isfinite(real).any():
         return {}
-    limit = float(np.quantile(real, LIKE))
+    limit = float(np.quantile(real, 1 - LIKE))
     near, usual = found.made.nearest, found.real.nearest
     closer = 0 if near is None or usual is None else int((near < np.quantile(usual, 1 - LIKE)).sum())
     return {
-        "suspected": int((made > limit).sum()),
+        "suspected": int((made < limit).sum()),
         "of": len(made),
         "limit": limit,
         "share": LIKE,
         "closer": closer,
-        "made_median": float(np.median(made)),
-        "real_median": float(np.median(real)),
+        "made_median": float(np.median(alike)),
+        "real_median": float(np.median(usually)),
+        "made_singled": float(np.median(made)),
+        "real_singled": float(np.median(real)),
         **_verified(found, judge),
     }
 
@@ -94,19 +97,19 @@ def _verified(found: MadeSet, judge: Judge) -> Record:
 
 
 def _nearest(found: MadeSet, judge: Judge, pictures: Array, shown: Pictures, seen: Seen) -> list[Record]:
-    """The made images that are most like a training image, beside it; then the same of real test images."""
-    made, real = found.made.alike, found.real.alike
-    if made is None or real is None:
-        return []
+    """The made images that single out a training image most, beside it; then the same of real test images."""
     entries: list[Record] = []
-    for kind, values, pixels in (("made", made, pictures), ("test", real, shown.pixels)):
-        rows = np.argsort(-values, kind="stable")[:PAIRS]
+    for kind, measured, pixels in (("made", found.made, pictures), ("test", found.real, shown.pixels)):
+        values, singled = measured.alike, measured.singled
+        if values is None or singled is None:
+            return []
+        rows = np.argsort(singled, kind="stable")[:PAIRS]
         twins = judge.train.pixels[judge.most_alike_training(pixels[rows])]
         for row, twin in zip(rows, twins, strict=True):
             name = f"previews/nearest_{len(entries):02d}.png"
             pair = sheet(np.stack([pixels[row], twin]), columns=2, spacing_mm=found.spacing_mm)
             write_bytes(seen.folder / name, pair)
-            entries.append({"kind": kind, "file": name, "alike": float(values[row])})
+            entries.append({"kind": kind, "file": name, "alike": float(values[row]), "singled": float(singled[row])})
     return entries
 
 

@@ -70,7 +70,7 @@ def seen(folder, test) -> Seen:
 def test_a_planted_copy_is_counted_and_shown_first(judged, tmp_path):
     found, test = judged
     record = sheets.write(found, ("bright",), seen(tmp_path, test), blinded=False)["generation"]
-    assert record["copies"]["suspected"] >= 1
+    assert record["copies"]["suspected"] >= 1 and found.made.singled[5] < 0.7 < np.median(found.made.singled)
     first = record["nearest"][0]
     assert first["kind"] == "made" and first["alike"] == pytest.approx(found.made.alike[5]) and first["alike"] > 0.8
     assert int(found.judge.most_alike_training(found.pictures[5:6])[0]) == 17

@@ -32,6 +32,7 @@ def build(view: View) -> Markup | None:
         share=f"{100 * float(copies.get('share') or 0.99):.4g}%",
         expected=round(expected, 1),
         alike=int(copies.get("suspected") or 0) > MANY * max(expected, 1.0),
+        singled=copies.get("made_singled") is not None,
         made=[p for p in pairs if p is not None and p["kind"] == "made"],
         test=[p for p in pairs if p is not None and p["kind"] == "test"],
     )
@@ -41,4 +42,9 @@ def _pair(view: View, entry: dict[str, Any]) -> dict[str, Any] | None:
     found = data_uris.read(view.directory, str(entry.get("file") or ""))
     if found is None:
         return None
-    return {"uri": found.uri, "kind": str(entry.get("kind")), "alike": text.number(entry.get("alike"), 3)}
+    return {
+        "uri": found.uri,
+        "kind": str(entry.get("kind")),
+        "alike": text.number(entry.get("alike"), 3),
+        "singled": text.number(entry.get("singled"), 2),
+    }
