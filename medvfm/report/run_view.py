@@ -133,7 +133,10 @@ class View:
         """What a baseline is called: by its adapter, by the task where it is built in, else by its own name."""
         words = self.part("baselines", name, "said")
         said = words.get("label") or words.get("title")
-        return str(said or self.word(f"baseline_{name}") or name.replace("_", " "))
+        found = str(said or self.word(f"baseline_{name}") or name.replace("_", " "))
+        if self.part("generation").get("volumes"):
+            found = re.sub(r"\bpx\b", "voxels", found.replace("pixel", "voxel").replace("by 1 px", "by 1 voxel"))
+        return found
 
     @cached_property
     def oracle(self) -> str | None:

@@ -108,7 +108,8 @@ class LatentDiffusion:
             )
         channels = max((item.pixels.shape[0] for item in found), default=1)
         if isinstance(self.module, FittedGenerator):
-            pictures = [torch.from_numpy(np.array(item.pixels))[None] for item in found]
+            shown = found if self.module.fits_images else found[:1]
+            pictures = [torch.from_numpy(np.array(item.pixels))[None] for item in shown]
             images = torch.cat([with_channels(picture, channels) for picture in pictures]).numpy()
             self._take(self.module.fitted_to(images, *self._asked_with()))
         self.module.channels = channels

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from medvfm.core.errors import RecipeError
 from medvfm.models.diffusion.condition_reader import IDS, VERSION, ConditionReader, read_texts
 from medvfm.models.diffusion.generator import FittedGenerator, with_channels
+from medvfm.models.diffusion.load import SIDES_OF_MONAI
 from medvfm.models.weights import load_strictly, sha256_of_tensors
 from medvfm.nn import state
 from medvfm.nn.diffusion import NoiseSchedule
@@ -43,6 +44,7 @@ class MonaiGenerator(FittedGenerator):
     """
 
     averaged = ("scale",)
+    fits_images: ClassVar[bool] = False
     scale: Tensor
 
     def __init__(
@@ -167,11 +169,11 @@ class MonaiGenerator(FittedGenerator):
 
 def unfitted(size_px: tuple[int, ...], width: int, seed: int) -> MonaiGenerator:
     """For gray images, before it knows what it is asked with; `width` channels at the first level of both networks."""
-    if any(side % 16 for side in size_px) or width % 8:
+    if any(side % SIDES_OF_MONAI for side in size_px) or width % 8:
         wrong = width % 8 != 0
         raise RecipeError(
             f"MONAI's networks of {width} channels" if wrong else f"images of {' × '.join(map(str, size_px))} px",
             where="adapter.options.width" if wrong else "prepare.size",
-            remedy=f"take a multiple of {8 if wrong else 16}",
+            remedy=f"take a multiple of {8 if wrong else SIDES_OF_MONAI}",
         )
     return MonaiGenerator(1, size_px, values=0, words=False, seed=seed, width=width)

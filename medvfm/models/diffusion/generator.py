@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -118,7 +118,12 @@ class ImageGenerator(nn.Module):
 
 
 class FittedGenerator(ImageGenerator):
-    """A generator from scratch, whose autoencoder is fitted to training images in closed form."""
+    """A generator from scratch, whose autoencoder is fitted to training images in closed form.
+
+    fits_images  all training images are read for that; else a single one says how many channels there are
+    """
+
+    fits_images: ClassVar[bool] = True
 
     @abstractmethod
     def fitted_to(self, images: np.ndarray, values: int, words: bool) -> FittedGenerator:

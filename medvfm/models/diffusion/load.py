@@ -10,6 +10,7 @@ from medvfm.models.diffusion.generator import ImageGenerator
 TINY_PX = (64, 64)
 TINY, MONAI = "tiny", "monai"
 SCRATCH = (TINY, "tiny-spatial", "pixels", MONAI)  # begin with random weights
+SIDES_OF_MONAI = 16  # whose multiples its networks take
 OF_VOLUMES = (TINY, MONAI)  # make volumes too
 
 

@@ -20,7 +20,8 @@ from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing
 from medvfm.models.inputs.slice_stacks import intensity_rule
 
-VERSION = 1  # to be raised when the same settings give other voxels, so that caches start afresh
+SAME = 1e-3  # share of a voxel by which spacings may differ and count as the same
+VERSION = 2  # to be raised when the same settings give other voxels, so that caches start afresh
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class GridVolumePreparer:
     """A case as one gray volume (1, S, H, W) float32 in [0, 1]: `pixels`.
 
     Axial slices from the feet up, rows to the back, columns to the left, at `spacing_mm` (between slices, rows,
-    columns). The middle of the image lies in the middle of the grid of `size_vox` (S, H, W): what lies beyond is cut
-    off, and what is lacking is 0. A case without images, which asks for one to be made, has no arrays.
+    columns). The middle of the image lies in the middle of the grid of `size_vox` (S, H, W); where the image has that
+    spacing already, to half a voxel, so that no value is changed. What lies beyond is cut off, and what is lacking is
+    0. A case without images, which asks for one to be made, has no arrays.
     """
 
     size_vox: tuple[int, int, int]
@@ -62,7 +64,12 @@ class GridVolumePreparer:
         ]
 
     def arrays(self, images: Sequence[Image], case: Case) -> dict[str, np.ndarray]:
-        return {"pixels": self.of_image(images[0])} if images else {}
+        if not images:
+            return {}
+        try:
+            return {"pixels": self.of_image(images[0])}
+        except UnreadableImage as error:
+            raise UnreadableImage(error.what, where=self.files(case)[0], remedy=error.remedy) from error
 
     def grid(self, arrays: Mapping[str, np.ndarray]) -> SliceGrid | None:
         """None: a volume that is made needs no way back."""
@@ -70,27 +77,45 @@ class GridVolumePreparer:
 
     def of_image(self, image: Image) -> np.ndarray:
         """(1, S, H, W) of an image that has been read; several channels become one by their mean."""
-        if image.shape_vox[2] == 1 or not image.has_spacing:
+        if min(image.shape_vox) == 1 or not image.has_spacing:
+            size = " × ".join(map(str, image.shape_vox))
             raise UnreadableImage(
-                "a volume whose file states spacing and orientation is needed, and this is a picture",
-                remedy="give prepare.size two numbers to make pictures",
+                f"volumes are made here, whose files state spacing and orientation; this has {size} voxels"
+                + ("" if image.has_spacing else " and no spacing"),
+                remedy="give volumes; a recipe makes pictures where prepare.size has two numbers",
             )
         low, high = windowing.intensity_range(image, intensity_rule(self.prepare, self.windows))
-        grid = SliceGrid.of(image.shape_vox, image.affine, True, "axial", self.spacing_mm)
+        grid = SliceGrid.of(image.shape_vox, image.affine, True, "axial")
         volume = grid.to_model(image.voxels, linear=True)
         if volume.ndim == 4:
             volume = volume.mean(0)
-        return centred(windowing.window(volume, low, high).astype(np.float32), self.size_vox)[None]
+        have = grid.spacing_mm
+        assert have is not None
+        return on_grid(windowing.window(volume, low, high).astype(np.float32), have, self.size_vox, self.spacing_mm)[
+            None
+        ]
 
 
-def centred(volume: np.ndarray, size_vox: tuple[int, ...]) -> np.ndarray:
-    """The middle of a volume in the middle of another size: cut where it is larger, 0 where it is smaller."""
-    found = np.zeros(size_vox, volume.dtype)
-    into, out_of = [], []
-    for have, want in zip(volume.shape, size_vox, strict=True):
-        kept = min(have, want)
-        first, begin = (want - kept) // 2, (have - kept) // 2
-        into.append(slice(first, first + kept))
-        out_of.append(slice(begin, begin + kept))
-    found[tuple(into)] = volume[tuple(out_of)]
-    return found
+def on_grid(
+    volume: np.ndarray, have_mm: Sequence[float], size_vox: Sequence[int], spacing_mm: Sequence[float]
+) -> np.ndarray:
+    """A volume (S, H, W) of spacing `have_mm` on a grid of another size and spacing with the same middle, float32.
+
+    Linear in each direction, widened to a triangle over the new voxel where it is the larger (no aliasing). Voxels
+    whose middle lies outside the volume are 0.
+    """
+    for axis, (mm, size, wanted_mm) in enumerate(zip(have_mm, size_vox, spacing_mm, strict=True)):
+        weights = _weights(volume.shape[axis], size, wanted_mm / mm)
+        volume = np.moveaxis(np.moveaxis(volume, axis, -1) @ weights.T, -1, axis)
+    return np.ascontiguousarray(volume)
+
+
+def _weights(have: int, size: int, step: float) -> np.ndarray:
+    """(size, have) float32: rows sum to 1, or are 0 outside. step: of the new voxels, in old ones."""
+    shift = (have - 1) / 2 - (size - 1) / 2 * step
+    if abs(step - 1) < SAME:  # whole voxels are moved, none is changed
+        step, shift = 1.0, np.floor(shift + 0.25)
+    centres = shift + np.arange(size) * step
+    weights = np.maximum(0.0, 1.0 - np.abs(centres[:, None].clip(0, have - 1) - np.arange(have)) / max(1.0, step))
+    inside = (centres > -0.5 - SAME) & (centres < have - 0.5 + SAME)
+    return (inside[:, None] * weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,8 @@ def read_picture(file: Path) -> Tensor:
         image = read_image(file)
     except MedvfmError as error:
         raise UnreadableImage(error.what, where=file, remedy=error.remedy) from error
+    if image.is_volume and min(image.shape_vox) == 1:
+        raise UnreadableImage("a volume of one slice, which is stored along another axis", where=file)
     found = _volume(image) if image.is_volume else windowing.slice_pictures(image)[0]
     if found.shape[0] not in (1, 3):
         raise UnreadableImage(f"{found.shape[0]} channels, where images have 1 or 3", where=file)
@@ -116,7 +119,7 @@ def sizes_note(shapes: Sequence[torch.Size], others: Sequence[torch.Size]) -> st
 
 
 def _sizes(sizes: set[tuple[int, ...]]) -> str:
-    least, most = min(sizes, key=max), max(sizes, key=max)
+    least, most = min(sizes, key=math.prod), max(sizes, key=math.prod)
     first, last = (" x ".join(map(str, size)) for size in (least, most))
     unit = "px" if len(least) == 2 else "voxels"
     return f"{first} {unit}" if first == last else f"{first} to {last} {unit}"

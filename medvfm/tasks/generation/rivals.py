@@ -34,7 +34,7 @@ def noise(train: Array, count: int, rng: np.random.Generator) -> Array:
     """The mean image plus noise whose mean power at every frequency is that of the training images about their mean."""
     mean = train.mean(axis=0)
     sides = tuple(range(1, mean.ndim))
-    root = np.sqrt(np.mean([np.abs(np.fft.fftn(image - mean, axes=sides)) ** 2 for image in train], axis=0))
+    root = np.sqrt(sum(np.abs(np.fft.fftn(image - mean, axes=sides)) ** 2 for image in train) / len(train))
     drawn = (np.fft.fftn(rng.standard_normal(mean.shape), axes=sides) for _ in range(count))
     size = np.sqrt(mean[0].size)
     return _image(np.stack([mean + np.fft.ifftn(one / size * root, axes=sides).real for one in drawn]))
@@ -68,12 +68,12 @@ def blurred(images: Array, sigma_px: float) -> Array:
 
 def augmented(images: Array, rng: np.random.Generator) -> Array:
     """Flipped from left to right in half of the cases, moved by a few pixels, changed in contrast and brightness."""
-    most = max(1, round(MOVE_PX * images.shape[-1] / 64))
+    most = [max(1, round(MOVE_PX * side / 64)) for side in images.shape[2:]]
     found = []
     for image in images:
         turned = image[..., ::-1] if rng.random() < 0.5 else image
-        by = rng.integers(-most, most + 1, image.ndim - 1)
-        moved = np.asarray(ndimage.shift(turned, (0, *map(int, by)), order=0, mode="nearest"))
+        by = [int(rng.integers(-far, far + 1)) for far in most]
+        moved = np.asarray(ndimage.shift(turned, (0, *by), order=0, mode="nearest"))
         gain, lift = 1 + rng.uniform(-CONTRAST, CONTRAST), rng.uniform(-BRIGHTNESS, BRIGHTNESS)
         found.append((moved - moved.mean()) * gain + moved.mean() + lift)
     return _image(np.stack(found))

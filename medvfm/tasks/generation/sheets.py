@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image as Picture
+from PIL import ImageDraw
 
 from medvfm.core.array import Array
 from medvfm.core.protocols import Record, Seen
@@ -32,7 +33,8 @@ def write(found: MadeSet, classes: Sequence[str], seen: Seen, *, blinded: bool) 
     record: Record = {
         "made": len(found.made),
         "real": len(found.real),
-        "sheets": _sheets(found, shown, seen),
+        "volumes": found.pictures.ndim == 5,
+        "sheets": _sheets(found, classes, shown, seen),
         "copies": _copies(found, found.judge, found.pictures),
         "nearest": _nearest(found, found.judge, found.pictures, shown, seen),
     }
@@ -41,23 +43,38 @@ def write(found: MadeSet, classes: Sequence[str], seen: Seen, *, blinded: bool) 
     return {"generation": record, "extractor": record_of(found.judge.extractor, found.pictures)}
 
 
-def _sheets(found: MadeSet, shown: Pictures, seen: Seen) -> list[Record]:
+def _sheets(found: MadeSet, classes: Sequence[str], shown: Pictures, seen: Seen) -> list[Record]:
     """For the conditions that occur most: made images, and the real ones of the same cases."""
     assert found.pictures is not None
-    words, counts = np.unique([str(w) for w in found.asked], return_counts=True)
+    conditions = _conditions(found, classes)
+    words, counts = np.unique(conditions, return_counts=True)
     place = {case_id: row for row, case_id in enumerate(shown.ids)}
     sheets: list[Record] = []
     for word in words[np.argsort(-counts, kind="stable")][:CONDITIONS]:
-        rows = np.flatnonzero(found.asked == word)[: COLUMNS * ROWS]
+        rows = np.flatnonzero(conditions == word)[: COLUMNS * ROWS]
         real = list(dict.fromkeys(place[found.ids[int(r)]] for r in rows))
         number = len(sheets)
-        entry: Record = {"condition": _short(word), "images": int((found.asked == word).sum())}
+        entry: Record = {"condition": _short(word), "images": int((conditions == word).sum())}
         for name, pixels in (("made", found.pictures[rows]), ("real", shown.pixels[real])):
             file = f"previews/sheet_{number}_{name}.png"
             write_bytes(seen.folder / file, sheet(pixels, spacing_mm=found.spacing_mm))
             entry[name] = file
         sheets.append(entry)
     return sheets
+
+
+def _conditions(found: MadeSet, classes: Sequence[str]) -> Array:
+    """(m,) the condition of each image in words; its classes alone where hardly two images have the same words."""
+    words = np.array([str(w) for w in found.asked])
+    if not classes or np.unique(words, return_counts=True)[1].max() >= COLUMNS:
+        return words
+    names = [name.replace("_", " ") for name in classes]
+    return np.array(
+        [
+            ", ".join(name if value else f"no {name}" for name, value in zip(names, row, strict=True) if value == value)
+            for row in found.made.labels
+        ]
+    )
 
 
 def _copies(found: MadeSet, judge: Judge, pictures: Array) -> Record:
@@ -121,7 +138,7 @@ def _blinded(found: MadeSet, pictures: Array, shown: Pictures, seen: Seen) -> Re
     picked += [("real", int(r)) for r in rng.permutation(len(shown))[:count]]
     order = [picked[int(i)] for i in rng.permutation(len(picked))]
     tiles = np.stack([pictures[row] if kind == "made" else shown.pixels[row] for kind, row in order])
-    write_bytes(seen.folder / STUDY / "sheet.png", sheet(tiles, columns=8, spacing_mm=found.spacing_mm))
+    write_bytes(seen.folder / STUDY / "sheet.png", sheet(tiles, columns=8, spacing_mm=found.spacing_mm, numbered=True))
     key = io.StringIO()
     table = csv.writer(key)
     table.writerow(["number", "image", "condition"])
@@ -131,9 +148,15 @@ def _blinded(found: MadeSet, pictures: Array, shown: Pictures, seen: Seen) -> Re
     return {"sheet": f"{STUDY}/sheet.png", "key": f"{STUDY}/key.csv", "images": len(order)}
 
 
-def sheet(pixels: Array, *, columns: int = COLUMNS, spacing_mm: tuple[float, float, float] | None = None) -> bytes:
+def sheet(
+    pixels: Array,
+    *,
+    columns: int = COLUMNS,
+    spacing_mm: tuple[float, float, float] | None = None,
+    numbered: bool = False,
+) -> bytes:
     """Images (n, C, H, W) in [0, 1] in rows on a black sheet, as PNG; volumes (n, C, S, H, W) by their middle slices,
-    a third as many in a row."""
+    a third as many in a row. numbered: each with its number, from 1 on."""
     volumes = pixels.ndim == 5
     if volumes:
         pixels, columns = volume_strips.of(pixels, spacing_mm), max(1, columns // 3)
@@ -148,7 +171,11 @@ def sheet(pixels: Array, *, columns: int = COLUMNS, spacing_mm: tuple[float, flo
     for number, image in enumerate(pixels):
         levels = (image.transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8)
         tile = Picture.fromarray(levels[..., :3] if colour else levels[..., 0]).resize(size, Picture.Resampling.BICUBIC)
-        whole.paste(tile, (number % columns * across, number // columns * down))
+        corner = number % columns * across, number // columns * down
+        whole.paste(tile, corner)
+        if numbered:
+            place = corner[0] + 3, corner[1] + 2
+            ImageDraw.Draw(whole).text(place, str(number + 1), fill="white", stroke_width=1, stroke_fill="black")
     out = io.BytesIO()
     whole.save(out, format="PNG", compress_level=4)
     return out.getvalue()

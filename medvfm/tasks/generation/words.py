@@ -5,9 +5,8 @@ from __future__ import annotations
 WORDS = {
     "action": "made images",
     "holds": "Cases with a condition",
-    "convention": "The set of made images was compared with the set of real test images, at equal "
-    "numbers of images, in the "
-    "features of the extractor. FID and KID grow with the distance between the sets; FID also falls as the number"
+    "convention": "The set of made images was compared with the set of real test images in the features of the "
+    "extractor. FID and KID grow with the distance between the sets; FID also falls as the number"
     " of images grows, so that only values at equal n can be compared. Intervals leave out one group of patients "
     "at a time on both sides (delete-a-group jackknife). No metric of made images chose weights or settings: the "
     "training loss of validation cases did.",

@@ -12,7 +12,7 @@ from medvfm.core.case import Case
 from medvfm.core.errors import UnreadableImage
 from medvfm.core.image import Image
 from medvfm.core.recipe_sections import Prepare
-from medvfm.models.inputs.grid_volumes import GridVolumePreparer, centred
+from medvfm.models.inputs.grid_volumes import GridVolumePreparer, on_grid
 
 WINDOW = Prepare(windows=(0.0, 1000.0))
 
@@ -40,8 +40,8 @@ def test_larger_is_filled_with_0_and_smaller_is_cut_on_both_sides():
     found = preparer((14, 12, 12)).of_image(image)[0]
     np.testing.assert_array_equal(found[2:12], whole[:, 2:14])
     assert not found[:2].any() and not found[12:].any()
-    odd = centred(np.arange(5.0), (8,))
-    assert odd.tolist() == [0, 0, 1, 2, 3, 4, 0, 0] and centred(np.arange(5.0), (2,)).tolist() == [1, 2]
+    odd = on_grid(np.arange(1.0, 6)[:, None, None], (1, 1, 1), (8, 1, 1), (1, 1, 1)).ravel()
+    assert odd.tolist() in ([0, 0, 1, 2, 3, 4, 5, 0], [0, 1, 2, 3, 4, 5, 0, 0])  # to half a voxel, and none is changed
 
 
 @pytest.mark.parametrize("axes", ["RAS", "SAL", "PIR"])
@@ -63,6 +63,40 @@ def test_a_coarser_grid_holds_means_of_blocks_inside():
     np.testing.assert_allclose(found[1:3, 1:3, 1:3], wanted[1:3, 1:3, 1:3], rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("size", "mm", "grid", "spacing"),
+    [
+        ((40, 40, 12), (5, 5, 12), (12, 20, 24), (12, 8, 8)),
+        ((64, 64, 20), (1, 1, 6.5), (12, 64, 64), (10, 1, 1)),
+        ((63, 65, 41), (2, 2, 3), (20, 32, 40), (5, 4, 3)),
+        ((35, 51, 35), (1, 1, 1), (20, 28, 20), (2, 2, 2)),
+    ],
+)
+def test_what_lies_somewhere_in_the_patient_lies_there_on_the_grid(size, mm, grid, spacing):
+    """The middle of a blob, in mm about the middle of the image, is the same on a grid of the stated spacing."""
+    away = [(np.arange(n) - (n - 1) / 2) * d for n, d in zip(size, mm, strict=True)]
+    where = [0.2 * n * d for n, d in zip(size, mm, strict=True)]
+    x, y, z = np.meshgrid(*away, indexing="ij")
+    width = 2 * max(max(mm), max(spacing))
+    blob = 1000 * np.exp(-((x - where[0]) ** 2 + (y - where[1]) ** 2 + (z - where[2]) ** 2) / (2 * width**2))
+    image = Image(blob.astype(np.float32), np.diag([-mm[0], -mm[1], mm[2], 1.0]))
+    found = GridVolumePreparer(grid, spacing, WINDOW).of_image(image)[0].astype(np.float64)
+    for axis, wanted in ((0, where[2]), (1, where[1]), (2, where[0])):
+        profile = found.sum(axis=tuple(a for a in range(3) if a != axis))
+        places = (np.arange(grid[axis]) - (grid[axis] - 1) / 2) * spacing[axis]
+        peak = int(profile.argmax())
+        near = slice(max(0, peak - 2), peak + 3)
+        top = np.polyfit(places[near], np.log(profile[near]), 2)  # the logarithm of a normal curve is a parabola
+        assert -top[1] / (2 * top[0]) == pytest.approx(wanted, abs=0.12 * spacing[axis])
+
+
+def test_a_coarse_volume_has_the_spacing_that_is_asked_for():
+    """Three slices of 5 mm on a grid of 10 mm: two new ones lie 5 mm from the middle, and not 3.75."""
+    image = Image(np.broadcast_to([0.0, 500.0, 1000.0], (8, 8, 3)).astype(np.float32), np.diag([-1.0, -1.0, 5.0, 1.0]))
+    found = GridVolumePreparer((2, 8, 8), (10.0, 1.0, 1.0), WINDOW).of_image(image)[0, :, 4, 4]
+    assert found == pytest.approx([1 / 6, 5 / 6], abs=1e-5)  # triangles of 10 mm over 0, 500, 1000 at -5, 0, 5 mm
+
+
 def test_channels_become_one():
     image = volume()
     several = Image(np.stack([image.voxels, image.voxels + 100], -1), image.affine)
@@ -72,8 +106,11 @@ def test_channels_become_one():
 
 def test_a_picture_is_refused_and_a_case_without_images_has_none():
     flat = Image(np.zeros((12, 12, 1), np.uint8), np.eye(4))
-    with pytest.raises(UnreadableImage, match="this is a picture"):
+    with pytest.raises(UnreadableImage, match="this has 12 × 12 × 1 voxels"):
         preparer((8, 8, 8)).of_image(flat)
+    flat = Image(np.zeros((1, 12, 12), np.uint8), np.eye(4))
+    with pytest.raises(UnreadableImage, match=r"one.nii.gz: .*this has 1 × 12 × 12 voxels"):
+        preparer((8, 8, 8)).arrays([flat], Case("a", None, {"image": (Path("one.nii.gz"),)}))
     case = Case("a", None, {"image": (Path("a.nii.gz"), Path("b.nii.gz"))})
     with pytest.raises(UnreadableImage, match="a has 2 images in the role 'image', not one volume"):
         preparer((8, 8, 8)).files(case)

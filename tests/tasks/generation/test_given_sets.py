@@ -165,6 +165,13 @@ def test_how_a_volume_is_stored_changes_nothing(tmp_path, extractor):
     torch.testing.assert_close(one.truth.features, one.predictions.features, rtol=1e-4, atol=1e-4)
 
 
+def test_a_single_slice_along_another_axis_is_no_volume(tmp_path, extractor):
+    a = volumes(tmp_path / "one", 3, (20, 24, 16))
+    write_nifti(Image3D(np.zeros((1, 20, 20), np.float32), np.eye(4)), a / "flat.nii.gz")
+    with pytest.raises(UnreadableImage, match=r"flat\.nii\.gz: a volume of one slice"):
+        given_sets.read(a, a, extractor)
+
+
 def test_pictures_are_not_compared_with_volumes(tmp_path, extractor):
     a, b = folder(tmp_path / "one", 4), volumes(tmp_path / "other", 3, (16, 16, 12))
     with pytest.raises(PredictionError, match="pictures on one side, and volumes on the other"):

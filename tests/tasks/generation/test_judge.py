@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,13 @@ def test_a_reader_study_has_every_image_once_and_a_key(judged, tmp_path):
     assert len(rows) == record["images"] == 48 and kinds.count("made") == kinds.count("real") == 24
     assert kinds != sorted(kinds) and all(bool(row["condition"]) == (row["image"] == "made") for row in rows)
     assert Image.open(tmp_path / record["sheet"]).size[0] > 800
+
+
+def test_conditions_that_hardly_two_images_share_are_shown_by_their_classes(judged, tmp_path):
+    found, test = judged
+    ages = np.array([f"bright, age {n}" for n in range(24)], dtype=object)
+    record = sheets.write(replace(found, asked=ages), ("bright",), seen(tmp_path, test), blinded=False)["generation"]
+    assert [(s["condition"], s["images"]) for s in record["sheets"]] == [("bright", 12), ("no bright", 12)]
 
 
 def test_true_and_made_sides_are_not_exchanged():

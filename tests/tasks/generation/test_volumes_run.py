@@ -95,7 +95,9 @@ def value_count(found):
 def test_the_page_shows_three_planes_and_says_how_volumes_were_seen(found):
     page = (found.directory / "report.html").read_text()
     assert "Volumes were resampled to 2 × 1.5 × 1.5 mm and cut or filled to 16 × 16 × 16 voxels" in page
-    assert "5 coronal" in page
+    assert "Of each volume the axial, coronal and sagittal slice in the middle" in page
+    assert "blurred by 1 voxel" in page and "all voxels together" in page and "voxel by voxel" in page
+    assert "Made image above, training image below" in page and " px" not in page.partition("All results")[0][-200_000:]
     sheet = found.record["generation"]["sheets"][0]["made"]
     width, height = Picture.open(found.directory / sheet).size
     assert width > 2 * height or found.record["generation"]["sheets"][0]["images"] > 2
@@ -147,6 +149,23 @@ def test_monais_networks_make_volumes_from_nifti_to_nifti(study, tmp_path, monke
         ({"prepare": {"size": 16, "spacing": [2.0]}}, "pictures are fitted into prepare.size, and have no spacing"),
         ({"prepare": {"size": [16, 16, 16, 16], "spacing": [2.0]}}, "images of size"),
         ({"prepare": {"size": [16, 16, 4], "spacing": [2.0]}}, "images of size"),
+        ({"prepare": {"size": list(SIZE), "spacing": [2.0, 1.0]}}, "volumes are made on one grid"),
+        ({"prepare": {"size": [2000, 2000, 2000], "spacing": [2.0]}}, "2000 × 2000 × 2000 hold more than 67,108,864"),
+        (
+            {"prepare": {"size": list(SIZE), "spacing": [2.0], "windows": [[0, 1], [0, 2], [0, 3]]}},
+            "prepare.windows: volumes are gray",
+        ),
+        (
+            {
+                "prepare": {"size": [16, 20, 16], "spacing": [2.0]},
+                "adapter": {
+                    "name": "latent_diffusion", "weights": "monai",
+                    "stages": [{"method": "autoencoder"}, {"method": "full"}],
+                },
+                "train": {},
+            },
+            "prepare.size: MONAI's networks do not take sides of 16 × 20 × 16; take multiples of 16",
+        ),
         ({"prepare": {"size": list(SIZE), "spacing": [2.0], "slices": {"axis": "coronal"}}}, "no slices of it"),
         (
             {"adapter": {"name": "latent_diffusion", "weights": "pixels", "method": "full"}},

@@ -45,7 +45,9 @@ def answer(view: View) -> dict[str, str] | None:
     if row is None:
         return None
     name, pair = text.metric(row["metric"]), f"{text.count(row.get('cases') or 0)} made images"
-    before = f"{sentences.subject(view)} made images; {pair} lie, beside as many real test images,"
+    real = view.part("generation").get("real")
+    beside = "as many" if real in (None, row.get("cases")) else text.count(real)
+    before = f"{sentences.subject(view)} made images; {pair} lie, beside {beside} real test images,"
     if not view.part("model"):
         before = f"{pair[:1].upper()}{pair[1:]} lie, beside the real ones,"
     if row.get("value") is None:

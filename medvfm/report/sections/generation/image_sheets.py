@@ -19,7 +19,7 @@ def build(view: View) -> Markup | None:
     found = [entry for entry in shown if entry is not None]
     if not found:
         return None
-    return markup.fragment("image_sheets", sheets=found, blinded=made.get("blinded") or {})
+    return markup.fragment("image_sheets", sheets=found, blinded=made.get("blinded") or {}, volumes=made.get("volumes"))
 
 
 def _sheet(view: View, entry: dict[str, Any]) -> dict[str, Any] | None:

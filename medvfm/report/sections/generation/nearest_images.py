@@ -28,6 +28,8 @@ def build(view: View) -> Markup | None:
         shown=None if row is None else text.with_interval(row),
         copied=row is not None and row.get("value") is not None and row["value"] < LIMIT,
         limit=LIMIT,
+        point="voxel" if made.get("volumes") else "pixel",
+        sides=("above", "below") if made.get("volumes") else ("on the left", "on the right"),
         copies=copies,
         share=f"{100 * float(copies.get('share') or 0.99):.4g}%",
         expected=round(expected, 1),
