@@ -43,6 +43,8 @@ NOT_RUN = {  # the beginning of a line, without `uv run`, to the reason; and the
     "medvfm run recipes/quickstart_synthesis": ("minutes", "recipes/quickstart_synthesis.yaml"),
     "medvfm predict runs/synthesis": ("the run above", None),
     "medvfm run recipes/synthesis_unseen_pairs": ("minutes", "recipes/synthesis_unseen_pairs.yaml"),
+    "medvfm run recipes/brain_volume_synthesis": ("minutes", "recipes/brain_volume_synthesis.yaml"),
+    "medvfm predict runs/volumes": ("the run above", None),
     "medvfm run recipes/sweep_brain": ("minutes; tests/engine/test_sweep.py runs one", "recipes/sweep_brain.yaml"),
     "medvfm run recipes/mr_denoising": ("minutes", "recipes/mr_denoising.yaml"),
     "medvfm predict runs/denoising": ("the run above", None),

@@ -23,7 +23,8 @@ from medvfm.core.protocols import Adapter, BaselineContext, Method, Record, Reus
 from medvfm.core.recipe_sections import AdapterSettings, Baseline, Prepare, Train
 from medvfm.core.task_capabilities import OutlinedTask, RestoringTask
 from medvfm.models.diffusion.autoencoder import load_autoencoder
-from medvfm.models.diffusion.load import MONAI, SCRATCH, TINY, load_generator
+from medvfm.models.diffusion.load import load_generator
+from medvfm.models.diffusion.names import MONAI, SCRATCH, TINY
 from medvfm.models.diffusion.sampling import Sampling
 from medvfm.models.inputs.grid_volumes import GridVolumePreparer
 from medvfm.models.inputs.pictures import PicturePreparer

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from medvfm.core.degradation import Degradation
 from medvfm.core.errors import RecipeError
 from medvfm.core.recipe_sections import Prepare, Slices
-from medvfm.models.diffusion.load import MONAI, OF_VOLUMES, SIDES_OF_MONAI
+from medvfm.models.diffusion.names import MONAI, OF_VOLUMES, SIDES_OF_MONAI
 
 LEAST = 8  # pixels or voxels a side
 MOST = 2**26  # pixels or voxels: 400 a side of a volume

@@ -20,7 +20,7 @@ from torch import Tensor
 from medvfm.core.errors import RecipeError
 from medvfm.models.diffusion.condition_reader import IDS, VERSION, ConditionReader, read_texts
 from medvfm.models.diffusion.generator import FittedGenerator, with_channels
-from medvfm.models.diffusion.load import SIDES_OF_MONAI
+from medvfm.models.diffusion.names import SIDES_OF_MONAI
 from medvfm.models.weights import load_strictly, sha256_of_tensors
 from medvfm.nn import state
 from medvfm.nn.diffusion import NoiseSchedule

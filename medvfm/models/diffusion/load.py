@@ -6,12 +6,9 @@ import math
 
 from medvfm.core.errors import WeightsError
 from medvfm.models.diffusion.generator import ImageGenerator
+from medvfm.models.diffusion.names import MONAI, OF_VOLUMES, SCRATCH, TINY
 
 TINY_PX = (64, 64)
-TINY, MONAI = "tiny", "monai"
-SCRATCH = (TINY, "tiny-spatial", "pixels", MONAI)  # begin with random weights
-SIDES_OF_MONAI = 16  # whose multiples its networks take
-OF_VOLUMES = (TINY, MONAI)  # make volumes too
 
 
 def load_generator(weights: str, size_px: tuple[int, ...] | None, *, width: int = 128, seed: int = 0) -> ImageGenerator:
