@@ -55,6 +55,7 @@ CALLS: dict[str, tuple[tuple[str, ...], str]] = {
         ("truth = (torch.arange(64 * 64.0).reshape(1, 1, 64, 64) % 97) / 97", "made = 0.9 * truth"), "truth, made",
     ),
     "distances": (("real, made = torch.tensor([2.0, 3.0, 4.0]), torch.tensor([1.0, 2.0, 3.0])",), "real, made"),
+    "singled": (("real, made = torch.linspace(0.6, 1.0, 101), torch.tensor([0.1, 0.7, 0.9])",), "real, made"),
     "verified": (("verified = torch.tensor([1, 0, 0, 0])",), "verified"),
     "lesions": (
         ("truth = np.full((32, 32), 0.4)", "truth[8:14, 8:14] = 0.8", "lesions = truth > 0.6",
@@ -90,6 +91,7 @@ COSTS = {
     "image_pair": "the pixels, at each of up to 5 scales",
     "distances": "n, after the distances of all images to the training images",
     "lesions": "the voxels of a case, and its connected parts",
+    "singled": "n, after comparing every image with all training images, pixel by pixel",
     "verified": "n, after the features of a verification model for all made, training and test images",
     "embeddings": "n d, after the vectors",
     "ranks": "a sort of the candidates of every query",

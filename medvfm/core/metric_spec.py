@@ -79,6 +79,7 @@ class Metric:
         "image_pair",
         "lesions",
         "verified",
+        "singled",
     ]
     better: Literal["higher", "lower", "zero", ""]
     unit: str = ""

@@ -21,6 +21,7 @@ from medvfm.metrics.ranking import auroc
 
 UNIT = (0.0, 1.0)
 FROM_0 = (0.0, float("inf"))
+LIKE = 0.99  # share of real test images that single out a training image less than a near copy does
 
 
 def clip_score(image: Tensor, text: Tensor) -> Tensor:
@@ -51,6 +52,20 @@ def nearest_ratio(real: Tensor, made: Tensor) -> Tensor:
     if usual == 0:
         raise Undefined("every real test image is a training image")
     return made.to(torch.float64).mean() / usual
+
+
+def near_copies(real: Tensor, made: Tensor) -> Tensor:
+    """The share of made images (m,) that single out one training image more than 99% of real test images (n,) do, of
+    distances as `pixel_copies.MostAlike.singled` has them: near 0 for copies. Undefined without such a distance."""
+    return (made < singled_limit(real)).double().mean()
+
+
+def singled_limit(real: Tensor) -> Tensor:
+    """The distance below which 1% of real test images (n,) lie; float64."""
+    known = real[~real.isnan()].double()
+    if not len(known):
+        raise Undefined("there are fewer than two training images")
+    return known.quantile(1 - LIKE)
 
 
 def reidentified(verified: Tensor) -> Tensor:
@@ -146,6 +161,14 @@ METRICS: dict[str, Metric] = {
         summary="distance to the nearest training image, over that of real test images; near 0 for copies",
         within=FROM_0,
         interval="groups",
+    ),
+    "near_copies": Metric(
+        near_copies,
+        "singled",
+        "lower",
+        summary="share of made images that single out one training image more than 99% of real test images do",
+        within=UNIT,
+        interval="share",
     ),
     "reidentified": Metric(
         reidentified,

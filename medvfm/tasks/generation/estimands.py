@@ -14,7 +14,7 @@ from torch import Tensor
 from medvfm.core.array import Array
 from medvfm.core.errors import Undefined
 from medvfm.core.metric_spec import MetricSpec
-from medvfm.metrics import fidelity_left_out
+from medvfm.metrics import fidelity, fidelity_left_out
 from medvfm.statistics import delong, group_jackknife
 from medvfm.statistics.estimand import Estimand, few_patients
 from medvfm.statistics.group_jackknife import PatientGroups
@@ -59,6 +59,8 @@ def estimands(found: MadeSet, specs: Sequence[MetricSpec], classes: Sequence[str
             made.append(_of_distances(found, spec, groups))
         elif spec.metric.takes == "images":
             made.append(_of_pairs(found, spec, groups))
+        elif spec.metric.takes == "singled":
+            made.append(_of_singled(found, spec))
         elif spec.metric.takes == "verified":
             made.append(_of_verified(found, spec))
         elif spec.metric.takes == "embeddings":
@@ -144,6 +146,22 @@ def _of_words(found: MadeSet, spec: MetricSpec, groups: PatientGroups) -> Estima
     notes = (OF_TEST,) if found.reference else ()
     patients = len(set(whose.patients[known]))
     return _of_groups(found, spec, float(with_words.mean()), means, groups, *notes, patients=patients)
+
+
+def _of_singled(found: MadeSet, spec: MetricSpec) -> Estimand:
+    """The share of made images that single out a training image; the limit that real test images set is taken as it
+    is."""
+    everyone = np.ones(len(found.made), dtype=bool)
+    if found.made.singled is None or found.real.singled is None:
+        return Estimand(spec, None, None, everyone, reason=REAL_ONES if found.reference else NO_TRAINING)
+    real, made = torch.from_numpy(found.real.singled), torch.from_numpy(found.made.singled)
+    value = _value(lambda: spec.metric.function(real, made))
+    if isinstance(value, str):
+        return Estimand(spec, None, None, everyone, reason=value)
+    near = (made < fidelity.singled_limit(real)).double().numpy()
+    n = len(near)
+    share = Share(near, np.ones(n), np.zeros(n, int), Patients.of(found.made.patients))
+    return Estimand(spec, None, share.value, everyone, notes=(f"{int(near.sum())} of {n} images",), spread=share)
 
 
 def _of_verified(found: MadeSet, spec: MetricSpec) -> Estimand:

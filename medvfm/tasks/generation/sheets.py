@@ -7,12 +7,14 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from PIL import Image as Picture
 from PIL import ImageDraw
 
 from medvfm.core.array import Array
 from medvfm.core.protocols import Record, Seen
 from medvfm.io.run_directory import write_bytes, write_text
+from medvfm.metrics import fidelity
 from medvfm.tasks.generation import volume_strips
 from medvfm.tasks.generation.judge import Judge, Pictures
 from medvfm.tasks.generation.made_set import MadeSet
@@ -20,7 +22,6 @@ from medvfm.tasks.generation.set_features import record_of
 
 COLUMNS, ROWS, CONDITIONS, PAIRS, BLINDED = 6, 2, 8, 6, 24
 SIDE_PX, GAP_PX = 112, 3
-LIKE = 0.99  # share of real test images that single out a training image less than what is called a suspicion
 LETTERS = 90
 STUDY = "reader_study"
 
@@ -83,14 +84,14 @@ def _copies(found: MadeSet, judge: Judge, pictures: Array) -> Record:
     alike, usually = found.made.alike, found.real.alike
     if made is None or real is None or alike is None or usually is None or not np.isfinite(real).any():
         return {}
-    limit = float(np.quantile(real, 1 - LIKE))
+    limit = float(fidelity.singled_limit(torch.from_numpy(real)))
     near, usual = found.made.nearest, found.real.nearest
-    closer = 0 if near is None or usual is None else int((near < np.quantile(usual, 1 - LIKE)).sum())
+    closer = 0 if near is None or usual is None else int((near < np.quantile(usual, 1 - fidelity.LIKE)).sum())
     return {
         "suspected": int((made < limit).sum()),
         "of": len(made),
         "limit": limit,
-        "share": LIKE,
+        "share": fidelity.LIKE,
         "closer": closer,
         "made_median": float(np.median(alike)),
         "real_median": float(np.median(usually)),

@@ -67,12 +67,14 @@ USES: frozenset[str] = frozenset({"task.classes"})
 METRICS = {
     name: metric
     for name, metric in fidelity.METRICS.items()
-    if metric.takes in ("features", "images", "distances", "score", "embeddings", "verified")
+    if metric.takes in ("features", "images", "distances", "score", "embeddings", "verified", "singled")
 }
 TABLES: dict[str, Mapping[str, Metric]] = {"": METRICS}  # for `medvfm list metrics`
 BUILT_IN = {**rivals.RIVALS, **rivals.REFERENCES}  # for `medvfm list baselines`
 OF_SETS = ("fid", "kid", "precision", "recall", "density", "coverage")
-DEFAULT_METRICS = (*OF_SETS, "ms_ssim", "nearest_ratio", "reidentified", "condition_auroc", "usefulness_auroc")
+DEFAULT_METRICS = (
+    *OF_SETS, "ms_ssim", "nearest_ratio", "near_copies", "reidentified", "condition_auroc", "usefulness_auroc",
+)  # fmt: skip
 RUN = "run"  # before the folder of a finished run, which is a verification model
 NEVER_SELECTS = (
     "made images are judged as a set, and such numbers can rise while the images get better (FID does), or fall by "
