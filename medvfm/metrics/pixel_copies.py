@@ -20,9 +20,9 @@ class MostAlike(NamedTuple):
 
     values  (n,) in [-1, 1] the correlation
     places  (n,) which one it is
-    singled (n,) how far it lies, over the mean distance of the NEXT that are most alike after it: near 1 it is one of
-            many that are as near, near 0 it is copied. Distances are those of images of length 1, sqrt(2 - 2 r). NaN
-            where there is no second image
+    singled (n,) how far it lies, over the mean distance of the NEXT that are most alike after it, of other patients:
+            near 1 it is one of many that are as near, near 0 it is copied. Distances are those of images of length 1,
+            sqrt(2 - 2 r). NaN where there is no image of another patient
     """
 
     values: Tensor
@@ -30,13 +30,14 @@ class MostAlike(NamedTuple):
     singled: Tensor
 
 
-def most_alike(images: Tensor, among: Tensor, *, skip_same: bool = False) -> MostAlike:
+def most_alike(images: Tensor, among: Tensor, owners: Tensor | None = None, *, skip_same: bool = False) -> MostAlike:
     """The image of `among` (k, C, ...) most like each of (n, C, ...), and whether it is singled out.
 
     Pearson's correlation of grey values of pictures (C, h, w) at SIDE_PX or volumes (C, s, h, w) at SIDE_VOX, the
     greatest over moves by up to MOVE or MOVE_VOX each way (as if the image went on at its other side, which hardly
     counts for images with a dark border). An image without contrast correlates with nothing: 0. `skip_same`: both sets
-    are the same, and no image is compared with itself. `singled` is the measure of Carlini et al. 2023 (section 4.2): a
+    are the same, and no image is compared with itself. `owners` (k,): the patient of each image of the set, by number;
+    without, each is of another one. `singled` is the measure of Carlini et al. 2023 (section 4.2): a
     smooth image correlates well with every image of a set, and is for that no copy of one.
     """
     side, move = (SIDE_PX, MOVE) if images.ndim == 4 else (SIDE_VOX, MOVE_VOX)
@@ -44,7 +45,7 @@ def most_alike(images: Tensor, among: Tensor, *, skip_same: bool = False) -> Mos
     one, other = (_spectra(x, size) for x in (images, among))
     block = max(1, BLOCK // (math.prod(size) * max(len(other), 1)))
     values, places, singled = [], [], []
-    after = min(NEXT, len(other) - 1 - skip_same)
+    whose = torch.arange(len(other), device=other.device) if owners is None else owners.to(other.device)
     for start in range(0, len(one), block):
         near = torch.fft.irfftn(one[start : start + block, None] * other[None].conj(), s=size)
         for axis in range(2, near.ndim):
@@ -52,12 +53,14 @@ def most_alike(images: Tensor, among: Tensor, *, skip_same: bool = False) -> Mos
         best = near.flatten(2).amax(dim=2)
         if skip_same:
             rows = torch.arange(len(best), device=best.device)
-            best[rows, rows + start] = -1
-        found = best.clamp(-1, 1).topk(1 + max(after, 0), dim=1)
-        away = (2 - 2 * found.values).sqrt()
-        values.append(found.values[:, 0])
-        places.append(found.indices[:, 0])
-        singled.append(away[:, 0] / away[:, 1:].mean(dim=1).clamp(min=1e-6))
+            best[rows, rows + start] = -2
+        first = best.clamp(-1, 1).max(dim=1)
+        best[whose[first.indices][:, None] == whose[None]] = -2  # images of that patient say nothing of others
+        after = best.topk(min(NEXT, best.shape[1]), dim=1).values
+        away = torch.where(after > -1.5, (2 - 2 * after.clamp(-1, 1)).sqrt(), torch.nan).nanmean(dim=1)
+        values.append(first.values)
+        places.append(first.indices)
+        singled.append((2 - 2 * first.values).sqrt() / away.clamp(min=1e-6))
     return MostAlike(torch.cat(values), torch.cat(places), torch.cat(singled))
 
 

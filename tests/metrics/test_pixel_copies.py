@@ -100,3 +100,19 @@ def test_singled_out_is_the_distance_over_the_mean_of_the_next_ten():
         assert found.singled[row].item() == pytest.approx(away[0] / away[1:].mean(), abs=1e-4)
     few = most_alike(given, among[:1])
     assert torch.isnan(few.singled).all() and torch.isfinite(few.values).all()
+
+
+def test_other_images_of_the_same_patient_do_not_hide_a_copy():
+    """Twelve nearly equal images of one patient: a copy of one of them is no less a copy."""
+    others = images(30, 14)
+    same = images(1, 15) + 0.02 * images(12, 16)
+    among = torch.cat([same, others])
+    owners = torch.tensor([0] * 12 + list(range(1, 31)))
+    copy = same[3:4]
+    found = most_alike(copy, among, owners)
+    assert found.places.item() == 3 and found.singled[0] < 0.01
+    repeated = torch.cat([copy.repeat(12, 1, 1, 1), others])
+    assert most_alike(copy, repeated).singled[0] == pytest.approx(1, abs=0.01)  # whose they are must be known
+    assert most_alike(copy, repeated, owners).singled[0] < 0.01
+    alone = most_alike(copy, same, torch.zeros(12))
+    assert torch.isnan(alone.singled).all()

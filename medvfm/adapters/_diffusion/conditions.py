@@ -111,7 +111,13 @@ class Conditions:
         targets: dict[str, float] = {}
         groups: dict[str, str | float] = {}
         for part in filter(None, (p.strip() for p in re.split(r"[,;]", text))):
+            before = {**targets, **groups}
             self._read(part, targets, groups)
+            for name, value in {**targets, **groups}.items():
+                if before.get(name, value) != value:
+                    raise RecipeError(
+                        f"{part!r} says something else of {spoken(name)} than what stands before it", where="prompt"
+                    )
         if self.exclusive and any(v >= 0.5 for v in targets.values()):
             targets = {c: targets.get(c, 0.0) for c in self.classes}
         return Case(name, None, {}, targets=targets, groups=groups)
@@ -132,6 +138,14 @@ class Conditions:
             if said.startswith((f"{begin} ", f"{begin}=")):
                 given = part[len(begin) + 1 :].strip(" =")
                 number = _number(given)
+                ranges = [column for column in self.columns if column[0] == name and len(column) == 3]
+                if ranges and number is None:
+                    low, high = ranges[0][1:]
+                    raise RecipeError(
+                        f"{spoken(name)} is a number, and {given!r} is none",
+                        where="prompt",
+                        remedy=f"the model was trained on {low:g} to {high:g}",
+                    )
                 groups[name] = given if number is None else number
                 return
         known = [f"{spoken(c)}" for c in self.classes] + [f"{spoken(a)} VALUE" for a in self.attributes]

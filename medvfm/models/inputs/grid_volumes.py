@@ -29,9 +29,10 @@ class GridVolumePreparer:
     """A case as one gray volume (1, S, H, W) float32 in [0, 1]: `pixels`.
 
     Axial slices from the feet up, rows to the back, columns to the left, at `spacing_mm` (between slices, rows,
-    columns). The middle of the image lies in the middle of the grid of `size_vox` (S, H, W); where the image has that
-    spacing already, to half a voxel, so that no value is changed. What lies beyond is cut off, and what is lacking is
-    0. A case without images, which asks for one to be made, has no arrays.
+    columns). Axes of the file are exchanged and turned round, not rotated: of an oblique scan each direction is the
+    nearest of these. The middle of the image lies in the middle of the grid of `size_vox` (S, H, W). Where the image
+    has that spacing already, voxels are copied, and the middle may be off by half a voxel. What lies beyond is cut off,
+    and what is lacking is 0. A case without images, which asks for one to be made, has no arrays.
     """
 
     size_vox: tuple[int, int, int]
@@ -112,9 +113,10 @@ def on_grid(
 
 def _weights(have: int, size: int, step: float) -> np.ndarray:
     """(size, have) float32: rows sum to 1, or are 0 outside. step: of the new voxels, in old ones."""
-    shift = (have - 1) / 2 - (size - 1) / 2 * step
     if abs(step - 1) < SAME:  # whole voxels are moved, none is changed
-        step, shift = 1.0, np.floor(shift + 0.25)
+        step, shift = 1.0, float((have - size) // 2)
+    else:
+        shift = (have - 1) / 2 - (size - 1) / 2 * step
     centres = shift + np.arange(size) * step
     weights = np.maximum(0.0, 1.0 - np.abs(centres[:, None].clip(0, have - 1) - np.arange(have)) / max(1.0, step))
     inside = (centres > -0.5 - SAME) & (centres < have - 0.5 + SAME)

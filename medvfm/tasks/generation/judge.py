@@ -182,7 +182,8 @@ class Judge:
     def _most_alike(self, pixels: Array) -> MostAlike:
         device = self.extractor.device
         given, among = (torch.from_numpy(np.ascontiguousarray(p)).to(device) for p in (pixels, self.train.pixels))
-        return pixel_copies.most_alike(given, among)
+        owners = np.unique([str(p) for p in self.train.patients], return_inverse=True)[1]
+        return pixel_copies.most_alike(given, among, torch.from_numpy(owners))
 
 
 def pairs_of(pixels: torch.Tensor) -> tuple[Array, Array]:

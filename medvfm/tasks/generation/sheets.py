@@ -65,9 +65,11 @@ def _sheets(found: MadeSet, classes: Sequence[str], shown: Pictures, seen: Seen)
 
 
 def _conditions(found: MadeSet, classes: Sequence[str]) -> Array:
-    """(m,) the condition of each image in words; its classes alone where hardly two images have the same words."""
+    """(m,) the condition of each image in words; its classes alone where most images have other words than the
+    CONDITIONS that occur most."""
     words = np.array([str(w) for w in found.asked])
-    if not classes or np.unique(words, return_counts=True)[1].max() >= COLUMNS:
+    counts = np.sort(np.unique(words, return_counts=True)[1])[::-1]
+    if not classes or counts[:CONDITIONS].sum() >= len(words) / 2:
         return words
     names = [name.replace("_", " ") for name in classes]
     return np.array(

@@ -9,6 +9,7 @@ from medvfm.report.run_view import Row, View, is_reference
 from medvfm.report.sections.generation.first_numbers import NONE, extractor, features
 
 TITLE = "Fidelity and diversity"
+BESIDE_REAL = {"ms_ssim", "nearest_ratio"}  # neither way is better: they are read beside real images
 ONLY_USEFUL = {"real_augmented", "real_and_made"}  # they stand beside usefulness alone
 
 
@@ -64,4 +65,6 @@ def _cell(row: Row | None) -> dict[str, str]:
 
 
 def _arrow(row: Row) -> str:
+    if row["metric"] in BESIDE_REAL:
+        return ""
     return {"lower": "↓", "higher": "↑"}.get(str(row.get("better")), "")
