@@ -334,3 +334,14 @@ def test_the_record_says_what_made_the_images(trained):
     assert "guidance of 2" in " ".join(sentences)
     assert all(s[0].isupper() and s.endswith(".") and "None" not in s and "{" not in s for s in sentences)
     assert said["subject"] == "A small latent diffusion model, trained from scratch,"
+
+
+def test_a_prompt_that_contradicts_itself_or_the_range_of_a_number_is_refused(items):
+    adapter = built(attributes=["age", "sex"])
+    adapter.start_from(items)
+    assert adapter.asked("lesion, age 50").groups == {"age": 50.0}
+    with pytest.raises(RecipeError, match=r"age is a number, and 'old' is none; the model was trained on 40 to 87"):
+        adapter.asked("lesion, age old")
+    with pytest.raises(RecipeError, match="'no lesion' says something else of lesion"):
+        adapter.asked("lesion, age 50, no lesion")
+    assert adapter.asked("lesion, lesion").targets == {"lesion": 1.0}

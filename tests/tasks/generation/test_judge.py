@@ -96,6 +96,8 @@ def test_a_reader_study_has_every_image_once_and_a_key(judged, tmp_path):
 
 def test_conditions_that_hardly_two_images_share_are_shown_by_their_classes(judged, tmp_path):
     found, test = judged
+    few = sheets.write(found, ("bright",), seen(tmp_path, test), blinded=False)["generation"]
+    assert {s["condition"] for s in few["sheets"]} == {"a bright one", "a dark one"}
     ages = np.array([f"bright, age {n}" for n in range(24)], dtype=object)
     record = sheets.write(replace(found, asked=ages), ("bright",), seen(tmp_path, test), blinded=False)["generation"]
     assert [(s["condition"], s["images"]) for s in record["sheets"]] == [("bright", 12), ("no bright", 12)]

@@ -55,10 +55,18 @@ def test_blur_lowers_contrast_and_keeps_the_mean(train):
     once, twice = rivals.blurred(train, 1), rivals.blurred(train, 2)
     inner = (slice(None), slice(None), *[slice(1, side - 1) for side in train.shape[2:]])
     assert train[inner].std() > once[inner].std() > twice[inner].std()
+    for axis in range(2, train.ndim):  # a step along any side is smoothed
+        step = np.zeros(train[:1].shape, np.float32)
+        step[(slice(None),) * axis + (slice(train.shape[axis] // 2, None),)] = 1
+        assert len(np.unique(rivals.blurred(step, 1).round(4))) > 2
     assert once.mean() == pytest.approx(train.mean(), abs=0.01)
 
 
 def test_classic_augmentation_changes_every_image_and_stays_within_0_and_1(train):
     made = rivals.augmented(train[:20], np.random.default_rng(1))
     assert made.shape == train[:20].shape and made.min() >= 0 and made.max() <= 1
+    still = np.zeros((40, *train.shape[1:]), np.float32)
+    still[(slice(None), 0, *[side // 2 for side in train.shape[2:]])] = 1
+    places = {tuple(np.argwhere(one[0] > 0.5)[0]) for one in rivals.augmented(still, np.random.default_rng(2))}
+    assert all(len({place[axis] for place in places}) > 1 for axis in range(len(train.shape) - 2))  # moved along each
     assert (np.abs(made - train[:20]).reshape(20, -1).max(axis=1) > 0).all()
