@@ -153,7 +153,7 @@ def test_every_metric_says_its_cost_and_has_an_example_that_runs(reference):
         "segmentation of objects: count_error": 0,
         "segmentation of objects: pq": 0.75 / 2,
         "generation: reidentified": 1 / 4,
-        "generation: near_copies": 1 / 3,
+        "generation: singled_out": 1 / 3,
         "restoration: lesions_erased": 1,
         "restoration: lesions_invented": 0,
     }  # fmt: skip

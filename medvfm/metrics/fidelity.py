@@ -54,7 +54,7 @@ def nearest_ratio(real: Tensor, made: Tensor) -> Tensor:
     return made.to(torch.float64).mean() / usual
 
 
-def near_copies(real: Tensor, made: Tensor) -> Tensor:
+def singled_out(real: Tensor, made: Tensor) -> Tensor:
     """The share of made images (m,) that single out one training image more than 99% of real test images (n,) do, of
     distances as `pixel_copies.MostAlike.singled` has them: near 0 for copies. Undefined without such a distance."""
     return (made < singled_limit(real)).double().mean()
@@ -162,8 +162,8 @@ METRICS: dict[str, Metric] = {
         within=FROM_0,
         interval="groups",
     ),
-    "near_copies": Metric(
-        near_copies,
+    "singled_out": Metric(
+        singled_out,
         "singled",
         "lower",
         summary="share of made images that single out one training image more than 99% of real test images do",

@@ -206,19 +206,19 @@ def test_nearest_ratio():
         fidelity.nearest_ratio(real, -made)
 
 
-def test_near_copies_are_those_below_what_one_in_a_hundred_real_images_reaches():
+def test_singled_out_are_those_below_what_one_in_a_hundred_real_images_reaches():
     real = torch.linspace(0.6, 1.0, 101)
     assert float(fidelity.singled_limit(real)) == pytest.approx(0.604)
     made = torch.tensor([0.1, 0.603, 0.605, 0.9])
-    assert float(fidelity.near_copies(real, made)) == 0.5
-    assert 0 < float(fidelity.near_copies(real, real)) <= 0.02
+    assert float(fidelity.singled_out(real, made)) == 0.5
+    assert 0 < float(fidelity.singled_out(real, real)) <= 0.02
     with pytest.raises(Undefined, match="fewer than two training images"):
-        fidelity.near_copies(torch.tensor([float("nan")]), made)
+        fidelity.singled_out(torch.tensor([float("nan")]), made)
 
 
 def test_every_row_says_what_it_is():
     assert set(fidelity.METRICS) == {
         "fid", "kid", "precision", "recall", "density", "coverage", "ms_ssim", "psnr", "ssim", "clip_score",
-        "nearest_ratio", "near_copies", "reidentified", "condition_auroc", "usefulness_auroc",
+        "nearest_ratio", "singled_out", "reidentified", "condition_auroc", "usefulness_auroc",
     }  # fmt: skip
     assert all(metric.summary and metric.better in ("higher", "lower") for metric in fidelity.METRICS.values())

@@ -73,7 +73,7 @@ TABLES: dict[str, Mapping[str, Metric]] = {"": METRICS}  # for `medvfm list metr
 BUILT_IN = {**rivals.RIVALS, **rivals.REFERENCES}  # for `medvfm list baselines`
 OF_SETS = ("fid", "kid", "precision", "recall", "density", "coverage")
 DEFAULT_METRICS = (
-    *OF_SETS, "ms_ssim", "nearest_ratio", "near_copies", "reidentified", "condition_auroc", "usefulness_auroc",
+    *OF_SETS, "ms_ssim", "nearest_ratio", "singled_out", "reidentified", "condition_auroc", "usefulness_auroc",
 )  # fmt: skip
 RUN = "run"  # before the folder of a finished run, which is a verification model
 NEVER_SELECTS = (

@@ -14,9 +14,10 @@ WORDS = {
     "coverage how much of the real images is reached (Kynkäänniemi 2019, Naeem 2020).",
     "convention_nearest_ratio": "The nearest ratio is the mean distance of made images to the nearest training image "
     "over that of real test images: clearly below 1 it speaks for copies of training images.",
-    "convention_near_copies": "Near copies: the share of made images whose most similar training image, pixel by pixel "
-    "after moving it to fit, lies nearer, compared with the ten of other patients that are most similar after it, than "
-    "that of 99% of real test images (Carlini 2023); by chance 0.01.",
+    "convention_singled_out": "Singled out: the share of made images that are near copies. The training image that is "
+    "most like such an image, pixel by pixel after moving it to fit, lies nearer, compared with the ten of other "
+    "patients that are most like it after that, than for 99% of real test images (Carlini 2023); 0.01 would be by "
+    "chance.",
     "convention_reidentified": "Re-identified: the share of images that a verification model takes for an image of a "
     "training patient; its limit is fixed on training images, of which 1% are taken for another patient. The row "
     "`real` is of real test images, whose patients trained nothing.",

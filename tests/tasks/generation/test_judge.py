@@ -76,7 +76,7 @@ def test_a_planted_copy_is_counted_and_shown_first(judged, tmp_path):
     assert first["kind"] == "made" and first["alike"] == pytest.approx(found.made.alike[5]) and first["alike"] > 0.8
     assert int(found.judge.most_alike_training(found.pictures[5:6])[0]) == 17
     assert (tmp_path / first["file"]).is_file()
-    (row,) = GenerationTask().estimands(found, [parse("near_copies", METRICS)], Points())
+    (row,) = GenerationTask().estimands(found, [parse("singled_out", METRICS)], Points())
     assert row.value == pytest.approx(record["copies"]["suspected"] / 24)
     assert row.notes == (f"{record['copies']['suspected']} of 24 images",)
     without = found.beside(np.delete(np.arange(24), 5), np.arange(24))
