@@ -319,7 +319,7 @@ class LatentDiffusion:
         self.module.eval()
         with torch.inference_mode():
             states, against = self._asked_states(items)
-            given, around = self._surroundings(items)
+            given, around = spatial.asked_by(self.module, self.method, items, self.device)
             asked = Asked(states, against, given, around, begin)
             images = making.images_of(self.module, asked, seeds, how, self._settings.chunk)
         if self.method == "inpaint":
@@ -331,20 +331,6 @@ class LatentDiffusion:
             MadeImages(part, self.conditions.words(item.case), tuple(own), said, self._spacing_mm)
             for part, item, own in zip(parts, items, seeds, strict=False)
         ]
-
-    def _surroundings(self, items: Sequence[Item]) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]:
-        """What the denoiser reads besides states; and, of a network that reads no region, the latents that stay and
-        the region that does not."""
-        if self.method == "restore":
-            return {"given": spatial.degraded_of(self.module, spatial.degraded_images(items), self.device)}, None
-        if self.method not in spatial.MASKED:
-            return {}, None
-        mask = spatial.masks_of(items).to(self.device)
-        if self.method != "inpaint":
-            return spatial.read(self.module, self.method, mask, None), None
-        around = spatial.surroundings_of(self.module, items, self.device)
-        keep = None if self.module.reads_region else (around, spatial.region_of(self.module, mask))
-        return spatial.read(self.module, self.method, mask, around), keep
 
     def _asked_states(self, items: Sequence[Item]) -> tuple[Tensor, Tensor]:
         """States of the items, and of what they are guided away from."""

@@ -72,6 +72,23 @@ def read(generator: ImageGenerator, method: str, mask: Tensor, around: Tensor | 
     return {}
 
 
+def asked_by(
+    generator: ImageGenerator, method: str, items: Sequence[Item], device: torch.device
+) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]:
+    """What the denoiser reads of items besides states; and, of a network that reads no region, the latents that stay
+    and the region that does not."""
+    if method == "restore":
+        return {"given": degraded_of(generator, degraded_images(items), device)}, None
+    if method not in MASKED:
+        return {}, None
+    mask = masks_of(items).to(device)
+    if method != "inpaint":
+        return read(generator, method, mask, None), None
+    around = surroundings_of(generator, items, device)
+    keep = None if generator.reads_region else (around, region_of(generator, mask))
+    return read(generator, method, mask, around), keep
+
+
 def region_of(generator: ImageGenerator, mask: Tensor) -> Tensor:
     """(B, 1, h, w): the mask on the grid of the latents, as diffusers' inpainting pipeline brings it there."""
     return functional.interpolate(mask.float(), generator.latent_shape[1:])

@@ -19,6 +19,7 @@ from medvfm.core.slice_grid import SliceGrid
 from medvfm.io.read import read_image
 from medvfm.io.rendering import windowing
 from medvfm.models.inputs.slice_stacks import intensity_rule
+from medvfm.models.inputs.whole_volumes import volume_file
 
 SAME = 1e-3  # share of a voxel by which spacings may differ and count as the same
 VERSION = 2  # to be raised when the same settings give other voxels, so that caches start afresh
@@ -51,12 +52,7 @@ class GridVolumePreparer:
         return f"grid-{hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
 
     def files(self, case: Case) -> tuple[Path, ...]:
-        if not case.images:
-            return ()
-        found = case.images.get(self.role, ())
-        if len(found) != 1:
-            raise UnreadableImage(f"{case.case_id} has {len(found)} images in the role {self.role!r}, not one volume")
-        return found
+        return volume_file(case, self.role) if case.images else ()
 
     def images(self, case: Case) -> list[Image]:
         return [

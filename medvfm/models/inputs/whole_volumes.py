@@ -47,10 +47,7 @@ class WholeVolumePreparer:
         return f"whole-{hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
 
     def files(self, case: Case) -> tuple[Path, ...]:
-        found = case.images.get(self.role, ())
-        if len(found) != 1:
-            raise UnreadableImage(f"{case.case_id} has {len(found)} images in the role {self.role!r}, not one volume")
-        return found
+        return volume_file(case, self.role)
 
     def images(self, case: Case) -> list[Image]:
         return [
@@ -90,3 +87,11 @@ class WholeVolumePreparer:
                 "[0.5, 99.5]}",
             )
         return self.contract.range
+
+
+def volume_file(case: Case, role: str) -> tuple[Path, ...]:
+    """The one file or series folder of a case in a role."""
+    found = case.images.get(role, ())
+    if len(found) != 1:
+        raise UnreadableImage(f"{case.case_id} has {len(found)} images in the role {role!r}, not one volume")
+    return found

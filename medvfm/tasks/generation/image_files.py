@@ -4,18 +4,45 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 
 from medvfm.core.array import Array
+from medvfm.core.case import Case
 from medvfm.core.errors import RecipeError
 from medvfm.core.image import Image
 from medvfm.core.made_images import MadeImages
+from medvfm.io.run_directory import write_bytes
+from medvfm.io.writers import file_names
 
 AUTO, NIFTI = "auto", "nifti"
 FORMATS = (AUTO, "png", "png16", "dicom", NIFTI)  # auto: png of pictures, nifti of volumes
+
+
+def said_of(made: MadeImages, more: Mapping[str, str]) -> list[dict[str, str]]:
+    """What each file says of the image in it."""
+    return [
+        {
+            name: words
+            for name, words in {"prompt": made.asked, "seed": str(seed), "how": made.how, **more}.items()
+            if words
+        }
+        | {"made": "by a model"}
+        for seed in made.seeds
+    ]
+
+
+def saved(folder: Path, case: Case, made: MadeImages) -> list[str]:
+    """Write the images of a case below a run's folder; the names of the files."""
+    files, suffix = written(made, said_of(made, {}))
+    stem = case.stem or file_names.stem(case.case_id)
+    names = [f"images/{stem}-{number + 1}{suffix}" for number in range(len(files))]
+    for name, content in zip(names, files, strict=True):
+        write_bytes(folder / name, content)
+    return names
 
 
 def written(made: MadeImages, said: Sequence[Mapping[str, str]], form: str = AUTO) -> tuple[list[bytes], str]:

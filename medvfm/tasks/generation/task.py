@@ -15,7 +15,6 @@ from medvfm.core.case import Case
 from medvfm.core.data_card import DataCard
 from medvfm.core.errors import RecipeError, RunError, WeightsError, nearest
 from medvfm.core.item import PIXELS
-from medvfm.core.made_images import MadeImages
 from medvfm.core.metric_spec import Metric, MetricSpec, parse
 from medvfm.core.options import checked
 from medvfm.core.protocols import (
@@ -219,7 +218,7 @@ class GenerationTask:
             planes += list(answer.planes(channels))
             places += [place] * count
             asked += [answer.asked] * count
-            files += [""] * count if folder is None else _written(folder, true.case(place), answer)
+            files += [""] * count if folder is None else image_files.saved(folder, true.case(place), answer)
         rows = np.array(places, int)
         cases = [true.case(place) for place in places]
         pictures = _fitting(np.stack(planes), shown.pixels.shape[2:])
@@ -292,8 +291,7 @@ class GenerationTask:
     ) -> list[Path]:  # fmt: skip
         """A file for each image, which says what made it."""
         stem = file_names.stem(case.case_id)
-        said = [_said(answer, number, {"recipe": model}) for number in range(len(answer.pixels))]
-        files, suffix = image_files.written(answer, said, form)
+        files, suffix = image_files.written(answer, image_files.said_of(answer, {"recipe": model}), form)
         paths = [folder / f"{stem}-{number + 1}{suffix}" for number in range(len(files))]
         for path, content in zip(paths, files, strict=True):
             write_bytes(path, content)
@@ -318,32 +316,12 @@ class GenerationTask:
         }
 
 
-def _written(folder: Path, case: Case, answer: MadeImages) -> list[str]:
-    """Names of the files of a case's images below the run's folder."""
-    said = [_said(answer, number, {}) for number in range(len(answer.pixels))]
-    files, suffix = image_files.written(answer, said)
-    stem = case.stem or file_names.stem(case.case_id)
-    names = [f"images/{stem}-{number + 1}{suffix}" for number in range(len(files))]
-    for name, content in zip(names, files, strict=True):
-        write_bytes(folder / name, content)
-    return names
-
-
-def _said(answer: MadeImages, number: int, more: Mapping[str, str]) -> dict[str, str]:
-    """What a file says of the image in it."""
-    said = {"prompt": answer.asked, "seed": str(answer.seeds[number]), "how": answer.how, **more, "made": "by a model"}
-    return {name: words for name, words in said.items() if words}
-
-
 def _fitting(pictures: Array, size: tuple[int, ...]) -> Array:
-    """Made images at the size of the real ones that they are compared with."""
+    """Made pictures at the size of the real ones that they are compared with; volumes have it already."""
     if pictures.shape[2:] == size:
         return pictures.astype(np.float32)
     given = torch.from_numpy(pictures).float()
-    plane = len(size) == 2
-    found = torch.nn.functional.interpolate(
-        given, size=tuple(size), mode="bilinear" if plane else "trilinear", antialias=plane
-    )
+    found = torch.nn.functional.interpolate(given, size=tuple(size), mode="bilinear", antialias=True)
     return np.asarray(found.clamp(0, 1).numpy())
 
 

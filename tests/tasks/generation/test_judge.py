@@ -88,6 +88,8 @@ def test_a_reader_study_has_every_image_once_and_a_key(judged, tmp_path):
     found, test = judged
     record = sheets.write(found, ("bright",), seen(tmp_path, test), blinded=True)["generation"]["blinded"]
     rows = list(csv.DictReader(io.StringIO((tmp_path / record["key"]).read_text())))
+    plain = sheets.sheet(np.zeros((4, 1, 8, 8), np.float32))
+    assert plain != sheets.sheet(np.zeros((4, 1, 8, 8), np.float32), numbered=True)
     kinds = [row["image"] for row in rows]
     assert len(rows) == record["images"] == 48 and kinds.count("made") == kinds.count("real") == 24
     assert kinds != sorted(kinds) and all(bool(row["condition"]) == (row["image"] == "made") for row in rows)
@@ -121,3 +123,20 @@ def test_true_and_made_sides_are_not_exchanged():
     }
     assert value["precision"] > 0.9 and value["recall"] < 0.55 and value["coverage"] < 0.55
     assert value["nearest_ratio"] == pytest.approx(0.25)
+
+
+def test_a_copy_is_not_hidden_by_other_images_of_its_patient():
+    """Twelve images of a patient that hardly differ: the judge knows whose they are."""
+
+    class Repeated(Drawn):
+        def case(self, place: int) -> Case:
+            return Case(f"r{place}", "one" if place < 12 else f"p{place}", {}, {"bright": float(place % 2)})
+
+    train, test = Repeated("train", 40, 1), Drawn("test", 24, 2)
+    train.images[:12] = train.images[:1]
+    judge = Judge.of(train, ("bright",), extractor())
+    shown, real = judge.real(test)
+    pixels = Drawn("made", 24, 3).images.copy()
+    pixels[5] = train.images[3]
+    made = judge.made(Pictures(shown.ids, shown.patients, pixels, shown.labels), real)
+    assert made.singled[5] < 0.05 < np.delete(made.singled, 5).min()

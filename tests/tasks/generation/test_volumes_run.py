@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import nibabel
 import numpy as np
 import pytest
@@ -65,6 +67,25 @@ def value(found, metric, baseline=None):
     rows = found.record["metrics"]
     (one,) = (r for r in rows if r["metric"] == metric and r["baseline"] == baseline and r["group"] is None)
     return one["value"]
+
+
+def test_a_number_that_nobody_has_is_no_column_and_what_has_no_better_way_no_arrow(found):
+    page = (found.directory / "report.html").read_text()
+    head = re.search(r'<table class="sets">.*?</thead>', page, re.DOTALL).group()
+    names = [" ".join(re.sub("<[^>]+>", "", cell).split()) for cell in re.findall(r"<th.*?</th>", head, re.DOTALL)]
+    assert "FID ↓" in names and "Nearest ratio" in names and "Singled out ↓" in names
+    assert not any("eidentified" in name for name in names)  # no verification model was named
+
+
+def test_several_volumes_a_condition_are_not_said_to_be_as_many_as_real_ones(study, tmp_path, monkeypatch):
+    rooms.open_rooms(monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    several = {"name": "generation", "classes": ["bright"], "options": {"extractor_px": 32, "images": 2}}
+    asked = recipe(study, task=several, evaluate={"metrics": ["fid"]}, baselines=[{"name": "real"}])
+    run = pipeline.run(asked, tmp_path / "run", device="cpu", console=SILENT)
+    real = run.record["generation"]["real"]
+    words = " ".join(re.sub(r"<[^>]+>", " ", (run.directory / "report.html").read_text()).split())
+    assert f"{2 * real} made images lie, beside {real} real test images" in words
 
 
 def test_every_number_of_pictures_is_there_for_volumes(found):
